@@ -1,0 +1,39 @@
+# Everything works on a fresh machine: each target makes the environment it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint docs bench clean
+
+$(BIN)/.demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(BIN)/.dev: $(BIN)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
+	$(BIN)/ensemw2s fetch smollm2-135m
+	$(BIN)/ensemw2s run --run-dir runs/demo
+
+test: $(BIN)/.dev  ## lint, types, layers and the whole suite
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: $(BIN)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright
+
+docs: $(BIN)/.dev
+	$(BIN)/mkdocs build --strict
+
+bench: $(BIN)/.dev  ## every claim about speed, side by side
+	$(BIN)/python benchmarks/labelling.py
+	$(BIN)/python benchmarks/rounds.py
+
+clean:
+	rm -rf $(VENV) dist site

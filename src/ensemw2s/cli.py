@@ -1,0 +1,210 @@
+"""The command line: parse, one call, format."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ensemw2s.errors import EnsemW2SError
+
+EPILOG = (
+    "Exit codes: 0 done, 1 other error, 2 configuration or usage, 3 data, 4 model, 5 run folder or store, "
+    "130 interrupted, 143 terminated."
+)
+app = typer.Typer(
+    name="ensemw2s",
+    help="Boost weak language models, let them label hard data, train a stronger model on those labels.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(help="YAML file; left out: the embedded default (geo-facts).", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+@app.command(epilog="Example:  ensemw2s run my.yaml --set seeds=[3] --set ensemble.n_rounds=8")
+def run(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="The run folder.  [default: runs/NAME]", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole experiment, or finish an interrupted one."""
+    from ensemw2s.config import load_config
+    from ensemw2s.experiment.runner import run as run_experiment
+
+    settings = load_config(config, overrides or ())
+    folder = run_dir or Path("runs") / settings.name
+    with _stops_cleanly(folder):
+        results = run_experiment(settings, folder, console=None if as_json else err)
+    if as_json:
+        sys.stdout.write(results.model_dump_json() + "\n")
+        return
+    from ensemw2s.report.table import terminal_table
+
+    out.print(terminal_table(results))
+    out.print(results.recommendation.headline, soft_wrap=True)
+    out.print(f"\nReport:  {folder / 'report.html'}\nStudent: {folder / 'student'}", soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s report runs/geo-facts")
+def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
+    """Write report.html of a finished run anew, and print its table."""
+    from ensemw2s.experiment.runner import read_results, read_timing
+    from ensemw2s.report.page import write_report
+    from ensemw2s.report.table import terminal_table
+
+    results = read_results(run_dir)
+    write_report(results, read_timing(run_dir), run_dir / "report.html")
+    if as_json:
+        sys.stdout.write(results.model_dump_json() + "\n")
+        return
+    out.print(terminal_table(results))
+    out.print(f"Report: {run_dir / 'report.html'}", soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s validate my.yaml --set task.path=questions.jsonl")
+def validate(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    no_data: Annotated[bool, typer.Option("--no-data", help="Check the configuration alone.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a configuration and its data without working."""
+    from ensemw2s.config import canonical_hash, load_config
+
+    settings = load_config(config, overrides or ())
+    facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
+    if not no_data:
+        from ensemw2s.experiment.prepare import check
+
+        task, split = check(settings)
+        facts |= {"task": task.name, "examples": len(task.examples), "choices": list(task.choices)}
+        facts["pools"] = None if split is None else {name: len(rows) for name, rows in split.pools.items()}
+    if as_json:
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    for name, value in facts.items():
+        out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
+    out.print("valid")
+
+
+@app.command(epilog="Example:  ensemw2s fetch smollm2-135m")
+def fetch(name: Annotated[str, typer.Argument(help="A known model.")] = "smollm2-135m") -> None:
+    """Get a known model once, into the per-user cache."""
+    from ensemw2s.models.fetch import fetch as fetch_model
+
+    out.print(str(fetch_model(name, echo=lambda text: err.print(text, soft_wrap=True))), soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s predict runs/geo-facts/student --input questions.jsonl --output answers.jsonl")
+def predict(
+    student: Annotated[Path, typer.Argument(help="A student folder, or a run folder that has one.")],
+    input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV, Parquet, a datasets folder or hub:NAME.")],
+    output: Annotated[
+        Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+) -> None:
+    """Answer each row of a file with a trained student."""
+    from ensemw2s.data.files import prompts_of
+    from ensemw2s.data.load import read_rows
+    from ensemw2s.experiment.files import write_atomic
+    from ensemw2s.models.export import load_student
+
+    folder = student / "student" if (student / "student").is_dir() else student
+    rows = read_rows(input_path)
+    prompts = prompts_of(rows, prompt)
+    predictor = load_student(folder)
+    probabilities = predictor.log_probs(prompts).exp()
+    lines = [
+        json.dumps(
+            {
+                "prompt": p,
+                "answer": predictor.choices[int(q.argmax())],
+                "probability": dict(zip(predictor.choices, q.tolist(), strict=True)),
+            },
+            ensure_ascii=False,
+        )
+        for p, q in zip(prompts, probabilities, strict=True)
+    ]
+    text = "\n".join(lines) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(output, text)
+        err.print(f"{len(lines)} answers in {output}", soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s compare runs/*")
+def compare(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Two or more finished runs.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Several runs in one table: each run's main rows, and paired differences where they share seeds and split."""
+    from ensemw2s.experiment.compare import compare_runs
+    from ensemw2s.report.table import comparison_table
+
+    found = compare_runs(run_dirs)
+    if as_json:
+        sys.stdout.write(found.model_dump_json() + "\n")
+        return
+    out.print(comparison_table(found))
+
+
+@contextmanager
+def _stops_cleanly(folder: Path) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into one line that says how to go on."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as stop:
+        command = " ".join(["ensemw2s", *sys.argv[1:]])
+        err.print(
+            f"\nStopped; everything finished is kept in {folder} and the store. Resume with: {command}",
+            soft_wrap=True,
+            markup=False,
+        )
+        raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """SIGTERM; not an Exception, so that nothing on the way swallows it."""
+
+
+def main() -> None:
+    """Entry point: errors of this package become one paragraph and their exit code."""
+    try:
+        app()
+    except EnsemW2SError as error:
+        err.print("[red]error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)  # the reader of our output (head, less) has seen enough

@@ -1,0 +1,23 @@
+"""How hard an example is to a model that did not see it; larger is harder."""
+
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def uncertainty(
+    log_probs: Float[Tensor, "batch classes"], kind: Literal["entropy", "margin"]
+) -> Float[Tensor, " batch"]:
+    """Entropy in nats, or 1 minus the margin between the two likeliest classes. No label is read."""
+    if kind == "entropy":
+        return -(log_probs.exp() * log_probs).sum(-1)
+    top = log_probs.exp().topk(2, dim=-1).values
+    return 1.0 - (top[:, 0] - top[:, 1])
+
+
+def p_true_difficulty(
+    log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """1 - p(true label), as the authors of 2410.04571 rate. It reads the labels of the hard side."""
+    return 1.0 - log_probs.gather(1, labels[:, None])[:, 0].exp()

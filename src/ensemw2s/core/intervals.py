@@ -1,0 +1,135 @@
+"""95% intervals over seeds and items (algorithms, section 9).
+
+All seeds share the test items, so items are crossed with seeds, not nested in them: a resample draws seeds and
+groups of items independently, and pairs stay together. Few seeds make a percentile bootstrap too narrow, so below
+10 seeds the wider of it and Student-t over the seeds' means is given.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from scipy import stats
+from torch import Generator, Tensor
+
+ENOUGH_SEEDS = 10
+LEVEL = 0.95
+
+
+class Estimate(NamedTuple):
+    mean: float
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The draws that all figures of one test part share, so that their differences are paired by construction.
+
+    Memory: 8 KB per group at 2,000 resamples.
+    """
+
+    group_of: Int[Tensor, " items"]
+    group_counts: Float[Tensor, "resamples groups"]
+    """How often each group was drawn."""
+    seed_counts: Float[Tensor, "resamples seeds"]
+
+    @classmethod
+    def draw(
+        cls, groups: Int[Tensor, " items"], n_seeds: int, generator: Generator, *, n_resamples: int = 2000
+    ) -> "Resamples":
+        """Items of one group (one question, one city) are drawn together."""
+        distinct, group_of = groups.unique(return_inverse=True)
+        group_counts = _counts(n_resamples, len(distinct), generator)
+        return cls(group_of, group_counts, _counts(n_resamples, n_seeds, generator))
+
+    def means(self, values: Float[Tensor, "seeds items"]) -> Float[Tensor, " resamples"]:
+        """The mean of the values in every resample; a drawn group brings all its items."""
+        n_seeds, n_groups = len(values), self.group_counts.shape[1]
+        sums = torch.zeros(n_seeds, n_groups, dtype=torch.float64).index_add_(1, self.group_of, values.double())
+        sizes = torch.bincount(self.group_of, minlength=n_groups).double()
+        both = torch.cat([sums, sizes[None]]).float()
+        drawn = self.group_counts @ both.T  # [resamples, seeds + 1]
+        return ((drawn[:, :-1] * self.seed_counts).sum(1) / (n_seeds * drawn[:, -1])).double()
+
+
+def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) -> Estimate:
+    """The mean of per-item values (correctness, or a paired difference of it) and its interval."""
+    mean = float(values.double().mean())
+    low, high = _percentiles(resamples.means(values))
+    n_seeds = len(values)
+    if n_seeds == 1:
+        return Estimate(mean, low, high, "items only")
+    if n_seeds < ENOUGH_SEEDS:
+        t = seed_interval(values.double().mean(1))
+        if t.high - t.low > high - low:
+            return t
+    return Estimate(mean, low, high, "crossed bootstrap")
+
+
+def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
+    """Student-t over seeds alone, for a figure that is no mean over shared items; one seed has no width."""
+    mean = float(per_seed.double().mean())
+    n = len(per_seed)
+    if n == 1:
+        return Estimate(mean, mean, mean, "one seed")
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * float(per_seed.double().std()) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, "student-t")
+
+
+def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resamples) -> float | None:
+    """Two-sided p of "the mean paired difference is 0", by the same resampling as the interval.
+
+    The bootstrap distribution, moved to 0, is compared with the observed mean; below 10 seeds the larger of that and
+    the paired t-test over seeds is given. None for one seed, which says nothing about seeds.
+    """
+    n_seeds = len(difference)
+    if n_seeds == 1:
+        return None
+    observed = float(difference.double().mean())
+    means = resamples.means(difference) - observed
+    p = (1 + int((means.abs() >= abs(observed) - 1e-9).sum())) / (1 + len(means))
+    if n_seeds < ENOUGH_SEEDS:
+        per_seed = difference.double().mean(1)
+        spread = float(per_seed.std())
+        if spread > 0.0:
+            t = observed / (spread / math.sqrt(n_seeds))
+            p = max(p, 2.0 * float(stats.t.sf(abs(t), n_seeds - 1)))
+    return min(p, 1.0)
+
+
+def pgr(
+    student: Float[Tensor, "seeds items"],
+    weak: Float[Tensor, "seeds items"],
+    ceiling: Float[Tensor, "seeds items"],
+    resamples: Resamples,
+) -> tuple[Estimate | None, str]:
+    """Performance gap recovered, (student - weak) / (ceiling - weak) (Burns et al., 2312.09390); never clipped.
+
+    Returns:
+        The estimate, or None with the reason: where the gap's own interval does not lie above 0 the ratio is noise.
+    """
+    gap = mean_interval(ceiling - weak, resamples)
+    if gap.low <= 0.0:
+        return None, (
+            f"the gap between the ceiling and the weak model is {100 * gap.mean:.1f} points "
+            f"[{100 * gap.low:.1f}, {100 * gap.high:.1f}], not clearly above 0"
+        )
+    low, high = _percentiles(resamples.means(student - weak) / resamples.means(ceiling - weak))
+    value = float((student - weak).double().mean()) / gap.mean
+    return Estimate(value, low, high, "crossed bootstrap"), ""
+
+
+def _counts(n_resamples: int, n: int, generator: Generator) -> Float[Tensor, "resamples n"]:
+    """How often each of n things is drawn in n draws with replacement."""
+    drawn = torch.randint(n, (n_resamples, n), generator=generator)
+    return torch.zeros(n_resamples, n).scatter_add_(1, drawn, torch.ones(n_resamples, n))
+
+
+def _percentiles(samples: Float[Tensor, " resamples"]) -> tuple[float, float]:
+    tail = (1.0 - LEVEL) / 2
+    low, high = torch.quantile(samples, torch.tensor([tail, 1.0 - tail], dtype=samples.dtype)).tolist()
+    return low, high

@@ -1,0 +1,91 @@
+"""Figures of one set of predictions against the truth (algorithms, section 9)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+LogProbs = Float[Tensor, "batch classes"]
+Labels = Int[Tensor, " batch"]
+
+
+def accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """Share of examples whose likeliest class is the true one."""
+    return float((log_probs.argmax(-1) == labels).double().mean())
+
+
+def log_loss(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """Mean negative log-probability of the truth, in nats."""
+    return -float(log_probs.double().gather(1, labels[:, None]).mean())
+
+
+def brier(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """Mean over examples of the squared distance to the one-hot truth, summed over classes: 0 to 2."""
+    truth = one_hot(labels, log_probs.shape[1]).double()
+    return float((log_probs.double().exp() - truth).square().sum(-1).mean())
+
+
+def auroc(log_probs: Float[Tensor, "batch 2"], labels: Int[Tensor, " batch"]) -> float:
+    """Chance that a random example of class 1 scores above one of class 0, ties counting half.
+
+    Raises:
+        ValueError: only one class is present.
+    """
+    if len(labels.unique()) < 2:
+        raise ValueError("auroc needs both classes among the labels")
+    return float(roc_auc_score(labels.numpy(), (log_probs[:, 1] - log_probs[:, 0]).double().numpy()))
+
+
+class Bin(NamedTuple):
+    confidence: float
+    """Mean probability of the likeliest class."""
+    accuracy: float
+    n_items: int
+
+
+def reliability_bins(
+    log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], *, n_bins: int = 10
+) -> list[Bin]:
+    """Bins of equal width over confidence in (0, 1], empty ones left out."""
+    top = log_probs.double().exp().max(-1)
+    right = (top.indices == labels).double()
+    which = (top.values * n_bins).ceil().long().clamp(1, n_bins) - 1
+    bins: list[Bin] = []
+    for b in which.unique().tolist():
+        inside = which == b
+        bins.append(Bin(float(top.values[inside].mean()), float(right[inside].mean()), int(inside.sum())))
+    return bins
+
+
+def ece(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], *, n_bins: int = 10) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean distance of confidence from accuracy over the bins."""
+    bins = reliability_bins(log_probs, labels, n_bins=n_bins)
+    return sum(b.n_items * abs(b.confidence - b.accuracy) for b in bins) / len(labels)
+
+
+def error_correlation(is_wrong: Bool[Tensor, "experts batch"]) -> Float[Tensor, "experts experts"]:
+    """Pearson correlation of the experts' errors; an expert whose errors do not vary correlates 0 with the others."""
+    centred = is_wrong.double() - is_wrong.double().mean(1, keepdim=True)
+    norm = centred.norm(dim=1)
+    scaled = centred / torch.where(norm > 0, norm, 1.0)[:, None]
+    correlation = scaled @ scaled.T
+    correlation.fill_diagonal_(1.0)
+    return correlation
+
+
+def all_wrong_share(predictions: Int[Tensor, "experts batch"], labels: Int[Tensor, " batch"]) -> float:
+    """Share of examples on which all experts give the same wrong answer: what no vote can mend."""
+    same = (predictions == predictions[0]).all(0)
+    return float((same & (predictions[0] != labels)).double().mean())
+
+
+METRICS: dict[str, Callable[[LogProbs, Labels], float]] = {
+    "accuracy": accuracy,
+    "log_loss": log_loss,
+    "brier": brier,
+    "ece": ece,
+}

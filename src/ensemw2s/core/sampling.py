@@ -1,0 +1,48 @@
+"""Draws of rows: bootstrap, by weight, and folds that tear no group."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+
+def bootstrap(n: int, generator: Generator) -> Int[Tensor, " n"]:
+    """n draws with replacement from n rows (bagging, Breiman 1996)."""
+    return torch.randint(n, (n,), generator=generator)
+
+
+def resample(sample_weights: Float[Tensor, " samples"], generator: Generator) -> Int[Tensor, " samples"]:
+    """As many draws with replacement as there are samples, with probability D_t."""
+    # Not torch.multinomial: it stops at 2^24 categories, and token-level boosting has more.
+    edges = sample_weights.double().cumsum(0)
+    points = torch.rand(len(sample_weights), generator=generator, dtype=torch.float64) * edges[-1]
+    return torch.searchsorted(edges, points, right=True).clamp_max(len(sample_weights) - 1)
+
+
+def group_folds(group_ids: Sequence[str], n_folds: int, generator: Generator) -> Int[Tensor, " samples"]:
+    """A fold for each sample, the same for a whole group; sizes as even as the groups allow.
+
+    Raises:
+        ValueError: there are fewer groups than folds.
+    """
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(group_ids):
+        members.setdefault(group, []).append(i)
+    if len(members) < n_folds:
+        raise ValueError(f"{n_folds} folds need at least as many groups, got {len(members)}")
+    groups = sorted(members)
+    shuffled = [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+    folds = torch.empty(len(group_ids), dtype=torch.long)
+    sizes = [0] * n_folds
+    for group in sorted(shuffled, key=lambda g: -len(members[g])):  # stable: equal sizes keep the shuffled order
+        smallest = sizes.index(min(sizes))
+        folds[members[group]] = smallest
+        sizes[smallest] += len(members[group])
+    return folds
+
+
+def effective_sample_size(weights: Float[Tensor, " samples"]) -> float:
+    """1 / sum of squared normalised weights: N where they are equal, 1 where one sample has them all."""
+    share = weights.double() / weights.double().sum()
+    return float(1.0 / share.square().sum())

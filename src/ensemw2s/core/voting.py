@@ -1,0 +1,78 @@
+"""How experts decide together (EnsemW2S, 2410.04571; algorithms, section 2).
+
+soft   p(y|x) = sum_t alpha_t p_t(y|x) / sum_t alpha_t
+hard   share of alpha of the experts whose argmax is y
+log    p ∝ exp( sum_t alpha_t log p_t / sum_t alpha_t )
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Vote = Literal["soft", "hard", "log"]
+_FLOOR = 1e-12
+"""Probability of a class that no expert voted for: its logarithm must stay finite to be calibrated and compared."""
+
+
+def combine(
+    log_probs: Float[Tensor, "experts batch classes"],
+    expert_weights: Float[Tensor, " experts"],
+    *,
+    vote: Vote = "soft",
+) -> Float[Tensor, "batch classes"]:
+    """Log-probabilities of the experts' vote; weights that are all 0 count as equal.
+
+    Raises:
+        ValueError: a weight is negative, or there is no expert.
+    """
+    *_, last = staged(log_probs, expert_weights, vote=vote)
+    return last
+
+
+def staged(
+    log_probs: Float[Tensor, "experts batch classes"],
+    expert_weights: Float[Tensor, " experts"],
+    *,
+    vote: Vote = "soft",
+) -> Iterator[Float[Tensor, "batch classes"]]:
+    """The vote of the first t experts for t = 1..T, from one evaluation of each.
+
+    Only a running sum is kept, so the experts may come one by one from a memory-mapped file. As long as all weights
+    so far are 0, they count as equal.
+
+    Raises:
+        ValueError: as `combine`.
+    """
+    weights = expert_weights.double()
+    if len(weights) == 0 or bool((weights < 0).any()):
+        raise ValueError(f"a vote needs at least one expert and no negative weight, got {weights.tolist()}")
+    equal = torch.zeros(log_probs.shape[1:], dtype=torch.float64)
+    weighted = equal.clone()
+    total = 0.0
+    for t, (expert, weight) in enumerate(zip(log_probs, weights.tolist(), strict=True), start=1):
+        ballot = _ballot(expert.double(), vote)
+        weighted += weight * ballot
+        total += weight
+        if total == 0.0:
+            equal += ballot
+        mean = weighted / total if total > 0.0 else equal / t
+        yield (mean if vote == "log" else mean.clamp_min(_FLOOR).log()).log_softmax(-1).float()
+
+
+def agreement(
+    log_probs: Float[Tensor, "experts batch classes"], combined: Float[Tensor, "batch classes"]
+) -> Float[Tensor, " batch"]:
+    """Share of the experts whose own answer is the vote's."""
+    return (log_probs.argmax(-1) == combined.argmax(-1)).float().mean(0)
+
+
+def _ballot(log_probs: Float[Tensor, "batch classes"], vote: Vote) -> Float[Tensor, "batch classes"]:
+    """What is averaged over experts."""
+    if vote == "soft":
+        return log_probs.exp()
+    if vote == "log":
+        return log_probs
+    return torch.nn.functional.one_hot(log_probs.argmax(-1), log_probs.shape[-1]).double()

@@ -1,0 +1,91 @@
+"""ARC as "is this answer right?": the AI2 Reasoning Challenge, one candidate answer per question."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from ensemw2s.core.seeds import stream_seed
+from ensemw2s.data.load import read_rows
+from ensemw2s.errors import DataError
+from ensemw2s.types import Example, Task
+
+CHOICES = ("no", "yes")
+SOURCE = "AI2 Reasoning Challenge (ARC V1, February 2018), CC BY-SA 4.0"
+SETS = (("Easy", 0.0), ("Challenge", 1.0))
+PARTS = ("Train", "Dev", "Test")
+SCALES = {
+    # The two subjects are high-school examinations, beyond grade 8.
+    "grade": {f"Grade {g:02}": float(g) for g in range(1, 13)} | {"Biology": 9.0, "Earth and Space Sciences": 9.0},
+    "difficulty": {"Low": 0.0, "Medium": 1.0, "High": 2.0},
+    "depth_of_knowledge": {"I": 1.0, "II": 2.0, "III": 3.0, "IV": 4.0},
+}
+DIFFICULTIES = {
+    "set": "Challenge (1) against Easy (0)",
+    "grade": "school grade, annotated by people (9: a high-school subject)",
+    "difficulty": "Low (0), Medium (1) or High (2), annotated by people",
+    "depth_of_knowledge": "Webb's depth of knowledge, annotated by people",
+}
+
+
+def load_arc(path: str, *, difficulty: str, seed: int) -> Task:
+    """All questions of the folder's files, each with its right answer or, at even odds, a wrong one.
+
+    The candidate of a question is drawn from its own stream, so that no other question changes it. Questions
+    without a usable annotation are left out where difficulty is an annotation.
+
+    Raises:
+        DataError: the folder or a file is missing, or a question is malformed.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{path}: there is no such folder; set task.path to the folder of the ARC-*.jsonl files")
+    annotations = _annotations(folder) if difficulty != "set" else {}
+    examples = []
+    for name, hardness in SETS:
+        prefix = "ARCEZ_" if name == "Easy" else "ARCCH_"
+        for part in PARTS:
+            for place, row in read_rows(str(folder / f"ARC-{name}-{part}.jsonl")):
+                question_id, stem, right, wrong = _question(place, row)
+                rated = (
+                    hardness if difficulty == "set" else _rated(annotations.get(prefix + question_id, {}), difficulty)
+                )
+                if rated is None:
+                    continue
+                rng = random.Random(stream_seed(seed, "arc", question_id))
+                is_right = rng.random() < 0.5
+                candidate = right if is_right else rng.choice(wrong)
+                prompt = f"Question: {stem}\nAnswer: {candidate}\nIs this answer right?"
+                examples.append(Example(f"arc-{question_id}", question_id, prompt, CHOICES, CHOICES[is_right], rated))
+    return Task("arc", tuple(examples), CHOICES, SOURCE, DIFFICULTIES[difficulty])
+
+
+def _question(place: str, row: dict[str, Any]) -> tuple[str, str, str, list[str]]:
+    """Id, text, right answer and wrong answers of one row."""
+    try:
+        texts = {choice["label"]: choice["text"] for choice in row["question"]["choices"]}
+        right = texts.pop(row["answerKey"])
+        return str(row["id"]), str(row["question"]["stem"]), right, list(texts.values())
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{place}: not an ARC question ({error} is missing or malformed); get the file anew") from None
+
+
+def _annotations(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / "annotations.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; task.arc_difficulty: set needs no annotations") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} line {error.lineno}: not valid JSON ({error.msg}); get the file anew") from None
+
+
+def _rated(annotation: dict[str, Any], difficulty: str) -> float | None:
+    """The annotation as a number; None where there is none."""
+    value = annotation.get(difficulty)
+    if value is None:
+        return None
+    scale = SCALES[difficulty]
+    if value not in scale:
+        raise DataError(f"annotations.json: unknown {difficulty} {value!r}; known are {', '.join(scale)}")
+    return scale[value]

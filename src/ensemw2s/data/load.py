@@ -1,0 +1,121 @@
+"""Rows of a file, a `datasets` folder or a hub name, each with the place that an error names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ensemw2s.errors import DataError
+
+Row = tuple[str, dict[str, Any]]
+"""Where the row stands (file and line), and its columns."""
+
+
+def read_rows(path: str, *, split: str = "train") -> list[Row]:
+    """All rows of `path`: .jsonl, .csv, .parquet, a folder saved by `datasets`, or hub:OWNER/NAME.
+
+    Raises:
+        DataError: there is no such file, it is empty, of an unknown kind, or a line of it cannot be read.
+    """
+    if path.startswith("hub:"):
+        rows = _from_hub(path.removeprefix("hub:"), split)
+    elif not Path(path).exists():
+        raise DataError(f"{path}: there is no such file or folder; check task.path")
+    elif Path(path).is_dir():
+        rows = _from_folder(Path(path), split)
+    elif (reader := READERS.get(Path(path).suffix.lower())) is None:
+        raise DataError(f"{path}: cannot tell the format from {Path(path).suffix!r}; use one of {', '.join(READERS)}")
+    else:
+        rows = reader(Path(path))
+    if not rows:
+        raise DataError(f"{path}: the file has no rows; give at least one example per part of the split")
+    return rows
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    # Bytes are split at newlines only: text may hold other line separators, and the number must be the editor's.
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        place = f"{path} line {number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{place}: not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{place}, column {error.colno}: not valid JSON ({error.msg}); mend or delete the line"
+            ) from None
+        if not isinstance(row, dict):
+            raise DataError(
+                f'{place}: expected an object like {{"prompt": ...}}, got {type(row).__name__}; mend the line'
+            )
+        rows.append((place, row))
+    return rows
+
+
+def _read_csv(path: Path) -> list[Row]:
+    import pandas
+
+    try:
+        # Text stays text: "NA" is an answer, and 007 keeps its zeros. Numbers are read where a number is asked for.
+        table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from None
+    except pandas.errors.EmptyDataError:
+        return []
+    except pandas.errors.ParserError as error:
+        raise DataError(f"{path}: not a valid CSV file ({' '.join(str(error).split())}); mend that line") from None
+    return [(f"{path} row {i + 1}", row) for i, row in enumerate(table.to_dict("records"))]
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path}: not a whole Parquet file ({' '.join(str(error).split())[:200]}); write it again"
+        ) from None
+    return [(f"{path} row {i + 1}", row) for i, row in enumerate(table.to_pylist())]
+
+
+READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+
+
+def _from_folder(path: Path, split: str) -> list[Row]:
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(path))
+    except (FileNotFoundError, ValueError, OSError) as error:
+        raise DataError(
+            f"{path}: a folder, but not one that datasets.save_to_disk wrote ({' '.join(str(error).split())[:200]}); "
+            "name a file or such a folder"
+        ) from None
+    return _split_rows(found, str(path), split)
+
+
+def _from_hub(name: str, split: str) -> list[Row]:
+    import datasets
+
+    try:
+        found = datasets.load_dataset(name)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"hub:{name}: cannot be loaded ({' '.join(str(error).split())[:200]}); check the name and the network, or "
+            "save it on a machine that has one with datasets.save_to_disk and give that folder"
+        ) from None
+    return _split_rows(found, f"hub:{name}", split)
+
+
+def _split_rows(found: Any, place: str, split: str) -> list[Row]:
+    if isinstance(found, dict):
+        if split not in found:
+            raise DataError(f"{place}: it has no split {split!r}, only {', '.join(map(repr, found))}; set task.split")
+        found = found[split]
+    return [(f"{place} row {i + 1}", row) for i, row in enumerate(found)]

@@ -1,0 +1,1 @@
+"""Ensembles: rounds of experts, the difficulty they rate, the labels they give."""

@@ -1,0 +1,96 @@
+"""What an ensemble says: its size and temperature chosen on easy validation data, then its labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ensemw2s.config import EnsembleConfig
+from ensemw2s.core import metrics, voting
+from ensemw2s.core.calibration import apply_temperature, fit_temperature
+from ensemw2s.types import Expert, Method, WeakLabels
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The first `selected` experts of one method and seed, with their calibrated vote."""
+
+    method: Method
+    seed: int
+    experts: tuple[Expert, ...]
+    """All that were trained, also those after the selected size."""
+    selected: int
+    temperature: float
+    prior_error: float
+    config: EnsembleConfig
+
+    def weights(self, n_experts: int) -> Float[Tensor, " experts"]:
+        """Votes of the first experts: alpha in nats, or 1 each."""
+        return expert_weights(self.experts[:n_experts], self.config)
+
+    def stages(self, rows: Int[Tensor, " batch"]) -> list[Float[Tensor, "batch classes"]]:
+        """Uncalibrated combination of the first t experts for every t, from the experts' one evaluation."""
+        members = _members(self.experts, rows)
+        return list(voting.staged(members, self.weights(len(self.experts)), vote=self.config.vote))
+
+    def log_probs(self, rows: Int[Tensor, " batch"], *, n_experts: int | None = None) -> Float[Tensor, "batch classes"]:
+        """The calibrated vote of the selected (or the first `n_experts`) experts."""
+        size = n_experts or self.selected
+        combined = voting.combine(_members(self.experts[:size], rows), self.weights(size), vote=self.config.vote)
+        return apply_temperature(combined, self.temperature)
+
+    def label(self, rows: Int[Tensor, " batch"], ids: Sequence[str]) -> WeakLabels:
+        """Pseudo-labels with everything needed to trace them (algorithms: EnsemW2S, 2410.04571)."""
+        voters = self.experts[: self.selected]
+        members = _members(voters, rows)
+        log_probs = self.log_probs(rows)
+        return WeakLabels(
+            ids=tuple(ids),
+            soft=log_probs.exp(),
+            member=members.exp(),
+            confidence=log_probs.exp().amax(-1),
+            agreement=voting.agreement(members, log_probs),
+            expert_ids=tuple(f"{e.method}/{e.seed:016x}" for e in voters),
+            expert_weights=self.weights(self.selected),
+            temperature=self.temperature,
+        )
+
+
+def choose(
+    experts: tuple[Expert, ...],
+    config: EnsembleConfig,
+    val_rows: Int[Tensor, " batch"],
+    val_labels: Int[Tensor, " batch"],
+    *,
+    seed: int,
+    prior_error: float,
+) -> Ensemble:
+    """Choose T by the configured rule and fit the temperature, both on easy validation data alone.
+
+    Ties go to the smaller ensemble.
+    """
+    method = experts[0].method
+    weights = expert_weights(experts, config)
+    stages = list(voting.staged(_members(experts, val_rows), weights, vote=config.vote))
+    # Each stage is calibrated before its log loss is compared: an uncalibrated vote of few experts is overconfident.
+    temperatures = [fit_temperature(stage, val_labels) for stage in stages]
+    calibrated = [apply_temperature(s, t) for s, t in zip(stages, temperatures, strict=True)]
+    if config.select_by == "accuracy":
+        scores = [metrics.accuracy(c, val_labels) for c in calibrated]
+    else:
+        scores = [-metrics.log_loss(c, val_labels) for c in calibrated]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return Ensemble(method, seed, experts, best + 1, temperatures[best], prior_error, config)
+
+
+def expert_weights(experts: Sequence[Expert], config: EnsembleConfig) -> Float[Tensor, " experts"]:
+    """alpha of each expert, or 1 each where the configuration says so."""
+    if config.expert_weights == "equal":
+        return torch.ones(len(experts))
+    return torch.tensor([e.expert_weight for e in experts])
+
+
+def _members(experts: Sequence[Expert], rows: Int[Tensor, " batch"]) -> Float[Tensor, "experts batch classes"]:
+    return torch.stack([e.log_probs[rows] for e in experts])

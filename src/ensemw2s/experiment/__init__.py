@@ -1,0 +1,1 @@
+"""The whole experiment: stages, the store they share, and the run folder."""

@@ -1,0 +1,103 @@
+"""What a user leaves with: the recommended student and the ensemble, each a folder that stands alone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save
+
+from ensemw2s.errors import RunError
+from ensemw2s.experiment.files import write_atomic
+from ensemw2s.experiment.prepare import Prepared
+from ensemw2s.experiment.rows import METHOD_LABELS
+from ensemw2s.experiment.stages import Seed
+from ensemw2s.experiment.store import Store
+from ensemw2s.models.export import export_student
+from ensemw2s.results import Results
+
+CARD = """\
+---
+license: other
+library_name: transformers
+tags: [ensemw2s, weak-to-strong]
+---
+# {label}
+
+Trained by EnsemW2S {version} in the run "{name}" (configuration {config_hash}), seed {seed}.
+
+{headline}
+
+- Task: {task}. {source}.
+- Base: {strong}. Supervisor: {weak}.
+- Classes: {choices}.
+- Accuracy over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy validation data.
+- Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
+
+The base model's and the data's own licences apply.
+"""
+
+
+def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds: Sequence[Seed], store: Store) -> None:
+    """Write the recommended student of its best seed, with a model card.
+
+    Raises:
+        RunError: its artifact is gone from the store.
+    """
+    chosen = results.recommendation
+    seed = next(s for s in seeds if s.seed == chosen.seed)
+    artifact = store.load("students", seed.outcome.student_keys[chosen.row])
+    if artifact is None:
+        raise RunError(
+            f"{store.root}: the student {chosen.row!r} vanished while the run went on; run the same command again"
+        )
+    row = results.row(chosen.row)
+    shown = {
+        part: "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row.parts[part]["accuracy"].interval.model_dump())
+        for part in ("id_test", "ood_test")
+    }
+    card = CARD.format(
+        label=row.label,
+        version=results.versions["ensemw2s"],
+        name=results.name,
+        config_hash=results.config_hash[:12],
+        seed=chosen.seed,
+        headline=chosen.headline,
+        task=results.task.name,
+        source=results.task.source,
+        strong=results.strong,
+        weak=results.weak,
+        choices=", ".join(results.task.choices),
+        **shown,
+    )
+    state = {n.removeprefix("state/"): t for n, t in artifact.tensors.items() if n.startswith("state/")}
+    export_student(
+        folder,
+        config=prepared.strong.config,
+        backbone=prepared.strong.backbone,
+        state=state,
+        choices=results.task.choices,
+        card=card,
+    )
+
+
+def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: Sequence[Seed]) -> None:
+    """Write the voting experts of the method that is best on easy-val: their tensors, weights and temperature."""
+    methods = [m for m in METHOD_LABELS if m in seeds[0].outcome.ensembles]
+    best = max(methods, key=lambda m: results.row(m).parts["easy_val"]["accuracy"].interval.mean)
+    seed = next(s for s in seeds if s.seed == results.recommendation.seed)
+    ensemble = seed.outcome.ensembles[best]
+    voters = ensemble.experts[: ensemble.selected]
+    tensors = {f"expert{i}/{name}": t.contiguous() for i, e in enumerate(voters) for name, t in e.state.items()}
+    record = {
+        "method": best,
+        "seed": seed.seed,
+        "vote": ensemble.config.vote,
+        "expert_weights": ensemble.weights(ensemble.selected).tolist(),
+        "temperature": ensemble.temperature,
+        "choices": list(results.task.choices),
+        "weak": prepared.weak.config.model_dump(mode="json"),
+        "weak_fingerprint": prepared.weak.backbone.fingerprint,
+        "config_hash": results.config_hash,
+    }
+    write_atomic(folder / "experts.safetensors", save(tensors))
+    write_atomic(folder / "ensemble.json", json.dumps(record, indent=2) + "\n")

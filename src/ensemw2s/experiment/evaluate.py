@@ -1,0 +1,265 @@
+"""From sealed labels and every row's predictions to the one typed record of figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.core import intervals, metrics
+from ensemw2s.core.seeds import stream
+from ensemw2s.experiment import cost
+from ensemw2s.experiment.prepare import Prepared
+from ensemw2s.experiment.recommend import headline, recommended_row
+from ensemw2s.experiment.rows import Named, SeedOutcome, all_rows
+from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY, student_key
+from ensemw2s.experiment.trace import trace
+from ensemw2s.results import (
+    Comparison,
+    DifficultyBin,
+    DifficultyCurve,
+    Figure,
+    Interval,
+    Pgr,
+    Recommendation,
+    Reliability,
+    ReliabilityBin,
+    Results,
+    Row,
+    TaskInfo,
+)
+
+TESTS = ("id_test", "ood_test")
+N_DIFFICULTY_BINS = 6
+PACKAGES = ("ensemw2s", "torch", "transformers", "peft", "safetensors", "scikit-learn", "scipy", "numpy")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The opened labels of the test parts, for the evaluation alone."""
+
+    rows: dict[str, Int[Tensor, " items"]]
+    labels: dict[str, Int[Tensor, " items"]]
+    groups: dict[str, Int[Tensor, " items"]]
+    difficulty: dict[str, Float[Tensor, " items"]]
+
+
+def open_truth(prepared: Prepared) -> Truth:
+    """Open the seals of both test parts."""
+    split = prepared.split
+    rows = {part: torch.tensor(list(split.pools[part])) for part in TESTS}
+    return Truth(
+        rows,
+        {part: split.sealed[part].open("evaluation") for part in TESTS},
+        {part: split.groups[rows[part]] for part in TESTS},
+        {part: split.difficulty[rows[part]] for part in TESTS},
+    )
+
+
+def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str]) -> Results:
+    """Every figure of the run, with intervals over seeds and items (algorithms, section 9)."""
+    config = prepared.config
+    truth = open_truth(prepared)
+    table = Table(outcomes, truth)
+    named = [n for n in all_rows(config.ensemble.methods, config.students.recipes) if n.key in outcomes[0].log_probs]
+    rows = tuple(table.row(n) for n in named)
+    comparisons = tuple(table.comparisons(named))
+    chosen = recommended_row(rows)
+    best_seed = max(range(len(outcomes)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
+    shown = _worth_showing(chosen.key, [n.key for n in named], student_key("boosting", config.students.recipes[0]))
+    sizes = {pool: len(rows_) for pool, rows_ in prepared.split.pools.items()}
+    drawn = {
+        "easy_train": len(outcomes[0].draw.easy_train),
+        "easy_val": len(outcomes[0].draw.easy_val),
+        "hard_unlabelled": len(outcomes[0].draw.hard_unlabelled),
+    }
+    return Results(
+        name=config.name,
+        config=config.model_dump(mode="json"),
+        config_hash=canonical_hash(config),
+        versions={name: version(name) for name in PACKAGES},
+        seeds=config.seeds,
+        task=TaskInfo(
+            name=prepared.task.name,
+            source=prepared.task.source,
+            difficulty_meaning=prepared.task.difficulty_meaning,
+            split_uses_labels=prepared.task.split_uses_labels,
+            choices=prepared.task.choices,
+            sizes=sizes | drawn,
+        ),
+        weak=prepared.weak.describe(),
+        strong=prepared.strong.describe(),
+        rows=rows,
+        comparisons=comparisons,
+        pgr=tuple(table.pgr(n) for n in named if n.kind == "student" or n.key == STRONG_ON_EASY),
+        ensembles=tuple(
+            trace(e, o.draw.easy_val, o.val_labels, truth.rows, truth.labels)
+            for o in outcomes
+            for e in o.ensembles.values()
+        ),
+        difficulty=tuple(table.difficulty(key) for key in shown),
+        reliability=tuple(table.reliability(key) for key in shown if key != CEILING),
+        recommendation=Recommendation(
+            row=chosen.key,
+            headline=headline(chosen, rows, comparisons, config.students.recipes[0]),
+            is_baseline=chosen.kind == "baseline",
+            seed=outcomes[best_seed].seed,
+        ),
+        notes=tuple(notes),
+    )
+
+
+class Table:
+    """Per-item figures of every row, and the intervals over them."""
+
+    def __init__(self, outcomes: Sequence[SeedOutcome], truth: Truth):
+        self.outcomes = outcomes
+        self.truth = truth
+        self.resamples = {
+            part: intervals.Resamples.draw(truth.groups[part], len(outcomes), stream(0, "interval", part))
+            for part in TESTS
+        }
+
+    def log_probs(self, key: str, part: str) -> list[Float[Tensor, "items classes"]]:
+        return [o.log_probs[key][part] for o in self.outcomes]
+
+    def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
+        labels = self.truth.labels[part]
+        return torch.stack([(lp.argmax(-1) == labels) for lp in self.log_probs(key, part)]).double()
+
+    def row(self, named: Named) -> Row:
+        """All metrics of a row on easy-val, ID and OOD."""
+        parts = {
+            "easy_val": {
+                "accuracy": self._per_seed(named.key, "easy_val", metrics.accuracy),
+                "log_loss": self._per_seed(named.key, "easy_val", metrics.log_loss),
+            }
+        }
+        for part in TESTS:
+            labels = self.truth.labels[part]
+            accuracy = self.correct(named.key, part)
+            figures = {
+                "accuracy": Figure(per_seed=tuple(accuracy.mean(1).tolist()), interval=self.interval(accuracy, part))
+            }
+            for name, metric in (
+                ("log_loss", metrics.log_loss),
+                ("brier", metrics.brier),
+                ("ece", metrics.ece),
+            ):
+                figures[name] = self._per_seed(named.key, part, metric)
+            if self.log_probs(named.key, part)[0].shape[1] == 2 and len(labels.unique()) == 2:
+                figures["auroc"] = self._per_seed(named.key, part, metrics.auroc)
+            parts[part] = figures
+        return Row(
+            key=named.key,
+            label=named.label,
+            kind=named.kind,
+            parts=parts,
+            cost=cost.mean(o.cost[named.key] for o in self.outcomes),
+            n_experts=tuple(o.n_experts[named.key] for o in self.outcomes if named.key in o.n_experts),
+        )
+
+    def interval(self, values: Float[Tensor, "seeds items"], part: str) -> Interval:
+        """Of the mean of per-item values: items crossed with seeds."""
+        return _interval(intervals.mean_interval(values, self.resamples[part]))
+
+    def comparisons(self, named: Sequence[Named]) -> list[Comparison]:
+        """Paired differences in accuracy: students against strong-on-easy and against the single weak expert's
+        student of the same recipe; boosting against the other ensembles."""
+        keys = {n.key for n in named}
+        pairs: list[tuple[str, str]] = []
+        for n in named:
+            if n.kind == "student" or n.teacher == "self":
+                pairs.append((n.key, STRONG_ON_EASY))
+            if n.kind == "student" and n.teacher != "single":
+                pairs.append((n.key, f"student:single:{n.recipe}"))
+            if n.kind == "student" and n.teacher == "boosting":
+                pairs += [(n.key, f"student:{other}:{n.recipe}") for other in ("independent", "bagging")]
+            if n.kind == "student":
+                pairs.append((n.key, f"self_training:{n.recipe}"))
+        pairs += [("boosting", other) for other in ("single", "independent", "bagging", "single_long", STRONG_ON_EASY)]
+        pairs += [(CEILING, STRONG_ON_EASY), (CEILING, "single")]
+        return [self._compare(a, b, part) for a, b in pairs if {a, b} <= keys for part in TESTS]
+
+    def _compare(self, row: str, baseline: str, part: str) -> Comparison:
+        difference = self.correct(row, part) - self.correct(baseline, part)
+        p_value = intervals.paired_p_value(difference, self.resamples[part])
+        return Comparison(
+            row=row, baseline=baseline, part=part, difference=self.interval(difference, part), p_value=p_value
+        )
+
+    def pgr(self, named: Named) -> Pgr:
+        """Gap recovered on OOD between the single weak expert and the ceiling."""
+        keys = [n for n in ("single", CEILING) if n not in self.outcomes[0].log_probs]
+        if keys:
+            return Pgr(row=named.key, part="ood_test", value=None, reason=f"the run has no row {keys[0]!r}")
+        part = "ood_test"
+        value, reason = intervals.pgr(
+            self.correct(named.key, part),
+            self.correct("single", part),
+            self.correct(CEILING, part),
+            self.resamples[part],
+        )
+        return Pgr(row=named.key, part=part, value=None if value is None else _interval(value), reason=reason)
+
+    def difficulty(self, key: str) -> DifficultyCurve:
+        """Accuracy in bins of equally many test items, easiest first."""
+        values = torch.cat([self.correct(key, part) for part in TESTS], dim=1)
+        difficulty = torch.cat([self.truth.difficulty[part] for part in TESTS])
+        groups = torch.cat([self.truth.groups[part] for part in TESTS])
+        edges = torch.quantile(difficulty, torch.linspace(0, 1, N_DIFFICULTY_BINS + 1, dtype=difficulty.dtype)).unique()
+        which = torch.bucketize(difficulty, edges[1:-1], right=True)
+        bins = []
+        for b in which.unique().tolist():
+            inside = (which == b).nonzero()[:, 0]
+            drawn = intervals.Resamples.draw(groups[inside], len(values), stream(0, "interval", "difficulty", b))
+            estimate = intervals.mean_interval(values[:, inside], drawn)
+            bins.append(
+                DifficultyBin(
+                    low=float(difficulty[inside].min()),
+                    high=float(difficulty[inside].max()),
+                    n_items=len(inside),
+                    accuracy=_interval(estimate),
+                )
+            )
+        return DifficultyCurve(row=key, bins=tuple(bins))
+
+    def reliability(self, key: str) -> Reliability:
+        """Confidence against accuracy on OOD, seeds pooled."""
+        pooled = torch.cat(self.log_probs(key, "ood_test"))
+        labels = self.truth.labels["ood_test"].repeat(len(self.outcomes))
+        bins = metrics.reliability_bins(pooled, labels, n_bins=10)
+        return Reliability(
+            row=key,
+            bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
+        )
+
+    def _per_seed(self, key: str, part: str, metric: Callable[[Tensor, Tensor], float]) -> Figure:
+        """A metric that is no mean over items, or whose items differ by seed: the interval is over seeds alone."""
+        values = [
+            metric(o.log_probs[key][part], o.val_labels if part == "easy_val" else self.truth.labels[part])
+            for o in self.outcomes
+        ]
+        return Figure(
+            per_seed=tuple(values),
+            interval=_interval(intervals.seed_interval(torch.tensor(values, dtype=torch.float64))),
+        )
+
+
+def _worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
+    wanted = ("single", "boosting", STRONG_ON_EASY, primary, chosen, CEILING)
+    return [key for key in dict.fromkeys(wanted) if key in keys]
+
+
+def _interval(estimate: intervals.Estimate) -> Interval:
+    return Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)
+
+
+def part_predictions(
+    log_probs: Float[Tensor, "items classes"], sizes: Mapping[str, int]
+) -> dict[str, Float[Tensor, "items classes"]]:
+    """Cut predictions over concatenated parts back into the parts."""
+    return dict(zip(sizes, log_probs.split(list(sizes.values())), strict=True))

@@ -1,0 +1,135 @@
+"""What a run says while it works: events on disk, progress with time left on a terminal, silence elsewhere."""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ensemw2s.experiment.files import explained, write_atomic
+from ensemw2s.experiment.store import Store
+from ensemw2s.results import StageTime, Timing
+
+
+@dataclass
+class Journal:
+    """Times stages, counts work, and keeps `events.jsonl` and `timing.json` of one run folder."""
+
+    run_dir: Path
+    console: Console | None = None
+    """Where progress is drawn; None, or not a terminal: nothing is."""
+    stages: dict[str, StageTime] = field(default_factory=dict)
+    tokens_read: Counter[str] = field(default_factory=Counter)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append one line; a line that a crash tore is ignored by `read_events`."""
+        line = json.dumps({"time": time.time(), "event": kind, **facts}) + "\n"
+        path = self.run_dir / "events.jsonl"
+        with explained(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
+
+    @contextmanager
+    def stage(self, name: str, store: Store, total: int) -> Iterator[Callable[[int], None]]:
+        """Run a stage of `total` units; yields what advances its progress bar."""
+        started = time.monotonic()
+        computed, reused = store.computed.total(), store.reused.total()
+        self.event("stage_started", stage=name)
+        with _bar(self.console, name, total) as advance:
+            yield advance
+        done = StageTime(
+            stage=name,
+            seconds=round(time.monotonic() - started, 3),
+            computed=store.computed.total() - computed,
+            reused=store.reused.total() - reused,
+        )
+        self.stages[name] = done
+        self.event("stage_finished", **done.model_dump())
+        self.save()
+
+    def save(self) -> None:
+        """Write `timing.json`: seconds add up over resumed runs, the peak is the largest of them."""
+        before = self._earlier
+        stages = []
+        for name, stage in self.stages.items():
+            old = before.get(name)
+            stages.append(
+                stage
+                if old is None
+                else stage.model_copy(
+                    update={
+                        "seconds": round(stage.seconds + old.seconds, 3),
+                        "computed": stage.computed + old.computed,
+                    }
+                )
+            )
+        timing = Timing(
+            stages=tuple(stages),
+            total_seconds=round(sum(s.seconds for s in stages), 3),
+            peak_memory_mib=round(_peak_memory_mib(), 1),
+            tokens_read=dict(self.tokens_read),
+        )
+        write_atomic(self.run_dir / "timing.json", timing.model_dump_json(indent=2) + "\n")
+
+    def __post_init__(self) -> None:
+        self._earlier: dict[str, StageTime] = {}
+        try:
+            timing = Timing.model_validate_json((self.run_dir / "timing.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return  # a first run, or seconds of another version: they are no result, so a fresh count will do
+        self._earlier = {s.stage: s for s in timing.stages}
+        self.tokens_read.update(timing.tokens_read)
+
+
+def read_events(run_dir: Path) -> list[dict[str, Any]]:
+    """The whole events of a run; a torn line is left out."""
+    events = []
+    for line in (run_dir / "events.jsonl").read_text(errors="replace").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
+@contextmanager
+def _bar(console: Console | None, name: str, total: int) -> Iterator[Callable[[int], None]]:
+    if console is None or not console.is_terminal:
+        yield lambda n: None
+        return
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda n: progress.advance(task, n)
+
+
+def _peak_memory_mib() -> float:
+    """This process's peak resident memory."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

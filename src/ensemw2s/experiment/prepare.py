@@ -1,0 +1,252 @@
+"""Everything that must be right before work starts: the task, its split, both models, and what they read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonical_hash
+from ensemw2s.data.encode import encode
+from ensemw2s.data.splits import Split, make_split
+from ensemw2s.data.tasks import load_task
+from ensemw2s.ensemble.rate import rate
+from ensemw2s.errors import ModelError
+from ensemw2s.experiment.store import Artifact, Store, artifact_key
+from ensemw2s.models.activations import open_activations, pooled_for_depths
+from ensemw2s.models.adapters import Adapter, build_adapter
+from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.types import Example, Inputs, Task, class_index
+
+RATING_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Side:
+    """The weak or the strong model of a run, with what its adapter reads for every example of the split."""
+
+    config: ModelConfig
+    backbone: Backbone
+    """Cut to the layers that this side uses."""
+    inputs: Inputs
+    pooled: Inputs
+    """The final-normed feature of every example, for zero-shot scoring; recomputed at need where not cached."""
+    flops_per_token: float
+    """Of one forward pass through the trunk: twice its weights that multiply."""
+
+    def builder(self, training: TrainConfig, n_classes: int) -> Callable[[Generator], Adapter]:
+        """What makes a fresh trainable module of this side from a generator."""
+        return lambda generator: build_adapter(
+            self.config,
+            self.backbone,
+            n_classes,
+            dropout=training.dropout,
+            init_std=training.init_std,
+            generator=generator,
+        )
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What of this side decides a training: the weights, the cut, the arithmetic and the adapter."""
+        settings = self.config.model_dump(
+            exclude={"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
+        )
+        return {**settings, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
+
+    def describe(self) -> str:
+        """One phrase for the report."""
+        parts = {
+            "head": "a trained head",
+            "top": f"{self.config.top_layers} trained upper layers",
+            "lora": "LoRA on all layers",
+        }
+        hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
+        return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A validated experiment, ready to train."""
+
+    config: ExperimentConfig
+    task: Task
+    split: Split
+    weak: Side
+    strong: Side
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.task.choices)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """Of everything that an expert may see."""
+        return {"inputs": self.split.inputs_fingerprint, "easy_labels": self.split.easy_fingerprint}
+
+
+def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
+    """Read and validate the task, and the split where its difficulty does not need the weak model. No model is loaded.
+
+    Raises:
+        DataError: as the loaders and the split say.
+    """
+    task = load_task(config.task)
+    return task, make_split(task, config.split) if config.difficulty.source == "column" else None
+
+
+def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]) -> Prepared:
+    """Load, rate, split, encode and cache activations.
+
+    Raises:
+        DataError, ModelError, ConfigError: each before any training has begun.
+    """
+    task, split = check(config)
+    weak_backbone, strong_backbone = _backbones(config)
+    if split is None:
+        task = _rated(task, config, weak_backbone, store, lambda n: on_tokens(config.weak.model, n))
+        split = make_split(task, config.split)
+    ids = {
+        id(b): _encode(b, split.examples, config.weak if b is weak_backbone else config.strong)
+        for b in (weak_backbone, strong_backbone)
+    }
+    weak_ids, strong_ids = ids[id(weak_backbone)], ids[id(strong_backbone)]
+    if weak_backbone is strong_backbone and config.weak.adapter == config.strong.adapter == "head":
+        # Two depths of one network: one pass through the deeper gives both.
+        depths = [
+            config.weak.n_layers or weak_backbone.n_layers,
+            config.strong.n_layers or strong_backbone.n_layers,
+        ]
+        found = pooled_for_depths(
+            strong_backbone,
+            strong_ids,
+            depths,
+            cache=config.cache,
+            store=store,
+            on_tokens=lambda n: on_tokens(config.strong.model, n),
+        )
+        weak_inputs, strong_inputs = found[depths[0]], found[depths[1]]
+    else:
+        weak_inputs = _open(weak_backbone, weak_ids, config.weak, config, store, on_tokens)
+        strong_inputs = _open(strong_backbone, strong_ids, config.strong, config, store, on_tokens)
+    return Prepared(
+        config,
+        task,
+        split,
+        _side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store),
+        _side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
+    )
+
+
+def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
+    """The untrained model's log-probabilities: each choice scored by the first token of " choice" after the prompt.
+
+    Raises:
+        ModelError: two choices begin with the same token, or the model has no output embedding.
+    """
+    first = [side.backbone.tokenizer(f" {choice}", add_special_tokens=False)["input_ids"][:1] for choice in choices]
+    tokens = [ids[0] if ids else -1 for ids in first]
+    if len(set(tokens)) < len(tokens):
+        raise ModelError(
+            f"{side.config.model}: zero-shot scoring needs choices that begin with different tokens, got {list(choices)}"
+        )
+    unembedding = unembedding_rows(side.config, tokens)
+    features = torch.cat([side.pooled.batch(part)[0][:, 0] for part in rows.split(512)])
+    return (features @ unembedding.T).log_softmax(-1)
+
+
+def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:
+    """Both models; one load where they are cuts of the same checkpoint."""
+    weak, strong = config.weak, config.strong
+    alike = {"model", "revision", "dtype", "max_length", "trust_remote_code_from"}
+    if weak.model_dump(include=alike) != strong.model_dump(include=alike):
+        return load_backbone(weak), load_backbone(strong)
+    deeper = max((weak.n_layers, strong.n_layers), key=lambda n: n or 10**9)
+    both = load_backbone(strong, deeper)
+    return both, both
+
+
+def _encode(backbone: Backbone, examples: tuple[Example, ...], config: ModelConfig) -> list[list[int]]:
+    names = [e.id for e in examples]
+    return encode(backbone.tokenizer, [e.prompt for e in examples], max_length=config.max_length, names=names)
+
+
+def _open(
+    backbone: Backbone,
+    ids: list[list[int]],
+    model: ModelConfig,
+    config: ExperimentConfig,
+    store: Store,
+    on_tokens: Callable[[str, int], None],
+) -> Inputs:
+    cut = backbone.cut(model.n_layers or backbone.n_layers)
+    return open_activations(
+        cut, ids, config=model, cache=config.cache, store=store, on_tokens=lambda n: on_tokens(model.model, n)
+    )
+
+
+def _side(
+    model: ModelConfig,
+    backbone: Backbone,
+    inputs: Inputs,
+    ids: list[list[int]],
+    config: ExperimentConfig,
+    store: Store,
+) -> Side:
+    cut = backbone.cut(model.n_layers or backbone.n_layers)
+    pooled = inputs
+    if model.adapter != "head":
+        off = config.cache.model_copy(update={"trunk_cache": "off"})
+        pooled = open_activations(cut, ids, config=model.model_copy(update={"adapter": "head"}), cache=off, store=store)
+    embeddings = {id(p) for p in cut.model.get_input_embeddings().parameters()}
+    weights = sum(p.numel() for p in cut.model.parameters() if id(p) not in embeddings and p.ndim > 1)
+    return Side(model, cut, inputs, pooled, 2.0 * weights)
+
+
+def _rated(
+    task: Task, config: ExperimentConfig, backbone: Backbone, store: Store, on_tokens: Callable[[int], None]
+) -> Task:
+    """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
+    ids = _encode(backbone, task.examples, config.weak)
+    cut = backbone.cut(config.weak.n_layers or backbone.n_layers)
+    inputs = open_activations(cut, ids, config=config.weak, cache=config.cache, store=store, on_tokens=on_tokens)
+    side = _side(config.weak, backbone, inputs, ids, config, store)
+    labels = class_index(task.examples, task.choices)
+
+    def compute() -> Artifact:
+        rating = rate(
+            inputs,
+            labels,
+            [e.group_id for e in task.examples],
+            len(task.choices),
+            side.builder(config.expert_training, len(task.choices)),
+            config.expert_training,
+            config.difficulty,
+            seed=config.split.seed,
+        )
+        return Artifact({"difficulty": rating.difficulty, "set_aside": rating.set_aside}, {})
+
+    facts = [(e.id, e.group_id, e.prompt, e.answer) for e in task.examples]
+    key = artifact_key(
+        RATING_VERSION,
+        {
+            "task": canonical_hash(facts),
+            "weak": side.fingerprint,
+            "training": config.expert_training.model_dump(),
+            "difficulty": config.difficulty.model_dump(),
+            "seed": config.split.seed,
+        },
+    )
+    found = store.memo("ratings", key, compute).tensors
+    kept = [
+        replace(example, difficulty=float(d))
+        for example, d, aside in zip(task.examples, found["difficulty"], found["set_aside"], strict=True)
+        if not aside
+    ]
+    source = config.difficulty.source
+    return replace(
+        task,
+        examples=tuple(kept),
+        difficulty_meaning=f"the weak model's cross-fitted {source}",
+        split_uses_labels=source == "p_true",
+    )

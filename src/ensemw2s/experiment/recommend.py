@@ -1,0 +1,63 @@
+"""Which row to use, chosen on easy validation data alone, and the one sentence that says how far it is from the rest."""
+
+from collections.abc import Sequence
+
+from ensemw2s.config import Recipe
+from ensemw2s.errors import RunError
+from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
+from ensemw2s.results import Comparison, Interval, Row
+
+
+def recommended_row(rows: Sequence[Row]) -> Row:
+    """The trained strong model with the best mean accuracy on easy-val; ties go to the lower log loss.
+
+    Students compete with strong-on-easy and self-training: where a baseline wins, the page says so.
+    """
+    candidates = [
+        r for r in rows if r.kind == "student" or r.key == STRONG_ON_EASY or r.key.startswith("self_training:")
+    ]
+    if not candidates:
+        raise RunError("no student was trained, so none can be recommended; list recipes in students.recipes")
+
+    def score(row: Row) -> tuple[float, float]:
+        val = row.parts["easy_val"]
+        return val["accuracy"].interval.mean, -val["log_loss"].interval.mean
+
+    return max(candidates, key=score)
+
+
+def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison], primary: Recipe) -> str:
+    """What to use, its OOD accuracy, and how far it lies from strong-on-easy, independent and single."""
+    ood = chosen.parts["ood_test"]["accuracy"].interval
+    kind = "a baseline, no weak supervision" if chosen.kind == "baseline" else "supervised by the weak ensemble"
+    text = f"Use {chosen.label} ({kind}): {_percent(ood)} on the hard test."
+    distances = []
+    others = {STRONG_ON_EASY: "strong-on-easy"}
+    recipe = chosen.key.rpartition(":")[2]
+    if chosen.kind == "student":
+        others |= {
+            f"student:{m}:{recipe}": f"the {m} ensemble's student"
+            if m != "single"
+            else "the single weak expert's student"
+            for m in ("independent", "single")
+        }
+    for key, name in others.items():
+        found = [c for c in comparisons if (c.row, c.baseline, c.part) == (chosen.key, key, "ood_test")]
+        distances += [f"{_points(c.difference)} against {name}" for c in found]
+    boosted = student_key("boosting", primary)
+    gain = [
+        c for c in comparisons if (c.row, c.baseline, c.part) == (boosted, student_key("single", primary), "ood_test")
+    ]
+    if distances:
+        text += " That is " + ", ".join(distances) + "."
+    if gain and chosen.key != boosted:
+        text += f" The boosted ensemble's student ({primary.name}) is {_points(gain[0].difference)} against the single weak expert's."
+    return text
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f}% [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _points(interval: Interval) -> str:
+    return f"{100 * interval.mean:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"

@@ -1,0 +1,148 @@
+"""One call from a configuration to a finished run folder; calling it again finishes or repeats nothing."""
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from ensemw2s.config import ExperimentConfig, canonical_hash
+from ensemw2s.errors import ModelError, RunError
+from ensemw2s.experiment.deliver import export_ensemble, export_recommended
+from ensemw2s.experiment.evaluate import PACKAGES, evaluate
+from ensemw2s.experiment.files import run_lock, write_atomic
+from ensemw2s.experiment.journal import Journal
+from ensemw2s.experiment.prepare import Prepared, prepare, zero_shot
+from ensemw2s.experiment.stages import Seed
+from ensemw2s.experiment.store import Store
+from ensemw2s.models.folders import cache_home
+from ensemw2s.report.page import write_report
+from ensemw2s.results import Results, Timing
+
+
+def run(
+    config: ExperimentConfig, run_dir: Path, *, store_root: Path | None = None, console: Console | None = None
+) -> Results:
+    """Run the experiment in `run_dir`, or what is missing of it, and return its results.
+
+    Finished units come from the store (`store_root`, default `$ENSEMW2S_HOME/store`), whoever made them. Interrupted
+    at any instant, the same call continues and ends in the same `results.json`, figure for figure.
+
+    Raises:
+        ConfigError, DataError, ModelError: before any training, naming what to mend.
+        RunError: the folder belongs to another configuration, is in use, or cannot be written.
+    """
+    with run_lock(run_dir):
+        _claim(config, run_dir)
+        journal = Journal(run_dir, console)
+        store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
+        journal.event("started", config_hash=canonical_hash(config), host=platform.node())
+        with journal.stage("prepare", store, total=0):
+            prepared = prepare(config, store, lambda model, n: journal.tokens_read.update({model: n}))
+        _manifest(run_dir, "prepare", config, [])
+        seeds = [Seed(prepared, store, seed) for seed in config.seeds]
+        n_experts, n_students = seeds[0].n_units
+        n_methods = len(config.ensemble.methods)
+        work: Sequence[tuple[str, int, Callable[[Seed], Iterator[None]]]] = (
+            ("experts", n_experts, Seed.experts),
+            ("labels", n_methods, Seed.label),
+            ("students", n_students, Seed.students),
+        )
+        for stage, n_units, of_seed in work:
+            with journal.stage(stage, store, total=n_units * len(seeds)) as advance:
+                for seed in seeds:
+                    for _ in of_seed(seed):
+                        advance(1)
+            _manifest(run_dir, stage, config, [key for seed in seeds for key in seed.used[stage]])
+        with journal.stage("evaluate", store, total=0):
+            results = evaluate(prepared, [s.outcome for s in seeds], _notes(prepared))
+            export_recommended(run_dir / "student", prepared, results, seeds, store)
+            export_ensemble(run_dir / "ensemble", prepared, results, seeds)
+        _manifest(run_dir, "evaluate", config, [])
+        write_atomic(run_dir / "results.json", results.model_dump_json(indent=2) + "\n")
+        write_report(results, read_timing(run_dir), run_dir / "report.html")
+        journal.event("finished")
+        return results
+
+
+def read_results(run_dir: Path) -> Results:
+    """The results of a finished run. Raises RunError where there are none, or of another version."""
+    path = run_dir / "results.json"
+    try:
+        return Results.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        raise RunError(
+            f"{run_dir}: no finished run there (results.json is missing); finish it with: ensemw2s run --run-dir {run_dir}"
+        ) from None
+    except (ValueError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(f"{path}: not a results file of this version ({first}); run the experiment again") from None
+
+
+def read_timing(run_dir: Path) -> Timing | None:
+    """Seconds and memory of a run, where they are known."""
+    try:
+        return Timing.model_validate_json((run_dir / "timing.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _claim(config: ExperimentConfig, run_dir: Path) -> None:
+    """Write config.yaml into a new folder; refuse a folder that holds another configuration's run."""
+    path = run_dir / "config.yaml"
+    mine = canonical_hash(config)
+    if path.exists():
+        try:
+            theirs = yaml.safe_load(path.read_text())["_run"]["config_hash"]
+        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+            raise RunError(
+                f"{path}: not the configuration of a run; move the file away or choose another --run-dir"
+            ) from None
+        if theirs != mine:
+            raise RunError(
+                f"{run_dir}: this folder holds a run of another configuration ({theirs[:12]}, yours is {mine[:12]}); "
+                "choose another --run-dir, or remove the folder (what both share is kept in the store)"
+            )
+        return
+    tree = config.model_dump(mode="json")
+    tree["_run"] = {"config_hash": mine, "versions": {name: version(name) for name in PACKAGES}}
+    write_atomic(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+
+
+def _manifest(run_dir: Path, stage: str, config: ExperimentConfig, keys: Sequence[str]) -> None:
+    record = {
+        "stage": stage,
+        "config_hash": canonical_hash(config),
+        "artifacts": [{"kind": stage, "key": key} for key in keys],
+    }
+    write_atomic(run_dir / "stages" / f"{stage}.json", json.dumps(record, indent=2) + "\n")
+
+
+def _notes(prepared: Prepared) -> list[str]:
+    """What a reader must know and no figure says."""
+    notes = []
+    weak, strong = prepared.weak.backbone, prepared.strong.backbone
+    if weak.fingerprint == strong.fingerprint and weak.n_layers != strong.n_layers:
+        notes.append(
+            f"The weak and the strong model are two depths of one network ({weak.n_layers} and {strong.n_layers} layers "
+            f"of {prepared.strong.config.model}) with small trained parts."
+        )
+    if prepared.task.split_uses_labels:
+        notes.append("The difficulty was computed from the true labels of the hard side (split_uses_labels).")
+    try:
+        zero_shot(prepared.strong, prepared.task.choices, prepared.split.draw(prepared.config.seeds[0]).easy_val[:1])
+    except ModelError as error:
+        notes.append(f"There is no zero-shot row: {error}")
+    notes.append(
+        "Intervals are over seeds (each draws its own training part from the pools) and test items, for one split; "
+        "another split.seed would move all rows together."
+    )
+    return notes
+
+
+def _warn(journal: Journal, console: Console | None, message: str) -> None:
+    journal.event("damaged_artifact", message=message)
+    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {message}", highlight=False, soft_wrap=True)

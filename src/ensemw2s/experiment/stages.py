@@ -1,0 +1,299 @@
+"""The work of one seed: experts, labels, students. Each unit goes through the store, so a resume redoes none."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ensemw2s.config import TrainConfig, canonical_hash
+from ensemw2s.core.boosting import chance_error
+from ensemw2s.core.calibration import apply_temperature, fit_temperature
+from ensemw2s.core.metrics import accuracy
+from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.ensemble.fit import SCALE_ROWS, EnsembleState, Fitted, Weak, fit_expert, grow
+from ensemw2s.ensemble.label import choose
+from ensemw2s.errors import ModelError
+from ensemw2s.experiment import cost
+from ensemw2s.experiment.evaluate import part_predictions
+from ensemw2s.experiment.prepare import Prepared, zero_shot
+from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG, ZERO_SHOT, SeedOutcome
+from ensemw2s.experiment.store import Artifact, Store, artifact_key
+from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, Lesson, on_labels, on_truth
+from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
+from ensemw2s.results import Cost
+from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.train.loop import predict, train
+from ensemw2s.types import Expert, Method, WeakLabels
+
+EXPERT_VERSION = 1
+LABEL_VERSION = 1
+STUDENT_VERSION = 1
+
+
+class Seed:
+    """One seed's share of a run.
+
+    Args:
+        prepared: the validated experiment.
+        store: where every unit of work is found or kept.
+    """
+
+    def __init__(self, prepared: Prepared, store: Store, seed: int):
+        self.prepared, self.store, self.seed = prepared, store, seed
+        self.used: dict[str, list[str]] = {"experts": [], "labels": [], "students": []}
+        """Keys of the artifacts of each stage, for its manifest."""
+        self.weak_labels: dict[Method, WeakLabels] = {}
+        split = prepared.split
+        self.draw = split.draw(seed)
+        self.labels = split.easy_labels  # over the easy pool, which comes first in the split
+        self.outcome = SeedOutcome(seed, self.draw, self.labels[self.draw.easy_val])
+        tests = {part: torch.tensor(list(split.pools[part])) for part in ("id_test", "ood_test")}
+        self.eval_rows = {"easy_val": self.draw.easy_val, **tests}
+
+    # --- experts -----------------------------------------------------------------------------------------------
+
+    def experts(self) -> Iterator[None]:
+        """Train every method's ensemble, round by round; yields after each unit."""
+        prepared, config = self.prepared, self.prepared.config
+        weak = self._weak(config.expert_training)
+        prior = self.prior_error()
+        for method in config.ensemble.methods:
+            state = EnsembleState.start(method, self.seed, len(weak.rows))
+            while not state.finished:
+                state = grow(state, self._fitted(weak, state), config.ensemble, prior)
+                yield
+            ensemble = choose(
+                state.experts,
+                config.ensemble,
+                self.draw.easy_val,
+                self.outcome.val_labels,
+                seed=self.seed,
+                prior_error=prior,
+            )
+            self.outcome.ensembles[method] = ensemble
+            self.outcome.log_probs[method] = {p: ensemble.log_probs(r) for p, r in self.eval_rows.items()}
+            self.outcome.cost[method] = self._ensemble_cost(state.experts)
+            self.outcome.n_experts[method] = ensemble.selected
+        yield from self._single_experts(weak, prepared)
+
+    def _single_experts(self, weak: Weak, prepared: Prepared) -> Iterator[None]:
+        """The best member by easy-val, and one expert that is given the whole ensemble's training budget."""
+        config = prepared.config
+        members = [e for ensemble in self.outcome.ensembles.values() for e in ensemble.experts]
+        scores = [accuracy(e.log_probs[self.draw.easy_val], self.outcome.val_labels) for e in members]
+        best = members[max(range(len(members)), key=scores.__getitem__)]
+        # Choosing among them cost the training of them all.
+        self._expert_row(BEST_SINGLE, best, cost.total(self.outcome.cost.values()))
+        training = config.expert_training
+        long = training.model_copy(update={"epochs": training.epochs * config.ensemble.n_rounds})
+        state = EnsembleState.start("single", self.seed, len(weak.rows))
+        fitted = self._fitted(self._weak(long), state)
+        expert = grow(state, fitted, config.ensemble, self.prior_error()).experts[0]
+        self._expert_row(SINGLE_LONG, expert, self._ensemble_cost((expert,), long))
+        yield
+
+    def _expert_row(self, key: str, expert: Expert, spent: Cost) -> None:
+        self.outcome.log_probs[key] = {part: expert.log_probs[rows] for part, rows in self.eval_rows.items()}
+        self.outcome.cost[key] = spent
+
+    def _weak(self, training: TrainConfig) -> Weak:
+        prepared, side = self.prepared, self.prepared.weak
+        rows = self.draw.easy_train
+        return Weak(
+            inputs=side.inputs,
+            rows=rows,
+            labels=self.labels[rows],
+            group_ids=[prepared.split.examples[i].group_id for i in rows.tolist()],
+            n_classes=prepared.n_classes,
+            build=side.builder(training, prepared.n_classes),
+            training=training,
+        )
+
+    def prior_error(self) -> float:
+        """The error of a reference that knows nothing of the task."""
+        prior = self.prepared.config.ensemble.prior
+        if prior == "chance":
+            return chance_error(self.prepared.n_classes)
+        if prior == "measured":
+            rows = self.draw.easy_train
+            error = 1.0 - accuracy(zero_shot(self.prepared.weak, self.prepared.task.choices, rows), self.labels[rows])
+            return min(max(error, 1e-6), 1.0 - 1e-6)
+        return prior
+
+    def _fitted(self, weak: Weak, state: EnsembleState) -> Fitted:
+        """One expert, from the store or trained; the key holds all that decides it and nothing else."""
+        ensemble = self.prepared.config.ensemble
+        folds = ensemble.n_folds if ensemble.error_source == "folds" else None
+        boosted = state.method == "boosting" and bool(state.experts)
+        key = artifact_key(
+            EXPERT_VERSION,
+            {
+                "data": self.prepared.fingerprint,
+                "rows": weak.rows.tolist(),
+                "weak": self.prepared.weak.fingerprint,
+                "training": weak.training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+                "stream": state.next_stream,
+                "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
+                "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
+                "folds": folds,
+            },
+        )
+
+        def compute() -> Artifact:
+            fitted = fit_expert(weak, state, ensemble)
+            tensors = {f"state/{name}": t for name, t in fitted.state.items()}
+            tensors |= {"log_probs": fitted.log_probs, "is_wrong": fitted.is_wrong}
+            return Artifact(tensors, {"training_tokens": fitted.training_tokens})
+
+        found = self._memo("experts", key, compute)
+        return Fitted(
+            {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")},
+            found.tensors["log_probs"],
+            found.tensors["is_wrong"],
+            found.record["training_tokens"],
+        )
+
+    def _ensemble_cost(self, experts: tuple[Expert, ...], training: TrainConfig | None = None) -> Cost:
+        side, split = self.prepared.weak, self.prepared.split
+        epochs = (training or self.prepared.config.expert_training).epochs
+        owned = sum(t.numel() for name, t in experts[0].state.items() if not name.endswith("scale"))
+        n_tokens = int(side.inputs.lengths.sum())
+        parts = [cost.trunk_cost(side, n_tokens)]
+        for e in experts:
+            parts.append(
+                cost.training_cost(
+                    side, owned=owned, tokens=e.training_tokens, examples=epochs * len(self.draw.easy_train)
+                )
+            )
+            parts.append(cost.evaluation_cost(side, owned=owned, tokens=n_tokens, examples=len(split.examples)))
+        return cost.total(parts)
+
+    # --- labels ------------------------------------------------------------------------------------------------
+
+    def label(self) -> Iterator[None]:
+        """Let every ensemble label the hard examples; yields after each."""
+        hard = self.draw.hard_unlabelled
+        ids = [self.prepared.split.examples[i].id for i in hard.tolist()]
+        for method, ensemble in self.outcome.ensembles.items():
+            labels = ensemble.label(hard, ids)
+            self.weak_labels[method] = labels
+            record = {
+                "ids": ids,
+                "expert_ids": labels.expert_ids,
+                "temperature": labels.temperature,
+                "config_hash": canonical_hash(self.prepared.config),
+            }
+            tensors = {
+                name: getattr(labels, name) for name in ("soft", "member", "confidence", "agreement", "expert_weights")
+            }
+            key = artifact_key(LABEL_VERSION, {"record": record, "soft": canonical_hash(labels.soft.tolist())})
+            self._memo("labels", key, lambda t=tensors, r=record: Artifact(t, r))
+            yield
+
+    # --- students ----------------------------------------------------------------------------------------------
+
+    def students(self) -> Iterator[None]:
+        """Train every student of every teacher, the baselines and the ceiling; yields after each."""
+        prepared = self.prepared
+        hard, easy = self.draw.hard_unlabelled, self.draw.easy_train
+        easy_labels = self.labels[easy]
+        self._zero_shot()
+        lesson = on_truth(STRONG_ON_EASY, easy, easy_labels, prepared.n_classes)
+        tensors = self._student(lesson, label_cost=cost.NOTHING)
+        yield
+        temperature = fit_temperature(self.outcome.log_probs[STRONG_ON_EASY]["easy_val"], self.outcome.val_labels)
+        soft = {SELF: apply_temperature(tensors["hard_log_probs"], temperature).exp()}
+        spent = {SELF: self.outcome.cost[STRONG_ON_EASY]}
+        for method, weak_labels in self.weak_labels.items():
+            soft[method], spent[method] = weak_labels.soft, self.outcome.cost[method]
+        for teacher, labels in soft.items():
+            for lesson in on_labels(teacher, labels, hard, easy, easy_labels, prepared.config.students):
+                self._student(lesson, label_cost=spent[teacher])
+                if teacher in self.outcome.n_experts:
+                    self.outcome.n_experts[lesson.key] = self.outcome.n_experts[teacher]
+                yield
+        sealed = prepared.split.sealed["hard_pool"]
+        truth = sealed.open("ceiling")[hard - prepared.split.pools["hard_pool"].start]
+        self._student(on_truth(CEILING, hard, truth, prepared.n_classes), label_cost=cost.NOTHING)
+        yield
+
+    @property
+    def n_units(self) -> tuple[int, int]:
+        """Experts and students of this seed, at most: for the progress bars."""
+        config = self.prepared.config
+        rounds = sum(1 if m == "single" else config.ensemble.n_rounds for m in config.ensemble.methods)
+        return rounds + 1, (1 + len(config.ensemble.methods)) * len(config.students.recipes) + 2
+
+    def _zero_shot(self) -> None:
+        side = self.prepared.strong
+        try:
+            found = {part: zero_shot(side, self.prepared.task.choices, rows) for part, rows in self.eval_rows.items()}
+        except ModelError:
+            return  # the run's notes say why (see runner)
+        self.outcome.log_probs[ZERO_SHOT] = found
+        n_tokens = sum(int(side.pooled.lengths[rows].sum()) for rows in self.eval_rows.values())
+        self.outcome.cost[ZERO_SHOT] = cost.NOTHING.model_copy(update={"flops": side.flops_per_token * n_tokens})
+
+    def _student(self, lesson: Lesson, *, label_cost: Cost) -> dict[str, Tensor]:
+        """Train (or find) one student, evaluate it on the three parts; strong-on-easy on the hard part too."""
+        prepared, side, training = self.prepared, self.prepared.strong, self.prepared.config.student_training
+        rows = dict(self.eval_rows)
+        if lesson.key == STRONG_ON_EASY:
+            rows["hard"] = self.draw.hard_unlabelled
+        seed = stream_seed(self.seed, "student")  # one stream for all rows: they differ by their labels alone
+        targets = lesson.supervision.targets.soft
+        key = artifact_key(
+            STUDENT_VERSION,
+            {
+                "inputs": prepared.split.inputs_fingerprint,
+                "rows": lesson.supervision.rows.tolist(),
+                "targets": canonical_hash(targets.tolist()),
+                "evaluated": [r.tolist() for r in rows.values()],
+                "strong": side.fingerprint,
+                "loss": f"{lesson.loss!r}",
+                "training": training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+                "stream": seed,
+            },
+        )
+
+        def compute() -> Artifact:
+            checkpointer = Checkpointer(self.store, key) if side.config.adapter != "head" else None
+            module = side.builder(training, prepared.n_classes)(stream(seed, "init"))
+            fit_scale(module, side.inputs, lesson.supervision.rows[:SCALE_ROWS])
+            train(
+                module,
+                side.inputs,
+                lesson.supervision,
+                lesson.loss,
+                training,
+                seed=seed,
+                checkpointer=checkpointer,
+            )
+            log_probs = predict(
+                module,
+                side.inputs,
+                torch.cat(list(rows.values())),
+                batch_tokens=prepared.config.cache.batch_tokens,
+            )
+            tensors = {f"state/{name}": t for name, t in owned_state(module).items()}
+            return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)})
+
+        found = self._memo("students", key, compute)
+        Checkpointer(self.store, key).clear()
+        parts = part_predictions(found.tensors["log_probs"], {part: len(r) for part, r in rows.items()})
+        self.outcome.log_probs[lesson.key] = {part: parts[part] for part in self.eval_rows}
+        self.outcome.cost[lesson.key] = cost.total([label_cost, self._training_cost(lesson, found.record["owned"])])
+        self.outcome.student_keys[lesson.key] = key
+        return {"hard_log_probs": parts["hard"]} if "hard" in parts else {}
+
+    def _training_cost(self, lesson: Lesson, owned: int) -> Cost:
+        side, epochs = self.prepared.strong, self.prepared.config.student_training.epochs
+        rows: Int[Tensor, " samples"] = lesson.supervision.rows
+        n_tokens = int(side.inputs.lengths[rows].sum())
+        trained = cost.training_cost(side, owned=owned, tokens=epochs * n_tokens, examples=epochs * len(rows))
+        return cost.total([cost.trunk_cost(side, n_tokens), trained])
+
+    def _memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
+        self.used[kind].append(key)
+        return self.store.memo(kind, key, compute)

@@ -1,0 +1,184 @@
+"""The content-addressed store that all runs share: what was computed once is never computed again.
+
+An artifact is a folder of tensors and a JSON record under the hash of everything that decided it. It counts only
+when its manifest is there (written last, before the folder gets its name) and every file matches its sha256.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.experiment.files import explained, sync_folder
+
+TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Tensors (memory-mapped, not to be written to) and a JSON record."""
+
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def artifact_key(stage_version: int, inputs: dict[str, Any]) -> str:
+    """Hash of a stage's version, its inputs (settings it reads, hashes of what it consumes, seed) and the libraries."""
+    libraries = {name: version(name) for name in ("torch", "transformers")}
+    return canonical_hash({"stage_version": stage_version, "inputs": inputs, "libraries": libraries})
+
+
+class Store:
+    """Artifacts below one folder, safe to share between processes and machines: a rename is the only commit.
+
+    Args:
+        root: made when missing.
+        on_event: told of every corrupt artifact, with its path, before it is thrown away and made again.
+    """
+
+    def __init__(self, root: Path, *, on_event: Callable[[str], None] = lambda message: None):
+        self.root = root
+        self._on_event = on_event
+        self.computed: Counter[str] = Counter()
+        self.reused: Counter[str] = Counter()
+        with explained(root):
+            root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+
+    def memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
+        """The artifact of that key: from the store, or computed, saved and read back."""
+        found = self.load(kind, key)
+        if found is not None:
+            self.reused[kind] += 1
+            return found
+        made = compute()
+        self.computed[kind] += 1
+        return self.save(kind, key, made)
+
+    def load(self, kind: str, key: str) -> Artifact | None:
+        """None where there is none; a damaged one is named, removed and None too."""
+        folder = self.path(kind, key)
+        if not folder.exists():
+            return None
+        problem = _damage(folder)
+        if problem is None:
+            try:
+                return _read(folder)
+            except (SafetensorError, json.JSONDecodeError) as error:
+                problem = str(error)
+        self._on_event(f"{folder}: damaged ({problem}); removed, it will be made again")
+        shutil.rmtree(folder)
+        return None
+
+    def save(self, kind: str, key: str, artifact: Artifact) -> Artifact:
+        """Write whole or not at all. Raises RunError when the disk is full or read-only."""
+        folder = self.path(kind, key)
+        temporary = self.root / f".tmp-{os.getpid()}-{platform.node()}-{uuid.uuid4().hex[:8]}"
+        with explained(folder):
+            try:
+                temporary.mkdir(parents=True)
+                tensors = {name: t.detach().contiguous() for name, t in artifact.tensors.items()}
+                try:
+                    save_file(tensors, temporary / TENSORS)
+                except SafetensorError as error:  # it wraps the operating system's error in a text of its own
+                    raise OSError(28 if "No space" in str(error) else 5, str(error)) from error
+                (temporary / RECORD).write_text(json.dumps(artifact.record, sort_keys=True))
+                manifest = {name: _fingerprint(temporary / name) for name in (TENSORS, RECORD)}
+                (temporary / MANIFEST).write_text(json.dumps(manifest))
+                for file in temporary.iterdir():
+                    _sync_file(file)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    temporary.rename(folder)
+                except OSError:
+                    if not folder.exists():
+                        raise
+                    # Another process finished the same work first: equal keys are equal contents.
+                sync_folder(folder.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return _read(folder)
+
+    def get(self, kind: str, key: str) -> dict[str, Tensor] | None:
+        """Tensors alone, for those who see no path (`types.TensorStore`)."""
+        found = self.load(kind, key)
+        if found is not None:
+            self.reused[kind] += 1
+        return None if found is None else found.tensors
+
+    def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.computed[kind] += 1
+        return self.save(kind, key, Artifact(tensors, {})).tensors
+
+    def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
+        """Save over an older state; a crash in between loses the state, never leaves a wrong one."""
+        self.discard(kind, key)
+        self.save(kind, key, Artifact(tensors, {}))
+
+    def discard(self, kind: str, key: str) -> None:
+        shutil.rmtree(self.path(kind, key), ignore_errors=True)
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.root / kind / key[:2] / key
+
+    def _sweep(self) -> None:
+        """Remove what this machine's processes that are gone left half written; other machines may share the folder."""
+        for left in self.root.glob(f".tmp-*-{platform.node()}-*"):
+            if not _alive(int(left.name.split("-")[1])):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _read(folder: Path) -> Artifact:
+    with safe_open(folder / TENSORS, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    return Artifact(tensors, json.loads((folder / RECORD).read_text()))
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with an artifact, or None."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        for name in (TENSORS, RECORD):
+            if _fingerprint(folder / name) != manifest[name]:
+                return f"{name} does not match its sha256"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+        return f"{MANIFEST} is unreadable"
+    return None
+
+
+def _fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

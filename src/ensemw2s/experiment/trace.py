@@ -1,0 +1,52 @@
+"""How an ensemble grew, round by round, from its experts' one evaluation."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ensemw2s.core import metrics, sampling
+from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.results import EnsembleTrace, Round
+
+
+def trace(
+    ensemble: Ensemble,
+    val_rows: Int[Tensor, " val"],
+    val_labels: Int[Tensor, " val"],
+    test_rows: Mapping[str, Int[Tensor, " items"]],
+    test_labels: Mapping[str, Int[Tensor, " items"]],
+) -> EnsembleTrace:
+    """Errors, weights and accuracies of every round; whether each expert answers to its weights."""
+    rows = {"easy_val": val_rows, **test_rows}
+    labels = {"easy_val": val_labels, **test_labels}
+    stages = {part: ensemble.stages(r) for part, r in rows.items()}
+    rounds = []
+    for t, expert in enumerate(ensemble.experts):
+        before = ensemble.experts[t - 1] if t else None
+        rounds.append(
+            Round(
+                round=t,
+                weighted_error=expert.weighted_error,
+                previous_error=None if before is None else float((expert.sample_weights * before.is_wrong).sum()),
+                expert_weight=expert.expert_weight,
+                effective_sample_size=sampling.effective_sample_size(expert.sample_weights),
+                outcome=expert.outcome,
+                member_accuracy={p: metrics.accuracy(expert.log_probs[rows[p]], labels[p]) for p in rows},
+                ensemble_accuracy={p: metrics.accuracy(stages[p][t], labels[p]) for p in rows},
+            )
+        )
+    answers = torch.stack([e.log_probs[rows["ood_test"]].argmax(-1) for e in ensemble.experts])
+    truth = labels["ood_test"]
+    correlation = metrics.error_correlation(answers != truth)
+    return EnsembleTrace(
+        method=ensemble.method,
+        seed=ensemble.seed,
+        prior_error=ensemble.prior_error,
+        rounds=tuple(rounds),
+        selected=ensemble.selected,
+        temperature=ensemble.temperature,
+        error_correlation=tuple(tuple(row) for row in correlation.tolist()),
+        all_wrong=metrics.all_wrong_share(answers, truth),
+    )

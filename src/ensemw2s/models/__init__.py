@@ -1,0 +1,1 @@
+"""Pretrained models: fetched, cut, run once as a trunk, adapted, and exported."""

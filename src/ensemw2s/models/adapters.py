@@ -1,0 +1,215 @@
+"""What an expert or a student owns on the frozen backbone: a head, its own upper layers, or LoRA updates."""
+
+import math
+import warnings
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Generator, Tensor, nn
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.errors import ModelError
+from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, layers_of, share
+from ensemw2s.models.head import Head
+from ensemw2s.models.load import Backbone
+from ensemw2s.models.trunk import pad, pool, run_model
+from ensemw2s.types import Inputs
+
+
+class Top(nn.Module):
+    """Its own float32 copy of the backbone's upper layers and final norm, then a head on the last token.
+
+    Reads every token's activation below those layers, as `TokenInputs` gives them. Memory: the copied layers,
+    and in training their gradients and optimiser state.
+
+    Raises:
+        ModelError: the layers cannot be run from activations in this family (it was tried on a short input).
+    """
+
+    def __init__(self, backbone: Backbone, top_layers: int, head: Head):
+        super().__init__()
+        if not 1 <= top_layers < backbone.n_layers:
+            raise ModelError(
+                f"{backbone.name}: top_layers must be within 1 and {backbone.n_layers - 1}, got "
+                f"{top_layers}; the model has {backbone.n_layers} layers"
+            )
+        upper = cut_model(backbone.model, backbone.n_layers - top_layers, backbone.n_layers)
+        upper.set_input_embeddings(nn.Identity())
+        owner, name = layer_list(upper)
+        for part in (getattr(owner, name), final_norm(upper)):
+            for module in part.modules():
+                for key, parameter in module.named_parameters(recurse=False):
+                    setattr(module, key, nn.Parameter(parameter.detach().clone().float()))
+        _no_dropout(upper)
+        self.upper = upper
+        self.is_causal = backbone.is_causal
+        self.head = head
+        self._check(backbone, backbone.n_layers - top_layers)
+
+    def pooled(
+        self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch dim"]:
+        values, mask = values.to(self.upper.device), mask.to(self.upper.device)
+        cache = {"use_cache": False} if getattr(self.upper.config, "use_cache", False) else {}
+        hidden = self.upper(inputs_embeds=values, attention_mask=mask, **cache).last_hidden_state
+        return pool(hidden, mask, self.is_causal)
+
+    def forward(
+        self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits from the activations below the owned layers."""
+        return self.head.classify(self.pooled(values, mask))
+
+    def _check(self, backbone: Backbone, depth: int) -> None:
+        # Some families add positions to what they take for embeddings, or scale it.
+        ids, mask = pad([[3, 4, 5, 6, 7], [8, 9, 10]], backbone.pad_id)
+        ids, mask = ids.to(backbone.device) % backbone.model.config.vocab_size, mask.to(backbone.device)
+        with torch.no_grad():
+            whole = pool(run_model(backbone.model, ids, mask), mask, backbone.is_causal).float()
+            hidden: list[Tensor] = []
+            hook = layers_of(backbone.model)[depth].register_forward_pre_hook(lambda _, args: hidden.append(args[0]))
+            try:
+                run_model(backbone.model, ids, mask)
+            finally:
+                hook.remove()
+            ours = self.pooled(hidden[0].float(), mask)
+        tolerance = 1e-3 if backbone.dtype == torch.float32 else 3e-2
+        if (error := float((ours - whole).norm() / whole.norm())) > tolerance:
+            raise ModelError(
+                f"{backbone.name}: the upper layers of a {type(backbone.model).__name__} cannot be run from "
+                f"cached activations (relative error {error:.2g}); use adapter: head or lora, or a rotary "
+                "decoder such as Llama, Qwen or Mistral"
+            )
+
+
+class Lora(nn.Module):
+    """Low-rank updates on all linear layers of the backbone, then a head; reads token ids.
+
+    The frozen weights are the backbone's own, shared; memory: the updates, and the activations of a backward
+    pass through all layers. `dropout` acts in the low-rank branch alone; the pretrained model's stays off.
+    """
+
+    def __init__(self, backbone: Backbone, rank: int, alpha: float, dropout: float, head: Head, generator: Generator):
+        super().__init__()
+        self.model = share(backbone.model)
+        self.is_causal = backbone.is_causal
+        self.head = head
+        _no_dropout(self.model)
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
+            lora_dropout=dropout,
+            target_modules="all-linear",
+        )
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # peft tells of what it sets by itself for GPT-2's transposed layers.
+            warnings.simplefilter("ignore", UserWarning)
+            inject_adapter_in_model(config, self.model)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                parameter.data = parameter.data.float()
+                if "lora_A" in name:  # as peft draws it (Kaiming), from our stream; B starts at 0
+                    bound = math.sqrt(1 / parameter.shape[1])
+                    drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+                    parameter.copy_(drawn)
+
+    def pooled(
+        self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch dim"]:
+        values, mask = values.to(self.model.device), mask.to(self.model.device)
+        return pool(run_model(self.model, values, mask), mask, self.is_causal)
+
+    def forward(
+        self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits from token ids."""
+        return self.head.classify(self.pooled(values, mask))
+
+
+Adapter = Head | Top | Lora
+
+
+def build_adapter(
+    config: ModelConfig,
+    backbone: Backbone,
+    n_classes: int,
+    *,
+    dropout: float,
+    init_std: float,
+    generator: Generator,
+) -> Adapter:
+    """The trainable module that `config` asks for, on the backbone's device, drawn from `generator` alone.
+
+    Raises:
+        ModelError: `config.n_layers` or `config.top_layers` does not fit the backbone, or `top` its family.
+    """
+    backbone = backbone.cut(config.n_layers or backbone.n_layers)
+    head_dropout = 0.0 if config.adapter == "lora" else dropout
+    head = Head(backbone.hidden_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
+    head.to(backbone.device)
+    if config.adapter == "top":
+        return Top(backbone, config.top_layers, head)
+    if config.adapter == "lora":
+        return Lora(backbone, config.lora_rank, config.lora_alpha, dropout, head, generator)
+    return head
+
+
+def fit_scale(adapter: Adapter, inputs: Inputs, rows: Int[Tensor, " rows"], *, batch_size: int = 64) -> None:
+    """Set the head's scale to the RMS of these rows' features, as the untrained adapter gives them."""
+    was_training = adapter.training
+    adapter.eval()
+    with torch.no_grad():
+        features = [adapter.pooled(*inputs.batch(part)).float() for part in rows.split(batch_size)]
+    adapter.train(was_training)
+    head_of(adapter).fit_scale(torch.cat(features))
+
+
+def head_of(adapter: Adapter) -> Head:
+    """The classifier at the end of any adapter."""
+    return adapter if isinstance(adapter, Head) else adapter.head
+
+
+def owned_state(module: nn.Module) -> dict[str, Tensor]:
+    """The trainable parameters and the head's scale, by name: clones on the CPU, no frozen weight."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in _owned(module).items()}
+
+
+def load_owned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put an `owned_state` back. Raises ModelError where a name is unknown or missing, or a shape differs."""
+    owned = _owned(module)
+    for name in sorted(owned.keys() ^ state.keys()):
+        what = "lacks" if name in owned else "has the unknown tensor"
+        raise ModelError(
+            f"the adapter's state {what} {name}; it was saved from another adapter or another number of layers"
+        )
+    for name, tensor in owned.items():
+        if tensor.shape != state[name].shape:
+            raise ModelError(
+                f"the adapter's tensor {name} has shape {list(state[name].shape)}, not {list(tensor.shape)}; "
+                "it was saved from a model of another size or for another number of classes"
+            )
+    with torch.no_grad():
+        for name, tensor in owned.items():
+            tensor.copy_(state[name])
+
+
+def n_trainable(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def _owned(module: nn.Module) -> dict[str, Tensor]:
+    owned: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    return owned | {name: b for name, b in module.named_buffers() if name in ("scale", "head.scale")}
+
+
+def _no_dropout(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
+            module.attention_dropout = 0.0  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,72 @@
+"""Where a pretrained model keeps its layers and its final norm, and how it is cut without a copy."""
+
+import copy
+
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from ensemw2s.errors import ModelError
+
+FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
+
+
+def layer_list(model: PreTrainedModel) -> tuple[nn.Module, str]:
+    """The module that owns the list of layers, and the list's name in it.
+
+    Raises:
+        ModelError: the family keeps its layers otherwise.
+    """
+    n_layers = model.config.num_hidden_layers
+    for owner in model.modules():
+        for name, child in owner.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == n_layers:
+                return owner, name
+    raise ModelError(
+        f"{type(model).__name__}: no list of {n_layers} layers was found in this model family; use a plain "
+        "decoder or encoder such as Llama, Qwen, GPT-2 or BERT"
+    )
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The model's layers, first to last. Raises ModelError."""
+    owner, name = layer_list(model)
+    return getattr(owner, name)
+
+
+def final_norm(model: PreTrainedModel) -> nn.Module:
+    """What the model applies after its last layer: its final norm, or the identity in a post-norm encoder."""
+    owner, _ = layer_list(model)
+    for name in FINAL_NORMS:
+        if isinstance(norm := getattr(owner, name, None), nn.Module):
+            return norm
+    return nn.Identity()
+
+
+def cut_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedConfig:
+    """A copy that describes layers `start` to `stop` only, its per-layer lists (`layer_types`) cut alike."""
+    old = config.num_hidden_layers
+    cut = copy.deepcopy(config)
+    for name, value in vars(config).items():
+        if "layer" in name and isinstance(value, list) and len(value) == old:
+            setattr(cut, name, value[start:stop])
+    cut.num_hidden_layers = stop - start
+    return cut
+
+
+def share(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the model's structure over the same tensors: modules can be replaced, no memory is spent."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:
+    """Layers `start` to `stop` of the model followed by its final norm, sharing all weights with it."""
+    cut = share(model)
+    owner, name = layer_list(cut)
+    config = cut_config(model.config, start, stop)
+    setattr(owner, name, nn.ModuleList(list(getattr(owner, name))[start:stop]))
+    for module in cut.modules():
+        # Submodules of some families hold the configuration too and slice their layers by it.
+        if getattr(module, "config", None) is not None and hasattr(module.config, "num_hidden_layers"):
+            module.config = config  # pyright: ignore[reportArgumentType]
+    return cut

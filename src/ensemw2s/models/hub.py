@@ -1,0 +1,40 @@
+"""Files of a repository on the model hub, or of its local cache where the hub does not answer in seconds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import model_info, snapshot_download
+from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  (of its HTTP client)
+
+TIMEOUT = 3.0
+"""Seconds; a machine without a route to the hub must not keep its user waiting."""
+
+
+def download(hub_id: str, *, patterns: Sequence[str], revision: str | None = None) -> Path:
+    """The local folder with the files of the repository that match `patterns`.
+
+    Raises:
+        OSError: there is no such repository or revision, or neither the hub nor the cache gives its weights.
+        ValueError: the id is malformed.
+    """
+    try:
+        # The download itself would wait without end for a hub that is reached but does not answer.
+        model_info(hub_id, revision=revision, timeout=TIMEOUT)
+        answers = True
+    except (HTTPError, OSError):
+        answers = False
+    try:
+        folder = Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                allow_patterns=list(patterns),
+                etag_timeout=TIMEOUT,
+                local_files_only=not answers,
+            )
+        )
+    except HTTPError as error:
+        raise OSError(str(error)) from error
+    if not answers and not any(folder.glob("*.safetensors")):
+        raise FileNotFoundError(f"the hub does not answer and its local cache has no weights of {hub_id}")
+    return folder

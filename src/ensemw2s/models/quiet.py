@@ -1,0 +1,20 @@
+"""Hold back the model library's progress bars and reports while this package speaks for it."""
+
+import contextlib
+from collections.abc import Iterator
+
+from transformers.utils import logging
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and nothing below an error; both settings are put back afterwards."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

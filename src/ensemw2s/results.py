@@ -1,0 +1,214 @@
+"""The one typed record of a finished run: `results.json` is this, and everything that shows figures reads it.
+
+Seconds and memory are not here but in `timing.json`, so two runs of one configuration can be equal to the digit.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ensemw2s.types import Method, Outcome
+
+RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Interval(_Record):
+    """A mean with its 95% interval over seeds and items."""
+
+    mean: float
+    low: float
+    high: float
+    method: str
+    """`crossed bootstrap`, `student-t` (the wider of the two below 10 seeds) or `items only` for one seed."""
+
+
+class Figure(_Record):
+    """One metric of one row on one part: a value per seed, in the order of `Results.seeds`, and the interval."""
+
+    per_seed: tuple[float, ...]
+    interval: Interval
+
+
+class Cost(_Record):
+    """Logical cost, the same on every machine; mean over seeds."""
+
+    training_tokens: float
+    """Tokens read in training, as if no trunk had been cached."""
+    expert_evaluations: float
+    """Expert-times-example forward passes."""
+    flops: float
+    """Multiply-adds times two, with the cached trunk counted once."""
+
+
+class Row(_Record):
+    """One way to get a model: a baseline, an ensemble, a student or the ceiling."""
+
+    key: str
+    """For example `boosting`, `student:boosting:xent-soft`, `strong_on_easy`, `ceiling`."""
+    label: str
+    """What a reader sees."""
+    kind: RowKind
+    parts: dict[str, dict[str, Figure]]
+    """part (easy_val, id_test, ood_test) to metric (accuracy, log_loss, brier, ece, auroc) to figure;
+    auroc only for two classes."""
+    cost: Cost
+    n_experts: tuple[int, ...] = ()
+    """T per seed, for ensembles and their students."""
+
+
+class Comparison(_Record):
+    """A paired difference in accuracy, `row` minus `baseline`."""
+
+    row: str
+    baseline: str
+    part: str
+    difference: Interval
+    p_value: float | None
+    """Two-sided, of the paired test over seeds and items; None where it cannot be computed (one seed)."""
+
+
+class Pgr(_Record):
+    """Performance gap recovered on one part, (student - weak) / (ceiling - weak); never clipped."""
+
+    row: str
+    part: str
+    value: Interval | None
+    reason: str
+    """Why it is undefined; empty where it is defined."""
+
+
+class Round(_Record):
+    """One boosting (or bagging, or independent) round of one seed."""
+
+    round: int
+    weighted_error: float
+    """eps_t: the new expert's error under D_t."""
+    previous_error: float | None
+    """Expert t-1's error under the same D_t; equal to `weighted_error` where training ignored the weights."""
+    expert_weight: float
+    """alpha_t, nats."""
+    effective_sample_size: float
+    """1 / sum of D_t squared."""
+    outcome: Outcome
+    member_accuracy: dict[str, float]
+    """part to accuracy of this expert alone."""
+    ensemble_accuracy: dict[str, float]
+    """part to accuracy of the first t experts together."""
+
+
+class EnsembleTrace(_Record):
+    """How one method's ensemble of one seed grew."""
+
+    method: Method
+    seed: int
+    prior_error: float
+    rounds: tuple[Round, ...]
+    selected: int
+    """T chosen on easy-val: the first `selected` experts vote."""
+    temperature: float
+    error_correlation: tuple[tuple[float, ...], ...]
+    """Pairwise correlation of the members' errors on ood_test, experts x experts."""
+    all_wrong: float
+    """Share of ood_test on which every member gives the same wrong answer."""
+
+
+class DifficultyBin(_Record):
+    low: float
+    high: float
+    n_items: int
+    accuracy: Interval
+
+
+class DifficultyCurve(_Record):
+    """A row's accuracy against difficulty over id_test and ood_test."""
+
+    row: str
+    bins: tuple[DifficultyBin, ...]
+
+
+class ReliabilityBin(_Record):
+    confidence: float
+    accuracy: float
+    n_items: int
+
+
+class Reliability(_Record):
+    """Confidence against accuracy on ood_test, seeds pooled."""
+
+    row: str
+    bins: tuple[ReliabilityBin, ...]
+
+
+class TaskInfo(_Record):
+    name: str
+    source: str
+    difficulty_meaning: str
+    split_uses_labels: bool
+    choices: tuple[str, ...]
+    sizes: dict[str, int]
+    """Examples per part (and per pool), of which each seed draws its own."""
+
+
+class Recommendation(_Record):
+    """What to use, selected on easy-val alone."""
+
+    row: str
+    headline: str
+    """One sentence: what to use and how far it is above or below strong-on-easy, independent and single."""
+    is_baseline: bool
+    seed: int
+    """Whose student is exported: the one with the best easy-val accuracy."""
+
+
+class Results(_Record):
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    config: dict[str, object]
+    config_hash: str
+    versions: dict[str, str]
+    """package to version."""
+    seeds: tuple[int, ...]
+    task: TaskInfo
+    weak: str
+    """What the weak model is, in words."""
+    strong: str
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    pgr: tuple[Pgr, ...]
+    ensembles: tuple[EnsembleTrace, ...]
+    difficulty: tuple[DifficultyCurve, ...]
+    reliability: tuple[Reliability, ...]
+    recommendation: Recommendation
+    notes: tuple[str, ...] = ()
+    """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
+
+    def row(self, key: str) -> Row:
+        """The row of that key. Raises KeyError."""
+        for row in self.rows:
+            if row.key == key:
+                return row
+        raise KeyError(key)
+
+
+class StageTime(_Record):
+    stage: str
+    seconds: float
+    """Wall clock spent computing, resumed parts added up."""
+    computed: int
+    reused: int
+    """Units of work found in the store."""
+
+
+class Timing(_Record):
+    """What `timing.json` holds."""
+
+    stages: tuple[StageTime, ...]
+    total_seconds: float
+    peak_memory_mib: float
+    tokens_read: dict[str, int]
+    """model name to tokens that its trunk read in this run."""

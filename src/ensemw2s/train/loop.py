@@ -1,0 +1,154 @@
+"""One training function: an expert, a student and a ceiling differ only in rows, targets, weights and loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ensemw2s.config import TrainConfig
+from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss, global_stats
+from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
+from ensemw2s.train.optim import learning_rate_at, make_optimizer
+from ensemw2s.types import Inputs
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What a module is trained on: rows of the inputs (a row may occur several times), each with target and weight."""
+
+    rows: Int[Tensor, " samples"]
+    targets: WeakBatch
+    """`targets.soft` is [samples, classes]; one-hot for true labels."""
+    weights: Float[Tensor, " samples"]
+    """Mean 1 over the data set: the one normaliser, so that a batch's weights are never renormalised."""
+
+    def take(self, index: Int[Tensor, " batch"]) -> WeakBatch:
+        """The targets of these samples."""
+        t = self.targets
+        return replace(
+            t,
+            soft=t.soft[index],
+            member=None if t.member is None else t.member[:, index],
+            group=None if t.group is None else t.group[index],
+        )
+
+
+def n_steps(n_samples: int, config: TrainConfig) -> int:
+    """Optimiser steps of a whole training."""
+    return config.epochs * -(-n_samples // config.batch_size)
+
+
+def train(
+    module: nn.Module,
+    inputs: Inputs,
+    supervision: Supervision,
+    loss: WeakToStrongLoss,
+    config: TrainConfig,
+    *,
+    seed: int,
+    checkpointer: Checkpointer | None = None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Train `module` in place; the result depends on the arguments alone, not on interruptions or micro-batches.
+
+    The loss of a step is sum_i w_i loss_i / batch_size over its global batch; with `micro_batch_size` set, gradients
+    of the micro-batches add up to the same sum.
+
+    Args:
+        module: called as module(values, mask) -> logits [batch, classes].
+        seed: of the order of the samples and of dropout.
+        checkpointer: where to resume from and save to, for trainings too long to lose.
+    """
+    n = len(supervision.rows)
+    total = n_steps(n, config)
+    per_epoch = total // config.epochs
+    optimizer = make_optimizer(module, config)
+    module.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "dropout"))
+        done = 0
+        if checkpointer is not None and (saved := checkpointer.load()) is not None:
+            done = restore(module, optimizer, saved)
+        for step in range(done, total):
+            epoch, position = divmod(step, per_epoch)
+            if position == 0 or step == done:
+                order = torch.randperm(n, generator=stream(seed, "order", epoch))
+            index = order[position * config.batch_size : (position + 1) * config.batch_size]
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, total, config)
+            optimizer.zero_grad(set_to_none=True)
+            _accumulate(module, inputs, supervision, loss, config, index, train_frac=step / total)
+            nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
+            optimizer.step()
+            on_step(step + 1, total)
+            if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0 and step + 1 < total:
+                checkpointer.save(snapshot(module, optimizer, step + 1))
+    module.eval()
+
+
+def _accumulate(
+    module: nn.Module,
+    inputs: Inputs,
+    supervision: Supervision,
+    loss: WeakToStrongLoss,
+    config: TrainConfig,
+    index: Int[Tensor, " batch"],
+    *,
+    train_frac: float,
+) -> None:
+    """Add the gradient of one global batch to the module's parameters."""
+    micro = index.split(config.micro_batch_size or len(index))
+
+    def logits_of(part: Tensor) -> Tensor:
+        values, mask = inputs.batch(supervision.rows[part])
+        return module(values, mask)
+
+    stats = GlobalStats()
+    if loss.needs_stats and len(micro) > 1:
+        # The statistics belong to the global batch, so its logits are needed before any micro-batch's loss. The
+        # dropout masks of this pass must be those of the training pass, or 8x1 would not equal 1x8.
+        state = torch.get_rng_state()
+        with torch.no_grad():
+            stats = global_stats(torch.cat([logits_of(part) for part in micro]), supervision.targets.soft[index])
+        torch.set_rng_state(state)
+    for part in micro:
+        logits = logits_of(part)
+        if loss.needs_stats and len(micro) == 1:
+            stats = global_stats(logits.detach(), supervision.targets.soft[part])
+        per_example = loss(logits, supervision.take(part), stats, train_frac=train_frac)
+        ((supervision.weights[part] * per_example).sum() / config.batch_size).backward()
+
+
+@torch.no_grad()
+def predict(
+    module: nn.Module,
+    inputs: Inputs,
+    rows: Int[Tensor, " samples"],
+    *,
+    batch_tokens: int = 8192,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> Float[Tensor, "samples classes"]:
+    """Log-probabilities of each row, in the order of `rows`; batches are made of rows of similar length."""
+    module.eval()
+    by_length = inputs.lengths[rows].argsort(stable=True)
+    lengths = inputs.lengths[rows[by_length]].tolist()
+    out: Tensor | None = None
+    start = 0
+    while start < len(rows):
+        stop = start + 1
+        # Rows come shortest first, so the longest of a batch is its last.
+        while stop < len(rows) and (stop + 1 - start) * lengths[stop] <= batch_tokens:
+            stop += 1
+        index = by_length[start:stop]
+        values, mask = inputs.batch(rows[index])
+        log_probs = module(values, mask).float().log_softmax(-1)
+        if out is None:
+            out = torch.empty(len(rows), log_probs.shape[-1])
+        out[index] = log_probs
+        on_rows(len(index))
+        start = stop
+    assert out is not None, "predict needs at least one row"
+    return out

@@ -1,0 +1,137 @@
+"""The records that pass between the stages. All are frozen; tensors in them are never written to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Method = Literal["single", "independent", "bagging", "boosting"]
+Outcome = Literal["continue", "perfect", "no_better_than_prior"]
+
+EASY_PARTS = ("easy_train", "easy_val")
+SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")
+PARTS = (*EASY_PARTS, *SEALED_PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with a finite set of answers (classification) or a free answer (`choices` is None)."""
+
+    id: str
+    """Unique in the data set; a label is traced back to its question by it."""
+    group_id: str
+    """What must not be torn apart by a split: the question, the city."""
+    prompt: str
+    """The whole text that the model reads."""
+    choices: tuple[str, ...] | None = None
+    """The answers to choose from, in the order of the classes."""
+    answer: str | None = None
+    """The true answer, one of `choices` where there are choices; None where it is unknown or sealed."""
+    difficulty: float | None = None
+    """Larger is harder; None until rated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A data set with what a reader of the report must know about it."""
+
+    name: str
+    examples: tuple[Example, ...]
+    choices: tuple[str, ...]
+    """The classes, shared by all examples: class k is `choices[k]`."""
+    source: str
+    """Where the data come from and under which licence, as the report prints it."""
+    difficulty_meaning: str
+    """What difficulty is measured by, as the report prints it."""
+    split_uses_labels: bool = False
+    """True where the difficulty was computed from the true labels of the hard side."""
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One weak expert: what it owns, how it was drawn, and its one evaluation of every example of the run."""
+
+    method: Method
+    round: int
+    seed: int
+    """Of its own training stream."""
+    state: dict[str, Tensor]
+    """The trained parameters, by name; the frozen trunk is not among them."""
+    log_probs: Float[Tensor, "examples classes"]
+    """Over all examples of the run's data set, in its order: each expert is evaluated exactly once."""
+    sample_weights: Float[Tensor, " train"]
+    """D_t, under which it was trained; sums to 1, in float64."""
+    is_wrong: Bool[Tensor, " train"]
+    """Its errors that entered the boosting formula: on the training rows, or on held-out folds."""
+    weighted_error: float
+    """eps_t under D_t."""
+    expert_weight: float
+    """alpha_t in nats, capped; 1 for methods that do not weigh."""
+    outcome: Outcome
+    training_tokens: int
+    """Tokens that a training without the cached trunk would have read."""
+
+
+@dataclass(frozen=True)
+class WeakLabels:
+    """What an ensemble says about unlabelled examples, and everything needed to trace it."""
+
+    ids: tuple[str, ...]
+    soft: Float[Tensor, "examples classes"]
+    """The calibrated combined distribution."""
+    member: Float[Tensor, "experts examples classes"]
+    """Each member's own distribution."""
+    confidence: Float[Tensor, " examples"]
+    """The largest entry of `soft`."""
+    agreement: Float[Tensor, " examples"]
+    """Share of the members whose argmax is the ensemble's."""
+    expert_ids: tuple[str, ...]
+    expert_weights: Float[Tensor, " experts"]
+    temperature: float
+
+    @property
+    def hard(self) -> Int[Tensor, " examples"]:
+        """The ensemble's answer, as a class index."""
+        return self.soft.argmax(-1)
+
+
+def class_index(examples: Sequence[Example], choices: Sequence[str]) -> Int[Tensor, " examples"]:
+    """The true class of each labelled example. Raises KeyError for an answer outside `choices`."""
+    index = {choice: k for k, choice in enumerate(choices)}
+    return torch.tensor([index[e.answer] for e in examples], dtype=torch.long)  # type: ignore[index]
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """What a trainable module reads, by row: cached activations or token ids, ragged in length."""
+
+    @property
+    def lengths(self) -> Int[Tensor, " examples"]:
+        """Tokens of each example's prompt: for batching by length and for logical cost."""
+        ...
+
+    def batch(self, rows: Int[Tensor, " batch"]) -> tuple[Tensor, Int[Tensor, "batch length"]]:
+        """Values of these rows, right-padded, with their mask (1 = real).
+
+        Values are float [batch, length, dim] (activations; a pooled feature has length 1) or long
+        [batch, length] (token ids).
+        """
+        ...
+
+
+@runtime_checkable
+class TensorStore(Protocol):
+    """Content-addressed tensors; the caller sees no path. What `get` returns may be memory-mapped."""
+
+    def get(self, kind: str, key: str) -> dict[str, Tensor] | None: ...
+
+    def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]: ...
+
+    def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
+        """As `put`, over an older state of the same key."""
+        ...
+
+    def discard(self, kind: str, key: str) -> None: ...

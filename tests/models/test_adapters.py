@@ -1,0 +1,226 @@
+import pytest
+import torch
+
+from ensemw2s.config import CacheConfig, ModelConfig
+from ensemw2s.errors import ModelError
+from ensemw2s.models.activations import open_activations
+from ensemw2s.models.adapters import (
+    build_adapter,
+    fit_scale,
+    head_of,
+    load_owned,
+    n_trainable,
+    owned_state,
+)
+from ensemw2s.models.head import Head
+from ensemw2s.models.trunk import pooled_features
+
+ADAPTERS = ["head", "top", "lora"]
+CACHE = CacheConfig(trunk_cache="memory", batch_tokens=64)
+
+
+def config_of(adapter: str, **settings: object) -> ModelConfig:
+    return ModelConfig(model="tiny", adapter=adapter, n_layers=3, top_layers=2, lora_rank=4, **settings)
+
+
+def build(config, backbone, *, seed=0, dropout=0.0, init_std=0.02, n_classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    return build_adapter(config, backbone, n_classes, dropout=dropout, init_std=init_std, generator=generator)
+
+
+def train(adapter, inputs, steps=3, lr=0.01):
+    optimiser = torch.optim.AdamW([p for p in adapter.parameters() if p.requires_grad], lr=lr)
+    values, mask = inputs.batch(torch.arange(6))
+    for _ in range(steps):
+        loss = torch.nn.functional.cross_entropy(adapter(values, mask), torch.tensor([0, 1, 2, 0, 1, 2]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_an_untrained_adapter_scores_the_cut_models_own_feature(adapter, backbone, ids, store):
+    config = config_of(adapter)
+    module = build(config, backbone)
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    features = pooled_features(backbone, ids, [3], batch_tokens=64)[3]
+    with torch.no_grad():
+        got = module(*inputs.batch(torch.arange(len(ids))))
+        expected = features @ head_of(module).score.weight.T
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_training_moves_only_what_the_adapter_owns(adapter, backbone, ids, store):
+    config = config_of(adapter)
+    before = {name: p.clone() for name, p in backbone.model.named_parameters()}
+    module = build(config, backbone).train()
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    first, last = train(module, inputs, 1), train(module, inputs, 12)
+    assert last < first
+    assert [n for n, _ in backbone.model.named_parameters()] == list(before)
+    assert all(
+        torch.equal(before[name], p) and not p.requires_grad for name, p in backbone.model.named_parameters()
+    )
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_initial_weight_comes_from_the_generator(adapter, backbone):
+    global_state = torch.get_rng_state()
+    states = [owned_state(build(config_of(adapter), backbone, seed=seed)) for seed in (0, 0, 1)]
+    assert torch.equal(global_state, torch.get_rng_state())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(*(next(t for n, t in state.items() if "score" in n) for state in states[1:]))
+
+
+def test_lora_starts_as_the_pretrained_model_with_its_down_projection_drawn(backbone):
+    states = [owned_state(build(config_of("lora"), backbone, seed=seed)) for seed in (0, 1)]
+    downs = [name for name in states[0] if "lora_A" in name]
+    assert len(downs) == 3 * 7  # every linear layer of three Llama layers
+    assert not any(torch.equal(states[0][name], states[1][name]) for name in downs)
+    assert not any(states[0][name].any() for name in states[0] if "lora_B" in name)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_the_owned_state_alone_restores_the_adapter(adapter, hidden, backbone, ids, store):
+    config = config_of(adapter, head_hidden=hidden)
+    module = build(config, backbone)
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    fit_scale(module, inputs, torch.arange(6))
+    train(module, inputs)
+    other = build(config, backbone, seed=9)
+    load_owned(other, owned_state(module))
+    batch = inputs.batch(torch.arange(len(ids)))
+    with torch.no_grad():
+        assert torch.equal(module.eval()(*batch), other.eval()(*batch))
+
+
+def test_the_owned_state_is_small_and_a_copy(backbone):
+    module = build(config_of("head"), backbone)
+    state = owned_state(module)
+    assert {name: list(t.shape) for name, t in state.items()} == {"score.weight": [3, 32], "scale": [32]}
+    state["score.weight"].zero_()
+    assert module.score.weight.any()
+    assert n_trainable(module) == 96
+
+
+def test_a_state_of_something_else_is_refused_by_name(backbone):
+    module = build(config_of("head"), backbone)
+    state = owned_state(module)
+    with pytest.raises(ModelError, match="lacks scale"):
+        load_owned(module, {"score.weight": state["score.weight"]})
+    with pytest.raises(ModelError, match="unknown tensor more"):
+        load_owned(module, state | {"more": state["scale"]})
+    with pytest.raises(ModelError, match=r"score.weight has shape \[2, 32\], not \[3, 32\]"):
+        load_owned(module, state | {"score.weight": torch.zeros(2, 32)})
+
+
+def test_the_scale_is_the_root_mean_square_and_a_dead_dimension_keeps_one():
+    head = Head(3, 2, 0, 0.0, 0.02, torch.Generator().manual_seed(0))
+    head.fit_scale(torch.tensor([[3.0, 1.0, 0.0], [4.0, -1.0, 0.0]]))
+    torch.testing.assert_close(head.scale, torch.tensor([12.5**0.5, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_fit_scale_reads_the_adapters_own_features(adapter, backbone, ids, store):
+    config = config_of(adapter)
+    module = build(config, backbone, dropout=0.5).train()
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    fit_scale(module, inputs, torch.tensor([1, 3, 5]), batch_size=2)
+    features = pooled_features(backbone, [ids[i] for i in (1, 3, 5)], [3], batch_tokens=64)[3]
+    torch.testing.assert_close(head_of(module).scale, features.square().mean(0).sqrt(), rtol=1e-4, atol=1e-5)
+    assert module.training
+
+
+def test_a_hidden_layer_learns_even_from_zero_initial_deviation(backbone, ids, store):
+    config = config_of("head", head_hidden=8)
+    module = build(config, backbone, init_std=0.0)
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    first = train(module, inputs, 1)
+    assert train(module, inputs, 30) < first
+
+
+def test_dropout_acts_on_the_heads_input_and_stops_in_evaluation(backbone, ids, store):
+    config = config_of("head")
+    module = build(config, backbone, dropout=0.5)
+    batch = open_activations(backbone, ids, config=config, cache=CACHE, store=store).batch(torch.arange(4))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        assert not torch.equal(module.train()(*batch), module(*batch))
+    assert torch.equal(module.eval()(*batch), module(*batch))
+
+
+def test_the_pretrained_models_own_dropout_stays_off_in_training(gpt2, load_tiny, ids, store):
+    backbone = load_tiny(gpt2)
+    config = config_of("lora")
+    module = build(config, backbone).train()
+    batch = open_activations(backbone, ids, config=config, cache=CACHE, store=store).batch(torch.arange(4))
+    assert torch.equal(module(*batch), module(*batch))
+    assert any(m.p > 0 for m in backbone.model.modules() if isinstance(m, torch.nn.Dropout))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
+def test_top_refuses_a_family_that_adds_positions_and_names_it(family, request, load_tiny):
+    backbone = load_tiny(request.getfixturevalue(family))
+    with pytest.raises(ModelError, match=f"{type(backbone.model).__name__}.*relative error"):
+        build(config_of("top"), backbone)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
+def test_lora_and_heads_work_on_other_families(family, request, load_tiny, ids, store):
+    backbone = load_tiny(request.getfixturevalue(family))
+    for adapter in ("head", "lora"):
+        config = config_of(adapter)
+        inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+        module = build(config, backbone)
+        first = train(module, inputs, 1)
+        assert train(module, inputs, 12) < first
+
+
+@pytest.mark.parametrize("family", ["qwen3", "mistral", "gemma3_text", "olmo2"])
+def test_top_runs_the_upper_layers_of_rotary_families(family, ids, store, backbone):
+    from transformers import AutoConfig, AutoModel
+
+    from ensemw2s.models.load import make_backbone
+
+    settings = {
+        "vocab_size": 258,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "pad_token_id": 0,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 4,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModel.from_config(AutoConfig.for_model(family, **settings))
+    other = make_backbone(model, backbone.tokenizer, name=family, fingerprint=family)
+    config = ModelConfig(model="tiny", adapter="top", top_layers=1)
+    inputs = open_activations(other, ids, config=config, cache=CACHE, store=store)
+    with torch.no_grad():
+        got = build(config, other).pooled(*inputs.batch(torch.arange(len(ids))))
+    torch.testing.assert_close(
+        got, pooled_features(other, ids, [4], batch_tokens=64)[4], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_top_layers_must_leave_a_trunk(backbone):
+    with pytest.raises(ModelError, match="top_layers must be within 1 and 1, got 2"):
+        build(ModelConfig(model="tiny", adapter="top", n_layers=2, top_layers=2).model_copy(), backbone)
+
+
+def test_adapters_on_a_bfloat16_trunk_train_in_float32(tiny, ids, store):
+    from ensemw2s.models.load import load_backbone
+
+    backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
+    for adapter in ADAPTERS:
+        config = config_of(adapter)
+        module = build(config, backbone)
+        inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+        train(module, inputs)
+        assert {t.dtype for t in owned_state(module).values()} == {torch.float32}

@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from ensemw2s.errors import ModelError
+from ensemw2s.models import anatomy, trunk
+from ensemw2s.models.trunk import length_batches, pooled_features, token_activations
+
+FAMILIES = ["tiny", "gpt2", "tiny_encoder"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_pass_gives_what_each_cut_checkpoint_gives(family, request, load_tiny, ids):
+    folder = request.getfixturevalue(family)
+    depths = [1, 2, 3]
+    got = pooled_features(load_tiny(folder), ids, depths, batch_tokens=64)
+    for depth in depths:
+        cut = load_tiny(folder, n_layers=depth)
+        for i, example in enumerate(ids):
+            with torch.no_grad():
+                hidden = cut.model(torch.tensor([example])).last_hidden_state[0]
+            expected = hidden[-1] if cut.is_causal else hidden.mean(0)
+            torch.testing.assert_close(got[depth][i], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_do_not_depend_on_who_shares_the_batch(family, request, load_tiny, ids):
+    backbone = load_tiny(request.getfixturevalue(family))
+    alone = pooled_features(backbone, ids, [2], batch_tokens=1)[2]
+    together = pooled_features(backbone, ids, [2], batch_tokens=10_000)[2]
+    backwards = pooled_features(backbone, ids[::-1], [2], batch_tokens=50)[2].flip(0)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(backwards, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_token_activations_are_the_librarys_hidden_states_before_the_norm(family, request, load_tiny, ids):
+    backbone = load_tiny(request.getfixturevalue(family))
+    values, offsets = token_activations(backbone, ids, 2, batch_tokens=64)
+    assert values.shape == (sum(map(len, ids)), 32)
+    for i, example in enumerate(ids):
+        with torch.no_grad():
+            expected = backbone.model(torch.tensor([example]), output_hidden_states=True).hidden_states[2][0]
+        torch.testing.assert_close(values[offsets[i] : offsets[i + 1]], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_activations_of_the_last_layer_are_raw_too(backbone, ids):
+    values, offsets = token_activations(backbone, ids, 4, batch_tokens=64)
+    last = values[offsets[1:] - 1]
+    pooled = pooled_features(backbone, ids, [4], batch_tokens=64)[4]
+    torch.testing.assert_close(anatomy.final_norm(backbone.model)(last), pooled, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(last, pooled, atol=1e-2)
+
+
+def test_nothing_above_the_deepest_layer_is_computed(backbone, ids):
+    ran = []
+    hook = anatomy.layers_of(backbone.model)[2].register_forward_hook(lambda *_: ran.append(1))
+    pooled_features(backbone, ids, [1, 2], batch_tokens=64)
+    assert not ran
+    hook.remove()
+
+
+def test_a_pass_leaves_no_hook_and_no_change_behind(backbone, ids):
+    before = {name: p.clone() for name, p in backbone.model.named_parameters()}
+    pooled_features(backbone, ids, [1, 4], batch_tokens=64)
+    assert not any(module._forward_hooks for module in anatomy.layers_of(backbone.model))
+    assert all(torch.equal(before[name], p) for name, p in backbone.model.named_parameters())
+
+
+def test_the_tokens_read_are_told_without_padding(backbone, ids):
+    told = []
+    pooled_features(backbone, ids, [1], batch_tokens=64, on_tokens=told.append)
+    assert sum(told) == sum(map(len, ids))
+    assert len(told) > 1
+
+
+def test_batches_hold_their_tokens_and_every_row_once():
+    lengths = [5, 40, 1, 17, 5, 9, 100]
+    batches = list(length_batches(lengths, 45))
+    assert sorted(row for batch in batches for row in batch) == list(range(7))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 45
+
+
+@pytest.mark.parametrize("depths", [[0], [5], [2, 9], []])
+def test_a_depth_outside_the_model_is_refused(backbone, ids, depths):
+    with pytest.raises(ModelError, match="within 1 and 4"):
+        pooled_features(backbone, ids, depths, batch_tokens=64)
+
+
+def test_an_example_without_tokens_is_named(backbone):
+    with pytest.raises(ModelError, match="example 1 has no token"):
+        pooled_features(backbone, [[3], []], [1], batch_tokens=64)
+
+
+def test_a_family_with_another_end_is_refused_rather_than_misread(backbone, ids, monkeypatch):
+    monkeypatch.setattr(trunk, "final_norm", lambda _: torch.nn.Identity())
+    with pytest.raises(ModelError, match="after its last layer"):
+        pooled_features(backbone, ids, [2], batch_tokens=64)
+
+
+def test_bfloat16_features_stay_close_to_float32(tiny, ids):
+    from ensemw2s.config import ModelConfig
+    from ensemw2s.models.load import load_backbone
+
+    exact, rough = (
+        pooled_features(load_backbone(ModelConfig(model=str(tiny), dtype=dtype)), ids, [3], batch_tokens=64)[
+            3
+        ]
+        for dtype in ("float32", "bfloat16")
+    )
+    assert rough.dtype is torch.bfloat16
+    assert float((rough.float() - exact).norm() / exact.norm()) < 0.05
