@@ -32,8 +32,11 @@ class PooledInputs:
 
     def batch(self, rows: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch 1 dim"], Int[Tensor, "batch 1"]]:
         """The features of these rows in float32, as sequences of length 1."""
-        size = len(self.shards[0])
-        values = torch.stack([self.shards[row // size][row % size] for row in rows.tolist()])
+        shard_of, place = rows // len(self.shards[0]), rows % len(self.shards[0])
+        values = torch.empty(len(rows), self.shards[0].shape[1], dtype=self.shards[0].dtype)
+        for shard in shard_of.unique().tolist():
+            here = shard_of == shard
+            values[here] = self.shards[shard][place[here]]
         return values.float().unsqueeze(1), torch.ones(len(rows), 1, dtype=torch.long)
 
 

@@ -1,0 +1,29 @@
+"""Two ways of doing one thing, interleaved in one process, compared by the median of their ratios."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall clock of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def ratio(slow: Callable[[], object], fast: Callable[[], object], *, repeats: int = 5) -> tuple[float, list[float]]:
+    """Median and all values of time(slow) / time(fast), after one warm-up of each; the order alternates."""
+    slow(), fast()
+    found = []
+    for i in range(repeats):
+        if i % 2:
+            b, a = seconds(fast), seconds(slow)
+        else:
+            a, b = seconds(slow), seconds(fast)
+        found.append(a / b)
+    return statistics.median(found), found
+
+
+def shown(values: list[float]) -> str:
+    return ", ".join(f"{v:.2f}" for v in values)

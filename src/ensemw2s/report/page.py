@@ -1,0 +1,92 @@
+"""One self-contained HTML page of a run: readable offline, in light and dark, and at phone width."""
+
+import json
+import os
+import uuid
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ensemw2s.report.figures import figures
+from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
+from ensemw2s.results import Interval, Results, Timing
+
+_BUNDLE = "window.vegaEmbed = vegaEmbed;"
+
+
+def render(results: Results, timing: Timing | None) -> str:
+    """The whole page as text; it loads nothing from anywhere."""
+    charts = figures(results, timing)
+    lines = leaderboard(results)
+    low = min(line.ood.low for line in lines)
+    high = max(line.ood.high for line in lines)
+    return _template().render(
+        r=results,
+        timing=timing,
+        lines=lines,
+        kinds=KINDS,
+        bar=lambda interval: _bar(interval, low, high),
+        gains=distances(results),
+        labels={row.key: row.label for row in results.rows},
+        wrong=_all_wrong(results),
+        panels=lambda section: [name for name in charts if name.split("/")[0] == section],
+        specs=_embedded(charts),
+        bundle=Markup(_bundle()),
+        percent=percent,
+        points=points,
+        short=short,
+        config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+    )
+
+
+def write_report(results: Results, timing: Timing | None, path: Path) -> None:
+    """Write the page whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(render(results, timing))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _bar(interval: Interval, low: float, high: float) -> Markup:
+    """An interval as a line and a dot, on the scale that the whole table shares."""
+    span = (high - low) or 1.0
+    a, m, b = (round(2 + 96 * (v - low) / span, 1) for v in (interval.low, interval.mean, interval.high))
+    return Markup(
+        f'<svg class="bar" viewBox="0 0 100 10" aria-hidden="true"><line x1="{a}" x2="{b}" y1="5" y2="5"/>'
+        f'<circle cx="{m}" cy="5" r="2.6"/></svg>'
+    )
+
+
+def _all_wrong(results: Results) -> list[tuple[str, float]]:
+    """Per method, the mean share of OOD on which every member gives the same wrong answer."""
+    methods = dict.fromkeys(e.method for e in results.ensembles if len(e.rounds) > 1)
+    shares = {m: [e.all_wrong for e in results.ensembles if e.method == m] for m in methods}
+    return [(m, sum(v) / len(v)) for m, v in shares.items()]
+
+
+def _embedded(charts: dict[str, Any]) -> Markup:
+    """JSON that a script element can hold: no text in it can end the element."""
+    text = json.dumps(charts, ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+@cache
+def _bundle() -> str:
+    return vl_convert.javascript_bundle(_BUNDLE).replace("</script", "<\\/script")
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("ensemw2s.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2")

@@ -1,0 +1,144 @@
+"""The rows of a run as tables: for the page, and for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.table import Table
+from rich.text import Text
+
+from ensemw2s.results import Comparison, Interval, Results, Row
+
+KINDS = {"baseline": "Baselines", "ensemble": "Weak supervisors", "student": "Students of weak labels", "ceiling": "Ceiling"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table, as text."""
+
+    key: str
+    label: str
+    kind: str
+    val: str
+    id_test: str
+    ood_test: str
+    ood: Interval
+    n_experts: str
+    tokens: str
+    evaluations: str
+    flops: str
+    recommended: bool
+
+
+def leaderboard(results: Results) -> list[Line]:
+    """All rows, grouped by kind in the order of KINDS."""
+    return [_line(row, results) for kind in KINDS for row in results.rows if row.kind == kind]
+
+
+def distances(results: Results) -> list[tuple[Comparison, str]]:
+    """OOD differences worth a reader's eye: against strong-on-easy and against the single weak expert's student."""
+    labels = {r.key: r.label for r in results.rows}
+    return [
+        (c, labels[c.row])
+        for c in results.comparisons
+        if c.part == "ood_test" and (c.baseline == "strong_on_easy" or c.baseline.startswith("student:single:"))
+    ]
+
+
+def percent(interval: Interval) -> str:
+    """An accuracy as "71.2 [69.8, 72.5]"."""
+    return f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def points(interval: Interval) -> str:
+    """A difference of accuracies as "+1.2 [-0.3, +2.5]"."""
+    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def short(number: float) -> str:
+    """A count in the fewest characters that keep three digits: 1.23M, 456k."""
+    for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number:.0f}"
+
+
+def terminal_table(results: Results) -> Table:
+    """The table for a terminal; the recommended row is bold."""
+    table = Table(title=f"{results.name}: accuracy in %, 95% intervals over {len(results.seeds)} seeds", title_justify="left")
+    table.add_column("row", overflow="fold")
+    for column in ("ID", "OOD", "tokens", "evals", "FLOPs"):
+        table.add_column(column, justify="right", no_wrap=True)
+    kind = ""
+    for line in leaderboard(results):
+        if line.kind != kind:
+            kind = line.kind
+            table.add_section()
+            table.add_row(Text(KINDS[kind], style="dim"))
+        style = "bold green" if line.recommended else ""
+        cells = (line.label, line.id_test, line.ood_test, line.tokens, line.evaluations, line.flops)
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    return table
+
+
+class _RunLine(Protocol):
+    @property
+    def run(self) -> str: ...
+    @property
+    def row(self) -> str: ...
+    @property
+    def n_seeds(self) -> int: ...
+    @property
+    def accuracy(self) -> Mapping[str, Interval]: ...
+
+
+class _RunPair(Protocol):
+    @property
+    def first(self) -> str: ...
+    @property
+    def second(self) -> str: ...
+    @property
+    def difference(self) -> Interval | None: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class RunComparisonLike(Protocol):
+    """What `experiment.compare` finds; the report does not import the experiment."""
+
+    @property
+    def lines(self) -> Sequence[_RunLine]: ...
+    @property
+    def pairs(self) -> Sequence[_RunPair]: ...
+
+
+def comparison_table(found: RunComparisonLike) -> Table:
+    """Several runs, one line each, with the paired difference to the first run."""
+    table = Table(title="OOD accuracy in %, 95% intervals; difference: recommended rows, paired by seed", title_justify="left")
+    for column in ("run", "recommended row", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
+        table.add_column(column, overflow="fold")
+    pairs = {p.first: p for p in found.pairs}
+    for line in found.lines:
+        pair = pairs.get(line.run)
+        cells = [percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")]
+        difference = "" if pair is None else pair.reason if pair.difference is None else points(pair.difference)
+        table.add_row(*(Text(c) for c in (line.run, line.row, str(line.n_seeds), *cells, difference)))
+    return table
+
+
+def _line(row: Row, results: Results) -> Line:
+    ood = row.parts["ood_test"]["accuracy"].interval
+    return Line(
+        key=row.key,
+        label=row.label,
+        kind=row.kind,
+        val=f"{100 * row.parts['easy_val']['accuracy'].interval.mean:.1f}",
+        id_test=percent(row.parts["id_test"]["accuracy"].interval),
+        ood_test=percent(ood),
+        ood=ood,
+        n_experts=", ".join(map(str, row.n_experts)),
+        tokens=short(row.cost.training_tokens),
+        evaluations=short(row.cost.expert_evaluations),
+        flops=short(row.cost.flops),
+        recommended=row.key == results.recommendation.row,
+    )
