@@ -10,7 +10,6 @@ import argparse
 import copy
 
 import torch
-from side_by_side import ratio, shown
 
 from ensemw2s.config import ModelConfig, TaskConfig
 from ensemw2s.core.voting import combine
@@ -18,6 +17,7 @@ from ensemw2s.data.tasks import load_task
 from ensemw2s.models.adapters import build_adapter
 from ensemw2s.models.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
+from side_by_side import ratio, shown
 
 
 def main() -> None:

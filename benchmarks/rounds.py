@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import torch
-from side_by_side import ratio, shown
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig, load_config
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
 from ensemw2s.experiment.runner import run
 from ensemw2s.models.head import Head
+from side_by_side import ratio, shown
 
 N_TRAIN, N_ALL, DIM = 800, 4800, 576
 
@@ -60,7 +60,9 @@ def rounds() -> None:
         state = grow(state, fit_expert(weak, state, config), config, 0.5)
     outside = (inputs.reads - before)[N_TRAIN:]
     print(f"experts: {len(state.experts)}; reads of each unlabelled example: {outside.min()} to {outside.max()}")
-    found, values_ = ratio(lambda: fit_expert(weak, states[7], config), lambda: fit_expert(weak, states[1], config), repeats=9)
+    found, values_ = ratio(
+        lambda: fit_expert(weak, states[7], config), lambda: fit_expert(weak, states[1], config), repeats=9
+    )
     print(f"round 8 / round 2: {found:.2f} ({shown(values_)})")
 
 

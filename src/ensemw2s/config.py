@@ -86,7 +86,8 @@ class SplitConfig(_Frozen):
             raise ValueError(f"easy_below ({self.easy_below}) must not exceed hard_above ({self.hard_above})")
         if self.n_easy_train + self.n_easy_val > self.n_easy_pool:
             raise ValueError(
-                f"n_easy_train + n_easy_val ({self.n_easy_train + self.n_easy_val}) exceeds n_easy_pool ({self.n_easy_pool})"
+                f"n_easy_train + n_easy_val ({self.n_easy_train + self.n_easy_val}) exceeds n_easy_pool "
+                f"({self.n_easy_pool})"
             )
         if self.n_hard_unlabelled > self.n_hard_pool:
             raise ValueError(f"n_hard_unlabelled ({self.n_hard_unlabelled}) exceeds n_hard_pool ({self.n_hard_pool})")
@@ -122,12 +123,12 @@ class ModelConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    epochs: Count = 20
-    batch_size: Count = 32
+    epochs: Count = 10
+    batch_size: Count = 64
     """Examples per optimiser step."""
     micro_batch_size: Count | None = None
     """Examples per forward pass; None is the whole batch. It changes memory, not results."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_frac: Fraction = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
@@ -205,7 +206,7 @@ class ExperimentConfig(_Frozen):
     task: TaskConfig = TaskConfig()
     difficulty: DifficultyConfig = DifficultyConfig()
     split: SplitConfig = SplitConfig()
-    weak: ModelConfig = ModelConfig(n_layers=6)
+    weak: ModelConfig = ModelConfig(n_layers=10)
     strong: ModelConfig = ModelConfig(n_layers=20)
     expert_training: TrainConfig = TrainConfig()
     student_training: TrainConfig = TrainConfig()
@@ -310,7 +311,7 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
 
 
 def _explain(error: Any) -> str:
-    location = [part for part in error["loc"]]
+    location = list(error["loc"])
     name = ".".join(str(part) for part in location) or "configuration"
     if error["type"] == "extra_forbidden":
         valid = _fields_at(location)

@@ -38,9 +38,7 @@ def test_cached_and_recomputed_activations_are_equal(config, backbone, ids, stor
 
 def test_each_adapter_reads_its_own_kind_of_input(backbone, ids, store):
     opened = [
-        open_activations(
-            backbone, ids, config=ModelConfig(model="tiny", adapter=a), cache=cache(where), store=store
-        )
+        open_activations(backbone, ids, config=ModelConfig(model="tiny", adapter=a), cache=cache(where), store=store)
         for a, where in (("head", "disk"), ("top", "disk"), ("lora", "disk"), ("head", "off"))
     ]
     assert [type(inputs) for inputs in opened] == [PooledInputs, TokenInputs, IdInputs, RecomputedInputs]
@@ -84,9 +82,7 @@ def test_an_interruption_costs_one_shard(config, backbone, ids, store):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_activations(
-            backbone, ids, config=config, cache=cache(), store=store, on_tokens=stop_in_the_third_shard
-        )
+        open_activations(backbone, ids, config=config, cache=cache(), store=store, on_tokens=stop_in_the_third_shard)
     read = []
     open_activations(backbone, ids, config=config, cache=cache(), store=store, on_tokens=read.append)
     assert sum(read) == sum(map(len, ids[10:]))

@@ -60,9 +60,7 @@ def test_training_moves_only_what_the_adapter_owns(adapter, backbone, ids, store
     first, last = train(module, inputs, 1), train(module, inputs, 12)
     assert last < first
     assert [n for n, _ in backbone.model.named_parameters()] == list(before)
-    assert all(
-        torch.equal(before[name], p) and not p.requires_grad for name, p in backbone.model.named_parameters()
-    )
+    assert all(torch.equal(before[name], p) and not p.requires_grad for name, p in backbone.model.named_parameters())
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -204,9 +202,7 @@ def test_top_runs_the_upper_layers_of_rotary_families(family, ids, store, backbo
     inputs = open_activations(other, ids, config=config, cache=CACHE, store=store)
     with torch.no_grad():
         got = build(config, other).pooled(*inputs.batch(torch.arange(len(ids))))
-    torch.testing.assert_close(
-        got, pooled_features(other, ids, [4], batch_tokens=64)[4], rtol=1e-3, atol=1e-4
-    )
+    torch.testing.assert_close(got, pooled_features(other, ids, [4], batch_tokens=64)[4], rtol=1e-3, atol=1e-4)
 
 
 def test_top_layers_must_leave_a_trunk(backbone):

@@ -143,9 +143,7 @@ def test_a_damaged_wheel_is_a_model_error(world, home, monkeypatch):
     assert left(home) == set()
 
 
-def test_an_interrupt_during_the_conversion_leaves_nothing_and_the_next_call_succeeds(
-    world, home, monkeypatch
-):
+def test_an_interrupt_during_the_conversion_leaves_nothing_and_the_next_call_succeeds(world, home, monkeypatch):
     def interrupted(file, folder):
         (folder / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
@@ -188,9 +186,7 @@ def test_a_hub_that_is_reached_but_never_answers_is_given_up_in_seconds():
             "HF_HUB_OFFLINE": "0",
             "HF_HOME": os.environ["ENSEMW2S_HOME"],
         }
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=60
-        )
+        done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "LocalEntryNotFoundError" in done.stderr.splitlines()[-1] or "not find" in done.stderr
 

@@ -40,9 +40,7 @@ def trained(tmp_path, store):
             torch.nn.functional.cross_entropy(module(*batch), torch.tensor([0, 1, 2, 0, 1])).backward()
             optimiser.step()
         folder = tmp_path / "student"
-        export_student(
-            folder, config=config, backbone=backbone, state=owned_state(module), choices=CHOICES, card=CARD
-        )
+        export_student(folder, config=config, backbone=backbone, state=owned_state(module), choices=CHOICES, card=CARD)
         with torch.no_grad():
             return folder, module(*batch).log_softmax(-1)
 
@@ -54,9 +52,7 @@ PACKAGE = [("tiny", "head", 5), ("tiny", "lora", 5), ("tiny_encoder", "head", 0)
 
 
 @pytest.mark.parametrize(("family", "adapter"), LIBRARY)
-def test_the_librarys_own_classes_load_the_student_and_give_our_logits(
-    family, adapter, request, load_tiny, trained
-):
+def test_the_librarys_own_classes_load_the_student_and_give_our_logits(family, adapter, request, load_tiny, trained):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     backbone = load_tiny(request.getfixturevalue(family))
@@ -84,9 +80,7 @@ def test_a_library_student_predicts_what_it_was_exported_with(family, adapter, r
 
 
 @pytest.mark.parametrize(("family", "adapter", "hidden"), PACKAGE)
-def test_what_the_library_cannot_hold_is_a_package_folder(
-    family, adapter, hidden, request, load_tiny, trained
-):
+def test_what_the_library_cannot_hold_is_a_package_folder(family, adapter, hidden, request, load_tiny, trained):
     folder, expected = trained(load_tiny(request.getfixturevalue(family)), adapter, head_hidden=hidden)
     assert {"ensemw2s.json", "head.safetensors", "model.safetensors", "README.md"} <= set(os.listdir(folder))
     student = load_student(folder)
@@ -100,9 +94,7 @@ def test_a_student_of_a_bfloat16_trunk_is_written_in_float32(tiny, trained):
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
     folder, expected = trained(backbone, "head")
     assert backbone.model.dtype is torch.bfloat16
-    torch.testing.assert_close(
-        load_student(folder).log_probs(PROMPTS).exp(), expected.exp(), rtol=0, atol=0.05
-    )
+    torch.testing.assert_close(load_student(folder).log_probs(PROMPTS).exp(), expected.exp(), rtol=0, atol=0.05)
 
 
 def test_a_prompt_that_ends_with_the_end_of_text_keeps_its_last_token(gpt2, load_tiny, trained):

@@ -103,9 +103,7 @@ def test_bfloat16_features_stay_close_to_float32(tiny, ids):
     from ensemw2s.models.load import load_backbone
 
     exact, rough = (
-        pooled_features(load_backbone(ModelConfig(model=str(tiny), dtype=dtype)), ids, [3], batch_tokens=64)[
-            3
-        ]
+        pooled_features(load_backbone(ModelConfig(model=str(tiny), dtype=dtype)), ids, [3], batch_tokens=64)[3]
         for dtype in ("float32", "bfloat16")
     )
     assert rough.dtype is torch.bfloat16

@@ -8,6 +8,9 @@ With q the weak soft label, f the student's logits, s = softmax(f), u the fracti
 ŝ is the student's own hardened prediction, after class biases that make its class counts those of q. The release of
 2312.09390 ramps c to a tenth of aux_coef and then jumps; here the ramp is linear to its end.
 """
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable

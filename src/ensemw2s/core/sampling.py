@@ -1,4 +1,7 @@
 """Draws of rows: bootstrap, by weight, and folds that tear no group."""
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Sequence
 

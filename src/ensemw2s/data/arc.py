@@ -12,6 +12,7 @@ from ensemw2s.types import Example, Task
 
 CHOICES = ("no", "yes")
 SOURCE = "AI2 Reasoning Challenge (ARC V1, February 2018), CC BY-SA 4.0"
+ANNOTATED = f"{SOURCE}; annotations from AI2's easy-to-hard-generalization, Apache-2.0"
 SETS = (("Easy", 0.0), ("Challenge", 1.0))
 PARTS = ("Train", "Dev", "Test")
 SCALES = {
@@ -57,7 +58,8 @@ def load_arc(path: str, *, difficulty: str, seed: int) -> Task:
                 candidate = right if is_right else rng.choice(wrong)
                 prompt = f"Question: {stem}\nAnswer: {candidate}\nIs this answer right?"
                 examples.append(Example(f"arc-{question_id}", question_id, prompt, CHOICES, CHOICES[is_right], rated))
-    return Task("arc", tuple(examples), CHOICES, SOURCE, DIFFICULTIES[difficulty])
+    source = SOURCE if difficulty == "set" else ANNOTATED
+    return Task("arc", tuple(examples), CHOICES, source, DIFFICULTIES[difficulty])
 
 
 def _question(place: str, row: dict[str, Any]) -> tuple[str, str, str, list[str]]:
@@ -65,9 +67,13 @@ def _question(place: str, row: dict[str, Any]) -> tuple[str, str, str, list[str]
     try:
         texts = {choice["label"]: choice["text"] for choice in row["question"]["choices"]}
         right = texts.pop(row["answerKey"])
-        return str(row["id"]), str(row["question"]["stem"]), right, list(texts.values())
+        question_id, stem = str(row["id"]), str(row["question"]["stem"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{place}: not an ARC question ({error} is missing or malformed); get the file anew") from None
+    wrong = [text for text in texts.values() if text != right]
+    if not wrong:
+        raise DataError(f"{place}: the question has no wrong answer to draw from; get the file anew")
+    return question_id, stem, right, wrong
 
 
 def _annotations(folder: Path) -> dict[str, dict[str, Any]]:
@@ -76,8 +82,8 @@ def _annotations(folder: Path) -> dict[str, dict[str, Any]]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; task.arc_difficulty: set needs no annotations") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {error.lineno}: not valid JSON ({error.msg}); get the file anew") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}); get the file anew") from None
 
 
 def _rated(annotation: dict[str, Any], difficulty: str) -> float | None:

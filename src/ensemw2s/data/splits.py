@@ -20,6 +20,8 @@ from ensemw2s.errors import DataError, SealError
 from ensemw2s.types import Example, Task, class_index
 
 PURPOSES = ("ceiling", "evaluation")
+TOLERANCE = 0.1
+"""Share of its size by which a part may fall short because groups are not torn."""
 
 
 class SealedLabels:
@@ -92,13 +94,24 @@ class Split:
         return _hash(self.easy_labels.tolist())
 
     def draw(self, seed: int) -> Draw:
-        """A seed's own training, validation and unlabelled rows, whole groups at a time."""
+        """A seed's own training, validation and unlabelled rows, whole groups at a time.
+
+        Raises:
+            DataError: the groups are too large for a part to hold even one.
+        """
         config = self.config
         easy = self._shuffled("easy_pool", stream(seed, "draw", "easy"))
         train, rest = _take(easy, config.n_easy_train)
         val, _ = _take(rest, config.n_easy_val)
         hard, _ = _take(self._shuffled("hard_pool", stream(seed, "draw", "hard")), config.n_hard_unlabelled)
-        return Draw(*(torch.tensor(sorted(rows)) for rows in (train, val, hard)))
+        parts = {"easy_train": train, "easy_val": val, "hard_unlabelled": hard}
+        for name, rows in parts.items():
+            if not rows:
+                raise DataError(
+                    f"seed {seed}: no whole group of examples is left for {name}, which may hold "
+                    f"{getattr(config, f'n_{name}')}; raise split.n_{name} or its pool, or give finer groups"
+                )
+        return Draw(**{name: torch.tensor(sorted(rows)) for name, rows in parts.items()})
 
     def _shuffled(self, pool: str, generator: torch.Generator) -> list[list[int]]:
         members: dict[int, list[int]] = defaultdict(list)
@@ -112,11 +125,11 @@ def make_split(task: Task, config: SplitConfig) -> Split:
     """Cut by difficulty, then deal whole groups to pools and tests, deterministic by `config.seed`.
 
     Examples at or below the `easy_below` quantile of difficulty are easy; those above it and at or above the
-    `hard_above` quantile are hard. Examples of like text count as one group; a group with both easy and hard
-    examples is left out.
+    `hard_above` quantile are hard. Examples of like text count as one group; a group that is not wholly on one
+    side is left out.
 
     Raises:
-        DataError: there is no difficulty, too few examples for a part, or a single class in a pool.
+        DataError: there is no difficulty, too few examples or too large groups for a part, or a single class in a pool.
     """
     examples = sorted(task.examples, key=lambda e: e.id)  # the result must not depend on the file's order
     if any(e.difficulty is None for e in examples):
@@ -144,12 +157,16 @@ def make_split(task: Task, config: SplitConfig) -> Split:
         for name in names:
             wanted = getattr(config, f"n_{name}")
             parts[name], left = _take(left, wanted)
-            if len(parts[name]) < wanted - _slack(groups):
+            short = wanted - len(parts[name])
+            if short and not left:
                 needed = sum(getattr(config, f"n_{n}") for n in names)
+                cut = float(easy_cut if side == "easy" else hard_cut)
+                raise DataError(_too_few(task.name, side, available, cut, names, needed))
+            if short > TOLERANCE * wanted:
                 raise DataError(
-                    f"{task.name}: the {side} side has {available} examples (difficulty {'at or below' if side == 'easy' else 'at or above'} "
-                    f"{float(easy_cut if side == 'easy' else hard_cut):g}), too few for {' and '.join(names)} ({needed}); lower "
-                    f"split.{' or split.'.join('n_' + n for n in names)}, or move split.{'easy_below' if side == 'easy' else 'hard_above'}"
+                    f"{task.name}: {name} gets {len(parts[name])} examples of {wanted}, because no group left over fits in "
+                    f"whole (the smallest has {min(map(len, left))}); set split.n_{name} to a size that they fill, or give "
+                    "finer groups"
                 )
     return _assemble(task, examples, parts, difficulty, group_of, config)
 
@@ -171,7 +188,8 @@ def _assemble(
     for name in ("easy_pool", "hard_pool"):
         if len(labels[sorted(parts[name])].unique()) < 2:
             raise DataError(
-                f"{task.name}: all examples of {name} have the same answer; take more of them or another cut of difficulty"
+                f"{task.name}: all examples of {name} have the same answer; take more of them (split.n_{name}) or move "
+                "the cut of difficulty (split.easy_below, split.hard_above)"
             )
     index = torch.tensor(rows)
     sealed = {n: SealedLabels(n, labels[index[list(pools[n])]]) for n in ("hard_pool", "id_test", "ood_test")}
@@ -218,9 +236,14 @@ def _take(groups: list[list[int]], n: int) -> tuple[list[int], list[list[int]]]:
     return taken, left
 
 
-def _slack(groups: Sequence[Sequence[int]]) -> int:
-    """Rows that a part may fall short of its size because groups are not torn."""
-    return max((len(g) for g in groups), default=1) - 1
+def _too_few(task: str, side: str, available: int, cut: float, names: Sequence[str], needed: int) -> str:
+    counts = " or ".join(f"split.n_{name}" for name in names)
+    # On a dial of few values the easy cut can fall on the largest: then nothing is harder.
+    move = "raise split.easy_below" if side == "easy" else "lower split.hard_above or split.easy_below"
+    return (
+        f"{task}: the {side} side has {available} examples (its cut is at difficulty {cut:g}), too few for "
+        f"{' and '.join(names)} ({needed} together); lower {counts}, or {move}"
+    )
 
 
 def _hash(value: object) -> str:

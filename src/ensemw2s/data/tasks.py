@@ -1,5 +1,6 @@
 """The tasks by name, and what every one of them must satisfy before any work starts."""
 
+import math
 from collections.abc import Callable
 
 from ensemw2s.config import TaskConfig
@@ -27,10 +28,13 @@ def validate_task(task: Task) -> None:
     """Refuse what no experiment can use.
 
     Raises:
-        DataError: there are no examples, an id twice, an empty prompt, no answer, an unknown answer, or one class.
+        DataError: there are no examples, a class or an id twice, an empty prompt, no answer, an unknown answer, a
+            difficulty that is no finite number, or a single class.
     """
     if not task.examples:
         raise DataError(f"{task.name}: it has no examples; check the file and the settings under task")
+    if len(set(task.choices)) < len(task.choices):
+        raise DataError(f"{task.name}: task.choices names a class twice: {list(task.choices)}; name each once")
     seen: set[str] = set()
     for example in task.examples:
         if example.id in seen:
@@ -42,6 +46,10 @@ def validate_task(task: Task) -> None:
             raise DataError(
                 f"{task.name}, example {example.id!r}: its answer {example.answer!r} is none of {list(task.choices)}; "
                 "mend the answer or task.choices"
+            )
+        if example.difficulty is not None and not math.isfinite(example.difficulty):
+            raise DataError(
+                f"{task.name}, example {example.id!r}: its difficulty {example.difficulty} is no finite number; mend it"
             )
     found = {e.answer for e in task.examples}
     if len(found) < 2:

@@ -154,7 +154,8 @@ def grow(state: EnsembleState, fitted: Fitted, config: EnsembleConfig, prior_err
             raise ModelError(
                 f"boosting, seed {state.seed}: the first expert's error is {error:.3f}, no better than the prior "
                 f"{prior_error:.3f}, so there is nothing to boost; give the weak model more layers, more examples "
-                "(split.n_easy_train) or more epochs (expert_training.epochs), or leave boosting out of ensemble.methods"
+                "(split.n_easy_train) or more epochs (expert_training.epochs), or take boosting out of "
+                "ensemble.methods"
             )
     else:
         error = float((state.sample_weights * fitted.is_wrong).sum())

@@ -1,11 +1,13 @@
 """Difficulty as the weak model finds it, cross-fitted: no example is scored by a model that saw it.
 
 `entropy` and `margin` need no label of the examples they score, but their raters must learn from some. A random
-part of the task is set aside for that and takes no further part, so that no label of the hard side decides anything. `p_true` (as the authors of 2410.04571 rate) reads every label, and the split says so.
+part of the task is set aside for that and takes no further part, so that no label of the hard side decides
+anything. `p_true` (as the authors of 2410.04571 rate) reads every label, and the split says so.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -48,7 +50,7 @@ def rate(
     """
     n = len(labels)
     learners = _learners(n, group_ids, config, seed)
-    folds = sampling.group_folds([group_ids[i] for i in learners.tolist()], config.n_folds, stream(seed, "rate-folds"))
+    folds = sampling.group_folds([str(group_ids[int(i)]) for i in learners], config.n_folds, stream(seed, "rate-folds"))
     outside = torch.ones(n, dtype=torch.bool)
     outside[learners] = False
     probabilities = torch.zeros(n, n_classes)
@@ -65,7 +67,8 @@ def rate(
     log_probs = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
     if config.source == "p_true":
         return Rating(difficulty.p_true_difficulty(log_probs, labels), torch.zeros(n, dtype=torch.bool))
-    return Rating(difficulty.uncertainty(log_probs, config.source), ~outside)
+    kind: Literal["entropy", "margin"] = "margin" if config.source == "margin" else "entropy"
+    return Rating(difficulty.uncertainty(log_probs, kind), ~outside)
 
 
 def _learners(n: int, group_ids: Sequence[str], config: DifficultyConfig, seed: int) -> Int[Tensor, " learners"]:

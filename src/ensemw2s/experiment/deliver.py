@@ -14,6 +14,7 @@ from ensemw2s.experiment.stages import Seed
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.export import export_student
 from ensemw2s.results import Results
+from ensemw2s.types import Method
 
 CARD = """\
 ---
@@ -30,7 +31,7 @@ Trained by EnsemW2S {version} in the run "{name}" (configuration {config_hash}),
 - Task: {task}. {source}.
 - Base: {strong}. Supervisor: {weak}.
 - Classes: {choices}.
-- Accuracy over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy validation data.
+- Accuracy over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy-val.
 - Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
 
 The base model's and the data's own licences apply.
@@ -82,8 +83,9 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
 
 def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: Sequence[Seed]) -> None:
     """Write the voting experts of the method that is best on easy-val: their tensors, weights and temperature."""
-    methods = [m for m in METHOD_LABELS if m in seeds[0].outcome.ensembles]
-    best = max(methods, key=lambda m: results.row(m).parts["easy_val"]["accuracy"].interval.mean)
+    methods: list[Method] = [m for m in METHOD_LABELS if m in seeds[0].outcome.ensembles]
+    accuracy = {m: results.row(m).parts["easy_val"]["accuracy"].interval.mean for m in methods}
+    best = max(methods, key=accuracy.__getitem__)
     seed = next(s for s in seeds if s.seed == results.recommendation.seed)
     ensemble = seed.outcome.ensembles[best]
     voters = ensemble.experts[: ensemble.selected]

@@ -76,7 +76,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
             raise RunError(
-                f"{run_dir}: another process (id {holder}) is working on this run; wait for it, or choose another --run-dir"
+                f"{run_dir}: another process (id {holder}) is working on this run; wait for it, or choose another "
+                "--run-dir"
             ) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)

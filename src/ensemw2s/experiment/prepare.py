@@ -148,7 +148,8 @@ def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"])
     tokens = [ids[0] if ids else -1 for ids in first]
     if len(set(tokens)) < len(tokens):
         raise ModelError(
-            f"{side.config.model}: zero-shot scoring needs choices that begin with different tokens, got {list(choices)}"
+            f"{side.config.model}: zero-shot scoring needs choices that begin with different tokens, got "
+            f"{list(choices)}"
         )
     unembedding = unembedding_rows(side.config, tokens)
     features = torch.cat([side.pooled.batch(part)[0][:, 0] for part in rows.split(512)])

@@ -1,4 +1,4 @@
-"""Which row to use, chosen on easy validation data alone, and the one sentence that says how far it is from the rest."""
+"""Which row to use, chosen on easy validation data alone, and one sentence that says how far it is from the rest."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,8 @@ def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison]
     if distances:
         text += " That is " + ", ".join(distances) + "."
     if gain and chosen.key != boosted:
-        text += f" The boosted ensemble's student ({primary.name}) is {_points(gain[0].difference)} against the single weak expert's."
+        difference = _points(gain[0].difference)
+        text += f" The boosted ensemble's student ({primary.name}) is {difference} against the single weak expert's."
     return text
 
 

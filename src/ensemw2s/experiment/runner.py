@@ -75,7 +75,8 @@ def read_results(run_dir: Path) -> Results:
         return Results.model_validate_json(path.read_text())
     except FileNotFoundError:
         raise RunError(
-            f"{run_dir}: no finished run there (results.json is missing); finish it with: ensemw2s run --run-dir {run_dir}"
+            f"{run_dir}: no finished run there (results.json is missing); finish it with: "
+            f"ensemw2s run CONFIG --run-dir {run_dir}"
         ) from None
     except (ValueError, OSError) as error:
         first = str(error).splitlines()[0]
@@ -127,8 +128,8 @@ def _notes(prepared: Prepared) -> list[str]:
     weak, strong = prepared.weak.backbone, prepared.strong.backbone
     if weak.fingerprint == strong.fingerprint and weak.n_layers != strong.n_layers:
         notes.append(
-            f"The weak and the strong model are two depths of one network ({weak.n_layers} and {strong.n_layers} layers "
-            f"of {prepared.strong.config.model}) with small trained parts."
+            f"The weak and the strong model are two depths of one network ({weak.n_layers} and {strong.n_layers} "
+            f"layers of {prepared.strong.config.model}) with small trained parts."
         )
     if prepared.task.split_uses_labels:
         notes.append("The difficulty was computed from the true labels of the hard side (split_uses_labels).")

@@ -1,4 +1,4 @@
-"""Which students a seed trains, and on what. A student, a baseline and the ceiling are one training with other labels."""
+"""Which students a seed trains. A student, a baseline and the ceiling are one training with other labels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

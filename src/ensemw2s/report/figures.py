@@ -63,8 +63,10 @@ def _gains(results: Results) -> Any:
     tooltip = [alt.Tooltip("row:N"), alt.Tooltip("against:N")]
     tooltip += [alt.Tooltip(f"{f}:Q", format="+.2%") for f in ("mean", "low", "high")]
     zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(strokeDash=[3, 3]).encode(x=alt.X("zero:Q"))
-    return zero + base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q") + base.mark_circle(size=45, opacity=1).encode(
-        x="mean:Q", tooltip=tooltip
+    return (
+        zero
+        + base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q")
+        + base.mark_circle(size=45, opacity=1).encode(x="mean:Q", tooltip=tooltip)
     )
 
 
@@ -100,7 +102,10 @@ def _errors_by_round(traces: list[EnsembleTrace]) -> Any:
         {"t": r.round + 1, "seed": e.seed, "who": who, "error": value}
         for e in traces
         for r in e.rounds
-        for who, value in (("expert t (weighted error)", r.weighted_error), ("expert t-1 under the same weights", r.previous_error))
+        for who, value in (
+            ("expert t (weighted error)", r.weighted_error),
+            ("expert t-1 under the same weights", r.previous_error),
+        )
         if value is not None
     ]
     base = _chart(rows, height=200).encode(
@@ -177,7 +182,12 @@ def _reliability(results: Results) -> Any:
         x=alt.X("confidence:Q", axis=PERCENT, title="confidence", scale=scale), y=y, color=_colour("row", columns=1)
     )
     size = alt.Size("items:Q", legend=None, scale=alt.Scale(range=[15, 200]))
-    tooltip = [alt.Tooltip("row:N"), alt.Tooltip("confidence:Q", format=".1%"), alt.Tooltip("accuracy:Q", format=".1%"), alt.Tooltip("items:Q")]
+    tooltip = [
+        alt.Tooltip("row:N"),
+        alt.Tooltip("confidence:Q", format=".1%"),
+        alt.Tooltip("accuracy:Q", format=".1%"),
+        alt.Tooltip("items:Q"),
+    ]
     return diagonal + curve.mark_line(strokeWidth=1.5) + curve.mark_circle(opacity=1).encode(size=size, tooltip=tooltip)
 
 
@@ -192,17 +202,23 @@ def _correlation(traces: list[EnsembleTrace]) -> Any:
     axis = alt.Axis(labelAngle=0, title=None)
     # Below 0 is rare and means the opposite, so the scale is centred there.
     scale = alt.Scale(domain=[-1, 1], scheme="blueorange")
-    return _chart(rows, height=200).mark_rect().encode(
-        x=alt.X("i:O", axis=axis),
-        y=alt.Y("j:O", axis=axis),
-        color=alt.Color("correlation:Q", scale=scale, legend=alt.Legend(title="correlation", orient="bottom")),
-        tooltip=[alt.Tooltip("i:O"), alt.Tooltip("j:O"), alt.Tooltip("correlation:Q", format=".2f")],
+    return (
+        _chart(rows, height=200)
+        .mark_rect()
+        .encode(
+            x=alt.X("i:O", axis=axis),
+            y=alt.Y("j:O", axis=axis),
+            color=alt.Color("correlation:Q", scale=scale, legend=alt.Legend(title="correlation", orient="bottom")),
+            tooltip=[alt.Tooltip("i:O"), alt.Tooltip("j:O"), alt.Tooltip("correlation:Q", format=".2f")],
+        )
     )
 
 
 def _time(timing: Timing) -> Any:
     rows = [{"stage": s.stage, "seconds": s.seconds, "computed": s.computed, "reused": s.reused} for s in timing.stages]
     tooltip = [alt.Tooltip(f"{f}:Q") for f in ("seconds", "computed", "reused")]
-    return _chart(rows, height=alt.Step(22)).mark_bar(color=PALETTE[0]).encode(
-        x=alt.X("seconds:Q", title="seconds"), y=alt.Y("stage:N", sort=None, title=None), tooltip=tooltip
+    return (
+        _chart(rows, height=alt.Step(22))
+        .mark_bar(color=PALETTE[0])
+        .encode(x=alt.X("seconds:Q", title="seconds"), y=alt.Y("stage:N", sort=None, title=None), tooltip=tooltip)
     )

@@ -87,6 +87,10 @@ def _bundle() -> str:
 
 def _template() -> Any:
     environment = Environment(
-        loader=PackageLoader("ensemw2s.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("ensemw2s.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2")

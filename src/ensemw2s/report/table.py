@@ -9,7 +9,12 @@ from rich.text import Text
 
 from ensemw2s.results import Comparison, Interval, Results, Row
 
-KINDS = {"baseline": "Baselines", "ensemble": "Weak supervisors", "student": "Students of weak labels", "ceiling": "Ceiling"}
+KINDS = {
+    "baseline": "Baselines",
+    "ensemble": "Weak supervisors",
+    "student": "Students of weak labels",
+    "ceiling": "Ceiling",
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ def short(number: float) -> str:
 
 def terminal_table(results: Results) -> Table:
     """The table for a terminal; the recommended row is bold."""
-    table = Table(title=f"{results.name}: accuracy in %, 95% intervals over {len(results.seeds)} seeds", title_justify="left")
+    table = Table(
+        title=f"{results.name}: accuracy in %, 95% intervals over {len(results.seeds)} seeds", title_justify="left"
+    )
     table.add_column("row", overflow="fold")
     for column in ("ID", "OOD", "tokens", "evals", "FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -114,13 +121,17 @@ class RunComparisonLike(Protocol):
 
 def comparison_table(found: RunComparisonLike) -> Table:
     """Several runs, one line each, with the paired difference to the first run."""
-    table = Table(title="OOD accuracy in %, 95% intervals; difference: recommended rows, paired by seed", title_justify="left")
+    table = Table(
+        title="OOD accuracy in %, 95% intervals; difference: recommended rows, paired by seed", title_justify="left"
+    )
     for column in ("run", "recommended row", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
         table.add_column(column, overflow="fold")
     pairs = {p.first: p for p in found.pairs}
     for line in found.lines:
         pair = pairs.get(line.run)
-        cells = [percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")]
+        cells = [
+            percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")
+        ]
         difference = "" if pair is None else pair.reason if pair.difference is None else points(pair.difference)
         table.add_row(*(Text(c) for c in (line.run, line.row, str(line.n_seeds), *cells, difference)))
     return table

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from ensemw2s.core.intervals import Resamples, mean_interval, paired_p_value, pgr, seed_interval
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def resamples(n_items: int, n_seeds: int, *, seed: int = 0, n: int = 400) -> Resamples:
+    return Resamples.draw(torch.arange(n_items), n_seeds, generator(seed), n_resamples=n)
+
+
+def simulated(n_seeds: int, n_items: int, seed: int) -> torch.Tensor:
+    """Correctness with an effect of the seed, of the item, and noise; the expected mean is 1/2."""
+    g = generator(seed)
+    seeds = 0.15 * torch.randn(n_seeds, 1, generator=g)
+    items = torch.randn(1, n_items, generator=g)
+    return (seeds + items + torch.randn(n_seeds, n_items, generator=g) > 0).double()
+
+
+def test_the_crossed_interval_covers_where_items_alone_do_not():
+    n_sims, crossed, items_only = 300, 0, 0
+    for s in range(n_sims):
+        values = simulated(5, 400, s)
+        found = mean_interval(values, resamples(400, 5, seed=10_000 + s, n=300))
+        crossed += found.low <= 0.5 <= found.high
+        # What a script does that pools seeds and items into one list.
+        pooled = values.flatten()
+        half = 1.96 * float(pooled.std()) / len(pooled) ** 0.5
+        items_only += abs(float(pooled.mean()) - 0.5) <= half
+    assert crossed / n_sims >= 0.9
+    assert items_only / n_sims < 0.8
+
+
+def test_the_paired_test_rejects_a_true_null_about_as_often_as_it_says():
+    rejected = 0
+    for s in range(300):
+        difference = simulated(5, 200, s) - simulated(5, 200, 5000 + s)
+        p = paired_p_value(difference, resamples(200, 5, seed=s, n=300))
+        assert p is not None
+        assert 0.0 < p <= 1.0
+        rejected += p < 0.05
+    assert rejected / 300 <= 0.08
+
+
+def test_student_t_is_taken_below_ten_seeds_where_it_is_wider():
+    values = torch.zeros(3, 50)
+    values[1] += 1.0  # all variation lies between seeds
+    found = mean_interval(values, resamples(50, 3))
+    assert found.method == "student-t"
+    assert (found.low, found.high) == pytest.approx(seed_interval(values.mean(1))[1:3])
+    many = values.repeat(4, 1)
+    assert mean_interval(many, resamples(50, 12)).method == "crossed bootstrap"
+
+
+def test_one_seed_says_nothing_about_seeds():
+    values = simulated(1, 100, 0)
+    assert mean_interval(values, resamples(100, 1)).method == "items only"
+    assert paired_p_value(values - 0.5, resamples(100, 1)) is None
+    assert seed_interval(torch.tensor([0.7])) == (pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7), "one seed")
+
+
+def test_items_of_one_group_are_drawn_together():
+    values = simulated(4, 100, 3)
+    once = mean_interval(values, Resamples.draw(torch.arange(100), 4, generator(1)))
+    groups = torch.arange(100).repeat(2)
+    twice = mean_interval(values.repeat(1, 2), Resamples.draw(groups, 4, generator(1)))
+    assert twice[:3] == pytest.approx(once[:3], abs=1e-6)
+
+
+def test_the_p_value_agrees_with_the_interval():
+    clear = simulated(6, 200, 1) * 0 + torch.randn(6, 200, generator=generator(2)) * 0.1 + 0.5
+    drawn = resamples(200, 6)
+    assert mean_interval(clear, drawn).low > 0
+    assert paired_p_value(clear, drawn) < 0.05
+    none = torch.randn(6, 200, generator=generator(4))
+    found = mean_interval(none, drawn)
+    assert found.low < 0 < found.high
+    assert paired_p_value(none, drawn) > 0.05
+
+
+def flat(value: float) -> torch.Tensor:
+    """Correctness of that mean, with a little spread over items and seeds."""
+    return value + 0.01 * torch.randn(10, 100, generator=generator(7))
+
+
+def test_pgr_is_undefined_with_its_reason_where_the_gap_is_not_clear():
+    wide = torch.randn(10, 100, generator=generator(5))
+    value, reason = pgr(flat(0.6), flat(0.5), flat(0.5) + wide, resamples(100, 10))
+    assert value is None
+    assert "not clearly above 0" in reason
+
+
+@pytest.mark.parametrize(("student", "expected"), [(0.6, 0.5), (0.8, 1.5), (0.4, -0.5)])
+def test_pgr_is_never_clipped(student, expected):
+    value, reason = pgr(flat(student), flat(0.5), flat(0.7), resamples(100, 10))
+    assert reason == ""
+    assert value.mean == pytest.approx(expected, abs=0.02)
+    assert value.low < value.mean < value.high
