@@ -195,6 +195,34 @@ class Results(_Record):
         raise KeyError(key)
 
 
+class RunLine(_Record):
+    """One run's main figures on the hard test."""
+
+    run: str
+    row: str
+    """The recommended row."""
+    n_seeds: int
+    accuracy: dict[str, Interval]
+    """Row key to OOD accuracy, for the recommended row, strong-on-easy and the ceiling."""
+
+
+class RunPair(_Record):
+    """A paired difference in OOD accuracy between the recommended rows of two runs (first minus second)."""
+
+    first: str
+    second: str
+    difference: Interval | None
+    reason: str
+    """Why there is none."""
+
+
+class RunComparison(_Record):
+    """What `ensemw2s compare` finds."""
+
+    lines: tuple[RunLine, ...]
+    pairs: tuple[RunPair, ...]
+
+
 class StageTime(_Record):
     stage: str
     seconds: float

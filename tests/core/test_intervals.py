@@ -59,7 +59,12 @@ def test_one_seed_says_nothing_about_seeds():
     values = simulated(1, 100, 0)
     assert mean_interval(values, resamples(100, 1)).method == "items only"
     assert paired_p_value(values - 0.5, resamples(100, 1)) is None
-    assert seed_interval(torch.tensor([0.7])) == (pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7), "one seed")
+    assert seed_interval(torch.tensor([0.7])) == (
+        pytest.approx(0.7),
+        pytest.approx(0.7),
+        pytest.approx(0.7),
+        "one seed",
+    )
 
 
 def test_items_of_one_group_are_drawn_together():

@@ -49,7 +49,9 @@ def test_the_three_votes_by_hand():
     assert soft.tolist() == pytest.approx([(0.9 + 3 * 0.4) / 4, (0.1 + 3 * 0.6) / 4], abs=1e-6)
     assert combine(log_probs, alphas, vote="hard").exp()[0].tolist() == pytest.approx([0.25, 0.75], abs=1e-6)
     a, b = 0.9**0.25 * 0.4**0.75, 0.1**0.25 * 0.6**0.75
-    assert combine(log_probs, alphas, vote="log").exp()[0].tolist() == pytest.approx([a / (a + b), b / (a + b)], abs=1e-6)
+    assert combine(log_probs, alphas, vote="log").exp()[0].tolist() == pytest.approx(
+        [a / (a + b), b / (a + b)], abs=1e-6
+    )
 
 
 def test_weights_that_are_all_zero_count_as_equal():

@@ -25,7 +25,9 @@ def test_prompts_are_encoded_in_order_in_one_call_up_to_the_limit_itself():
 
 
 def test_a_prompt_that_is_too_long_is_refused_with_its_id_its_length_and_the_setting():
-    with pytest.raises(DataError, match=r"example 'y': its prompt has 4 tokens, more than max_length \(3\).*raise weak"):
+    with pytest.raises(
+        DataError, match=r"example 'y': its prompt has 4 tokens, more than max_length \(3\).*raise weak"
+    ):
         encode(words, ["a", "a a a a"], max_length=3, names=["x", "y"])
 
 

@@ -163,9 +163,10 @@ def make_split(task: Task, config: SplitConfig) -> Split:
                 cut = float(easy_cut if side == "easy" else hard_cut)
                 raise DataError(_too_few(task.name, side, available, cut, names, needed))
             if short > TOLERANCE * wanted:
+                smallest = min(map(len, left))
                 raise DataError(
-                    f"{task.name}: {name} gets {len(parts[name])} examples of {wanted}, because no group left over fits in "
-                    f"whole (the smallest has {min(map(len, left))}); set split.n_{name} to a size that they fill, or give "
+                    f"{task.name}: {name} gets {wanted - short} examples of {wanted}, because no group that is left "
+                    f"fits whole (the smallest has {smallest}); set split.n_{name} to a size that groups fill, or give "
                     "finer groups"
                 )
     return _assemble(task, examples, parts, difficulty, group_of, config)

@@ -4,45 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from ensemw2s.core import intervals
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.runner import read_results
 from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY
-from ensemw2s.results import Interval, Results
-
-
-class RunLine(BaseModel):
-    """One run's main figures on the hard test."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run: str
-    row: str
-    """The recommended row."""
-    n_seeds: int
-    accuracy: dict[str, Interval]
-    """Row key to OOD accuracy, for the recommended row, strong-on-easy and the ceiling."""
-
-
-class RunPair(BaseModel):
-    """A paired difference in OOD accuracy between the recommended rows of two runs (first minus second)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    first: str
-    second: str
-    difference: Interval | None
-    reason: str
-    """Why there is none."""
-
-
-class RunComparison(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    lines: tuple[RunLine, ...]
-    pairs: tuple[RunPair, ...]
+from ensemw2s.results import Interval, Results, RunComparison, RunLine, RunPair
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:

@@ -41,10 +41,10 @@ PACKAGES = ("ensemw2s", "torch", "transformers", "peft", "safetensors", "scikit-
 class Truth:
     """The opened labels of the test parts, for the evaluation alone."""
 
-    rows: dict[str, Int[Tensor, " items"]]
-    labels: dict[str, Int[Tensor, " items"]]
-    groups: dict[str, Int[Tensor, " items"]]
-    difficulty: dict[str, Float[Tensor, " items"]]
+    rows: dict[str, Int[Tensor, " _"]]
+    labels: dict[str, Int[Tensor, " _"]]
+    groups: dict[str, Int[Tensor, " _"]]
+    difficulty: dict[str, Float[Tensor, " _"]]
 
 
 def open_truth(prepared: Prepared) -> Truth:
@@ -260,6 +260,6 @@ def _interval(estimate: intervals.Estimate) -> Interval:
 
 def part_predictions(
     log_probs: Float[Tensor, "items classes"], sizes: Mapping[str, int]
-) -> dict[str, Float[Tensor, "items classes"]]:
+) -> dict[str, Float[Tensor, "_ classes"]]:
     """Cut predictions over concatenated parts back into the parts."""
     return dict(zip(sizes, log_probs.split(list(sizes.values())), strict=True))

@@ -62,7 +62,7 @@ class SeedOutcome:
     draw: Draw
     val_labels: Int[Tensor, " val"]
     ensembles: dict[Method, Ensemble] = field(default_factory=dict)
-    log_probs: dict[str, Mapping[str, Float[Tensor, "batch classes"]]] = field(default_factory=dict)
+    log_probs: dict[str, Mapping[str, Float[Tensor, "_ classes"]]] = field(default_factory=dict)
     """Row to part (easy_val, id_test, ood_test) to log-probabilities."""
     cost: dict[str, Cost] = field(default_factory=dict)
     n_experts: dict[str, int] = field(default_factory=dict)

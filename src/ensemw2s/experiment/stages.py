@@ -104,7 +104,8 @@ class Seed:
             inputs=side.inputs,
             rows=rows,
             labels=self.labels[rows],
-            group_ids=[prepared.split.examples[i].group_id for i in rows.tolist()],
+            # The split's own groups: they hold together what has like text, too.
+            group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
             n_classes=prepared.n_classes,
             build=side.builder(training, prepared.n_classes),
             training=training,

@@ -15,8 +15,8 @@ def trace(
     ensemble: Ensemble,
     val_rows: Int[Tensor, " val"],
     val_labels: Int[Tensor, " val"],
-    test_rows: Mapping[str, Int[Tensor, " items"]],
-    test_labels: Mapping[str, Int[Tensor, " items"]],
+    test_rows: Mapping[str, Int[Tensor, " _"]],
+    test_labels: Mapping[str, Int[Tensor, " _"]],
 ) -> EnsembleTrace:
     """Errors, weights and accuracies of every round; whether each expert answers to its weights."""
     rows = {"easy_val": val_rows, **test_rows}

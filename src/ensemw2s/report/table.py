@@ -1,13 +1,11 @@
 """The rows of a run as tables: for the page, and for a terminal."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.table import Table
 from rich.text import Text
 
-from ensemw2s.results import Comparison, Interval, Results, Row
+from ensemw2s.results import Comparison, Interval, Results, Row, RunComparison
 
 KINDS = {
     "baseline": "Baselines",
@@ -60,7 +58,7 @@ def points(interval: Interval) -> str:
     return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
 
 
-def short(number: float) -> str:
+def short(number: int | float) -> str:
     """A count in the fewest characters that keep three digits: 1.23M, 456k."""
     for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
@@ -88,38 +86,7 @@ def terminal_table(results: Results) -> Table:
     return table
 
 
-class _RunLine(Protocol):
-    @property
-    def run(self) -> str: ...
-    @property
-    def row(self) -> str: ...
-    @property
-    def n_seeds(self) -> int: ...
-    @property
-    def accuracy(self) -> Mapping[str, Interval]: ...
-
-
-class _RunPair(Protocol):
-    @property
-    def first(self) -> str: ...
-    @property
-    def second(self) -> str: ...
-    @property
-    def difference(self) -> Interval | None: ...
-    @property
-    def reason(self) -> str: ...
-
-
-class RunComparisonLike(Protocol):
-    """What `experiment.compare` finds; the report does not import the experiment."""
-
-    @property
-    def lines(self) -> Sequence[_RunLine]: ...
-    @property
-    def pairs(self) -> Sequence[_RunPair]: ...
-
-
-def comparison_table(found: RunComparisonLike) -> Table:
+def comparison_table(found: RunComparison) -> Table:
     """Several runs, one line each, with the paired difference to the first run."""
     table = Table(
         title="OOD accuracy in %, 95% intervals; difference: recommended rows, paired by seed", title_justify="left"

@@ -1,0 +1,211 @@
+"""What the README promises of a whole run, on a model of a few thousand weights."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from conftest import comparison_rows, merged, write_jsonl
+from ensemw2s.config import canonical_hash, parse_config
+from ensemw2s.data.splits import SealedLabels
+from ensemw2s.errors import RunError, SealError
+from ensemw2s.experiment import runner
+from ensemw2s.experiment.runner import read_results, run
+from ensemw2s.models.export import load_student
+from ensemw2s.results import Timing
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def finished(place, tiny_config):
+    """One finished run, shared by the tests that only read it."""
+    folder = place / "finished"
+    if not (folder / "results.json").exists():
+        run(tiny_config(), folder, store_root=place / "store")
+    return folder
+
+
+def computed(folder) -> dict[str, int]:
+    timing = Timing.model_validate_json((folder / "timing.json").read_text())
+    return {s.stage: s.computed for s in timing.stages}
+
+
+def artifacts(folder, stage: str) -> list[str]:
+    return [a["key"] for a in json.loads((folder / "stages" / f"{stage}.json").read_text())["artifacts"]]
+
+
+def test_a_run_leaves_everything_a_user_needs(finished):
+    for name in ("config.yaml", "results.json", "timing.json", "events.jsonl", "report.html", "ensemble/ensemble.json"):
+        assert (finished / name).stat().st_size > 0
+    results = read_results(finished)
+    keys = {r.key for r in results.rows}
+    assert {"best_single", "single_long", "single", "independent", "bagging", "boosting"} <= keys
+    assert {"strong_on_easy", "self_training:xent-soft", "student:boosting:xent-soft", "ceiling"} <= keys
+    assert any(k.endswith("+easy") for k in keys)
+    predictor = load_student(finished / "student")
+    assert predictor.log_probs(["Is 90 above 3?"]).exp().sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_second_call_computes_nothing_and_changes_no_figure(finished, place, tiny_config):
+    before = (finished / "results.json").read_bytes()
+    (finished / "timing.json").unlink()
+    run(tiny_config(), finished, store_root=place / "store")
+    assert sum(computed(finished).values()) == 0
+    assert (finished / "results.json").read_bytes() == before
+
+
+def test_a_fresh_store_ends_in_the_same_results(finished, place, tiny_config):
+    run(tiny_config(), place / "again", store_root=place / "other-store")
+    assert (place / "again" / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+
+def test_a_new_student_recipe_retrains_no_expert_and_a_new_seed_reads_no_text(finished, place, tiny_config):
+    config = tiny_config(students={"recipes": [{}, {"labels": "hard"}]})
+    run(config, place / "recipe", store_root=place / "store")
+    counts = computed(place / "recipe")
+    assert counts["experts"] == 0
+    assert counts["students"] == 2 * 5  # two seeds, five teachers, one new recipe
+    run(tiny_config(seeds=[7]), place / "seed", store_root=place / "store")
+    timing = Timing.model_validate_json((place / "seed" / "timing.json").read_text())
+    assert sum(timing.tokens_read.values()) == 0
+    assert computed(place / "seed")["experts"] > 0
+
+
+def test_an_expert_is_evaluated_once_per_example_however_many_sizes_are_swept(place, tiny_config, monkeypatch):
+    from ensemw2s.ensemble import fit
+
+    rows_read: list[int] = []
+    plain = fit.predict
+
+    def counted(module, inputs, rows, **settings):
+        rows_read.append(len(rows))
+        return plain(module, inputs, rows, **settings)
+
+    monkeypatch.setattr(fit, "predict", counted)
+    config = tiny_config(seeds=[0], ensemble={"n_rounds": 10, "methods": ["independent"]})
+    results = run(config, place / "sweep", store_root=place / "sweep-store")
+    assert len(results.ensembles[0].rounds) == 10
+    n_examples = sum(results.task.sizes[p] for p in ("easy_pool", "hard_pool", "id_test", "ood_test"))
+    # Ten members and the long expert; a sweep that evaluates each ensemble anew would take 55 passes.
+    assert rows_read == [n_examples] * 11
+
+
+def test_the_first_expert_of_single_independent_and_boosting_is_one_artifact(finished):
+    keys = artifacts(finished, "experts")
+    per_seed = len(keys) // 2
+    assert per_seed == 1 + 3 + 3 + 3 + 1
+    assert keys[0] == keys[1] == keys[7]
+    assert len(set(keys[:per_seed])) == per_seed - 2
+
+
+def test_flipping_every_sealed_label_changes_no_label_no_setting_and_no_student(place, task_file, tiny_config):
+    config = tiny_config()
+    store = place / "flip-store"
+    plain = run(config, place / "plain", store_root=store)
+    easy = {e.id for e in runner.prepare(config, runner.Store(store), lambda m, n: None).split.examples if e.answer}
+    other = {"yes": "no", "no": "yes"}
+    rows = comparison_rows()
+    flipped_rows = [r if r["id"] in easy else r | {"answer": other[r["answer"]]} for r in rows]
+    assert sum(a != b for a, b in zip(rows, flipped_rows, strict=True)) == len(rows) - len(easy)
+    flipped_file = write_jsonl(place / "flipped.jsonl", flipped_rows)
+    flipped = run(tiny_config(task={"path": str(flipped_file)}), place / "flipped", store_root=store)
+
+    # Keys hash every input of a unit of work, so equal keys are equal experts, labels and students.
+    assert artifacts(place / "flipped", "experts") == artifacts(place / "plain", "experts")
+    pairs = list(zip(artifacts(place / "plain", "students"), artifacts(place / "flipped", "students"), strict=True))
+    per_seed = len(pairs) // 2
+    for i, (a, b) in enumerate(pairs):
+        is_ceiling = i % per_seed == per_seed - 1
+        assert (a != b) == is_ceiling
+    assert [(e.selected, e.temperature) for e in flipped.ensembles] == [
+        (e.selected, e.temperature) for e in plain.ensembles
+    ]
+    assert flipped.recommendation.row == plain.recommendation.row
+    # And the test can fail: the figures on the sealed parts do turn round.
+    accuracy = [r.row("strong_on_easy").parts["ood_test"]["accuracy"].interval.mean for r in (plain, flipped)]
+    assert accuracy[0] == pytest.approx(1 - accuracy[1])
+    assert plain.row("ceiling").parts["easy_val"] != flipped.row("ceiling").parts["easy_val"]
+
+
+def test_the_run_opens_the_seals_for_the_ceiling_and_the_evaluation_only(place, tiny_config, monkeypatch):
+    asked: list[tuple[str, str]] = []
+    plain = SealedLabels.open
+
+    def spied(self, purpose):
+        asked.append((self.part, purpose))
+        return plain(self, purpose)
+
+    monkeypatch.setattr(SealedLabels, "open", spied)
+    run(tiny_config(seeds=[0]), place / "seals", store_root=place / "store")
+    assert asked == [("hard_pool", "ceiling"), ("id_test", "evaluation"), ("ood_test", "evaluation")]
+    with pytest.raises(SealError, match="easy validation data"):
+        SealedLabels("hard_pool", torch.tensor([0, 1])).open("student")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped bit", "no manifest"])
+def test_a_damaged_artifact_is_named_and_made_again(place, tiny_config, capsys, damage):
+    store, folder = place / f"store-{damage}", place / f"run-{damage}"
+    config = tiny_config(seeds=[0])
+    run(config, folder, store_root=store)
+    before = (folder / "results.json").read_bytes()
+    key = artifacts(folder, "experts")[1]
+    broken = store / "experts" / key[:2] / key
+    tensors = broken / "tensors.safetensors"
+    if damage == "no manifest":
+        (broken / "manifest.json").unlink()
+    else:
+        data = bytearray(tensors.read_bytes())
+        data[-1] ^= 1
+        tensors.write_bytes(data[:-9] if damage == "truncated" else data)
+    run(config, folder, store_root=store)
+    assert str(broken) in capsys.readouterr().err.replace("\n", "")
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_a_folder_of_another_configuration_is_refused(finished, place, tiny_config):
+    with pytest.raises(RunError, match="another configuration"):
+        run(tiny_config(seeds=[5]), finished, store_root=place / "store")
+    tree = yaml.safe_load((finished / "config.yaml").read_text())
+    assert tree["_run"]["config_hash"] == canonical_hash(tiny_config())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weak": {"adapter": "top", "n_layers": 3, "top_layers": 1}, "strong": {"adapter": "lora", "lora_rank": 2}},
+        {
+            "weak": {"head_hidden": 8},
+            "ensemble": {"error_source": "folds", "reweight": "resample", "vote": "log", "prior": 0.9},
+        },
+        {"ensemble": {"methods": ["single", "boosting"], "prior": 0.6, "vote": "hard", "expert_weights": "equal"}},
+        {"difficulty": {"source": "entropy", "n_labelled": 60, "n_folds": 3}},
+        {"difficulty": {"source": "p_true", "n_folds": 3}},
+        {"cache": {"trunk_cache": "memory"}},
+        {"cache": {"trunk_cache": "off"}},
+    ],
+    ids=["top and lora", "mlp, folds, resample", "subset of methods", "entropy", "p_true", "in memory", "recomputed"],
+)
+def test_every_way_to_configure_a_run_ends_in_results(place, tiny_config, changes):
+    name = "-".join(str(stream_seed(0, canonical_hash(changes)))[:8])
+    config = tiny_config(seeds=[0], expert_training={"epochs": 6}, ensemble={"n_rounds": 2})
+
+    config = parse_config(merged(config.model_dump(mode="json"), changes))
+    results = run(config, place / name, store_root=place / "store")
+    assert results.task.split_uses_labels == (config.difficulty.source == "p_true")
+    assert results.recommendation.headline.startswith("Use ")
+    shutil.rmtree(place / name)
+
+
+def test_where_activations_are_kept_changes_no_figure(place, tiny_config):
+    figures = []
+    for where in ("disk", "memory", "off"):
+        config = tiny_config(seeds=[0], cache={"trunk_cache": where})
+        results = run(config, place / f"cache-{where}", store_root=place / f"cache-{where}-store")
+        figures.append([(r.key, r.parts["ood_test"]["accuracy"].per_seed) for r in results.rows])
+    assert figures[0] == figures[1] == figures[2]
