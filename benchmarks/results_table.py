@@ -50,10 +50,8 @@ def main(run_dir: Path) -> None:
     for method in dict.fromkeys(e.method for e in results.ensembles if len(e.rounds) > 1):
         traces = [e for e in results.ensembles if e.method == method]
         off = [v for e in traces for i, r in enumerate(e.error_correlation) for j, v in enumerate(r) if i != j]
-        share = sum(e.all_wrong for e in traces) / len(traces)
-        print(
-            f"- {method}: mean error correlation {sum(off) / len(off):.2f}, all members wrong alike on {100 * share:.0f}%"
-        )
+        share = 100 * sum(e.all_wrong for e in traces) / len(traces)
+        print(f"- {method}: mean error correlation {sum(off) / len(off):.2f}, all wrong alike on {share:.0f}%")
     print(f"\n{results.recommendation.headline}")
     if timing:
         print(f"\n{timing.total_seconds:.0f} s, {timing.peak_memory_mib:.0f} MiB")

@@ -1,0 +1,172 @@
+"""The training loop: weights, accumulation, resuming, and what it leaves alone."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, one_hot
+
+from ensemw2s.config import ModelConfig, TrainConfig
+from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch
+from ensemw2s.core.seeds import stream
+from ensemw2s.experiment.store import Store
+from ensemw2s.models.activations import IdInputs, PooledInputs, open_activations
+from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.head import Head
+from ensemw2s.models.load import load_backbone
+from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.train.loop import Supervision, n_steps, predict, train
+from ensemw2s.train.optim import learning_rate_at
+
+DIM, N = 6, 24
+
+
+def inputs(n: int = N) -> PooledInputs:
+    values = torch.randn(n, DIM, generator=stream(0, "values"))
+    return PooledInputs(tuple(values.split(10)), torch.arange(n) % 7 + 3)
+
+
+def head(dropout: float = 0.0) -> Head:
+    return Head(DIM, 2, 0, dropout, 0.02, stream(0, "head"))
+
+
+def supervision(weights: torch.Tensor | None = None, rows: torch.Tensor | None = None) -> Supervision:
+    rows = torch.arange(N) if rows is None else rows
+    soft = torch.rand(N, 2, generator=stream(0, "soft")).softmax(-1)[rows]
+    return Supervision(rows, WeakBatch(soft=soft), torch.ones(len(rows)) if weights is None else weights)
+
+
+def trained(module, sup, loss=None, seed=0, checkpointer=None, data=None, **settings):
+    config = TrainConfig(**({"epochs": 3, "batch_size": 8, "learning_rate": 0.05} | settings))
+    data = inputs() if data is None else data
+    train(module, data, sup, loss or CrossEntropy(), config, seed=seed, checkpointer=checkpointer)
+    return owned_state(module)
+
+
+def same(a: dict, b: dict, tolerance: float = 0.0) -> bool:
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], atol=tolerance, rtol=0) for k in a)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), LogConf(aux_coef=0.6, warmup_frac=0.5)], ids=["xent", "logconf"])
+def test_eight_accumulated_batches_of_one_equal_one_batch_of_eight(loss):
+    whole = trained(head(), supervision(), loss)
+    assert same(whole, trained(head(), supervision(), loss, micro_batch_size=1), 1e-6)
+    assert same(whole, trained(head(), supervision(), loss, micro_batch_size=3), 1e-6)
+    assert not same(whole, trained(head(), supervision(), loss, batch_size=4), 1e-3)
+
+
+def test_unit_weights_are_plain_training_with_the_librarys_own_loss():
+    config = TrainConfig(epochs=2, batch_size=N, learning_rate=0.05, weight_decay=0.0)
+    module, sup = head(), supervision()
+    train(module, inputs(), sup, CrossEntropy(), config, seed=0)
+    plain, values = head(), inputs().batch(torch.arange(N))[0]
+    optimizer = torch.optim.AdamW(plain.parameters(), weight_decay=0.0)
+    for step in range(2):
+        optimizer.param_groups[0]["lr"] = learning_rate_at(step, 2, config)
+        optimizer.zero_grad()
+        loss = cross_entropy(plain(values, torch.ones(N, 1).long()), sup.targets.soft)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optimizer.step()
+    assert same(owned_state(module), owned_state(plain), 1e-6)
+
+
+def test_a_zero_weight_is_a_sample_that_no_gradient_hears_of():
+    weights = torch.ones(N)
+    weights[3] = 0.0
+    poisoned = supervision(weights)
+    poisoned.targets.soft[3] = one_hot(torch.tensor(1), 2).float() * 1e3
+    assert same(trained(head(), supervision(weights)), trained(head(), poisoned))
+
+
+def test_weights_are_not_renormalised_within_a_batch():
+    config = TrainConfig(epochs=1, batch_size=N, learning_rate=1e-6, max_grad_norm=1e9)
+    gradients = []
+    for scale in (1.0, 2.0):
+        module = head()
+        train(module, inputs(), supervision(torch.full((N,), scale)), CrossEntropy(), config, seed=0)
+        gradients.append(module.score.weight.grad.clone())
+    assert torch.allclose(2 * gradients[0], gradients[1], atol=1e-6)
+
+
+def test_the_learning_rate_warms_up_and_decays_by_hand():
+    config = TrainConfig(learning_rate=1.0, warmup_frac=0.2, schedule="cosine")
+    rates = [learning_rate_at(s, 10, config) for s in range(10)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2] == 1.0
+    assert rates[6] == pytest.approx(0.5 * (1 + math.cos(math.pi * 4 / 8)))
+    linear = config.model_copy(update={"schedule": "linear"})
+    assert learning_rate_at(6, 10, linear) == pytest.approx(0.5)
+    assert n_steps(9, TrainConfig(epochs=2, batch_size=4)) == 6
+
+
+def test_training_leaves_the_callers_random_stream_alone_and_depends_on_its_seed():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = trained(head(0.3), supervision())
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(99)
+    assert same(first, trained(head(0.3), supervision()))
+    assert not same(first, trained(head(0.3), supervision(), seed=1), 1e-4)
+
+
+def test_predictions_keep_their_order_and_do_not_depend_on_the_batch():
+    module, data = head(), inputs()
+    rows = torch.tensor([5, 0, 17, 3, 3, 22])
+    found = [predict(module, data, rows, batch_tokens=b) for b in (1, 20, 10_000)]
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+    assert torch.allclose(found[0], found[2], atol=1e-6)
+    alone = torch.cat([predict(module, data, rows[i : i + 1]) for i in range(6)])
+    assert torch.allclose(found[0], alone, atol=1e-6)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("adapter", ["top", "lora"])
+def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(adapter, tmp_path):
+    config = ModelConfig(model="tiny", n_layers=3, adapter=adapter, top_layers=1, lora_rank=2)
+    backbone = load_backbone(config)
+    ids = backbone.tokenizer([f"Is {i} above {3 * i % 17}?" for i in range(N)])["input_ids"]
+    store = Store(tmp_path)
+    if adapter == "lora":
+        data = IdInputs(tuple(map(tuple, ids)), backbone.pad_id)
+    else:
+        from ensemw2s.config import CacheConfig
+
+        data = open_activations(backbone, ids, config=config, cache=CacheConfig(), store=store)
+
+    def fresh():
+        return build_adapter(config, backbone, 2, dropout=0.2, init_std=0.02, generator=stream(0, "init"))
+
+    training = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, dropout=0.2, checkpoint_steps=2)
+    whole = fresh()
+    train(whole, data, supervision(), CrossEntropy(), training, seed=0)
+
+    def stop(done: int, total: int) -> None:
+        if done == 7:
+            raise Stopped
+
+    checkpointer = Checkpointer(store, "ab" * 32)
+    with pytest.raises(Stopped):
+        train(fresh(), data, supervision(), CrossEntropy(), training, seed=0, checkpointer=checkpointer, on_step=stop)
+    saved = checkpointer.load()
+    assert int(saved["step"]) == 6
+    steps: list[int] = []
+    resumed = fresh()
+    train(
+        resumed,
+        data,
+        supervision(),
+        CrossEntropy(),
+        training,
+        seed=0,
+        checkpointer=checkpointer,
+        on_step=lambda done, total: steps.append(done),
+    )
+    assert steps == list(range(7, 13))
+    a, b = owned_state(whole), owned_state(resumed)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    checkpointer.clear()
+    assert checkpointer.load() is None
