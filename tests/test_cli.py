@@ -1,0 +1,113 @@
+"""The commands, from the outside: output, JSON, exit codes, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from conftest import comparison_rows, tiny_tree, write_jsonl
+from ensemw2s import cli
+from ensemw2s.results import Results
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, task_file):
+    folder = tmp_path_factory.mktemp("cli")
+    for name, seeds in (("a", [0, 1]), ("b", [0, 1]), ("c", [2])):
+        tree = tiny_tree(task_file) | {"seeds": seeds, "name": name}
+        if name == "b":
+            tree["ensemble"] = {"n_rounds": 2}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree))
+    return folder
+
+
+def call(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["ensemw2s", *map(str, arguments)])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_run_report_predict_and_compare_follow_each_other(place, monkeypatch, capsys, tmp_path):
+    for name in "abc":
+        code, out, err = call(monkeypatch, capsys, "run", place / f"{name}.yaml", "--run-dir", place / name)
+        assert code == 0, err
+        assert "Use " in out
+        assert "ceiling" in out
+        assert str(place / name / "report.html") in out
+
+    code, out, _ = call(monkeypatch, capsys, "run", place / "a.yaml", "--run-dir", place / "a", "--json")
+    assert code == 0
+    assert Results.model_validate_json(out).name == "a"
+
+    (place / "a" / "report.html").unlink()
+    code, out, _ = call(monkeypatch, capsys, "report", place / "a")
+    assert code == 0
+    assert (place / "a" / "report.html").stat().st_size > 100_000
+
+    questions = write_jsonl(tmp_path / "q.jsonl", comparison_rows(5, seed=3))
+    answers = tmp_path / "answers.jsonl"
+    predict = ("predict", place / "a", "--input", questions, "--prompt", "{q}")
+    assert call(monkeypatch, capsys, *predict, "--output", answers)[0] == 0
+    code, out, _ = call(monkeypatch, capsys, *predict)
+    assert out == answers.read_text()
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [f["prompt"] for f in found] == [r["q"] for r in comparison_rows(5, seed=3)]
+    assert all(f["answer"] in ("no", "yes") for f in found)
+    assert all(sum(f["probability"].values()) == pytest.approx(1.0, abs=1e-5) for f in found)
+
+    code, out, _ = call(monkeypatch, capsys, "compare", place / "a", place / "b", place / "c", "--json")
+    pairs = json.loads(out)["pairs"]
+    assert pairs[0]["difference"]["method"] == "student-t"
+    assert "seeds differ" in pairs[1]["reason"]
+    assert call(monkeypatch, capsys, "compare", place / "a", place / "b")[0] == 0
+
+
+def test_validate_checks_the_data_and_works_nothing(place, monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "validate", place / "a.yaml", "--json")
+    assert code == 0
+    assert json.loads(out)["pools"] == {"easy_pool": 120, "hard_pool": 90, "id_test": 50, "ood_test": 50}
+    missing = ("validate", place / "a.yaml", "--set", "task.path=nowhere.jsonl")
+    assert call(monkeypatch, capsys, *missing)[0] == 3
+    assert call(monkeypatch, capsys, *missing, "--no-data")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["run", "report", "validate", "fetch", "predict", "compare"])
+def test_help_has_an_example(command, monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    assert f"ensemw2s {command}" in out
+
+
+def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "run", "--sead", "3")[0] == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly_with_the_command_that_resumes(place, tmp_path, number, code):
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "-m", "ensemw2s", "run", str(place / "a.yaml"), "--run-dir", str(run_dir)]
+    command += ["--set", "ensemble.n_rounds=200"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ENSEMW2S_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 120
+        events = run_dir / "events.jsonl"
+        while not (events.exists() and '"stage": "experts"' in events.read_text()):
+            assert time.monotonic() < deadline
+            assert child.poll() is None, child.stderr.read()
+            time.sleep(0.05)
+        child.send_signal(number)
+        message = child.stderr.read()
+        assert child.wait() == code, message
+    assert "Resume with: ensemw2s run" in message
+    assert "Traceback" not in message
+    assert not (run_dir / "results.json").exists()
