@@ -1,0 +1,171 @@
+"""Rounds of experts: boosting by hand, shared first experts, draws, held-out errors, choosing and rating."""
+
+import pytest
+import torch
+
+from ensemw2s.config import DifficultyConfig, EnsembleConfig, TrainConfig
+from ensemw2s.core.boosting import boost_round
+from ensemw2s.core.seeds import stream
+from ensemw2s.core.voting import combine
+from ensemw2s.ensemble import fit, rate
+from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
+from ensemw2s.ensemble.label import choose
+from ensemw2s.errors import ModelError
+from ensemw2s.models.activations import PooledInputs
+from ensemw2s.models.head import Head
+
+DIM, N, N_TRAIN = 5, 90, 50
+
+
+def weak(epochs: int = 6) -> tuple[Weak, torch.Tensor]:
+    values = torch.randn(N, DIM, generator=stream(0, "values"))
+    labels = (values[:, 0] + 0.8 * torch.randn(N, generator=stream(0, "noise")) > 0).long()
+    rows = torch.arange(N_TRAIN)
+    return (
+        Weak(
+            inputs=PooledInputs((values,), torch.full((N,), 4)),
+            rows=rows,
+            labels=labels[rows],
+            group_ids=[str(i // 2) for i in range(N_TRAIN)],
+            n_classes=2,
+            build=lambda g: Head(DIM, 2, 0, 0.0, 0.02, g),
+            training=TrainConfig(epochs=epochs, batch_size=16, learning_rate=0.02),
+        ),
+        labels,
+    )
+
+
+def grown(method: str, config: EnsembleConfig, prior: float = 0.5) -> EnsembleState:
+    state = EnsembleState.start(method, 0, N_TRAIN)
+    while not state.finished:
+        state = grow(state, fit_expert(weak()[0], state, config), config, prior)
+    return state
+
+
+def test_boosting_follows_its_formula_round_by_round():
+    config = EnsembleConfig(n_rounds=4, shrinkage=0.7, max_expert_weight=1.5)
+    experts = grown("boosting", config).experts
+    assert len(experts) == 4
+    weights = torch.full((N_TRAIN,), 1 / N_TRAIN, dtype=torch.float64)
+    for expert in experts:
+        assert torch.equal(expert.sample_weights, weights)
+        assert torch.equal(expert.is_wrong, expert.log_probs[:N_TRAIN].argmax(-1) != weak()[1][:N_TRAIN])
+        result = boost_round(expert.is_wrong, weights, prior_error=0.5, shrinkage=0.7, max_expert_weight=1.5)
+        assert (expert.weighted_error, expert.expert_weight) == (result.weighted_error, result.expert_weight)
+        weights = result.sample_weights
+
+
+def test_single_independent_and_boosting_share_their_first_expert_and_no_other():
+    config = EnsembleConfig(n_rounds=2)
+    found = {m: grown(m, config).experts for m in ("single", "independent", "boosting", "bagging")}
+    first = {m: e[0].state["score.weight"] for m, e in found.items()}
+    assert torch.equal(first["single"], first["independent"])
+    assert torch.equal(first["single"], first["boosting"])
+    assert not torch.equal(first["single"], first["bagging"])
+    assert not torch.equal(found["independent"][1].state["score.weight"], found["boosting"][1].state["score.weight"])
+    assert {m: len(e) for m, e in found.items()} == {"single": 1, "independent": 2, "boosting": 2, "bagging": 2}
+
+
+def test_the_second_boosted_expert_answers_to_its_weights():
+    first, second = grown("boosting", EnsembleConfig(n_rounds=2)).experts
+    under_new_weights = float(second.sample_weights[first.is_wrong].sum())
+    assert under_new_weights == pytest.approx(0.5)  # nu = 1, uncapped: the prior
+    assert second.weighted_error < under_new_weights
+
+
+def test_resampling_and_weighing_train_different_second_experts():
+    states = [grown("boosting", EnsembleConfig(n_rounds=2, reweight=r)) for r in ("loss", "resample")]
+    assert torch.equal(states[0].experts[0].log_probs, states[1].experts[0].log_probs)
+    assert not torch.equal(states[0].experts[1].log_probs, states[1].experts[1].log_probs)
+
+
+def test_held_out_errors_come_from_models_that_did_not_see_the_group(monkeypatch):
+    trained_on: list[set[int]] = []
+    plain_train, plain_predict = fit.train, fit.predict
+
+    def train(module, inputs, supervision, *rest, **settings):
+        trained_on.append(set(supervision.rows.tolist()))
+        return plain_train(module, inputs, supervision, *rest, **settings)
+
+    def predict(module, inputs, rows, **settings):
+        if len(rows) < N:  # a fold, not the one evaluation of everything
+            groups = {i // 2 for i in trained_on[-1]}
+            assert not groups & {i // 2 for i in rows.tolist()}
+        return plain_predict(module, inputs, rows, **settings)
+
+    monkeypatch.setattr(fit, "train", train)
+    monkeypatch.setattr(fit, "predict", predict)
+    state = EnsembleState.start("single", 0, N_TRAIN)
+    fitted = fit_expert(weak()[0], state, EnsembleConfig(error_source="folds", n_folds=5))
+    assert len(trained_on) == 6
+    assert fitted.training_tokens == 6 * 4 * (N_TRAIN + 4 * N_TRAIN)
+
+
+def test_a_first_expert_no_better_than_the_prior_is_an_error_and_a_later_one_is_dropped():
+    config = EnsembleConfig(n_rounds=5)
+    state = EnsembleState.start("boosting", 0, N_TRAIN)
+    fitted = fit_expert(weak()[0], state, config)
+    with pytest.raises(ModelError, match="nothing to boost"):
+        grow(state, fitted, config, 0.01)
+    after = grow(state, fitted, config, 0.5)
+    useless = fit.Fitted(fitted.state, fitted.log_probs, torch.ones(N_TRAIN, dtype=torch.bool), 0)
+    ended = grow(after, useless, config, 0.5)
+    assert ended.finished
+    assert ended.experts == after.experts
+
+
+def test_size_and_temperature_are_chosen_on_validation_rows_alone_and_one_expert_is_the_plain_model():
+    experts = grown("independent", EnsembleConfig(n_rounds=3)).experts
+    labels = weak()[1]
+    val = torch.arange(50, 70)
+    config = EnsembleConfig(n_rounds=3, select_by="accuracy")
+    chosen = choose(experts, config, val, labels[val], seed=0, prior_error=0.5)
+    scores = [
+        float(
+            (combine(torch.stack([e.log_probs[val] for e in experts[:t]]), torch.ones(t)).argmax(-1) == labels[val])
+            .float()
+            .mean()
+        )
+        for t in (1, 2, 3)
+    ]
+    assert chosen.selected == scores.index(max(scores)) + 1
+    alone = choose(experts[:1], config, val, labels[val], seed=0, prior_error=0.5)
+    plain = (experts[0].log_probs / alone.temperature).log_softmax(-1)
+    assert torch.allclose(alone.log_probs(torch.arange(N)), plain, atol=1e-5)
+    found = alone.label(torch.arange(70, 90), [f"q{i}" for i in range(20)])
+    assert torch.allclose(found.soft.sum(-1), torch.ones(20), atol=1e-5)
+    assert torch.equal(found.agreement, torch.ones(20))
+    assert len(found.ids) == 20
+
+
+@pytest.mark.parametrize("source", ["entropy", "margin", "p_true"])
+def test_no_example_is_rated_by_a_model_that_saw_it(source, monkeypatch):
+    task, labels = weak()
+    groups = [str(i // 3) for i in range(N)]
+    seen: list[set[str]] = []
+    plain_train, plain_predict = rate.train, rate.predict
+
+    def train(module, inputs, supervision, *rest, **settings):
+        seen.append({groups[i] for i in supervision.rows.tolist()})
+        return plain_train(module, inputs, supervision, *rest, **settings)
+
+    def predict(module, inputs, rows, **settings):
+        assert not seen[-1] & {groups[i] for i in rows.tolist()}
+        return plain_predict(module, inputs, rows, **settings)
+
+    monkeypatch.setattr(rate, "train", train)
+    monkeypatch.setattr(rate, "predict", predict)
+    config = DifficultyConfig(source=source, n_folds=3, n_labelled=45)
+
+    def rated(with_labels):
+        return rate.rate(task.inputs, with_labels, groups, 2, task.build, task.training, config, seed=0)
+
+    found = rated(labels)
+    assert len(seen) == 3
+    flipped = torch.where(found.set_aside, labels, 1 - labels)
+    if source == "p_true":
+        assert not found.set_aside.any()
+        assert not torch.equal(rated(flipped).difficulty, found.difficulty)
+    else:
+        assert 45 <= int(found.set_aside.sum()) <= 47
+        assert torch.equal(rated(flipped).difficulty, found.difficulty)
