@@ -2,11 +2,14 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
+import datasets
 import pytest
 import yaml
 
@@ -88,6 +91,15 @@ def test_help_has_an_example(command, monkeypatch, capsys):
     assert f"ensemw2s {command}" in out
 
 
+def test_predict_reads_the_split_it_is_told(monkeypatch, capsys, tmp_path):
+    parts = {name: datasets.Dataset.from_dict({"q": [name]}) for name in ("train", "test")}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    # The rows are read first: what is refused after that is the student, which is not there.
+    predict = ("predict", tmp_path / "none", "--input", tmp_path / "saved", "--prompt", "{q}", "--split")
+    assert call(monkeypatch, capsys, *predict, "test")[0] == 4
+    assert call(monkeypatch, capsys, *predict, "dev")[0] == 3
+
+
 def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "run", "--sead", "3")[0] == 2
 
@@ -96,9 +108,11 @@ def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):
 def test_a_signal_stops_cleanly_with_the_command_that_resumes(place, tmp_path, number, code):
     run_dir = tmp_path / "run"
     command = [sys.executable, "-m", "ensemw2s", "run", str(place / "a.yaml"), "--run-dir", str(run_dir)]
-    command += ["--set", "ensemble.n_rounds=200"]
+    command += ["--set", "ensemble={n_rounds: 200, shrinkage: 0.5}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ENSEMW2S_HOME": str(tmp_path / "home")}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+    # Started in the background, the shell would have us and our child ignore SIGINT.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as child:
         deadline = time.monotonic() + 120
         events = run_dir / "events.jsonl"
         while not (events.exists() and '"stage": "experts"' in events.read_text()):
@@ -108,6 +122,7 @@ def test_a_signal_stops_cleanly_with_the_command_that_resumes(place, tmp_path, n
         child.send_signal(number)
         message = child.stderr.read()
         assert child.wait() == code, message
-    assert "Resume with: ensemw2s run" in message
+    resume = message.partition("Resume with: ")[2].splitlines()[0]
+    assert shlex.split(resume) == ["ensemw2s", *command[3:]]  # as it stands, it can be pasted into a shell
     assert "Traceback" not in message
     assert not (run_dir / "results.json").exists()

@@ -14,6 +14,13 @@ def test_the_hash_is_of_the_settings_not_of_their_spelling(tmp_path):
     assert canonical_hash(load_config(path, ["seeds=[0, 1]"])) != canonical_hash(ExperimentConfig())
 
 
+def test_the_order_of_the_keys_does_not_change_the_hash():
+    one = {"split": {"seed": 1, "n_id_test": 7}, "name": "x"}
+    other = {"name": "x", "split": {"n_id_test": 7, "seed": 1}}
+    assert canonical_hash(one) == canonical_hash(other) != canonical_hash(one | {"name": "y"})
+    assert canonical_hash(parse_config(one)) == canonical_hash(parse_config(other))
+
+
 def test_overrides_apply_in_order_and_reach_nested_settings():
     config = load_config(None, ["ensemble.n_rounds=3", "ensemble.n_rounds=4", "weak.n_layers=null", "seeds=[7]"])
     assert (config.ensemble.n_rounds, config.weak.n_layers, config.seeds) == (4, None, (7,))
@@ -33,6 +40,11 @@ def test_settings_cannot_be_changed():
         ({"weak": {"zzzzqq": 1}}, ["weak.zzzzqq", "valid settings there", "n_layers"]),
         ({"seeds": [1, 1]}, ["seeds must be distinct"]),
         ({"seeds": []}, ["seeds", "at least 1"]),
+        ({"ensemble": {"methods": []}}, ["ensemble.methods", "at least 1"]),
+        ({"ensemble": {"methods": ["single", "single"]}}, ["lists a method twice: ['single', 'single']"]),
+        ({"student_training": {"max_grad_norm": float("inf")}}, ["student_training.max_grad_norm", "finite", "inf"]),
+        ({"task": {"choices": [False, True]}}, ["task.choices.0", "got False", "bare yes, no", "quotes"]),
+        ({"seeds": [0.5], "name": 3}, ["seeds.0", "0.5", "name", "got 3"]),
         ({"ensemble": {"prior": 1.5}}, ["ensemble.prior", "1.5"]),
         ({"split": {"n_easy_train": "many"}}, ["split.n_easy_train", "'many'"]),
         ({"split": {"n_easy_pool": 10}}, ["exceeds n_easy_pool (10)"]),
@@ -51,3 +63,49 @@ def test_every_bad_setting_is_named_with_its_value_and_mend(tree, words):
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["no such configuration file", "check the path"]),
+        (b"name: \xff", ["cannot be read", "UTF-8"]),
+        (b"a: [1\nb: 2", ["not valid YAML", "line 2", "mend that line"]),
+        (b"name: 2024-13-45", ["not valid YAML", "month must be in 1..12"]),
+        (b"- 1", ["a mapping of settings, got list", "key: value"]),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_by_name(tmp_path, content, words):
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in [str(path), *words]), message
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("seeds", ["--set seeds:", "KEY=VALUE", "for example"]),
+        ("=3", ["--set =3:", "KEY=VALUE"]),
+        ("name.x=3", ["'name' is a single value"]),
+        ("seeds=[1", ["'[1' is not a YAML value", "quote it"]),
+        ("name=2024-13-45", ["not a YAML value", "quote it"]),
+        ("ensemble.n_rond=3", ["ensemble.n_rond", "did you mean 'n_rounds'"]),
+    ],
+)
+def test_a_bad_override_is_quoted_back_with_its_mend(tmp_path, override, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: x\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_an_empty_file_is_the_default_configuration(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert load_config(path) == load_config() == ExperimentConfig()

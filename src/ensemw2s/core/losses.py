@@ -13,7 +13,7 @@ With q the weak soft label, f the student's logits, s = softmax(f), u the fracti
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 
-@dataclass(frozen=True)
-class WeakBatch:
+class WeakBatch(NamedTuple):
     """What weak supervision says of some examples."""
 
     soft: Float[Tensor, "batch classes"]
@@ -35,8 +34,7 @@ class WeakBatch:
     """For losses over groups: the difficulty bin, for example."""
 
 
-@dataclass(frozen=True)
-class GlobalStats:
+class GlobalStats(NamedTuple):
     """Statistics over the GLOBAL batch, so that 8 accumulated batches of 1 equal one of 8."""
 
     class_bias: Float[Tensor, " classes"] | None = None

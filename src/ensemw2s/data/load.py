@@ -22,7 +22,7 @@ def read_rows(path: str, *, split: str = "train") -> list[Row]:
     if path.startswith("hub:"):
         rows = _from_hub(path.removeprefix("hub:"), split)
     elif not Path(path).exists():
-        raise DataError(f"{path}: there is no such file or folder; check task.path")
+        raise DataError(f"{path}: there is no such file or folder; check the path (task.path, or --input)")
     elif Path(path).is_dir():
         rows = _from_folder(Path(path), split)
     elif (reader := READERS.get(Path(path).suffix.lower())) is None:
@@ -122,7 +122,7 @@ def _from_folder(path: Path, split: str) -> list[Row]:
 
     try:
         found = datasets.load_from_disk(str(path))
-    except (FileNotFoundError, ValueError, OSError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:  # it trusts its records blindly
         raise DataError(
             f"{path}: a folder, but not one that datasets.save_to_disk wrote ({' '.join(str(error).split())[:200]}); "
             "name a file or such a folder"
@@ -147,6 +147,7 @@ def _from_hub(name: str, split: str) -> list[Row]:
 def _split_rows(found: Any, place: str, split: str) -> list[Row]:
     if isinstance(found, dict):
         if split not in found:
-            raise DataError(f"{place}: it has no split {split!r}, only {', '.join(map(repr, found))}; set task.split")
+            known = ", ".join(map(repr, found))
+            raise DataError(f"{place}: it has no split {split!r}, only {known}; name one (task.split, or --split)")
         found = found[split]
     return [(f"{place} row {i + 1}", row) for i, row in enumerate(found)]

@@ -90,8 +90,8 @@ class Split:
 
     @property
     def easy_fingerprint(self) -> str:
-        """Of the easy pool's labels."""
-        return _hash(self.easy_labels.tolist())
+        """Of the easy pool's labels, and of how many classes they are among: a class may have no example there."""
+        return _hash([len(self.choices), self.easy_labels.tolist()])
 
     def draw(self, seed: int) -> Draw:
         """A seed's own training, validation and unlabelled rows, whole groups at a time.

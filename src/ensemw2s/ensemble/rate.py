@@ -18,6 +18,7 @@ from ensemw2s.core import difficulty, sampling
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.ensemble.fit import SCALE_ROWS
+from ensemw2s.errors import DataError
 from ensemw2s.models.adapters import Adapter, fit_scale
 from ensemw2s.train.loop import Supervision, predict, train
 from ensemw2s.types import Inputs
@@ -49,19 +50,19 @@ def rate(
     scored by the mean of them all.
     """
     n = len(labels)
-    learners = _learners(n, group_ids, config, seed)
-    folds = sampling.group_folds([str(group_ids[int(i)]) for i in learners], config.n_folds, stream(seed, "rate-folds"))
+    labelled = learners(group_ids, config, seed)
+    folds = sampling.group_folds([str(group_ids[int(i)]) for i in labelled], config.n_folds, stream(seed, "rate-folds"))
     outside = torch.ones(n, dtype=torch.bool)
-    outside[learners] = False
+    outside[labelled] = False
     probabilities = torch.zeros(n, n_classes)
     for fold in range(config.n_folds):
-        rows = learners[folds != fold]
+        rows = labelled[folds != fold]
         module = build(stream(seed, "rate-init", fold))
         fit_scale(module, inputs, rows[:SCALE_ROWS])
         targets = nn.functional.one_hot(labels[rows], n_classes).float()
         supervision = Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows)))
         train(module, inputs, supervision, CrossEntropy(), training, seed=stream_seed(seed, "rate", fold))
-        scored = torch.cat([learners[folds == fold], outside.nonzero()[:, 0]])
+        scored = torch.cat([labelled[folds == fold], outside.nonzero()[:, 0]])
         share = torch.where(outside[scored], 1.0 / config.n_folds, 1.0)
         probabilities[scored] += share[:, None] * predict(module, inputs, scored).exp()
     log_probs = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
@@ -71,17 +72,34 @@ def rate(
     return Rating(difficulty.uncertainty(log_probs, kind), ~outside)
 
 
-def _learners(n: int, group_ids: Sequence[str], config: DifficultyConfig, seed: int) -> Int[Tensor, " learners"]:
-    """Rows whose labels train the raters: all for `p_true`, else whole groups up to `n_labelled` examples."""
-    if config.source == "p_true":
-        return torch.arange(n)
+def learners(group_ids: Sequence[str], config: DifficultyConfig, seed: int) -> Int[Tensor, " learners"]:
+    """Rows whose labels train the raters: all for `p_true`, else whole groups up to `n_labelled` examples.
+
+    Raises:
+        DataError: they are fewer groups than folds, or they are all that there is.
+    """
     by_group: dict[str, list[int]] = {}
     for i, group in enumerate(group_ids):
         by_group.setdefault(group, []).append(i)
     groups = sorted(by_group)
-    chosen: list[int] = []
-    for g in torch.randperm(len(groups), generator=stream(seed, "rate-learners")).tolist():
-        if len(chosen) >= config.n_labelled:
-            break
-        chosen += by_group[groups[g]]
-    return torch.tensor(sorted(chosen))
+    chosen: list[str] = []
+    n_chosen = 0
+    if config.source == "p_true":
+        chosen, n_chosen = groups, len(group_ids)
+    else:
+        for g in torch.randperm(len(groups), generator=stream(seed, "rate-learners")).tolist():
+            if n_chosen >= config.n_labelled:
+                break
+            chosen.append(groups[g])
+            n_chosen += len(by_group[groups[g]])
+        if n_chosen == len(group_ids):
+            raise DataError(
+                f"difficulty.n_labelled ({config.n_labelled}) takes all {len(group_ids)} examples of the task, so none "
+                "is left to rate; lower it"
+            )
+    if len(chosen) < config.n_folds:
+        raise DataError(
+            f"difficulty.n_folds ({config.n_folds}) exceeds the {len(chosen)} groups of the {n_chosen} examples whose "
+            "labels train the raters; lower it, or raise difficulty.n_labelled"
+        )
+    return torch.tensor(sorted(i for group in chosen for i in by_group[group]))

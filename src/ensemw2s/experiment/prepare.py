@@ -11,7 +11,7 @@ from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonica
 from ensemw2s.data.encode import encode
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks import load_task
-from ensemw2s.ensemble.rate import rate
+from ensemw2s.ensemble.rate import learners, rate
 from ensemw2s.errors import ModelError
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
@@ -92,7 +92,10 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
         DataError: as the loaders and the split say.
     """
     task = load_task(config.task)
-    return task, make_split(task, config.split) if config.difficulty.source == "column" else None
+    if config.difficulty.source == "column":
+        return task, make_split(task, config.split)
+    learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
+    return task, None
 
 
 def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]) -> Prepared:
@@ -232,6 +235,7 @@ def _rated(
         RATING_VERSION,
         {
             "task": canonical_hash(facts),
+            "choices": list(task.choices),
             "weak": side.fingerprint,
             "training": config.expert_training.model_dump(),
             "difficulty": config.difficulty.model_dump(),

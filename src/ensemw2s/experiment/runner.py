@@ -97,8 +97,8 @@ def _claim(config: ExperimentConfig, run_dir: Path) -> None:
     mine = canonical_hash(config)
     if path.exists():
         try:
-            theirs = yaml.safe_load(path.read_text())["_run"]["config_hash"]
-        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+            theirs = str(yaml.safe_load(path.read_text())["_run"]["config_hash"])
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError):
             raise RunError(
                 f"{path}: not the configuration of a run; move the file away or choose another --run-dir"
             ) from None

@@ -13,7 +13,7 @@ from ensemw2s.core.metrics import accuracy
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.ensemble.fit import SCALE_ROWS, EnsembleState, Fitted, Weak, fit_expert, grow
 from ensemw2s.ensemble.label import choose
-from ensemw2s.errors import ModelError
+from ensemw2s.errors import DataError, ModelError
 from ensemw2s.experiment import cost
 from ensemw2s.experiment.evaluate import part_predictions
 from ensemw2s.experiment.prepare import Prepared, zero_shot
@@ -46,6 +46,13 @@ class Seed:
         self.weak_labels: dict[Method, WeakLabels] = {}
         split = prepared.split
         self.draw = split.draw(seed)
+        ensemble = prepared.config.ensemble
+        n_groups = len(split.groups[self.draw.easy_train].unique())
+        if ensemble.error_source == "folds" and n_groups < ensemble.n_folds:
+            raise DataError(
+                f"seed {seed}: ensemble.n_folds ({ensemble.n_folds}) exceeds the {n_groups} groups of the training "
+                "examples; lower it, or raise split.n_easy_train"
+            )
         self.labels = split.easy_labels  # over the easy pool, which comes first in the split
         self.outcome = SeedOutcome(seed, self.draw, self.labels[self.draw.easy_val])
         tests = {part: torch.tensor(list(split.pools[part])) for part in ("id_test", "ood_test")}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -33,6 +34,18 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
     "sentencepiece.bpe.model",
+)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    # A file of valid JSON that holds something else: the library finds out by stumbling.
+    TypeError,
+    AttributeError,
+    StrictDataclassError,
 )
 
 
@@ -221,7 +234,7 @@ def explained(name: str, folder: Path) -> Iterator[None]:
     """The library's many ways of saying that a folder cannot be loaded, as one."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         reason = " ".join(str(error).split())[:300]
         if "trust_remote_code" in str(error):
             raise ModelError(

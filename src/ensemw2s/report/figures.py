@@ -11,7 +11,12 @@ from ensemw2s.results import EnsembleTrace, Results, Timing
 # Okabe and Ito's palette: told apart by readers with any of the common colour deficiencies.
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999"]
 PARTS = {"easy_val": "easy-val", "id_test": "ID", "ood_test": "OOD"}
-PERCENT = alt.Axis(format=".0%")
+PERCENT = alt.Axis(format=".0%", tickCount=5)
+ROUND_FIELDS = {
+    "weighted error (eps) of expert t": "weighted_error",
+    "vote (alpha, nats) of expert t": "expert_weight",
+    "effective sample size of round t": "effective_sample_size",
+}
 
 Spec = dict[str, Any]
 
@@ -24,10 +29,13 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
     charts |= {"difficulty": _difficulty(results), "reliability": _reliability(results)}
     grown = [e for e in results.ensembles if len(e.rounds) > 1]
     if grown:
-        charts |= {f"rounds/accuracy on {PARTS[part]}": _accuracy_by_round(grown, part) for part in PARTS}
-    if boosted := [e for e in grown if e.method == "boosting"]:
-        charts["answers/errors"] = _errors_by_round(boosted)
-        charts["answers/weights"] = _weights_by_round(boosted)
+        for part, name in PARTS.items():
+            charts[f"rounds/together, {name}"] = _accuracy_by_round(grown, part, together=True)
+            charts[f"rounds/each alone, {name}"] = _accuracy_by_round(grown, part, together=False)
+        if boosted := [e for e in grown if e.method == "boosting"]:
+            charts["answers/boosting: error under the weights of round t"] = _answers(boosted)
+        for title, field in ROUND_FIELDS.items():
+            charts[f"answers/{title}"] = _by_round(grown, field)
     for method in dict.fromkeys(e.method for e in grown):
         charts[f"correlation/{method}"] = _correlation([e for e in grown if e.method == method])
     if timing is not None and timing.stages:
@@ -39,9 +47,16 @@ def _chart(rows: list[dict[str, Any]], **size: Any) -> Any:
     return alt.Chart(alt.Data(values=rows)).properties(width="container", **size)
 
 
-def _colour(field: str, title: str | None = None, columns: int = 2) -> alt.Color:
-    legend = alt.Legend(title=title, orient="bottom", columns=columns, labelLimit=330)
-    return alt.Color(field, type="nominal", sort=None, scale=alt.Scale(range=PALETTE), legend=legend)
+def _colour(field: str, **more: Any) -> alt.Color:
+    legend = alt.Legend(title=None, orient="bottom", symbolType="circle", symbolOpacity=1, symbolStrokeWidth=0)
+    return alt.Color(field, type="nominal", sort=None, scale=alt.Scale(range=PALETTE), legend=legend, **more)
+
+
+def _seeds_and_mean(base: Any, field: str) -> Any:
+    """A faint line per seed under the mean over seeds."""
+    return base.mark_line(strokeWidth=0.8, opacity=0.22).encode(detail="seed:N") + base.mark_line(
+        strokeWidth=2, point=alt.OverlayMarkDef(size=22)
+    ).encode(y=f"mean({field}):Q")
 
 
 def _gains(results: Results) -> Any:
@@ -56,10 +71,12 @@ def _gains(results: Results) -> Any:
         }
         for c, label in distances(results)
     ]
-    y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=250))
+    y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=230, labelExpr="split(datum.label, ', ')"))
     offset = alt.YOffset("against:N")
-    x = alt.X("low:Q", title="points of OOD accuracy, row minus baseline", axis=alt.Axis(format="+.1%"))
-    base = _chart(rows, height=alt.Step(11)).encode(y=y, yOffset=offset, color=_colour("against"))
+    x = alt.X(
+        "low:Q", title="points of OOD accuracy", axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6)
+    )
+    base = _chart(rows, height=alt.Step(16)).encode(y=y, yOffset=offset, color=_colour("against"))
     tooltip = [alt.Tooltip("row:N"), alt.Tooltip("against:N")]
     tooltip += [alt.Tooltip(f"{f}:Q", format="+.2%") for f in ("mean", "low", "high")]
     zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(strokeDash=[3, 3]).encode(x=alt.X("zero:Q"))
@@ -70,82 +87,67 @@ def _gains(results: Results) -> Any:
     )
 
 
-def _accuracy_by_round(traces: list[EnsembleTrace], part: str) -> Any:
-    """Members alone and together on one part; thin lines are seeds, dots the sizes chosen on easy-val."""
+def _accuracy_by_round(traces: list[EnsembleTrace], part: str, together: bool) -> Any:
+    """The first t experts together, or expert t alone, on one part; rings are the sizes chosen on easy-val."""
     rows = [
         {
             "t": r.round + 1,
             "method": e.method,
             "seed": e.seed,
-            "who": who,
-            "accuracy": values[part],
-            "chosen": who.startswith("ensemble") and r.round + 1 == e.selected,
+            "accuracy": (r.ensemble_accuracy if together else r.member_accuracy)[part],
+            "chosen": together and r.round + 1 == e.selected,
         }
         for e in traces
         for r in e.rounds
-        for who, values in (("ensemble of the first t", r.ensemble_accuracy), ("expert t alone", r.member_accuracy))
     ]
-    base = _chart(rows, height=160).encode(
-        x=alt.X("t:O", title="round t", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("accuracy:Q", scale=alt.Scale(zero=False), axis=PERCENT, title=None),
-        color=_colour("method"),
-        strokeDash=alt.StrokeDash("who:N", sort=None, legend=alt.Legend(title=None, orient="bottom")),
+    base = _rounds(rows, 170).encode(
+        y=alt.Y("accuracy:Q", scale=alt.Scale(zero=False), axis=PERCENT, title=None), color=_colour("method")
     )
-    thin = base.mark_line(strokeWidth=0.7, opacity=0.25).encode(detail="seed:N")
-    chosen = base.transform_filter("datum.chosen").mark_circle(size=40, opacity=1).encode(detail="seed:N")
-    return thin + base.mark_line(strokeWidth=2).encode(y="mean(accuracy):Q") + chosen
+    lines = _seeds_and_mean(base, "accuracy")
+    if not together:
+        return lines
+    return lines + base.transform_filter("datum.chosen").mark_point(size=45, strokeWidth=1.6).encode(detail="seed:N")
 
 
-def _errors_by_round(traces: list[EnsembleTrace]) -> Any:
-    """Does the new expert answer to its weights? Its error under D_t beside the previous expert's."""
+def _rounds(rows: list[dict[str, Any]], height: int) -> Any:
+    return _chart(rows, height=height).encode(x=alt.X("t:O", title="round t", axis=alt.Axis(labelAngle=0)))
+
+
+def _answers(traces: list[EnsembleTrace]) -> Any:
+    """Does the new expert answer to its weights? Its error under D_t, the previous expert's, and the prior."""
     rows = [
         {"t": r.round + 1, "seed": e.seed, "who": who, "error": value}
         for e in traces
         for r in e.rounds
-        for who, value in (
-            ("expert t (weighted error)", r.weighted_error),
-            ("expert t-1 under the same weights", r.previous_error),
-        )
+        for who, value in (("expert t", r.weighted_error), ("expert t−1", r.previous_error))
         if value is not None
     ]
-    base = _chart(rows, height=200).encode(
-        x=alt.X("t:O", title="boosting round t", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("error:Q", scale=alt.Scale(zero=False), axis=PERCENT, title="error under the weights of round t"),
-        color=_colour("who"),
+    prior = alt.Chart(alt.Data(values=[{"error": sum(e.prior_error for e in traces) / len(traces)}]))
+    y = alt.Y("error:Q", scale=alt.Scale(zero=False), axis=PERCENT, title=None)
+    return prior.mark_rule(strokeDash=[3, 3]).encode(y=y) + _seeds_and_mean(
+        _rounds(rows, 190).encode(y=y, color=_colour("who")), "error"
     )
-    return base.mark_line(strokeWidth=0.7, opacity=0.3).encode(detail="seed:N") + base.mark_line(
-        strokeWidth=2, point=True
-    ).encode(y="mean(error):Q")
 
 
-def _weights_by_round(traces: list[EnsembleTrace]) -> Any:
-    """The expert's vote and how many samples the weights still amount to."""
-    n = {e.seed: e.rounds[0].effective_sample_size for e in traces}
+def _by_round(traces: list[EnsembleTrace], field: str) -> Any:
+    """One field of every round, by method."""
     rows = [
-        {"t": r.round + 1, "seed": e.seed, "what": what, "value": value}
+        {"t": r.round + 1, "method": e.method, "seed": e.seed, field: getattr(r, field)}
         for e in traces
         for r in e.rounds
-        for what, value in (
-            ("alpha (nats)", r.expert_weight),
-            ("effective sample size / N", r.effective_sample_size / n[e.seed]),
-        )
     ]
-    base = _chart(rows, height=200).encode(
-        x=alt.X("t:O", title="boosting round t", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("value:Q", title=None),
-        color=_colour("what"),
-    )
-    return base.mark_line(strokeWidth=0.7, opacity=0.3).encode(detail="seed:N") + base.mark_line(
-        strokeWidth=2, point=True
-    ).encode(y="mean(value):Q")
+    axis = PERCENT if field == "weighted_error" else alt.Axis(tickCount=5)
+    y = alt.Y(f"{field}:Q", scale=alt.Scale(zero=False), axis=axis, title=None)
+    return _seeds_and_mean(_rounds(rows, 190).encode(y=y, color=_colour("method")), field)
 
 
 def _difficulty(results: Results) -> Any:
+    """Accuracy by bin of difficulty, rows side by side within a bin so that no interval hides another."""
     labels = {r.key: r.label for r in results.rows}
     rows = [
         {
             "row": labels[curve.row],
-            "difficulty": (b.low + b.high) / 2,
+            "bin": f"{b.low:.4g} to {b.high:.4g}",
             "accuracy": b.accuracy.mean,
             "low": b.accuracy.low,
             "high": b.accuracy.high,
@@ -154,13 +156,18 @@ def _difficulty(results: Results) -> Any:
         for curve in results.difficulty
         for b in curve.bins
     ]
-    x = alt.X("difficulty:Q", title=f"difficulty: {results.task.difficulty_meaning}", scale=alt.Scale(zero=False))
-    y = alt.Y("accuracy:Q", scale=alt.Scale(zero=False), axis=PERCENT, title="accuracy")
-    tooltip = [alt.Tooltip("row:N"), alt.Tooltip("accuracy:Q", format=".1%"), alt.Tooltip("items:Q")]
-    base = _chart(rows, height=280).encode(x=x, color=_colour("row", columns=1))
-    return base.mark_errorbar(opacity=0.35).encode(
-        y=alt.Y("low:Q", scale=alt.Scale(zero=False), title="accuracy"), y2="high:Q"
-    ) + base.mark_line(point=True, strokeWidth=2).encode(y=y, tooltip=tooltip)
+    axis = alt.Axis(labelAngle=0, labelExpr="split(datum.label, ' to ')", domain=False, ticks=False)
+    y = alt.Y("low:Q", scale=alt.Scale(zero=False), axis=PERCENT, title="accuracy")
+    tooltip = [alt.Tooltip("row:N"), alt.Tooltip("bin:N"), alt.Tooltip("items:Q")]
+    tooltip += [alt.Tooltip(f"{f}:Q", format=".1%") for f in ("accuracy", "low", "high")]
+    base = _chart(rows, height=280).encode(
+        x=alt.X("bin:O", sort=None, title="difficulty, from and to", axis=axis, scale=alt.Scale(paddingInner=0.3)),
+        xOffset=alt.XOffset("row:N", sort=None),
+        color=_colour("row"),
+    )
+    return base.mark_rule(strokeWidth=2, opacity=0.6).encode(y=y, y2="high:Q") + base.mark_circle(
+        size=50, opacity=1
+    ).encode(y="accuracy:Q", tooltip=tooltip)
 
 
 def _reliability(results: Results) -> Any:
@@ -179,7 +186,7 @@ def _reliability(results: Results) -> Any:
     )
     y = alt.Y("accuracy:Q", axis=PERCENT, title="accuracy on OOD", scale=alt.Scale(zero=False))
     curve = _chart(rows, height=280).encode(
-        x=alt.X("confidence:Q", axis=PERCENT, title="confidence", scale=scale), y=y, color=_colour("row", columns=1)
+        x=alt.X("confidence:Q", axis=PERCENT, title="confidence", scale=scale), y=y, color=_colour("row")
     )
     size = alt.Size("items:Q", legend=None, scale=alt.Scale(range=[15, 200]))
     tooltip = [

@@ -34,6 +34,8 @@ def render(results: Results, timing: Timing | None) -> str:
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
         wrong=_all_wrong(results),
+        prior=_prior(results),
+        undefined=_undefined(results),
         panels=lambda section: [name for name in charts if name.split("/")[0] == section],
         specs=_embedded(charts),
         bundle=Markup(_bundle()),
@@ -72,6 +74,21 @@ def _all_wrong(results: Results) -> list[tuple[str, float]]:
     methods = dict.fromkeys(e.method for e in results.ensembles if len(e.rounds) > 1)
     shares = {m: [e.all_wrong for e in results.ensembles if e.method == m] for m in methods}
     return [(m, sum(v) / len(v)) for m, v in shares.items()]
+
+
+def _prior(results: Results) -> float | None:
+    """Boosting's prior error, mean over seeds."""
+    found = [e.prior_error for e in results.ensembles if e.method == "boosting"]
+    return sum(found) / len(found) if found else None
+
+
+def _undefined(results: Results) -> dict[str, list[str]]:
+    """Why a PGR is undefined, to the labels of its rows: most often one reason serves them all."""
+    reasons: dict[str, list[str]] = {}
+    for pgr in results.pgr:
+        if pgr.value is None:
+            reasons.setdefault(pgr.reason, []).append(results.row(pgr.row).label)
+    return reasons
 
 
 def _embedded(charts: dict[str, Any]) -> Markup:

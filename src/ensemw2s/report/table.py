@@ -68,9 +68,7 @@ def short(number: int | float) -> str:
 
 def terminal_table(results: Results) -> Table:
     """The table for a terminal; the recommended row is bold."""
-    table = Table(
-        title=f"{results.name}: accuracy in %, 95% intervals over {len(results.seeds)} seeds", title_justify="left"
-    )
+    table = Table(title=f"{results.name}: accuracy in %, 95% intervals over {_seeds(results)}", title_justify="left")
     table.add_column("row", overflow="fold")
     for column in ("ID", "OOD", "tokens", "evals", "FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -104,6 +102,17 @@ def comparison_table(found: RunComparison) -> Table:
     return table
 
 
+def _sizes(n_experts: tuple[int, ...]) -> str:
+    """T over seeds in brief: "3", or "2–8, mean 4.5" where seeds chose differently."""
+    if len(set(n_experts)) < 2:
+        return str(n_experts[0]) if n_experts else ""
+    return f"{min(n_experts)}–{max(n_experts)}, mean {sum(n_experts) / len(n_experts):.1f}"
+
+
+def _seeds(results: Results) -> str:
+    return "1 seed" if len(results.seeds) == 1 else f"{len(results.seeds)} seeds"
+
+
 def _line(row: Row, results: Results) -> Line:
     ood = row.parts["ood_test"]["accuracy"].interval
     return Line(
@@ -114,7 +123,7 @@ def _line(row: Row, results: Results) -> Line:
         id_test=percent(row.parts["id_test"]["accuracy"].interval),
         ood_test=percent(ood),
         ood=ood,
-        n_experts=", ".join(map(str, row.n_experts)),
+        n_experts=_sizes(row.n_experts),
         tokens=short(row.cost.training_tokens),
         evaluations=short(row.cost.expert_evaluations),
         flops=short(row.cost.flops),

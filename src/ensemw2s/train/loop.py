@@ -1,7 +1,7 @@
 """One training function: an expert, a student and a ceiling differ only in rows, targets, weights and loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -28,8 +28,7 @@ class Supervision:
     def take(self, index: Int[Tensor, " batch"]) -> WeakBatch:
         """The targets of these samples."""
         t = self.targets
-        return replace(
-            t,
+        return WeakBatch(
             soft=t.soft[index],
             member=None if t.member is None else t.member[:, index],
             group=None if t.group is None else t.group[index],
