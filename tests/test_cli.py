@@ -13,9 +13,9 @@ import datasets
 import pytest
 import yaml
 
-from conftest import comparison_rows, tiny_tree, write_jsonl
 from ensemw2s import cli
 from ensemw2s.results import Results
+from tiny_run import comparison_rows, tiny_tree, write_jsonl
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import merged, tiny_tree
 from ensemw2s.experiment.runner import read_results
+from tiny_run import merged, tiny_tree
 
 HELPER = Path(__file__).with_name("kill_and_resume.py")
 

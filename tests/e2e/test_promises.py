@@ -7,7 +7,6 @@ import pytest
 import torch
 import yaml
 
-from conftest import comparison_rows, merged, write_jsonl
 from ensemw2s.config import canonical_hash, parse_config
 from ensemw2s.data.splits import SealedLabels
 from ensemw2s.errors import RunError, SealError
@@ -15,6 +14,7 @@ from ensemw2s.experiment import runner
 from ensemw2s.experiment.runner import read_results, run
 from ensemw2s.models.export import load_student
 from ensemw2s.results import Timing
+from tiny_run import comparison_rows, merged, write_jsonl
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ import datasets
 import pytest
 import yaml
 
-from conftest import comparison_rows, merged, tiny_tree, write_jsonl
 from ensemw2s import cli
 from ensemw2s.experiment import files
 from ensemw2s.experiment.files import run_lock
 from ensemw2s.models.tiny import make_tiny
+from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 

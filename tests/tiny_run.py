@@ -1,0 +1,55 @@
+"""A small labelled task and the configuration of a whole experiment that takes seconds."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+
+def comparison_rows(n: int = 500, seed: int = 0) -> list[dict[str, Any]]:
+    """Is a above b? Harder where they are closer."""
+    rng = random.Random(seed)
+    pairs = [(rng.randrange(100), rng.randrange(100)) for _ in range(n)]
+    return [
+        {"id": f"q{i}", "q": f"Is {a} above {b}?", "answer": "yes" if a > b else "no", "hardness": -abs(a - b)}
+        for i, (a, b) in enumerate(pairs)
+    ]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def tiny_tree(task_file: Path) -> dict[str, Any]:
+    """A configuration of a whole experiment that takes about two seconds."""
+    training = {"epochs": 4, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.1}
+    return {
+        "name": "tiny",
+        "seeds": [0, 1],
+        "task": {"name": "files", "path": str(task_file), "prompt": "{q}", "id": "id", "difficulty": "hardness"},
+        "split": {
+            "n_easy_pool": 120,
+            "n_easy_train": 60,
+            "n_easy_val": 40,
+            "n_hard_pool": 90,
+            "n_hard_unlabelled": 70,
+            "n_id_test": 50,
+            "n_ood_test": 50,
+        },
+        "weak": {"model": "tiny", "n_layers": 2},
+        "strong": {"model": "tiny", "n_layers": 4},
+        "expert_training": training | {"epochs": 12},
+        "student_training": training,
+        "ensemble": {"n_rounds": 3},
+        "students": {"recipes": [{}, {"loss": "logconf", "with_easy": True}]},
+        "cache": {"shard_rows": 128},
+    }
+
+
+def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The tree with nested changes laid over it."""
+    out = dict(tree)
+    for key, value in changes.items():
+        out[key] = merged(out.get(key, {}), value) if isinstance(value, dict) else value
+    return out
