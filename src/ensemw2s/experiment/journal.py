@@ -42,9 +42,12 @@ class Journal:
         line = json.dumps({"time": time.time(), "event": kind, **facts}) + "\n"
         path = self.run_dir / "events.jsonl"
         with explained(path):
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(fd, line.encode())
+                size = os.fstat(fd).st_size
+                # A torn line is ended first, or this one would be lost with it.
+                is_torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+                os.write(fd, b"\n" * is_torn + line.encode())
             finally:
                 os.close(fd)
 
