@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,7 +20,8 @@ demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
 
 test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	# A process per core with one thread each: two that share their threads slow each other many times.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(BIN)/.dev
 	$(BIN)/ruff check .
@@ -34,6 +35,9 @@ docs: $(BIN)/.dev
 bench: $(BIN)/.dev  ## every claim about speed, side by side
 	$(BIN)/python benchmarks/labelling.py
 	$(BIN)/python benchmarks/rounds.py
+
+wheel: $(BIN)/.dev  ## the wheel in an empty environment
+	.ci/wheel
 
 clean:
 	rm -rf $(VENV) dist site

@@ -23,8 +23,8 @@ def place(tmp_path_factory, task_file):
     folder = tmp_path_factory.mktemp("cli")
     for name, seeds in (("a", [0, 1]), ("b", [0, 1]), ("c", [2])):
         tree = tiny_tree(task_file) | {"seeds": seeds, "name": name}
-        if name == "b":
-            tree["ensemble"] = {"n_rounds": 2}
+        tree["ensemble"] = {"n_rounds": 2 if name == "b" else 3, "methods": ["single", "boosting"]}
+        tree["students"] = {"recipes": [{}]}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree))
     return folder
 

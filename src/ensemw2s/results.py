@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ensemw2s.types import Method, Outcome
+from ensemw2s.names import Method, Outcome
 
 RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
 SCHEMA_VERSION = 1

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Method = Literal["single", "independent", "bagging", "boosting"]
-Outcome = Literal["continue", "perfect", "no_better_than_prior"]
+from ensemw2s.names import Method, Outcome
 
 EASY_PARTS = ("easy_train", "easy_val")
 SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")

@@ -1,5 +1,7 @@
 """Rounds of experts: boosting by hand, shared first experts, draws, held-out errors, choosing and rating."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from ensemw2s.ensemble.label import choose
 from ensemw2s.errors import ModelError
 from ensemw2s.models.activations import PooledInputs
 from ensemw2s.models.head import Head
+from ensemw2s.train.loop import Supervision
 
 DIM, N, N_TRAIN = 5, 90, 50
 
@@ -73,10 +76,48 @@ def test_the_second_boosted_expert_answers_to_its_weights():
     assert second.weighted_error < under_new_weights
 
 
-def test_resampling_and_weighing_train_different_second_experts():
-    states = [grown("boosting", EnsembleConfig(n_rounds=2, reweight=r)) for r in ("loss", "resample")]
-    assert torch.equal(states[0].experts[0].log_probs, states[1].experts[0].log_probs)
-    assert not torch.equal(states[0].experts[1].log_probs, states[1].experts[1].log_probs)
+@pytest.fixture
+def lessons(monkeypatch) -> list[Supervision]:
+    """What every training of an expert was given."""
+    given: list[Supervision] = []
+    plain = fit.train
+
+    def train(module, inputs, supervision, *rest, **settings):
+        given.append(supervision)
+        return plain(module, inputs, supervision, *rest, **settings)
+
+    monkeypatch.setattr(fit, "train", train)
+    return given
+
+
+def test_independent_experts_read_all_rows_and_bagged_ones_each_a_draw_of_their_own(lessons):
+    grown("independent", EnsembleConfig(n_rounds=2))
+    everything = torch.arange(N_TRAIN)
+    assert all(torch.equal(lesson.rows, everything) for lesson in lessons)
+    lessons.clear()
+    grown("bagging", EnsembleConfig(n_rounds=3))
+    draws = [tuple(lesson.rows.sort().values.tolist()) for lesson in lessons]
+    assert len(set(draws)) == 3
+    assert all(len(draw) == N_TRAIN and 0.5 < len(set(draw)) / N_TRAIN < 0.8 for draw in draws)  # 1 - 1/e = 0.63
+    assert all(torch.equal(lesson.weights, torch.ones(N_TRAIN)) for lesson in lessons)
+
+
+def test_weighing_scales_the_loss_and_resampling_the_count_of_a_row(lessons):
+    by_loss, _ = (grown("boosting", EnsembleConfig(n_rounds=2, reweight=r)) for r in ("loss", "resample"))
+    first, weighed, first_again, drawn = lessons
+    first_expert, second_expert = by_loss.experts
+    assert torch.equal(first.rows, first_again.rows)
+    assert torch.equal(weighed.rows, torch.arange(N_TRAIN))
+    assert torch.allclose(weighed.weights.double(), second_expert.sample_weights * N_TRAIN, atol=1e-6)
+    assert float(weighed.weights.mean()) == pytest.approx(1.0)
+    assert torch.equal(drawn.weights, torch.ones(N_TRAIN))
+    counts = torch.bincount(drawn.rows, minlength=N_TRAIN).double()
+    assert int(counts.sum()) == N_TRAIN
+    # At nu = 1 and a prior of 1/2 half of the draws fall on the few rows that the first expert got wrong.
+    wrong = first_expert.is_wrong
+    assert float(counts[wrong].mean()) > 1.5 * float(counts[~wrong].mean())
+    expected = weak()[1][drawn.rows]
+    assert torch.equal(drawn.targets.soft.argmax(-1), expected)
 
 
 def test_held_out_errors_come_from_models_that_did_not_see_the_group(monkeypatch):
@@ -136,6 +177,22 @@ def test_size_and_temperature_are_chosen_on_validation_rows_alone_and_one_expert
     assert torch.allclose(found.soft.sum(-1), torch.ones(20), atol=1e-5)
     assert torch.equal(found.agreement, torch.ones(20))
     assert len(found.ids) == 20
+
+
+def test_no_row_outside_the_validation_part_has_a_say_in_the_choice():
+    experts = grown("independent", EnsembleConfig(n_rounds=3)).experts
+    val = torch.arange(50, 70)
+    noise = torch.randn(N, 2, generator=stream(0, "other")).log_softmax(-1)
+
+    def chosen(changed: torch.Tensor):
+        others = tuple(replace(e, log_probs=torch.where(changed[:, None], noise, e.log_probs)) for e in experts)
+        found = choose(others, EnsembleConfig(n_rounds=3), val, weak()[1][val], seed=0, prior_error=0.5)
+        return found.selected, found.temperature
+
+    is_val = torch.zeros(N, dtype=torch.bool).index_fill(0, val, True)
+    nothing = torch.zeros(N, dtype=torch.bool)
+    assert chosen(~is_val) == chosen(nothing)
+    assert chosen(is_val) != chosen(nothing)
 
 
 @pytest.mark.parametrize("source", ["entropy", "margin", "p_true"])

@@ -1,19 +1,20 @@
 """The store, the lock and the journal: whole or not at all, named when damaged."""
 
 import errno
+import multiprocessing
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 
 from ensemw2s.errors import RunError
-from ensemw2s.experiment import files, store
+from ensemw2s.experiment import files, journal, store
 from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.journal import Journal, read_events
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
+from ensemw2s.results import Timing
 
 KEY = "ab" * 32
 
@@ -78,11 +79,27 @@ def test_what_dead_processes_left_is_swept_and_a_live_ones_is_kept(tmp_path):
     assert [f.exists() for f in (gone, mine, elsewhere)] == [False, True, True]
 
 
-def test_a_second_writer_of_one_key_finds_the_first_ones_work(tmp_path):
-    a, b = Store(tmp_path), Store(tmp_path)
-    a.save("things", KEY, artifact())
-    assert torch.equal(b.save("things", KEY, artifact()).tensors["x"], artifact().tensors["x"])
+def test_of_two_processes_that_save_one_key_at_once_both_end_with_it(tmp_path, monkeypatch):
+    processes = multiprocessing.get_context("fork")
+    both, rename = processes.Barrier(2, timeout=60), store.Path.rename
+
+    def rename_when_both_have_come_as_far(self, target):
+        both.wait()
+        return rename(self, target)
+
+    def save():
+        found = Store(tmp_path).save("things", KEY, artifact())
+        assert torch.equal(found.tensors["x"], artifact().tensors["x"])
+
+    monkeypatch.setattr(store.Path, "rename", rename_when_both_have_come_as_far)
+    children = [processes.Process(target=save) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
     assert not list(tmp_path.glob(".tmp-*"))
+    assert Store(tmp_path).load("things", KEY).record == artifact().record
 
 
 @pytest.mark.parametrize(
@@ -113,10 +130,11 @@ def test_a_file_where_the_store_should_be_is_refused(tmp_path):
 
 def test_the_lock_keeps_others_out_until_its_holder_dies(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from ensemw2s.experiment.files import run_lock\n"
-        "with run_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys; from pathlib import Path; from ensemw2s.experiment.files import run_lock\n"
+        "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "held\n"
         with pytest.raises(RunError, match=f"process \\(id {child.pid}\\)"), run_lock(tmp_path):
             pass
@@ -126,18 +144,22 @@ def test_the_lock_keeps_others_out_until_its_holder_dies(tmp_path):
         pass
 
 
-def test_a_torn_last_line_is_left_out_and_seconds_add_up_over_resumes(tmp_path):
+def test_seconds_and_work_add_up_over_resumes(tmp_path, monkeypatch):
+    clock = iter([10.0, 12.5, 100.0, 101.0])
+    monkeypatch.setattr(journal.time, "monotonic", lambda: next(clock))
     kept = Store(tmp_path / "store")
-    for _ in range(2):
-        journal = Journal(tmp_path)
-        with journal.stage("experts", kept, total=2) as advance:
-            kept.save("things", KEY, artifact())
-            kept.computed["things"] += 1
+    for key in (KEY, "cd" * 32):
+        with Journal(tmp_path).stage("experts", kept, total=2) as advance:
+            kept.memo("things", key, artifact)
             advance(1)
-            time.sleep(0.02)
+    stage = Timing.model_validate_json((tmp_path / "timing.json").read_text()).stages[0]
+    assert (stage.stage, stage.seconds, stage.computed) == ("experts", 3.5, 2)
+
+
+def test_a_line_that_a_crash_tore_is_left_out_and_takes_no_other_with_it(tmp_path):
+    Journal(tmp_path).event("first")
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"event": "torn')
-    assert [e["event"] for e in read_events(tmp_path)] == ["stage_started", "stage_finished"] * 2
-    again = Journal(tmp_path)
-    assert again._earlier["experts"].computed == 2
-    assert again._earlier["experts"].seconds >= 0.04
+    assert [e["event"] for e in read_events(tmp_path)] == ["first"]
+    Journal(tmp_path).event("second")
+    assert [e["event"] for e in read_events(tmp_path)] == ["first", "second"]

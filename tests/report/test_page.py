@@ -1,4 +1,4 @@
-"""The page and the tables, on the results of a real tiny run and on variations of them."""
+"""The page and the tables, on the synthetic results of conftest and on variations of them."""
 
 import io
 import json
@@ -9,7 +9,6 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from ensemw2s.experiment.runner import read_results, read_timing, run
 from ensemw2s.report.page import render, write_report
 from ensemw2s.report.table import comparison_table, leaderboard, percent, points, short, terminal_table
 from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
@@ -19,23 +18,6 @@ SECTIONS = [
     *("reliability", "correlation", "time", "task", "notes", "configuration"),
 ]
 CHROMIUM = shutil.which("chromium")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("report")
-
-
-@pytest.fixture
-def results(folder, tiny_config):
-    if not (folder / "run" / "results.json").exists():
-        run(tiny_config(), folder / "run", store_root=folder / "store")
-    return read_results(folder / "run")
-
-
-@pytest.fixture
-def timing(folder, results):
-    return read_timing(folder / "run")
 
 
 def text(table) -> str:
@@ -91,6 +73,57 @@ def test_what_is_missing_is_said(results):
     assert "no students to compare" in page
 
 
+def test_pgr_says_one_reason_once_and_names_the_rows_that_lack_it(results):
+    lost = tuple(p.model_copy(update={"value": None, "reason": "no clear gap"}) for p in results.pgr)
+    everywhere = render(results.model_copy(update={"pgr": lost}), None)
+    assert everywhere.count("no clear gap") == 1
+    assert "for every row" in everywhere
+    one = render(results.model_copy(update={"pgr": (lost[0], *results.pgr[1:])}), None)
+    assert one.count("0.25 [0.15, 0.35]") == len(results.pgr) - 1
+    assert f"no clear gap; this holds for {results.row(lost[0].row).label}." in one
+
+
+@pytest.mark.parametrize(("methods", "n_seeds"), [(("single",), 1), (("bagging",), 3), (("boosting",), 1)])
+def test_a_run_of_one_method_or_one_seed_has_its_page(make, timing, methods, n_seeds):
+    results = make(n_seeds=n_seeds, methods=methods)
+    page = render(results, timing)
+    assert re.findall(r'<section id="([a-z]+)">', page) == SECTIONS
+    names = charts(page)
+    assert {"difficulty", "reliability", "time"} <= set(names)
+    grown = methods != ("single",)
+    assert any(n.startswith("rounds/") for n in names) == grown
+    assert ("This run has no ensemble of more than one expert." in page) == (not grown)
+    assert any("boosting: error" in n for n in names) == (methods == ("boosting",))
+    title = "over 1 seed\n" if n_seeds == 1 else "over 3 seeds\n"
+    assert title in re.sub(r" +\n", "\n", text(terminal_table(results)))
+
+
+def test_a_written_page_replaces_the_old_one_and_leaves_no_temporary_file(results, timing, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    write_report(results, timing, path)
+    assert path.read_text(encoding="utf-8") == render(results, timing)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_one(results, timing, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(KeyError):
+        write_report(results.model_copy(update={"rows": results.rows[:2]}), timing, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_ensemble_size_is_one_number_or_its_range(make):
+    sizes = {line.key: line.n_experts for line in leaderboard(make())}
+    assert sizes["single"] == "1"
+    assert sizes["strong_on_easy"] == ""
+    row = make().row("bagging").model_copy(update={"n_experts": (2, 6, 5)})
+    found = leaderboard(make().model_copy(update={"rows": (row,)}))
+    assert found[0].n_experts == "2–6, mean 4.3"
+
+
 def test_numbers_are_written_as_readers_expect():
     interval = Interval(mean=0.712, low=0.698, high=0.7251, method="student-t")
     assert percent(interval) == "71.2 [69.8, 72.5]"
@@ -113,15 +146,17 @@ def test_runs_side_by_side_show_a_difference_or_its_reason():
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on the PATH")
 @pytest.mark.parametrize("size", ["1280,900", "390,800"])
-def test_a_browser_draws_every_chart_without_an_error(folder, results, timing, size, tmp_path):
-    path = folder / "page.html"
-    write_report(results, timing, path)
+def test_a_browser_draws_every_chart_without_an_error(results, timing, size, tmp_path):
+    path = tmp_path / "page.html"
+    evil = results.rows[0].model_copy(update={"label": "</script><img src=x onerror=alert(1)>"})
+    write_report(results.model_copy(update={"rows": (evil, *results.rows[1:])}), timing, path)
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    command += [f"--user-data-dir={tmp_path}", f"--window-size={size}", "--virtual-time-budget=20000", "--dump-dom"]
-    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={size}"]
+    command += ["--virtual-time-budget=20000", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     body = re.search(r"<body[^>]*>", done.stdout)[0]
     assert 'data-errors="[]"' in body
-    n_charts = len(charts(path.read_text()))
-    assert n_charts >= 8
+    n_charts = len(charts(path.read_text(encoding="utf-8")))
+    assert n_charts == 17
     assert f'data-drawn="{n_charts}"' in body
     assert len(re.findall(r'<svg[^>]*class="marks"', done.stdout)) == n_charts

@@ -1,22 +1,23 @@
 """The training loop: weights, accumulation, resuming, and what it leaves alone."""
 
 import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from ensemw2s.config import ModelConfig, TrainConfig
-from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch
+from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
+from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch, global_stats
 from ensemw2s.core.seeds import stream
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, PooledInputs, open_activations
 from ensemw2s.models.adapters import build_adapter, owned_state
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import load_backbone
-from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.train.checkpoint import Checkpointer, snapshot
 from ensemw2s.train.loop import Supervision, n_steps, predict, train
-from ensemw2s.train.optim import learning_rate_at
+from ensemw2s.train.optim import learning_rate_at, make_optimizer
 
 DIM, N = 6, 24
 
@@ -53,6 +54,31 @@ def test_eight_accumulated_batches_of_one_equal_one_batch_of_eight(loss):
     assert same(whole, trained(head(), supervision(), loss, micro_batch_size=1), 1e-6)
     assert same(whole, trained(head(), supervision(), loss, micro_batch_size=3), 1e-6)
     assert not same(whole, trained(head(), supervision(), loss, batch_size=4), 1e-3)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """LogConf that notes what it was given."""
+
+    plain: LogConf = field(default_factory=lambda: LogConf(aux_coef=0.6, warmup_frac=0.0))
+    needs_stats: bool = True
+    heard: list = field(default_factory=list)
+
+    def __call__(self, student_logits, batch, stats, *, train_frac):
+        self.heard.append((student_logits.detach().clone(), batch.soft, stats.class_bias))
+        return self.plain(student_logits, batch, stats, train_frac=train_frac)
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 1, 3])
+def test_statistics_are_of_the_very_logits_that_are_trained_on_dropout_and_all(micro_batch_size):
+    loss = Listening()
+    trained(head(0.5), supervision(), loss, micro_batch_size=micro_batch_size)
+    parts = {None: 1, 1: 8, 3: 3}[micro_batch_size]
+    assert len(loss.heard) == 9 * parts  # three epochs of three steps
+    for start in range(0, len(loss.heard), parts):
+        logits, soft, biases = zip(*loss.heard[start : start + parts], strict=True)
+        expected = global_stats(torch.cat(logits), torch.cat(soft)).class_bias
+        assert all(torch.allclose(bias, expected, atol=1e-6) for bias in biases)
 
 
 def test_unit_weights_are_plain_training_with_the_librarys_own_loss():
@@ -120,6 +146,41 @@ def test_predictions_keep_their_order_and_do_not_depend_on_the_batch():
     assert torch.allclose(found[0], alone, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def tiny_top(tmp_path_factory):
+    """A `top` module with the token activations it reads, of unequal lengths."""
+    config = ModelConfig(model="tiny", n_layers=3, adapter="top", top_layers=1)
+    backbone = load_backbone(config)
+    ids = backbone.tokenizer(["Is 9 above 3?"[: 3 + 5 * i % 11] for i in range(N)])["input_ids"]
+    store = Store(tmp_path_factory.mktemp("store"))
+    data = open_activations(backbone, ids, config=config, cache=CacheConfig(), store=store)
+    module = build_adapter(config, backbone, 2, dropout=0.2, init_std=0.5, generator=stream(0, "init"))
+    return module, data
+
+
+def test_padding_changes_no_prediction_of_a_module_that_reads_tokens(tiny_top):
+    module, data = tiny_top
+    assert len(data.lengths.unique()) > 5
+    rows = torch.randperm(N, generator=stream(0, "rows"))
+    alone = torch.cat([predict(module, data, rows[i : i + 1]) for i in range(N)])
+    assert float(alone.std(0).min()) > 1e-3
+    for batch_tokens in (1, 40, 10_000):
+        assert torch.allclose(predict(module, data, rows, batch_tokens=batch_tokens), alone, atol=1e-6)
+
+
+def test_a_snapshot_is_plain_tensors_and_holds_no_frozen_weight(tiny_top):
+    module, data = tiny_top
+    optimizer = make_optimizer(module, TrainConfig())
+    module(*data.batch(torch.arange(4))).sum().backward()
+    optimizer.step()
+    state = snapshot(module, optimizer, 7)
+    assert all(type(tensor.detach()) in (torch.Tensor, torch.nn.Parameter) for tensor in state.values())
+    owned = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    kinds = ("parameter", "exp_avg", "exp_avg_sq", "step")
+    assert state.keys() == {"step", "rng"} | {f"{kind}/{name}" for kind in kinds for name in owned}
+    optimizer.zero_grad()
+
+
 class Stopped(Exception):
     pass
 
@@ -133,8 +194,6 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
     if adapter == "lora":
         data = IdInputs(tuple(map(tuple, ids)), backbone.pad_id)
     else:
-        from ensemw2s.config import CacheConfig
-
         data = open_activations(backbone, ids, config=config, cache=CacheConfig(), store=store)
 
     def fresh():

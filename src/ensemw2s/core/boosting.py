@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ensemw2s.types import Outcome
+from ensemw2s.names import Outcome
 
 
 class BoostRound(NamedTuple):

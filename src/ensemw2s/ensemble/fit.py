@@ -19,8 +19,9 @@ from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import Adapter, fit_scale, owned_state
+from ensemw2s.names import Method
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.types import Expert, Inputs, Method
+from ensemw2s.types import Expert, Inputs
 
 SCALE_ROWS = 256
 """Examples that a head's feature scale is measured on: enough for a root mean square, and cheap under LoRA."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from ensemw2s.config import EnsembleConfig
 from ensemw2s.core import metrics, voting
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
-from ensemw2s.types import Expert, Method, WeakLabels
+from ensemw2s.names import Method
+from ensemw2s.types import Expert, WeakLabels
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from ensemw2s.experiment.rows import METHOD_LABELS
 from ensemw2s.experiment.stages import Seed
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.export import export_student
+from ensemw2s.names import Method
 from ensemw2s.results import Results
-from ensemw2s.types import Method
 
 CARD = """\
 ---

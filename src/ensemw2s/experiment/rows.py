@@ -10,8 +10,8 @@ from ensemw2s.config import Recipe
 from ensemw2s.data.splits import Draw
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
+from ensemw2s.names import Method
 from ensemw2s.results import Cost, RowKind
-from ensemw2s.types import Method
 
 ZERO_SHOT = "zero_shot"
 BEST_SINGLE = "best_single"

