@@ -1,9 +1,9 @@
-"""What a round, a new seed and a sweep over T cost, on the tiny model (the shares do not depend on the model's size).
+"""What a round, a new seed and a sweep over T cost.
 
     python benchmarks/rounds.py
 
 1. Round 8 against round 2 of boosting: training and the one evaluation, no matter how many experts came before.
-2. A run with another seed over a warm activation store against the first run (real model: --real).
+2. A run with another seed over a warm activation store against the first run.
 3. Evaluations per expert and example in a sweep over all T.
 """
 
