@@ -108,6 +108,8 @@ class ModelConfig(_Frozen):
     """`top`: how many upper layers each expert owns."""
     lora_rank: Count = 8
     lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    lora_layers: Count | None = None
+    """`lora`, generation: only on this many upper layers, over the shared trunk; None is all layers."""
     max_length: Count = 512
     """Tokens; a longer prompt is refused before any work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

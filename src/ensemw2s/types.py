@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -50,6 +51,42 @@ class Task:
 
 
 @dataclass(frozen=True)
+class AnswerTokens:
+    """Prompts, each with an answer that ends in the tokenizer's end token, as token ids.
+
+    The samples of token-level boosting are the answer tokens of all rows, end to end: row i has those from
+    `offsets[i]` to `offsets[i + 1]`.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    """Prompt, answer and end token."""
+    prompt_lengths: tuple[int, ...]
+
+    @cached_property
+    def read(self) -> tuple[tuple[int, ...], ...]:
+        """What a model reads: all but the last token, which only has to be predicted."""
+        return tuple(ids[:-1] for ids in self.ids)
+
+    @cached_property
+    def offsets(self) -> Int[Tensor, " boundaries"]:
+        lengths = [len(ids) - n for ids, n in zip(self.ids, self.prompt_lengths, strict=True)]
+        return torch.tensor([0, *lengths]).cumsum(0)
+
+    @cached_property
+    def targets(self) -> Int[Tensor, " tokens"]:
+        """The answer tokens."""
+        return torch.tensor(
+            [token for ids, n in zip(self.ids, self.prompt_lengths, strict=True) for token in ids[n:]],
+            dtype=torch.long,
+        )
+
+    def tokens_of(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " tokens"]:
+        """Indices of these rows' answer tokens, row by row; a row that occurs twice gives them twice."""
+        spans = [torch.arange(int(self.offsets[r]), int(self.offsets[r + 1])) for r in rows.tolist()]
+        return torch.cat(spans) if spans else torch.zeros(0, dtype=torch.long)
+
+
+@dataclass(frozen=True)
 class Expert:
     """One weak expert: what it owns, how it was drawn, and its one evaluation of every example of the run."""
 
@@ -60,11 +97,12 @@ class Expert:
     state: dict[str, Tensor]
     """The trained parameters, by name; the frozen trunk is not among them."""
     log_probs: Float[Tensor, "examples classes"]
-    """Over all examples of the run's data set, in its order: each expert is evaluated exactly once."""
+    """Over all examples of the run's data set, in its order: each expert is evaluated exactly once. In generation
+    the true token's column alone, over the training rows' answer tokens."""
     sample_weights: Float[Tensor, " train"]
     """D_t, under which it was trained; sums to 1, in float64."""
     is_wrong: Bool[Tensor, " train"]
-    """Its errors that entered the boosting formula: on the training rows, or on held-out folds."""
+    """A sample is an example; in generation an answer token or a whole answer. Its errors that entered the boosting formula: on the training rows, or on held-out folds."""
     weighted_error: float
     """eps_t under D_t."""
     expert_weight: float

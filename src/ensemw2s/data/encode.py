@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ensemw2s.errors import DataError
+from ensemw2s.errors import DataError, ModelError
+from ensemw2s.types import AnswerTokens
 
 
 def encode(tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Sequence[str]) -> list[list[int]]:
@@ -24,3 +25,33 @@ def encode(tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Se
                 "shorten it, drop the row, or raise weak.max_length and strong.max_length"
             )
     return ids
+
+
+def encode_answers(
+    tokenizer: Any, prompts: Sequence[str], answers: Sequence[str], *, max_length: int, names: Sequence[str]
+) -> AnswerTokens:
+    """Prompts with their answers (a space before, the end token after), each encoded by itself.
+
+    The prompt's ids are those that decoding starts from, so training and decoding read the same prefix.
+
+    Raises:
+        DataError: prompt and answer are longer than `max_length` tokens, or one of them has none.
+        ModelError: the tokenizer has no end token.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ModelError(
+            "the tokenizer has no end token (eos_token), so an answer has no end; set it and save it again"
+        )
+    before = encode(tokenizer, prompts, max_length=max_length, names=names)
+    after: list[list[int]] = tokenizer([f" {a}" for a in answers], add_special_tokens=False)["input_ids"]
+    ids = tuple((*p, *a, end) for p, a in zip(before, after, strict=True))
+    for name, one, answer in zip(names, ids, after, strict=True):
+        if not answer:
+            raise DataError(f"example {name!r}: its answer has no token for this tokenizer; give it a text or drop it")
+        if len(one) > max_length:
+            raise DataError(
+                f"example {name!r}: prompt and answer have {len(one)} tokens, more than max_length ({max_length}); "
+                "shorten them, drop the row, or raise weak.max_length and strong.max_length"
+            )
+    return AnswerTokens(ids, tuple(len(p) for p in before))

@@ -1,20 +1,18 @@
 """What an expert or a student owns on the frozen backbone: a head, its own upper layers, or LoRA updates."""
 
-import math
-import warnings
 from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Generator, Tensor, nn
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, layers_of, share
+from ensemw2s.models.anatomy import share
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone
-from ensemw2s.models.trunk import pad, pool, run_model
+from ensemw2s.models.trunk import pool, run_model
+from ensemw2s.models.upper import add_lora, own_weights, upper_layers
 from ensemw2s.types import Inputs
 
 
@@ -35,18 +33,11 @@ class Top(nn.Module):
                 f"{backbone.name}: top_layers must be within 1 and {backbone.n_layers - 1}, got "
                 f"{top_layers}; the model has {backbone.n_layers} layers"
             )
-        upper = cut_model(backbone.model, backbone.n_layers - top_layers, backbone.n_layers)
-        upper.set_input_embeddings(nn.Identity())
-        owner, name = layer_list(upper)
-        for part in (getattr(owner, name), final_norm(upper)):
-            for module in part.modules():
-                for key, parameter in module.named_parameters(recurse=False):
-                    setattr(module, key, nn.Parameter(parameter.detach().clone().float()))
-        _no_dropout(upper)
+        upper = upper_layers(backbone, top_layers)
+        own_weights(upper)
         self.upper = upper
         self.is_causal = backbone.is_causal
         self.head = head
-        self._check(backbone, backbone.n_layers - top_layers)
 
     def pooled(
         self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
@@ -62,27 +53,6 @@ class Top(nn.Module):
         """Logits from the activations below the owned layers."""
         return self.head.classify(self.pooled(values, mask))
 
-    def _check(self, backbone: Backbone, depth: int) -> None:
-        # Some families add positions to what they take for embeddings, or scale it.
-        ids, mask = pad([[3, 4, 5, 6, 7], [8, 9, 10]], backbone.pad_id)
-        ids, mask = ids.to(backbone.device) % backbone.model.config.vocab_size, mask.to(backbone.device)
-        with torch.no_grad():
-            whole = pool(run_model(backbone.model, ids, mask), mask, backbone.is_causal).float()
-            hidden: list[Tensor] = []
-            hook = layers_of(backbone.model)[depth].register_forward_pre_hook(lambda _, args: hidden.append(args[0]))
-            try:
-                run_model(backbone.model, ids, mask)
-            finally:
-                hook.remove()
-            ours = self.pooled(hidden[0].float(), mask)
-        tolerance = 1e-3 if backbone.dtype == torch.float32 else 3e-2
-        if (error := float((ours - whole).norm() / whole.norm())) > tolerance:
-            raise ModelError(
-                f"{backbone.name}: the upper layers of a {type(backbone.model).__name__} cannot be run from "
-                f"cached activations (relative error {error:.2g}); use adapter: head or lora, or a rotary "
-                "decoder such as Llama, Qwen or Mistral"
-            )
-
 
 class Lora(nn.Module):
     """Low-rank updates on all linear layers of the backbone, then a head; reads token ids.
@@ -96,26 +66,7 @@ class Lora(nn.Module):
         self.model = share(backbone.model)
         self.is_causal = backbone.is_causal
         self.head = head
-        _no_dropout(self.model)
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
-            lora_dropout=dropout,
-            target_modules="all-linear",
-        )
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            # peft tells of what it sets by itself for GPT-2's transposed layers.
-            warnings.simplefilter("ignore", UserWarning)
-            inject_adapter_in_model(config, self.model)
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if not parameter.requires_grad:
-                    continue
-                parameter.data = parameter.data.float()
-                if "lora_A" in name:  # as peft draws it (Kaiming), from our stream; B starts at 0
-                    bound = math.sqrt(1 / parameter.shape[1])
-                    drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
-                    parameter.copy_(drawn)
+        add_lora(self.model, rank, alpha, dropout, generator)
 
     def pooled(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
@@ -205,11 +156,3 @@ def n_trainable(module: nn.Module) -> int:
 def _owned(module: nn.Module) -> dict[str, Tensor]:
     owned: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
     return owned | {name: b for name, b in module.named_buffers() if name in ("scale", "head.scale")}
-
-
-def _no_dropout(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
-            module.attention_dropout = 0.0  # pyright: ignore[reportArgumentType]

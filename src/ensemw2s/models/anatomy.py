@@ -69,4 +69,9 @@ def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:
         # Submodules of some families hold the configuration too and slice their layers by it.
         if getattr(module, "config", None) is not None and hasattr(module.config, "num_hidden_layers"):
             module.config = config  # pyright: ignore[reportArgumentType]
+    for index, layer in enumerate(getattr(owner, name)):
+        for module in layer.modules():
+            # A cache of keys and values is indexed by this, and the cut model's cache starts at its own first layer.
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index  # pyright: ignore[reportArgumentType]
     return cut

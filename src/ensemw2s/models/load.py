@@ -25,7 +25,11 @@ from ensemw2s.models.anatomy import cut_config, cut_model
 from ensemw2s.models.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
 from ensemw2s.models.quiet import quiet
 
-UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
+UNLOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""With these set, a logit is more than the product of a feature and a row."""
+EMBEDDINGS = ("lm_head.weight", "embed_out.weight")
+LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""With these set, a logit is more than the product of a feature and a row."""
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -158,13 +162,14 @@ def make_backbone(
     )
 
 
-def unembedding_rows(config: ModelConfig, token_ids: Sequence[int]) -> Float[Tensor, "tokens dim"]:
-    """Rows of the output embedding, read from the file without loading the model: float32, on the CPU.
+def unembedding_rows(config: ModelConfig, token_ids: Sequence[int] | None = None) -> Float[Tensor, "tokens dim"]:
+    """Rows of the output embedding (None: all), read from the file without loading the model: float32, on the CPU.
 
-    The inner product with a final-normed feature is that token's logit, for zero-shot scoring.
+    The inner product with a final-normed feature is that token's logit.
 
     Raises:
-        ModelError: the checkpoint has no output embedding (an encoder), or a token is outside its vocabulary.
+        ModelError: the checkpoint has no output embedding (an encoder), its logits are no plain product with it, or a
+            token is outside its vocabulary.
     """
     folder = checkpoint_folder(config)
     found: dict[str, Path] = {}
@@ -184,7 +189,13 @@ def unembedding_rows(config: ModelConfig, token_ids: Sequence[int]) -> Float[Ten
             f"{config.model}: no output embedding in {folder}, so it cannot be scored zero-shot; use a "
             "causal language model"
         )
+    if bent := [name for name in LOGIT_SETTINGS if getattr(model_config, name, None) not in (None, 1.0)]:
+        raise ModelError(
+            f"{config.model}: its logits are changed by {bent[0]}, which this package does not apply; use another model"
+        )
     with safe_open(found[keys[0]], "pt") as tensors:
+        if token_ids is None:
+            return tensors.get_tensor(keys[0]).float()
         rows = tensors.get_slice(keys[0])
         vocabulary = rows.get_shape()[0]
         if outside := [i for i in token_ids if not 0 <= i < vocabulary]:

@@ -61,8 +61,28 @@ def train(
         seed: of the order of the samples and of dropout.
         checkpointer: where to resume from and save to, for trainings too long to lose.
     """
-    n = len(supervision.rows)
-    total = n_steps(n, config)
+
+    def accumulate(index: Tensor, train_frac: float) -> None:
+        _accumulate(module, inputs, supervision, loss, config, index, train_frac=train_frac)
+
+    optimise(module, len(supervision.rows), accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
+
+
+def optimise(
+    module: nn.Module,
+    n_samples: int,
+    accumulate: Callable[[Int[Tensor, " batch"], float], None],
+    config: TrainConfig,
+    *,
+    seed: int,
+    checkpointer: Checkpointer | None = None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """The steps of any training: `accumulate(index, train_frac)` adds the gradient of one global batch of samples.
+
+    Shuffled by epoch, resumed from the checkpointer's snapshot where it has one, in evaluation mode at the end.
+    """
+    total = n_steps(n_samples, config)
     per_epoch = total // config.epochs
     optimizer = make_optimizer(module, config)
     module.train()
@@ -74,12 +94,12 @@ def train(
         for step in range(done, total):
             epoch, position = divmod(step, per_epoch)
             if position == 0 or step == done:
-                order = torch.randperm(n, generator=stream(seed, "order", epoch))
+                order = torch.randperm(n_samples, generator=stream(seed, "order", epoch))
             index = order[position * config.batch_size : (position + 1) * config.batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
             optimizer.zero_grad(set_to_none=True)
-            _accumulate(module, inputs, supervision, loss, config, index, train_frac=step / total)
+            accumulate(index, step / total)
             nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
