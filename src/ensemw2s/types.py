@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,7 @@ PARTS = (*EASY_PARTS, *SEALED_PARTS)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question with a finite set of answers (classification) or a free answer (`choices` is None)."""
+    """One question: of a choice task (one of the classes is the answer) or of a free one (a text is)."""
 
     id: str
     """Unique in the data set; a label is traced back to its question by it."""
@@ -26,7 +26,7 @@ class Example:
     prompt: str
     """The whole text that the model reads."""
     choices: tuple[str, ...] | None = None
-    """The answers to choose from, in the order of the classes."""
+    """Choice tasks: the classes, in order. Free tasks: the options that this question lists, where it lists any."""
     answer: str | None = None
     """The true answer, one of `choices` where there are choices; None where it is unknown or sealed."""
     difficulty: float | None = None
@@ -40,13 +40,18 @@ class Task:
     name: str
     examples: tuple[Example, ...]
     choices: tuple[str, ...]
-    """The classes, shared by all examples: class k is `choices[k]`."""
+    """The classes, shared by all examples: class k is `choices[k]`. Of a free task: the sorted distinct answers, a
+    table by which the split seals them."""
     source: str
     """Where the data come from and under which licence, as the report prints it."""
     difficulty_meaning: str
     """What difficulty is measured by, as the report prints it."""
     split_uses_labels: bool = False
     """True where the difficulty was computed from the true labels of the hard side."""
+    answer_form: Literal["choice", "free"] = "choice"
+    """`choice`: a class of the whole prompt; `free`: a text that follows the prompt after a space."""
+    verifier: Literal["text", "number"] = "text"
+    """Free tasks: what of a given answer must equal the true one, the whole text or its final number."""
 
 
 @dataclass(frozen=True)
