@@ -22,18 +22,30 @@ class _Frozen(BaseModel):
 
 
 class TaskConfig(_Frozen):
-    name: Literal["geo-facts", "arc", "files"] = "geo-facts"
-    """`geo-facts` is embedded; `arc` reads the AI2 folder at `path`; `files` reads your own data at `path`."""
+    name: Literal[
+        "geo-facts", "arc", "files", "geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp"
+    ] = "geo-facts"
+    """Answered by a class: `geo-facts` (embedded), `arc`, `files` (your own data). Answered by a text:
+    `geo-countries` and `reasoning` (embedded), `arc-qa`, `openbookqa`, `gsm8k`, `svamp`. All but the embedded ones
+    read the file or folder at `path`."""
     path: str | None = None
     """A .jsonl, .csv or .parquet file, a folder saved by `datasets`, or a hub name as hub:OWNER/NAME."""
     split: str = "train"
     """The split of a hub name or of a `datasets` folder that has several."""
     seed: int = 0
-    """Of what the task itself draws (wrong countries, wrong answers)."""
+    """Of what the task itself draws (cities, wrong countries, wrong answers, puzzles)."""
     max_per_country: Count = 120
-    """geo-facts: cities kept per country."""
+    """geo-facts, geo-countries: cities kept per country."""
     arc_difficulty: Literal["set", "grade", "difficulty", "depth_of_knowledge"] = "set"
-    """arc: Easy/Challenge, or one of the human annotations."""
+    """arc, arc-qa: Easy/Challenge, or one of the human annotations."""
+    show_options: bool = False
+    """arc-qa, openbookqa: list the options of a question in its prompt."""
+    worked: bool = False
+    """gsm8k: the answer is the whole worked solution, which ends with its number, and not the number alone."""
+    reasoning_task: Literal["chain_sum", "leg_counting", "number_sorting", "spell_backward"] = "chain_sum"
+    """reasoning: the generator of the package reasoning-gym."""
+    n_examples: Count = 6000
+    """reasoning: how many questions are generated."""
     prompt: str = "{prompt}"
     """files: the text that the model reads, with columns in braces."""
     answer: str = "answer"
@@ -49,7 +61,7 @@ class TaskConfig(_Frozen):
 
     @model_validator(mode="after")
     def _path_given(self) -> "TaskConfig":
-        if self.name != "geo-facts" and not self.path:
+        if self.name not in ("geo-facts", "geo-countries", "reasoning") and not self.path:
             raise ValueError(f"path is required for the task {self.name!r}")
         return self
 

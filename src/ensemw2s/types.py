@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,7 @@ PARTS = (*EASY_PARTS, *SEALED_PARTS)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question with a finite set of answers (classification) or a free answer (`choices` is None)."""
+    """One question: of a choice task (one of the classes is the answer) or of a free one (a text is)."""
 
     id: str
     """Unique in the data set; a label is traced back to its question by it."""
@@ -27,7 +27,7 @@ class Example:
     prompt: str
     """The whole text that the model reads."""
     choices: tuple[str, ...] | None = None
-    """The answers to choose from, in the order of the classes."""
+    """Choice tasks: the classes, in order. Free tasks: the options that this question lists, where it lists any."""
     answer: str | None = None
     """The true answer, one of `choices` where there are choices; None where it is unknown or sealed."""
     difficulty: float | None = None
@@ -41,13 +41,18 @@ class Task:
     name: str
     examples: tuple[Example, ...]
     choices: tuple[str, ...]
-    """The classes, shared by all examples: class k is `choices[k]`."""
+    """The classes, shared by all examples: class k is `choices[k]`. Of a free task: the sorted distinct answers, a
+    table by which the split seals them."""
     source: str
     """Where the data come from and under which licence, as the report prints it."""
     difficulty_meaning: str
     """What difficulty is measured by, as the report prints it."""
     split_uses_labels: bool = False
     """True where the difficulty was computed from the true labels of the hard side."""
+    answer_form: Literal["choice", "free"] = "choice"
+    """`choice`: a class of the whole prompt; `free`: a text that follows the prompt after a space."""
+    verifier: Literal["text", "number"] = "text"
+    """Free tasks: what of a given answer must equal the true one, the whole text or its final number."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ class Expert:
     sample_weights: Float[Tensor, " train"]
     """D_t, under which it was trained; sums to 1, in float64."""
     is_wrong: Bool[Tensor, " train"]
-    """A sample is an example; in generation an answer token or a whole answer. Its errors that entered the boosting formula: on the training rows, or on held-out folds."""
+    """Its errors that entered the boosting formula: on the training rows, or on held-out folds. A sample is an example; in
+    generation an answer token or a whole answer."""
     weighted_error: float
     """eps_t under D_t."""
     expert_weight: float

@@ -24,7 +24,7 @@ def task() -> Task:
 
 @pytest.fixture(scope="module")
 def atlas() -> tuple[dict[str, tuple[str, str]], list[tuple[int, str, str, str]]]:
-    return geofacts._countries_and_cities()
+    return geofacts.countries_and_cities()
 
 
 @pytest.fixture(scope="module")

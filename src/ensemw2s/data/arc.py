@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,16 @@ DIFFICULTIES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of ARC, or of a data set in its form."""
+
+    id: str
+    stem: str
+    options: tuple[str, ...]
+    right: str
+
+
 def load_arc(path: str, *, difficulty: str, seed: int) -> Task:
     """All questions of the folder's files, each with its right answer or, at even odds, a wrong one.
 
@@ -38,42 +50,53 @@ def load_arc(path: str, *, difficulty: str, seed: int) -> Task:
     Raises:
         DataError: the folder or a file is missing, or a question is malformed.
     """
+    examples = []
+    for place, question, rated in rated_questions(path, difficulty=difficulty):
+        wrong = [option for option in question.options if option != question.right]
+        if not wrong:
+            raise DataError(f"{place}: the question has no wrong answer to draw from; get the file anew")
+        rng = random.Random(stream_seed(seed, "arc", question.id))
+        is_right = rng.random() < 0.5
+        candidate = question.right if is_right else rng.choice(wrong)
+        prompt = f"Question: {question.stem}\nAnswer: {candidate}\nIs this answer right?"
+        examples.append(Example(f"arc-{question.id}", question.id, prompt, CHOICES, CHOICES[is_right], rated))
+    return Task("arc", tuple(examples), CHOICES, source_of(difficulty), DIFFICULTIES[difficulty])
+
+
+def source_of(difficulty: str) -> str:
+    return SOURCE if difficulty == "set" else ANNOTATED
+
+
+def rated_questions(path: str, *, difficulty: str) -> Iterator[tuple[str, Question, float]]:
+    """Place, question and difficulty of all rows of the folder that have this difficulty.
+
+    Raises:
+        DataError: the folder or a file is missing, or a question is malformed.
+    """
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"{path}: there is no such folder; set task.path to the folder of the ARC-*.jsonl files")
     annotations = _annotations(folder) if difficulty != "set" else {}
-    examples = []
     for name, hardness in SETS:
         prefix = "ARCEZ_" if name == "Easy" else "ARCCH_"
         for part in PARTS:
             for place, row in read_rows(str(folder / f"ARC-{name}-{part}.jsonl")):
-                question_id, stem, right, wrong = _question(place, row)
-                rated = (
-                    hardness if difficulty == "set" else _rated(annotations.get(prefix + question_id, {}), difficulty)
-                )
-                if rated is None:
-                    continue
-                rng = random.Random(stream_seed(seed, "arc", question_id))
-                is_right = rng.random() < 0.5
-                candidate = right if is_right else rng.choice(wrong)
-                prompt = f"Question: {stem}\nAnswer: {candidate}\nIs this answer right?"
-                examples.append(Example(f"arc-{question_id}", question_id, prompt, CHOICES, CHOICES[is_right], rated))
-    source = SOURCE if difficulty == "set" else ANNOTATED
-    return Task("arc", tuple(examples), CHOICES, source, DIFFICULTIES[difficulty])
+                question = question_of(place, row)
+                annotation = annotations.get(prefix + question.id, {})
+                rated = hardness if difficulty == "set" else _rated(annotation, difficulty)
+                if rated is not None:
+                    yield place, question, rated
 
 
-def _question(place: str, row: dict[str, Any]) -> tuple[str, str, str, list[str]]:
-    """Id, text, right answer and wrong answers of one row."""
+def question_of(place: str, row: dict[str, Any], *, kind: str = "an ARC question") -> Question:
+    """One row as a question. Raises DataError for a malformed one."""
     try:
         texts = {choice["label"]: choice["text"] for choice in row["question"]["choices"]}
-        right = texts.pop(row["answerKey"])
-        question_id, stem = str(row["id"]), str(row["question"]["stem"])
+        if not all(isinstance(text, str) and text.strip() for text in texts.values()):
+            raise TypeError(f"an option among {list(texts.values())}")
+        return Question(str(row["id"]), str(row["question"]["stem"]), tuple(texts.values()), texts[row["answerKey"]])
     except (KeyError, TypeError) as error:
-        raise DataError(f"{place}: not an ARC question ({error} is missing or malformed); get the file anew") from None
-    wrong = [text for text in texts.values() if text != right]
-    if not wrong:
-        raise DataError(f"{place}: the question has no wrong answer to draw from; get the file anew")
-    return question_id, stem, right, wrong
+        raise DataError(f"{place}: not {kind} ({error} is missing or malformed); get the file anew") from None
 
 
 def _annotations(folder: Path) -> dict[str, dict[str, Any]]:

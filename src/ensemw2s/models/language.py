@@ -1,4 +1,4 @@
-"""A causal model's upper layers and vocabulary head, trained to answer: what an expert or a student of generation owns."""
+"""A causal model's upper layers and vocabulary head, trained to answer: an expert or a student of generation."""
 
 import torch
 from jaxtyping import Float, Int

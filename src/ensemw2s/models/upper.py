@@ -1,4 +1,4 @@
-"""The upper layers of a backbone as a model of their own, and what makes them trainable: a copy, or low-rank updates."""
+"""The upper layers of a backbone as a model of their own, and what trains them: a copy, or low-rank updates."""
 
 import math
 import warnings

@@ -1,0 +1,73 @@
+"""Free answers: how they are asked for, what makes two of them equal, and the task that holds them."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from ensemw2s.types import Example, Task
+
+# A sign counts only where no number or word stands before it: 5-3 ends with 3, and = -3 with -3.
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w.)])-\s?)?(?:\$\s?(?P<inner>-)?)?"
+    r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)?(?(whole)(?:\.(?P<part>[0-9]+))?|\.(?P<bare>[0-9]+))"
+)
+
+
+def ask(question: str, options: Sequence[str] | None = None) -> str:
+    """The prompt of a free question; the answer follows it after a space.
+
+    >>> ask("What is 1 + 1?")
+    'Question: What is 1 + 1?\\nAnswer:'
+    """
+    listed = "" if options is None else "\nOptions:" + "".join(f"\n- {option}" for option in options)
+    return f"Question: {question}{listed}\nAnswer:"
+
+
+def free_task(
+    name: str,
+    examples: Sequence[Example],
+    source: str,
+    difficulty_meaning: str,
+    *,
+    verifier: Literal["text", "number"] = "text",
+) -> Task:
+    """A task answered by texts; its classes are the sorted distinct answers."""
+    table = tuple(sorted({e.answer for e in examples if e.answer is not None}))
+    return Task(name, tuple(examples), table, source, difficulty_meaning, answer_form="free", verifier=verifier)
+
+
+def normalise(text: str) -> str:
+    """A text without what does not matter: case, outer and repeated spaces, full stops at the end.
+
+    >>> normalise("  The  Moon. ")
+    'the moon'
+    """
+    return " ".join(text.casefold().split()).rstrip(" .")
+
+
+def final_number(text: str) -> str | None:
+    """The last number of a text in its shortest form, None where there is none.
+
+    Commas between thousands, a dollar sign, a minus sign (also the typographic one) and a full stop after the number
+    are understood; powers of ten, percentages and fractions are not.
+
+    >>> final_number("so it costs $1,234.50."), final_number("#### 7"), final_number("7.0"), final_number("none")
+    ('1234.5', '7', '7', None)
+    """
+    found = list(_NUMBER.finditer(text.replace("−", "-")))
+    if not found:
+        return None
+    last = found[-1]
+    # By text and not by float: two long numbers that differ in one digit stay different.
+    whole = (last["whole"] or "").replace(",", "").lstrip("0") or "0"
+    part = (last["part"] or last["bare"] or "").rstrip("0")
+    number = f"{whole}.{part}" if part else whole
+    return f"-{number}" if (last["sign"] or last["inner"]) and number != "0" else number
+
+
+def is_right(given: str, truth: str, *, verifier: Literal["text", "number"]) -> bool:
+    """Whether an answer is the true one: exactly, after `normalise` or as `final_number`."""
+    if verifier == "number":
+        number = final_number(given)
+        return number is not None and number == final_number(truth)
+    return normalise(given) == normalise(truth)
