@@ -107,8 +107,8 @@ class Expert:
     sample_weights: Float[Tensor, " train"]
     """D_t, under which it was trained; sums to 1, in float64."""
     is_wrong: Bool[Tensor, " train"]
-    """Its errors that entered the boosting formula: on the training rows, or on held-out folds. A sample is an example; in
-    generation an answer token or a whole answer."""
+    """Its errors that entered the boosting formula: on the training rows, or on held-out folds. A sample is an
+    example; in generation an answer token or a whole answer."""
     weighted_error: float
     """eps_t under D_t."""
     expert_weight: float
