@@ -36,6 +36,8 @@ class TaskConfig(_Frozen):
     """Of what the task itself draws (cities, wrong countries, wrong answers, puzzles)."""
     max_per_country: Count = 120
     """geo-facts, geo-countries: cities kept per country."""
+    n_countries: Annotated[int, Field(ge=2)] = 32
+    """geo-countries: the countries with most cities that are asked for."""
     arc_difficulty: Literal["set", "grade", "difficulty", "depth_of_knowledge"] = "set"
     """arc, arc-qa: Easy/Challenge, or one of the human annotations."""
     show_options: bool = False
@@ -199,6 +201,21 @@ class StudentConfig(_Frozen):
     """logconf: final weight of the student's own hardened prediction."""
     warmup_frac: Fraction = 0.2
     """logconf: share of training over which that weight grows from 0, linearly."""
+
+
+class DecodingConfig(_Frozen):
+    """How answers are written (generation)."""
+
+    max_new_tokens: Count = 24
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw among the likeliest tokens that hold this share of the probability."""
+    stop: tuple[str, ...] = ("\n",)
+    """Texts that end an answer; they are cut off. The model's own end token always does."""
+    batch_rows: Count = 32
+    seed: int = 0
+    """Of the draws."""
 
 
 class CacheConfig(_Frozen):

@@ -25,13 +25,14 @@ def combine(
     expert_weights: Float[Tensor, " experts"],
     *,
     vote: Vote = "soft",
+    dtype: torch.dtype = torch.float64,
 ) -> Float[Tensor, "batch classes"]:
     """Log-probabilities of the experts' vote; weights that are all 0 count as equal.
 
     Raises:
         ValueError: a weight is negative, or there is no expert.
     """
-    *_, last = staged(log_probs, expert_weights, vote=vote)
+    *_, last = staged(log_probs, expert_weights, vote=vote, dtype=dtype)
     return last
 
 
@@ -40,11 +41,12 @@ def staged(
     expert_weights: Float[Tensor, " experts"],
     *,
     vote: Vote = "soft",
+    dtype: torch.dtype = torch.float64,
 ) -> Iterator[Float[Tensor, "batch classes"]]:
     """The vote of the first t experts for t = 1..T, from one evaluation of each.
 
     Only a running sum is kept, so the experts may come one by one from a memory-mapped file. As long as all weights
-    so far are 0, they count as equal.
+    so far are 0, they count as equal. `dtype` is what is summed in: over a vocabulary float32 saves half the time.
 
     Raises:
         ValueError: as `combine`.
@@ -52,11 +54,11 @@ def staged(
     weights = expert_weights.double()
     if len(weights) == 0 or bool((weights < 0).any()):
         raise ValueError(f"a vote needs at least one expert and no negative weight, got {weights.tolist()}")
-    equal = torch.zeros(log_probs.shape[1:], dtype=torch.float64)
+    equal = torch.zeros(log_probs.shape[1:], dtype=dtype, device=log_probs.device)
     weighted = equal.clone()
     total = 0.0
     for t, (expert, weight) in enumerate(zip(log_probs, weights.tolist(), strict=True), start=1):
-        ballot = _ballot(expert.double(), vote)
+        ballot = _ballot(expert.to(dtype), vote)
         weighted += weight * ballot
         total += weight
         if total == 0.0:
@@ -78,4 +80,4 @@ def _ballot(log_probs: Float[Tensor, "batch classes"], vote: Vote) -> Float[Tens
         return log_probs.exp()
     if vote == "log":
         return log_probs
-    return torch.nn.functional.one_hot(log_probs.argmax(-1), log_probs.shape[-1]).double()
+    return torch.nn.functional.one_hot(log_probs.argmax(-1), log_probs.shape[-1]).to(log_probs.dtype)

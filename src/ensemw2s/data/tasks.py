@@ -18,7 +18,9 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "geo-facts": lambda config: geo_facts(seed=config.seed, max_per_country=config.max_per_country),
     "arc": lambda config: load_arc(str(config.path), difficulty=config.arc_difficulty, seed=config.seed),
     "files": load_files,
-    "geo-countries": lambda config: geo_countries(seed=config.seed, max_per_country=config.max_per_country),
+    "geo-countries": lambda config: geo_countries(
+        max_per_country=config.max_per_country, n_countries=config.n_countries
+    ),
     "reasoning": lambda config: reasoning(
         seed=config.seed, reasoning_task=config.reasoning_task, n_examples=config.n_examples
     ),

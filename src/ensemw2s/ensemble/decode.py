@@ -1,0 +1,207 @@
+"""An ensemble that decides together at every token (EnsemW2S, 2410.04571, section 3): decoding and scoring."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ensemw2s.config import DecodingConfig
+from ensemw2s.core.seeds import stream
+from ensemw2s.core.voting import Vote, combine
+from ensemw2s.ensemble.members import Members, Reading
+from ensemw2s.models.trunk import length_batches, pad
+
+HEAD_POSITIONS = 64
+"""Answer tokens scored at a time: members x tokens x vocabulary is the largest tensor there is."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One answer of an ensemble."""
+
+    tokens: tuple[int, ...]
+    """Without the end token."""
+    log_probs: tuple[float, ...]
+    """Of each token under the mixture, the end token's last where it came: their sum is the answer's."""
+    agrees: tuple[bool, ...]
+    """Per member: its own greedy answer is this one. Exact without decoding it: as long as it agrees it has read the
+    very tokens that it would have written."""
+    is_finished: bool
+    """Ended by itself or by a stop string, not by the limit of length."""
+    text: str
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the whole answer under the mixture, token by token."""
+        return float(torch.tensor(self.log_probs, dtype=torch.float64).sum().exp())
+
+
+def decode(
+    members: Members,
+    expert_weights: Float[Tensor, " members"],
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    config: DecodingConfig,
+    *,
+    vote: Vote = "soft",
+    row_ids: Sequence[str] | None = None,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> list[Decoded]:
+    """An answer to every prompt, in their order; what a row gets does not depend on the rows beside it.
+
+    Args:
+        prompts: token ids, none empty; batches are made of prompts of like length, padded on the left.
+        row_ids: with `config.temperature` above 0, what seeds a row's draws, together with `config.seed` and the
+            step; None numbers the rows.
+    """
+    answers: list[Decoded | None] = [None] * len(prompts)
+    budget = config.batch_rows * max(map(len, prompts), default=1)
+    for batch in length_batches([len(p) for p in prompts], budget):
+        for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
+            names = [str(r) if row_ids is None else row_ids[r] for r in rows]
+            found = _decode_batch(members, expert_weights, tokenizer, [prompts[r] for r in rows], names, config, vote)
+            for row, answer in zip(rows, found, strict=True):
+                answers[row] = answer
+            on_rows(len(rows))
+    return [a for a in answers if a is not None]
+
+
+def _decode_batch(
+    members: Members,
+    expert_weights: Float[Tensor, " members"],
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    names: Sequence[str],
+    config: DecodingConfig,
+    vote: Vote,
+) -> list[Decoded]:
+    n, end = len(prompts), tokenizer.eos_token_id
+    tokens: list[list[int]] = [[] for _ in prompts]
+    log_probs: list[list[float]] = [[] for _ in prompts]
+    agrees = torch.ones(members.n_members, n, dtype=torch.bool)
+    done: dict[int, str] = {}
+    alive = torch.arange(n)
+    reading = members.start()
+    ids, mask = pad_left(prompts, members.pad_id)
+    for step in range(config.max_new_tokens):
+        states = members.read(ids, mask, reading)[:, :, -1]
+        each = members.logits(states).log_softmax(-1)
+        mixed = combine(each, expert_weights, vote=vote, dtype=torch.float32)
+        chosen = _choose(mixed, [names[r] for r in alive.tolist()], step, config)
+        agrees[:, alive] &= (each.argmax(-1) == chosen).cpu()
+        gold = mixed.gather(-1, chosen.unsqueeze(-1))[:, 0].tolist()
+        going = []
+        for place, (row, token, log_prob) in enumerate(zip(alive.tolist(), chosen.tolist(), gold, strict=True)):
+            log_probs[row].append(log_prob)
+            if token == end:
+                done[row] = _text(tokenizer, tokens[row])
+                continue
+            tokens[row].append(token)
+            if config.stop:
+                text = _text(tokenizer, tokens[row])
+                if (cut := _stopped(text, config.stop)) is not None:
+                    done[row] = text[:cut]
+                    continue
+            going.append(place)
+        if not going:
+            break
+        kept = torch.tensor(going)
+        if len(going) < len(alive):
+            alive = alive[kept]
+            reading.keep(kept)
+        ids, mask = chosen[kept].cpu().unsqueeze(1), torch.ones(len(kept), 1, dtype=torch.long)
+    return [
+        Decoded(
+            tuple(tokens[r]),
+            tuple(log_probs[r]),
+            tuple(agrees[:, r].tolist()),
+            r in done,
+            done[r] if r in done else _text(tokenizer, tokens[r]),
+        )
+        for r in range(n)
+    ]
+
+
+def _choose(
+    log_probs: Float[Tensor, "batch vocab"], names: Sequence[str], step: int, config: DecodingConfig
+) -> Int[Tensor, " batch"]:
+    """The likeliest token, or one drawn from the mixture: the draw depends on seed, row and step alone."""
+    if config.temperature == 0.0:
+        return log_probs.argmax(-1)
+    heated = (log_probs.double() / config.temperature).softmax(-1)
+    probs, order = torch.sort(heated, dim=-1, descending=True, stable=True)
+    before = probs.cumsum(-1) - probs
+    probs = torch.where(before < config.top_p, probs, 0.0)  # the likeliest token always stays
+    edges = probs.cumsum(-1)
+    points = torch.stack(
+        [torch.rand((), generator=stream(config.seed, "decode", name, step), dtype=torch.float64) for name in names]
+    ).to(edges.device)
+    place = torch.searchsorted(edges, (points * edges[:, -1]).unsqueeze(1), right=True)
+    last = (probs > 0).sum(-1, keepdim=True) - 1
+    return order.gather(-1, torch.minimum(place, last))[:, 0]
+
+
+def score(
+    members: Members,
+    expert_weights: Float[Tensor, " members"],
+    sequences: Sequence[Sequence[int]],
+    prompt_lengths: Sequence[int],
+    *,
+    vote: Vote = "soft",
+    batch_tokens: int = 1024,
+) -> tuple[list[Float[Tensor, " tokens"]], list[Bool[Tensor, " tokens"]]]:
+    """Per given answer: each token's log-probability under the mixture, and whether another token was likelier.
+
+    Args:
+        sequences: prompt and answer (with its end token where that is to count) in one.
+    """
+    gold: list[Tensor] = [torch.zeros(0)] * len(sequences)
+    wrong: list[Tensor] = [torch.zeros(0, dtype=torch.bool)] * len(sequences)
+    read = [list(s[:-1]) for s in sequences]
+    for rows in length_batches([len(s) for s in read], batch_tokens):
+        ids, mask = pad([read[r] for r in rows], members.pad_id)
+        states = members.read(ids, mask, None)
+        picked = torch.cat([states[:, i, prompt_lengths[r] - 1 : len(read[r])] for i, r in enumerate(rows)], dim=1)
+        targets = torch.tensor([t for r in rows for t in sequences[r][prompt_lengths[r] :]]).to(picked.device)
+        golds, wrongs = [], []
+        for part, target in zip(picked.split(HEAD_POSITIONS, dim=1), targets.split(HEAD_POSITIONS), strict=True):
+            mixed = combine(members.logits(part).log_softmax(-1), expert_weights, vote=vote, dtype=torch.float32)
+            golds.append(mixed.gather(-1, target.unsqueeze(-1))[:, 0])
+            wrongs.append(mixed.argmax(-1) != target)
+        sizes = [len(sequences[r]) - prompt_lengths[r] for r in rows]
+        for row, g, w in zip(
+            rows, torch.cat(golds).cpu().split(sizes), torch.cat(wrongs).cpu().split(sizes), strict=True
+        ):
+            gold[row], wrong[row] = g, w
+    return gold, wrong
+
+
+def best_choice(log_probs: Sequence[Float[Tensor, " tokens"]]) -> int:
+    """The choice of the highest mean log-probability per token: length-normalised, so that short ones do not win."""
+    return max(range(len(log_probs)), key=lambda i: float(log_probs[i].mean()))
+
+
+def pad_left(
+    prompts: Sequence[Sequence[int]], pad_id: int
+) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+    """Token ids padded on the left, so that every row's last token stands last, and their mask."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[pad_id] * (longest - len(p)) + list(p) for p in prompts])
+    lengths = torch.tensor([len(p) for p in prompts])
+    return ids, (torch.arange(longest) >= longest - lengths.unsqueeze(1)).long()
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+def _stopped(text: str, stop: Sequence[str]) -> int | None:
+    """Where the first stop string begins, if there is one."""
+    found = [place for s in stop if (place := text.find(s)) >= 0]
+    return min(found) if found else None
+
+
+__all__ = ["Decoded", "Reading", "best_choice", "decode", "pad_left", "score"]

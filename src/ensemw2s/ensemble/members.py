@@ -1,0 +1,204 @@
+"""The members of an ensemble that reads and writes text, behind one interface: upper layers over a shared trunk, or
+whole models side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from ensemw2s.errors import ModelError
+from ensemw2s.models.anatomy import cut_model, final_norm, layer_list
+from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.load import Backbone
+
+
+@dataclass
+class Reading:
+    """What has been read of a batch of prompts: keys and values of the trunk and of each member."""
+
+    caches: list[DynamicCache]
+    mask: Int[Tensor, "batch length"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
+
+    def extend(
+        self, mask: Int[Tensor, "batch length"]
+    ) -> tuple[Int[Tensor, "batch whole"], Int[Tensor, "batch length"]]:
+        """Take in the mask of the next tokens; returns that of all so far and the positions of the next ones."""
+        self.mask = mask if not self.mask.numel() else torch.cat([self.mask, mask], dim=1)
+        positions = (self.mask.cumsum(1) - 1).clamp_min(0)
+        return self.mask, positions[:, -mask.shape[1] :]
+
+    def keep(self, rows: Int[Tensor, " rows"]) -> None:
+        """Go on with these rows alone."""
+        self.mask = self.mask[rows]
+        for cache in self.caches:
+            cache.batch_select_indices(rows)
+
+
+@runtime_checkable
+class Members(Protocol):
+    """T models that see the same tokens."""
+
+    @property
+    def n_members(self) -> int: ...
+
+    @property
+    def pad_id(self) -> int: ...
+
+    def start(self) -> Reading:
+        """Nothing read yet."""
+        ...
+
+    def read(
+        self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
+    ) -> Float[Tensor, "members batch length dim"]:
+        """Final states of the next tokens (left-padded where `reading` goes on); None reads without a memory."""
+        ...
+
+    def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
+        """Each member's next-token logits."""
+        ...
+
+
+class SharedTrunk:
+    """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head.
+
+    Args:
+        backbone: cut to the layers that the members have together with the trunk.
+        models: all with the same number of own layers.
+    """
+
+    def __init__(self, backbone: Backbone, models: Sequence[AnswerModel]):
+        n_own = len(getattr(*_owner(models[0].upper)))
+        trunk = cut_model(backbone.model, 0, backbone.n_layers - n_own)
+        _without_norm(trunk)
+        self._embed = trunk.get_input_embeddings()
+        self._trunk = trunk if backbone.n_layers > n_own else None
+        self._models = list(models)
+        self.pad_id = backbone.pad_id
+
+    @property
+    def n_members(self) -> int:
+        return len(self._models)
+
+    def start(self) -> Reading:
+        return Reading([DynamicCache() for _ in range(1 + len(self._models))])
+
+    @torch.no_grad()
+    def read(
+        self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
+    ) -> Float[Tensor, "members batch length dim"]:
+        """As `Members.read`; the trunk reads each token once."""
+        whole, positions = (mask, None) if reading is None else reading.extend(mask)
+        caches = [None] * (1 + len(self._models)) if reading is None else reading.caches
+        device = self._models[0].upper.device
+        values: Tensor = (
+            self._embed(ids.to(device))
+            if self._trunk is None
+            else self._trunk(
+                input_ids=ids.to(device),
+                attention_mask=whole.to(device),
+                position_ids=None if positions is None else positions.to(device),
+                past_key_values=caches[0],
+                use_cache=reading is not None,
+            ).last_hidden_state
+        )
+        return torch.stack(
+            [
+                model.hidden(values, whole, positions=positions, cache=cache)
+                for model, cache in zip(self._models, caches[1:], strict=True)
+            ]
+        )
+
+    def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
+        """One product with the shared head for all members: read once, it costs little more than for one of them."""
+        return self._models[0].logits(states.flatten(0, 1)).float().unflatten(0, states.shape[:2])
+
+
+class SeparateModels:
+    """Whole causal language models with one tokenizer, each run by itself.
+
+    Raises:
+        ModelError: two tokenizers differ, or a model has no vocabulary head.
+    """
+
+    def __init__(self, models: Sequence[PreTrainedModel], tokenizers: Sequence[PreTrainedTokenizerBase]):
+        same_tokenizer(tokenizers)
+        for model in models:
+            if model.get_output_embeddings() is None:
+                raise ModelError(f"{model.name_or_path}: it has no vocabulary head; give causal language models")
+        self._models = [model.eval() for model in models]
+        pad_id = tokenizers[0].pad_token_id
+        self.pad_id = pad_id if isinstance(pad_id, int) else 0
+
+    @property
+    def n_members(self) -> int:
+        return len(self._models)
+
+    def start(self) -> Reading:
+        return Reading([DynamicCache() for _ in self._models])
+
+    @torch.no_grad()
+    def read(
+        self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
+    ) -> Float[Tensor, "members batch length dim"]:
+        """As `Members.read`."""
+        whole, positions = (mask, None) if reading is None else reading.extend(mask)
+        caches = [None] * len(self._models) if reading is None else reading.caches
+        states = []
+        for model, cache in zip(self._models, caches, strict=True):
+            output = model.base_model(
+                input_ids=ids.to(model.device),
+                attention_mask=whole.to(model.device),
+                position_ids=None if positions is None else positions.to(model.device),
+                past_key_values=cache,
+                use_cache=reading is not None,
+            )
+            states.append(output.last_hidden_state)
+        return torch.stack(states)
+
+    @torch.no_grad()
+    def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
+        """Each model's own head."""
+        heads = [model.get_output_embeddings() for model in self._models]
+        return torch.stack([head(s).float() for head, s in zip(heads, states, strict=True)])
+
+
+def same_tokenizer(tokenizers: Sequence[PreTrainedTokenizerBase]) -> None:
+    """Refuse to mix distributions over different vocabularies.
+
+    Raises:
+        ModelError: naming the first difference.
+    """
+    first = tokenizers[0]
+    for other in tokenizers[1:]:
+        here, there = first.get_vocab(), other.get_vocab()
+        differing = sorted(token for token in here.keys() | there.keys() if here.get(token) != there.get(token))
+        if differing:
+            token = differing[0]
+            raise ModelError(
+                f"{other.name_or_path}: its tokenizer differs from that of {first.name_or_path} ({token!r} is "
+                f"{there.get(token)} and not {here.get(token)}), so their next-token probabilities cannot be mixed; "
+                "use models of one tokenizer"
+            )
+        if first.eos_token_id != other.eos_token_id:
+            raise ModelError(
+                f"{other.name_or_path}: its end token is {other.eos_token_id}, that of {first.name_or_path} is "
+                f"{first.eos_token_id}; use models of one tokenizer"
+            )
+
+
+def _owner(model: PreTrainedModel) -> tuple[nn.Module, str]:
+    return layer_list(model)
+
+
+def _without_norm(trunk: PreTrainedModel) -> None:
+    """The trunk hands its raw states on: the norm belongs to the last layer, which is a member's."""
+    norm = final_norm(trunk)
+    for module in trunk.modules():
+        for name, child in module.named_children():
+            if child is norm:
+                setattr(module, name, nn.Identity())

@@ -1,0 +1,163 @@
+"""The decoding engine against the library's own `generate`, and against itself in other batches."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from ensemw2s.config import DecodingConfig, ModelConfig
+from ensemw2s.core.seeds import stream
+from ensemw2s.ensemble.decode import best_choice, decode, score
+from ensemw2s.ensemble.members import SeparateModels, SharedTrunk, same_tokenizer
+from ensemw2s.errors import ModelError
+from ensemw2s.models.checkpoint import checkpoint_folder
+from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.load import load_backbone
+
+CONFIG = ModelConfig(model="tiny", adapter="top", top_layers=2)
+GREEDY = DecodingConfig(max_new_tokens=12, stop=())
+T = 3
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def prompts(backbone):
+    texts = ["Is 9 above 3?" * (1 + i % 3) + "x" * (i * 7 % 13) + str(i) for i in range(200)]
+    return backbone.tokenizer(texts)["input_ids"]
+
+
+def models(backbone, n=T, config=CONFIG, noise=0.5):
+    """Members that differ: noisy copies of the upper layers."""
+    return [
+        AnswerModel(backbone, backbone.unembedding, config, init_noise=noise, generator=stream(i, "noise")).eval()
+        for i in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def members(backbone):
+    return SharedTrunk(backbone, models(backbone))
+
+
+WEIGHTS = torch.tensor([1.0, 0.5, 2.0])
+
+
+def test_one_untrained_member_writes_what_the_library_generates(backbone, prompts):
+    library = AutoModelForCausalLM.from_pretrained(checkpoint_folder(CONFIG)).eval()
+    ours = decode(
+        SharedTrunk(backbone, models(backbone, 1, noise=0.0)), torch.ones(1), backbone.tokenizer, prompts, GREEDY
+    )
+    whole = decode(SeparateModels([library], [backbone.tokenizer]), torch.ones(1), backbone.tokenizer, prompts, GREEDY)
+    assert len({d.tokens for d in ours}) > 20
+    for prompt, one, other in zip(prompts, ours, whole, strict=True):
+        ids = torch.tensor([prompt])
+        with torch.no_grad():
+            found = library.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12, use_cache=True
+            )[0, len(prompt) :].tolist()
+        expected = tuple(found[: found.index(1)] if 1 in found else found)
+        assert one.tokens == other.tokens == expected
+        assert one.is_finished == (1 in found)
+
+
+@pytest.mark.parametrize("config", [GREEDY, DecodingConfig(max_new_tokens=8, stop=(), temperature=0.9, top_p=0.8)])
+def test_a_row_gets_the_same_answer_alone_and_in_any_batch(members, backbone, prompts, config):
+    names = [f"q{i}" for i in range(40)]
+    rows = prompts[:40]
+    found = decode(members, WEIGHTS, backbone.tokenizer, rows, config, row_ids=names)
+    small = config.model_copy(update={"batch_rows": 7})
+    again = decode(members, WEIGHTS, backbone.tokenizer, rows[::-1], small, row_ids=names[::-1])[::-1]
+    assert [a.tokens for a in found] == [a.tokens for a in again]
+    for i in range(0, 40, 5):
+        alone = decode(members, WEIGHTS, backbone.tokenizer, rows[i : i + 1], config, row_ids=names[i : i + 1])[0]
+        assert alone.tokens == found[i].tokens
+        assert alone.log_probs == pytest.approx(found[i].log_probs, abs=1e-4)
+    if config.temperature:
+        assert [a.tokens for a in found] != [
+            a.tokens for a in decode(members, WEIGHTS, backbone.tokenizer, rows, config, row_ids=names[::-1])
+        ]
+
+
+@pytest.mark.parametrize("vote", ["soft", "log"])
+def test_the_likelihood_is_that_of_the_mixture_of_separate_runs(backbone, members, prompts, vote):
+    sequences = [[*p, *backbone.tokenizer(" yes, it is")["input_ids"], 1] for p in prompts[:20]]
+    lengths = [len(p) for p in prompts[:20]]
+    gold, wrong = score(members, WEIGHTS, sequences, lengths, vote=vote)
+    each = models(backbone)
+    share = WEIGHTS / WEIGHTS.sum()
+    for sequence, length, ours, bad in zip(sequences, lengths, gold, wrong, strict=True):
+        logits = []
+        for model in each:
+            one = SharedTrunk(backbone, [model])
+            ids = torch.tensor([sequence[:-1]])
+            logits.append(one.logits(one.read(ids, torch.ones_like(ids), None)[:, 0, length - 1 :])[0].double())
+        log_probs = torch.stack(logits).log_softmax(-1)
+        weights = share.double().view(-1, 1, 1)
+        expected = (
+            (log_probs.exp() * weights).sum(0).log() if vote == "soft" else (log_probs * weights).sum(0).log_softmax(-1)
+        )
+        targets = torch.tensor(sequence[length:])
+        assert torch.allclose(ours.double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5)
+        assert torch.equal(bad, expected.argmax(-1) != targets)
+
+
+def test_the_answers_own_likelihood_is_what_decoding_kept(backbone, members, prompts):
+    found = decode(members, WEIGHTS, backbone.tokenizer, prompts[:10], GREEDY)
+    sequences = [[*p, *d.tokens] for p, d in zip(prompts[:10], found, strict=True)]
+    gold, wrong = score(members, WEIGHTS, sequences, [len(p) for p in prompts[:10]])
+    for d, g, w in zip(found, gold, wrong, strict=True):
+        assert torch.allclose(g, torch.tensor(d.log_probs[: len(g)]), atol=1e-4)
+        assert not w.any()
+
+
+def test_agreement_is_whether_the_members_own_answer_is_the_ensembles(backbone, members, prompts):
+    found = decode(members, WEIGHTS, backbone.tokenizer, prompts[:30], GREEDY)
+    for t, model in enumerate(models(backbone)):
+        own = decode(SharedTrunk(backbone, [model]), torch.ones(1), backbone.tokenizer, prompts[:30], GREEDY)
+        assert [a.tokens == b.tokens and a.is_finished == b.is_finished for a, b in zip(own, found, strict=True)] == [
+            d.agrees[t] for d in found
+        ]
+    assert len({d.agrees for d in found}) > 1
+
+
+def test_a_stop_string_ends_an_answer_and_is_cut_off(backbone, members, prompts):
+    plain = decode(members, WEIGHTS, backbone.tokenizer, prompts[:20], GREEDY)
+    text = next(d.text for d in plain if len(d.text) > 4)
+    stop = text[2:4]
+    stopped = decode(members, WEIGHTS, backbone.tokenizer, prompts[:20], GREEDY.model_copy(update={"stop": (stop,)}))
+    for a, b in zip(plain, stopped, strict=True):
+        place = a.text.find(stop)
+        assert b.text == (a.text if place < 0 else a.text[:place])
+        assert place < 0 or b.is_finished
+
+
+@pytest.mark.parametrize("changes", [{"adapter": "lora", "lora_layers": 1}, {"adapter": "lora"}, {"top_layers": 3}])
+def test_every_kind_of_own_layers_decodes_as_a_whole_model(prompts, changes):
+    config = CONFIG.model_copy(update=changes)
+    backbone = load_backbone(config)
+    found, plain = (
+        decode(
+            SharedTrunk(backbone, models(backbone, 1, c, noise=0.0)),
+            torch.ones(1),
+            backbone.tokenizer,
+            prompts[:10],
+            GREEDY,
+        )
+        for c in (config, CONFIG)
+    )
+    assert [a.tokens for a in found] == [a.tokens for a in plain]
+
+
+def test_other_tokenizers_are_refused_with_the_first_difference(backbone):
+    other = load_backbone(CONFIG).tokenizer
+    same_tokenizer([backbone.tokenizer, other])
+    other.add_tokens(["<new>"])
+    with pytest.raises(ModelError, match=r"'<new>' is \d+ and not None.*cannot be mixed"):
+        same_tokenizer([backbone.tokenizer, other])
+
+
+def test_the_best_choice_is_normalised_by_length():
+    assert best_choice([torch.tensor([-1.0]), torch.tensor([-0.6, -0.6]), torch.tensor([-0.9, -0.9, -0.9])]) == 1
