@@ -17,6 +17,10 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+FREE_TASKS = ("geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp")
+"""Tasks that are answered in words."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -161,9 +165,10 @@ class EnsembleConfig(_Frozen):
     methods: Annotated[tuple[Method, ...], Field(min_length=1)] = get_args(Method)
     n_rounds: Count = 8
     """T, for every method but `single`: equal cost."""
-    prior: Literal["chance", "measured"] | Annotated[float, Field(gt=0, lt=1)] = "chance"
-    """Error of a reference that knows nothing: `chance` is 1 - 1/K (AdaBoost, SAMME); `measured` is the
-    untrained model's zero-shot error on the easy training examples (EnsemW2S)."""
+    prior: Literal["chance", "pretrained", "unigram"] | Annotated[float, Field(gt=0, lt=1)] = "chance"
+    """Error of a reference that knows nothing: `chance` is 1 - 1/K (AdaBoost, SAMME); `pretrained` is the
+    untrained model's zero-shot error on the easy training examples (EnsemW2S); `unigram` always gives their most
+    frequent class (generation: answer token)."""
     reweight: Literal["loss", "resample"] = "loss"
     error_source: Literal["train", "folds"] = "train"
     n_folds: Annotated[int, Field(ge=2)] = 5
@@ -177,16 +182,23 @@ class EnsembleConfig(_Frozen):
 
 
 class Recipe(_Frozen):
-    """One way to train a student on a set of weak labels."""
+    """One way to train a student on a set of weak labels. Pseudo-answers in words are always hard labels under xent."""
 
     loss: Literal["xent", "logconf"] = "xent"
     labels: Literal["soft", "hard"] = "soft"
     with_easy: bool = False
     """Train on the labelled easy examples too."""
+    weigh_by: Literal["none", "confidence"] = "none"
+    """generation: `confidence` weighs each answer by its probability under the mixture, mean 1."""
+    min_agreement: Fraction = 0.0
+    """generation: only answers that at least this share of the voting experts would have given by themselves."""
 
     @property
     def name(self) -> str:
-        return f"{self.loss}-{self.labels}" + ("+easy" if self.with_easy else "")
+        parts = [f"{self.loss}-{self.labels}"]
+        parts += ["weighed"] if self.weigh_by == "confidence" else []
+        parts += [f"agreed{self.min_agreement:g}"] if self.min_agreement else []
+        return "-".join(parts) + ("+easy" if self.with_easy else "")
 
 
 class StudentConfig(_Frozen):
@@ -218,6 +230,20 @@ class DecodingConfig(_Frozen):
     """Of the draws."""
 
 
+class GenerationConfig(_Frozen):
+    """What only tasks with free answers have."""
+
+    boost_unit: Literal["token", "sequence"] = "token"
+    """What boosting weighs: answer tokens (the paper), or whole answers."""
+    count_trivial: bool = False
+    """Count errors on the end token and on tokens without a letter or digit."""
+    bootstrap: bool = False
+    """Boosted experts after the first learn from a bootstrap draw of answers, too: a source of diversity."""
+    init_noise: Annotated[float, Field(ge=0)] = 0.0
+    """Noise on an expert's initial matrices, in units of their entries' standard deviation."""
+    decoding: DecodingConfig = DecodingConfig()
+
+
 class CacheConfig(_Frozen):
     trunk_cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the trunk's activations live; `auto` is disk within the budget, else off (recomputed)."""
@@ -243,13 +269,16 @@ class ExperimentConfig(_Frozen):
     student_training: TrainConfig = TrainConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     students: StudentConfig = StudentConfig()
+    generation: GenerationConfig = GenerationConfig()
     cache: CacheConfig = CacheConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExperimentConfig":
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be distinct, got {list(self.seeds)}")
-        if self.weak.adapter == "lora":
+        if self.is_generation:
+            self._check_generation()
+        elif self.weak.adapter == "lora":
             raise ValueError(
                 "weak.adapter: an expert is `head` or `top` on the shared trunk; `lora` is for the student"
             )
@@ -265,6 +294,26 @@ class ExperimentConfig(_Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
         return self
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether the task is answered in words."""
+        return self.task.name in FREE_TASKS
+
+    def _check_generation(self) -> None:
+        for name in ("weak", "strong"):
+            if getattr(self, name).adapter == "head":
+                raise ValueError(f"{name}.adapter: {self.task.name} is answered in words; choose `top` or `lora`")
+        if self.difficulty.source != "column":
+            raise ValueError(f"difficulty.source: {self.task.name} has a difficulty of its own; choose `column`")
+        if self.ensemble.vote == "hard":
+            raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
+        for recipe in self.students.recipes:
+            if (recipe.loss, recipe.labels) != ("xent", "hard"):
+                raise ValueError(
+                    f"students.recipes: {recipe.name} is for classes; pseudo-answers are learned with loss: xent and "
+                    "labels: hard"
+                )
 
 
 def canonical_hash(value: Any) -> str:

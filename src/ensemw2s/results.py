@@ -154,6 +154,37 @@ class TaskInfo(_Record):
     """Examples per part (and per pool), of which each seed draws its own."""
 
 
+class AnswerSample(_Record):
+    """One unlabelled question of the boosted ensemble's first seed, with what its members and their vote wrote."""
+
+    question: str
+    truth: str
+    answer: str
+    members: tuple[str, ...]
+    """Each voting expert's own answer."""
+    is_right: bool
+    tokens: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    """Of each token under the mixture; one more than tokens where the end token came."""
+
+
+class TokenShare(_Record):
+    """How much of a round's weight lies on one kind of token."""
+
+    token: str
+    share: float
+    uniform: float
+    """Its share under equal weights."""
+
+
+class TokenWeights(_Record):
+    """Where the weights of boosting lie in one round: the tokens that gained most against equal weights."""
+
+    seed: int
+    round: int
+    tokens: tuple[TokenShare, ...]
+
+
 class Recommendation(_Record):
     """What to use, selected on easy-val alone."""
 
@@ -184,6 +215,12 @@ class Results(_Record):
     difficulty: tuple[DifficultyCurve, ...]
     reliability: tuple[Reliability, ...]
     recommendation: Recommendation
+    metric: Literal["accuracy", "exact match"] = "accuracy"
+    """What the figure named `accuracy` is: the share of right classes, or of answers that are the true one."""
+    samples: tuple[AnswerSample, ...] = ()
+    """generation."""
+    token_weights: tuple[TokenWeights, ...] = ()
+    """generation, `boost_unit: token`."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
 

@@ -55,12 +55,19 @@ def reliability_bins(
 ) -> list[Bin]:
     """Bins of equal width over confidence in (0, 1], empty ones left out."""
     top = log_probs.double().exp().max(-1)
-    right = (top.indices == labels).double()
-    which = (top.values * n_bins).ceil().long().clamp(1, n_bins) - 1
+    return confidence_bins(top.values, top.indices == labels, n_bins=n_bins)
+
+
+def confidence_bins(
+    confidence: Float[Tensor, " batch"], is_right: Bool[Tensor, " batch"], *, n_bins: int = 10
+) -> list[Bin]:
+    """The same from confidences and whether the answer is right: for answers in words there are no classes."""
+    right = is_right.double()
+    which = (confidence * n_bins).ceil().long().clamp(1, n_bins) - 1
     bins: list[Bin] = []
     for b in which.unique().tolist():
         inside = which == b
-        bins.append(Bin(float(top.values[inside].mean()), float(right[inside].mean()), int(inside.sum())))
+        bins.append(Bin(float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum())))
     return bins
 
 

@@ -28,22 +28,21 @@ def encode(tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Se
 
 
 def encode_answers(
-    tokenizer: Any, prompts: Sequence[str], answers: Sequence[str], *, max_length: int, names: Sequence[str]
+    tokenizer: Any, prompts: Sequence[Sequence[int]], answers: Sequence[str], *, max_length: int, names: Sequence[str]
 ) -> AnswerTokens:
-    """Prompts with their answers (a space before, the end token after), each encoded by itself.
+    """Encoded prompts with their answers (a space before, the end token after).
 
-    The prompt's ids are those that decoding starts from, so training and decoding read the same prefix.
+    The answer is encoded by itself: decoding starts from the same prompt, so training must read the same prefix.
 
     Raises:
-        DataError: prompt and answer are longer than `max_length` tokens, or one of them has none.
+        DataError: prompt and answer are longer than `max_length` tokens, or the answer has none.
         ModelError: the tokenizer has no end token.
     """
     end = tokenizer.eos_token_id
     if end is None:
         raise ModelError("the tokenizer has no end token (eos_token), so no answer ends; set it and save it again")
-    before = encode(tokenizer, prompts, max_length=max_length, names=names)
     after: list[list[int]] = tokenizer([f" {a}" for a in answers], add_special_tokens=False)["input_ids"]
-    ids = tuple((*p, *a, end) for p, a in zip(before, after, strict=True))
+    ids = tuple((*p, *a, end) for p, a in zip(prompts, after, strict=True))
     for name, one, answer in zip(names, ids, after, strict=True):
         if not answer:
             raise DataError(f"example {name!r}: its answer has no token for this tokenizer; give it a text or drop it")
@@ -52,4 +51,4 @@ def encode_answers(
                 f"example {name!r}: prompt and answer have {len(one)} tokens, more than max_length ({max_length}); "
                 "shorten them, drop the row, or raise weak.max_length and strong.max_length"
             )
-    return AnswerTokens(ids, tuple(len(p) for p in before))
+    return AnswerTokens(ids, tuple(len(p) for p in prompts))

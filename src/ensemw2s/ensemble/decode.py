@@ -61,7 +61,7 @@ def decode(
     budget = config.batch_rows * max(map(len, prompts), default=1)
     for batch in length_batches([len(p) for p in prompts], budget):
         for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
-            names = [str(r) if row_ids is None else row_ids[r] for r in rows]
+            names: list[str] = [str(r) if row_ids is None else row_ids[r] for r in rows]
             found = _decode_batch(members, expert_weights, tokenizer, [prompts[r] for r in rows], names, config, vote)
             for row, answer in zip(rows, found, strict=True):
                 answers[row] = answer
@@ -90,11 +90,12 @@ def _decode_batch(
         states = members.read(ids, mask, reading)[:, :, -1]
         each = members.logits(states).log_softmax(-1)
         mixed = combine(each, expert_weights, vote=vote, dtype=torch.float32)
-        chosen = _choose(mixed, [names[r] for r in alive.tolist()], step, config)
+        rows: list[int] = alive.tolist()
+        chosen = _choose(mixed, [names[r] for r in rows], step, config)
         agrees[:, alive] &= (each.argmax(-1) == chosen).cpu()
         gold = mixed.gather(-1, chosen.unsqueeze(-1))[:, 0].tolist()
         going = []
-        for place, (row, token, log_prob) in enumerate(zip(alive.tolist(), chosen.tolist(), gold, strict=True)):
+        for place, (row, token, log_prob) in enumerate(zip(rows, chosen.tolist(), gold, strict=True)):
             log_probs[row].append(log_prob)
             if token == end:
                 done[row] = _text(tokenizer, tokens[row])

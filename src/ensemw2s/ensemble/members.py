@@ -127,9 +127,12 @@ class SeparateModels:
 
     def __init__(self, models: Sequence[PreTrainedModel], tokenizers: Sequence[PreTrainedTokenizerBase]):
         same_tokenizer(tokenizers)
+        self._heads: list[nn.Module] = []
         for model in models:
-            if model.get_output_embeddings() is None:
+            head = model.get_output_embeddings()
+            if head is None:
                 raise ModelError(f"{model.name_or_path}: it has no vocabulary head; give causal language models")
+            self._heads.append(head)
         self._models = [model.eval() for model in models]
         pad_id = tokenizers[0].pad_token_id
         self.pad_id = pad_id if isinstance(pad_id, int) else 0
@@ -163,8 +166,7 @@ class SeparateModels:
     @torch.no_grad()
     def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
         """Each model's own head."""
-        heads = [model.get_output_embeddings() for model in self._models]
-        return torch.stack([head(s).float() for head, s in zip(heads, states, strict=True)])
+        return torch.stack([head(s).float() for head, s in zip(self._heads, states, strict=True)])
 
 
 def same_tokenizer(tokenizers: Sequence[PreTrainedTokenizerBase]) -> None:

@@ -30,8 +30,8 @@ Trained by EnsemW2S {version} in the run "{name}" (configuration {config_hash}),
 
 - Task: {task}. {source}.
 - Base: {strong}. Supervisor: {weak}.
-- Classes: {choices}.
-- Accuracy over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy-val.
+- Answers: {choices}.
+- {metric} over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy-val.
 - Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
 
 The base model's and the data's own licences apply.
@@ -51,12 +51,27 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
         raise RunError(
             f"{store.root}: the student {chosen.row!r} vanished while the run went on; run the same command again"
         )
+    card = model_card(results, classes=", ".join(results.task.choices))
+    state = {n.removeprefix("state/"): t for n, t in artifact.tensors.items() if n.startswith("state/")}
+    export_student(
+        folder,
+        config=prepared.strong.config,
+        backbone=prepared.strong.backbone,
+        state=state,
+        choices=results.task.choices,
+        card=card,
+    )
+
+
+def model_card(results: Results, *, classes: str) -> str:
+    """README.md of the recommended student's folder."""
+    chosen = results.recommendation
     row = results.row(chosen.row)
     shown = {
         part: "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row.parts[part]["accuracy"].interval.model_dump())
         for part in ("id_test", "ood_test")
     }
-    card = CARD.format(
+    return CARD.format(
         label=row.label,
         version=results.versions["ensemw2s"],
         name=results.name,
@@ -67,17 +82,9 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
         source=results.task.source,
         strong=results.strong,
         weak=results.weak,
-        choices=", ".join(results.task.choices),
+        choices=classes,
+        metric=results.metric.capitalize(),
         **shown,
-    )
-    state = {n.removeprefix("state/"): t for n, t in artifact.tensors.items() if n.startswith("state/")}
-    export_student(
-        folder,
-        config=prepared.strong.config,
-        backbone=prepared.strong.backbone,
-        state=state,
-        choices=results.task.choices,
-        card=card,
     )
 
 

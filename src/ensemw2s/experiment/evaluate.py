@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +12,7 @@ from torch import Tensor
 from ensemw2s.config import canonical_hash
 from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
+from ensemw2s.data.splits import Split
 from ensemw2s.experiment import cost
 from ensemw2s.experiment.prepare import Prepared
 from ensemw2s.experiment.recommend import headline, recommended_row
@@ -47,9 +49,8 @@ class Truth:
     difficulty: dict[str, Float[Tensor, " _"]]
 
 
-def open_truth(prepared: Prepared) -> Truth:
+def open_truth(split: Split) -> Truth:
     """Open the seals of both test parts."""
-    split = prepared.split
     rows = {part: torch.tensor(list(split.pools[part])) for part in TESTS}
     return Truth(
         rows,
@@ -62,14 +63,14 @@ def open_truth(prepared: Prepared) -> Truth:
 def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str]) -> Results:
     """Every figure of the run, with intervals over seeds and items (algorithms, section 9)."""
     config = prepared.config
-    truth = open_truth(prepared)
+    truth = open_truth(prepared.split)
     table = Table(outcomes, truth)
     named = [n for n in all_rows(config.ensemble.methods, config.students.recipes) if n.key in outcomes[0].log_probs]
     rows = tuple(table.row(n) for n in named)
     comparisons = tuple(table.comparisons(named))
     chosen = recommended_row(rows)
     best_seed = max(range(len(outcomes)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
-    shown = _worth_showing(chosen.key, [n.key for n in named], student_key("boosting", config.students.recipes[0]))
+    shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", config.students.recipes[0]))
     sizes = {pool: len(rows_) for pool, rows_ in prepared.split.pools.items()}
     drawn = {
         "easy_train": len(outcomes[0].draw.easy_train),
@@ -116,7 +117,7 @@ class Table:
     """Per-item figures of every row, and the intervals over them."""
 
     def __init__(self, outcomes: Sequence[SeedOutcome], truth: Truth):
-        self.outcomes = outcomes
+        self.outcomes: Sequence[Any] = outcomes
         self.truth = truth
         self.resamples = {
             part: intervals.Resamples.draw(truth.groups[part], len(outcomes), stream(0, "interval", part))
@@ -193,7 +194,7 @@ class Table:
 
     def pgr(self, named: Named) -> Pgr:
         """Gap recovered on OOD between the single weak expert and the ceiling."""
-        keys = [n for n in ("single", CEILING) if n not in self.outcomes[0].log_probs]
+        keys = [n for n in ("single", CEILING) if n not in self.outcomes[0].cost]
         if keys:
             return Pgr(row=named.key, part="ood_test", value=None, reason=f"the run has no row {keys[0]!r}")
         part = "ood_test"
@@ -249,7 +250,8 @@ class Table:
         )
 
 
-def _worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
+def worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
+    """Rows whose curves are drawn."""
     wanted = ("single", "boosting", STRONG_ON_EASY, primary, chosen, CEILING)
     return [key for key in dict.fromkeys(wanted) if key in keys]
 

@@ -11,6 +11,10 @@ from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import ModelError, RunError
+from ensemw2s.experiment.answer_deliver import export_answer_ensemble, export_answerer
+from ensemw2s.experiment.answer_evaluate import evaluate_answers
+from ensemw2s.experiment.answer_prepare import AnswerPrepared, prepare_answers
+from ensemw2s.experiment.answer_stages import AnswerSeed
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import PACKAGES, evaluate
 from ensemw2s.experiment.files import run_lock, write_atomic
@@ -41,15 +45,16 @@ def run(
         store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
         journal.event("started", config_hash=canonical_hash(config), host=platform.node())
         with journal.stage("prepare", store, total=0):
-            prepared = prepare(config, store, lambda model, n: journal.tokens_read.update({model: n}))
+            kind = _Words if config.is_generation else _Classes
+            experiment = kind(config, store, lambda model, n: journal.tokens_read.update({model: n}))
         _manifest(run_dir, "prepare", config, [])
-        seeds = [Seed(prepared, store, seed) for seed in config.seeds]
+        seeds = experiment.seeds
         n_experts, n_students = seeds[0].n_units
         n_methods = len(config.ensemble.methods)
-        work: Sequence[tuple[str, int, Callable[[Seed], Iterator[None]]]] = (
-            ("experts", n_experts, Seed.experts),
-            ("labels", n_methods, Seed.label),
-            ("students", n_students, Seed.students),
+        work: Sequence[tuple[str, int, Callable[[Seed | AnswerSeed], Iterator[None]]]] = (
+            ("experts", n_experts, lambda seed: seed.experts()),
+            ("labels", n_methods, lambda seed: seed.label()),
+            ("students", n_students, lambda seed: seed.students()),
         )
         for stage, n_units, of_seed in work:
             with journal.stage(stage, store, total=n_units * len(seeds)) as advance:
@@ -58,9 +63,8 @@ def run(
                         advance(1)
             _manifest(run_dir, stage, config, [key for seed in seeds for key in seed.used[stage]])
         with journal.stage("evaluate", store, total=0):
-            results = evaluate(prepared, [s.outcome for s in seeds], _notes(prepared))
-            export_recommended(run_dir / "student", prepared, results, seeds, store)
-            export_ensemble(run_dir / "ensemble", prepared, results, seeds)
+            results = experiment.evaluate()
+            experiment.deliver(run_dir, results)
         _manifest(run_dir, "evaluate", config, [])
         write_atomic(run_dir / "results.json", results.model_dump_json(indent=2) + "\n")
         write_report(results, read_timing(run_dir), run_dir / "report.html")
@@ -122,7 +126,44 @@ def _manifest(run_dir: Path, stage: str, config: ExperimentConfig, keys: Sequenc
     write_atomic(run_dir / "stages" / f"{stage}.json", json.dumps(record, indent=2) + "\n")
 
 
-def _notes(prepared: Prepared) -> list[str]:
+class _Classes:
+    """An experiment whose questions are answered by a class."""
+
+    def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
+        self.prepared, self.store = prepare(config, store, on_tokens), store
+        self.seeds = [Seed(self.prepared, store, seed) for seed in config.seeds]
+
+    def evaluate(self) -> Results:
+        prepared = self.prepared
+        notes = _notes(prepared)
+        try:
+            row = prepared.split.draw(prepared.config.seeds[0]).easy_val[:1]
+            zero_shot(prepared.strong, prepared.task.choices, row)
+        except ModelError as error:
+            notes.append(f"There is no zero-shot row: {error}")
+        return evaluate(prepared, [s.outcome for s in self.seeds], notes)
+
+    def deliver(self, run_dir: Path, results: Results) -> None:
+        export_recommended(run_dir / "student", self.prepared, results, self.seeds, self.store)
+        export_ensemble(run_dir / "ensemble", self.prepared, results, self.seeds)
+
+
+class _Words:
+    """An experiment whose questions are answered in words."""
+
+    def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
+        self.prepared, self.store = prepare_answers(config, store, on_tokens), store
+        self.seeds = [AnswerSeed(self.prepared, store, seed) for seed in config.seeds]
+
+    def evaluate(self) -> Results:
+        return evaluate_answers(self.prepared, self.seeds, _notes(self.prepared))
+
+    def deliver(self, run_dir: Path, results: Results) -> None:
+        export_answerer(run_dir / "student", self.prepared, results, self.seeds)
+        export_answer_ensemble(run_dir / "ensemble", self.prepared, results, self.seeds)
+
+
+def _notes(prepared: Prepared | AnswerPrepared) -> list[str]:
     """What a reader must know and no figure says."""
     notes = []
     weak, strong = prepared.weak.backbone, prepared.strong.backbone
@@ -133,10 +174,6 @@ def _notes(prepared: Prepared) -> list[str]:
         )
     if prepared.task.split_uses_labels:
         notes.append("The difficulty was computed from the true labels of the hard side (split_uses_labels).")
-    try:
-        zero_shot(prepared.strong, prepared.task.choices, prepared.split.draw(prepared.config.seeds[0]).easy_val[:1])
-    except ModelError as error:
-        notes.append(f"There is no zero-shot row: {error}")
     notes.append(
         "Intervals are over seeds (each draws its own training part from the pools) and test items, for one split; "
         "another split.seed would move all rows together."

@@ -124,7 +124,10 @@ class Seed:
         prior = self.prepared.config.ensemble.prior
         if prior == "chance":
             return chance_error(self.prepared.n_classes)
-        if prior == "measured":
+        if prior == "unigram":
+            counts = torch.bincount(self.labels[self.draw.easy_train])
+            return 1.0 - float(counts.max()) / len(self.draw.easy_train)
+        if prior == "pretrained":
             rows = self.draw.easy_train
             error = 1.0 - accuracy(zero_shot(self.prepared.weak, self.prepared.task.choices, rows), self.labels[rows])
             return min(max(error, 1e-6), 1.0 - 1e-6)

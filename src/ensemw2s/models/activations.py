@@ -76,6 +76,53 @@ class IdInputs:
 
 
 @dataclass(frozen=True)
+class JoinedInputs:
+    """The token activations of several sets, one after the other."""
+
+    parts: tuple[Inputs, ...]
+
+    @property
+    def lengths(self) -> Int[Tensor, " examples"]:
+        return torch.cat([part.lengths for part in self.parts])
+
+    def batch(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch length dim"], Int[Tensor, "batch length"]]:
+        """The rows wherever they lie, right-padded to the longest."""
+        found: list[Tensor] = [torch.empty(0)] * len(rows)
+        start = 0
+        for part in self.parts:
+            n = len(part.lengths)
+            here = ((rows >= start) & (rows < start + n)).nonzero()[:, 0]
+            if len(here):
+                values, mask = part.batch(rows[here] - start)
+                for place, value, length in zip(here.tolist(), values, mask.sum(1).tolist(), strict=True):
+                    found[place] = value[:length]
+            start += n
+        return pad_values(found)
+
+
+@dataclass(frozen=True)
+class EmbeddedInputs:
+    """Input embeddings, for a module that owns every layer: there is no trunk to cache."""
+
+    backbone: Backbone
+    token_ids: tuple[tuple[int, ...], ...]
+
+    @property
+    def lengths(self) -> Int[Tensor, " examples"]:
+        return torch.tensor([len(ids) for ids in self.token_ids])
+
+    def batch(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch length dim"], Int[Tensor, "batch length"]]:
+        """The embeddings of these rows' tokens, right-padded."""
+        ids, mask = pad([self.token_ids[row] for row in rows.tolist()], self.backbone.pad_id)
+        with torch.no_grad():
+            return self.backbone.model.get_input_embeddings()(ids.to(self.backbone.device)).float().cpu(), mask
+
+
+@dataclass(frozen=True)
 class RecomputedInputs:
     """Activations that are kept nowhere: every batch runs the trunk again."""
 
@@ -129,6 +176,8 @@ def open_activations(
             backbone, token_ids, [depth], cache=cache, store=store, base_key=base_key, on_tokens=on_tokens
         )[depth]
     below = depth - config.top_layers
+    if below == 0:
+        return EmbeddedInputs(backbone, _frozen(token_ids))
     lengths = torch.tensor([len(ids) for ids in token_ids])
     where = _where(activation_bytes(lengths, backbone.hidden_size, backbone.dtype, pooled=False), cache)
     if where == "off":

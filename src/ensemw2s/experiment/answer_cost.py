@@ -1,0 +1,47 @@
+"""Logical cost of experiments that answer in words: the vocabulary head counts at answer tokens only."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ensemw2s.experiment.answer_prepare import AnswerSide
+from ensemw2s.experiment.cost import NOTHING, mean, total
+from ensemw2s.results import Cost
+
+__all__ = ["NOTHING", "decoding_cost", "mean", "total", "training_cost"]
+
+
+class _Sized(Protocol):
+    @property
+    def selected(self) -> int: ...
+
+
+def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, answer_tokens: int) -> Cost:
+    """Training that reads `tokens` in all, of which `answer_tokens` go through the vocabulary head.
+
+    A trained weight costs 6 per use (2 forward, 4 backward), a frozen one below trained ones 4; the trunk's
+    activations are cached, its one pass over the data is counted once per training.
+    """
+    owned = sum(t.numel() for t in state.values())
+    frozen = 0.0 if side.config.adapter == "top" else _upper_weights(side)
+    flops = (6.0 * owned + 4.0 * frozen) * tokens + 4.0 * side.unembedding.numel() * answer_tokens
+    return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
+
+
+def decoding_cost(side: AnswerSide, ensemble: _Sized, record: Mapping[str, Any]) -> Cost:
+    """Writing these answers: every expert of the ensemble reads and writes each of them once."""
+    written = sum(len(t) for t in record["token_log_probs"])
+    per_expert = 2.0 * (_upper_weights(side) + side.unembedding.numel()) * written
+    return Cost(
+        training_tokens=0,
+        expert_evaluations=ensemble.selected * len(record["texts"]),
+        flops=side.flops_per_token * written + ensemble.selected * per_expert,
+    )
+
+
+def _upper_weights(side: AnswerSide) -> int:
+    """Weights that multiply in the layers above the trunk."""
+    whole = [p for p in side.backbone.model.parameters() if p.ndim > 1]
+    embeddings = {id(p) for p in side.backbone.model.get_input_embeddings().parameters()}
+    return sum(p.numel() for p in whole if id(p) not in embeddings) - int(side.flops_per_token / 2)

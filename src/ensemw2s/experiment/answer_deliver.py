@@ -1,0 +1,62 @@
+"""What a user of a generation run leaves with: the recommended student, and the ensemble that labels more questions."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save
+
+from ensemw2s.experiment.answer_prepare import AnswerPrepared
+from ensemw2s.experiment.answer_stages import AnswerSeed
+from ensemw2s.experiment.deliver import model_card
+from ensemw2s.experiment.files import write_atomic
+from ensemw2s.experiment.rows import METHOD_LABELS
+from ensemw2s.models.export_language import export_language
+from ensemw2s.names import Method
+from ensemw2s.results import Results
+
+FORMAT = 1
+
+
+def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, seeds: Sequence[AnswerSeed]) -> None:
+    """Write the recommended student of its best seed as a plain causal language model, with a model card."""
+    chosen = results.recommendation
+    seed = next(s for s in seeds if s.seed == chosen.seed)
+    voters = seed.outcome.voters[chosen.row]
+    side = voters.side
+    card = model_card(results, classes=f"free text after the prompt, for example {prepared.split.examples[0].prompt!r}")
+    export_language(
+        folder,
+        config=side.config,
+        backbone=side.backbone,
+        unembedding=side.unembedding,
+        state=voters.states[0],
+        card=card,
+    )
+
+
+def export_answer_ensemble(
+    folder: Path, prepared: AnswerPrepared, results: Results, seeds: Sequence[AnswerSeed]
+) -> None:
+    """Write the voting experts of the method that is best on easy-val, for `ensemw2s label`."""
+    methods: list[Method] = [m for m in METHOD_LABELS if m in seeds[0].outcome.ensembles]
+    exact = {m: results.row(m).parts["easy_val"]["accuracy"].interval.mean for m in methods}
+    best = max(methods, key=exact.__getitem__)
+    seed = next(s for s in seeds if s.seed == results.recommendation.seed)
+    ensemble, voters = seed.outcome.ensembles[best], seed.outcome.voters[best]
+    tensors = {f"expert{i}/{name}": t.contiguous() for i, s in enumerate(voters.states) for name, t in s.items()}
+    record = {
+        "format": FORMAT,
+        "answer_form": "free",
+        "method": best,
+        "seed": seed.seed,
+        "vote": prepared.config.ensemble.vote,
+        "expert_weights": voters.weights.tolist(),
+        "expert_ids": [f"{best}/{e.seed:016x}" for e in ensemble.experts[: ensemble.selected]],
+        "weak": prepared.weak.config.model_dump(mode="json"),
+        "weak_fingerprint": prepared.weak.backbone.fingerprint,
+        "decoding": prepared.config.generation.decoding.model_dump(mode="json"),
+        "config_hash": results.config_hash,
+    }
+    write_atomic(folder / "experts.safetensors", save(tensors))
+    write_atomic(folder / "ensemble.json", json.dumps(record, indent=2) + "\n")

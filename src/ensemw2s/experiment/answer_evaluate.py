@@ -1,0 +1,294 @@
+"""From sealed answers and every row's scores to the one typed record of figures."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.core import intervals, metrics, sampling
+from ensemw2s.core.seeds import stream
+from ensemw2s.data.answers import is_right
+from ensemw2s.ensemble.scores import StagedScores
+from ensemw2s.experiment.answer_cost import NOTHING, mean
+from ensemw2s.experiment.answer_prepare import AnswerPrepared, AnswerSide
+from ensemw2s.experiment.answer_stages import AnswerEnsemble, AnswerSeed, Voters
+from ensemw2s.experiment.evaluate import PACKAGES, TESTS, Table, Truth, open_truth, worth_showing
+from ensemw2s.experiment.recommend import headline, recommended_row
+from ensemw2s.experiment.rows import ZERO_SHOT, Named, all_rows
+from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
+from ensemw2s.results import (
+    AnswerSample,
+    EnsembleTrace,
+    Figure,
+    Interval,
+    Recommendation,
+    Reliability,
+    ReliabilityBin,
+    Results,
+    Round,
+    Row,
+    TaskInfo,
+    TokenShare,
+    TokenWeights,
+)
+from ensemw2s.types import AnswerTokens
+
+N_SAMPLES = 8
+N_TOKENS = 8
+
+
+class AnswerTable(Table):
+    """Exact match of every row, item by item, and the intervals over them; everything else is the plain table's."""
+
+    def __init__(self, prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], truth: Truth):
+        self.prepared, self.seeds, self.truth = prepared, seeds, truth
+        self.outcomes = [s.outcome for s in seeds]
+        self.by_text = prepared.config.task.worked
+        self.resamples = {
+            part: intervals.Resamples.draw(truth.groups[part], len(seeds), stream(0, "interval", part))
+            for part in TESTS
+        }
+        self._answers: dict[tuple[int, str], AnswerTokens] = {}
+        self._exact: dict[tuple[int, str, str], Bool[Tensor, " items"]] = {}
+
+    def given(self, side: AnswerSide, part: str) -> AnswerTokens:
+        """The true answers of a test part as this side's tokens."""
+        place = (id(side), part)
+        if place not in self._answers:
+            texts = [self.prepared.task.choices[k] for k in self.truth.labels[part].tolist()]
+            names = [self.prepared.names[i] for i in self.truth.rows[part].tolist()]
+            self._answers[place] = side.answers(self.truth.rows[part], texts, names)
+        return self._answers[place]
+
+    def scores(self, seed: AnswerSeed, voters: Voters, part: str) -> StagedScores:
+        """Teacher-forced, with every size up to that of the voters."""
+        keys, states = voters.keys, list(voters.states)
+        if part == "easy_val":
+            easy = seed.easy["weak" if voters.side is self.prepared.weak else "strong"]
+            return seed.scores(voters.side, keys, states, voters.weights, easy, seed.draw.easy_val)
+        answers = self.given(voters.side, part)
+        return seed.scores(voters.side, keys, states, voters.weights, answers, torch.arange(len(answers.ids)))
+
+    def exact(self, s: int, key: str, part: str) -> Bool[Tensor, " items"]:
+        """Whether each answer is the true one."""
+        place = (s, key, part)
+        if place not in self._exact:
+            seed = self.seeds[s]
+            voters = seed.outcome.voters[key]
+            if key == ZERO_SHOT or self.by_text:
+                self._exact[place] = self._by_text(seed, voters, part)
+            else:
+                found = self.scores(seed, voters, part)
+                self._exact[place] = found.exact(found.wrong[-1])
+        return self._exact[place]
+
+    def _by_text(self, seed: AnswerSeed, voters: Voters, part: str) -> Bool[Tensor, " items"]:
+        """Written out and compared as text or number: an untrained model does not know where an answer ends."""
+        prepared = self.prepared
+        if part == "easy_val":
+            rows, labels = seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val]
+        else:
+            rows, labels = self.truth.rows[part], self.truth.labels[part]
+        names = [prepared.names[i] for i in rows.tolist()]
+        models = voters.side.load(voters.states) if voters.keys else [voters.side.untrained()]
+        decoding, vote = prepared.config.generation.decoding, prepared.config.ensemble.vote
+        found = voters.side.write(models, voters.weights, rows, decoding, names, vote)
+        truths = [prepared.task.choices[k] for k in labels.tolist()]
+        verifier = prepared.task.verifier
+        return torch.tensor([is_right(d.text, t, verifier=verifier) for d, t in zip(found, truths, strict=True)])
+
+    def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
+        return torch.stack([self.exact(s, key, part) for s in range(len(self.seeds))]).double()
+
+    def row(self, named: Named) -> Row:
+        """Exact match, token error and log loss per answer token on easy-val, ID and OOD."""
+        parts: dict[str, dict[str, Figure]] = {}
+        for part in ("easy_val", *TESTS):
+            if part == "easy_val":
+                per_seed = [float(self.exact(s, named.key, part).double().mean()) for s in range(len(self.seeds))]
+                figures = {"accuracy": _figure(per_seed)}
+            else:
+                exact = self.correct(named.key, part)
+                figures = {
+                    "accuracy": Figure(per_seed=tuple(exact.mean(1).tolist()), interval=self.interval(exact, part))
+                }
+            if named.key != ZERO_SHOT:
+                found = [self.scores(s, s.outcome.voters[named.key], part) for s in self.seeds]
+                figures["log_loss"] = _figure([-float(f.gold[-1].double().mean()) for f in found])
+                figures["token_error"] = _figure([float(f.wrong[-1].double().mean()) for f in found])
+            parts[part] = figures
+        return Row(
+            key=named.key,
+            label=named.label,
+            kind=named.kind,
+            parts=parts,
+            cost=mean(s.outcome.cost.get(named.key, NOTHING) for s in self.seeds),
+            n_experts=tuple(o.n_experts[named.key] for o in self.outcomes if named.key in o.n_experts),
+        )
+
+    def trace(self, seed: AnswerSeed, ensemble: AnswerEnsemble) -> EnsembleTrace:
+        """How the ensemble grew: every size and every member, from the members' one evaluation."""
+        states = [e.state for e in ensemble.experts]
+        whole = Voters(self.prepared.weak, ensemble.keys, tuple(states), ensemble.weights)
+        found = {part: self.scores(seed, whole, part) for part in ("easy_val", *TESTS)}
+        rounds = []
+        for t, expert in enumerate(ensemble.experts):
+            before = ensemble.experts[t - 1] if t else None
+            rounds.append(
+                Round(
+                    round=t,
+                    weighted_error=expert.weighted_error,
+                    previous_error=None if before is None else float((expert.sample_weights * before.is_wrong).sum()),
+                    expert_weight=expert.expert_weight,
+                    effective_sample_size=sampling.effective_sample_size(expert.sample_weights),
+                    outcome=expert.outcome,
+                    member_accuracy={p: float(f.exact(f.member_wrong[t]).double().mean()) for p, f in found.items()},
+                    ensemble_accuracy={p: float(f.exact(f.wrong[t]).double().mean()) for p, f in found.items()},
+                )
+            )
+        ood = found["ood_test"]
+        wrong = torch.stack([~ood.exact(w) for w in ood.member_wrong])
+        return EnsembleTrace(
+            method=ensemble.method,
+            seed=ensemble.seed,
+            prior_error=ensemble.prior_error,
+            rounds=tuple(rounds),
+            selected=ensemble.selected,
+            temperature=1.0,
+            error_correlation=tuple(tuple(row) for row in metrics.error_correlation(wrong).tolist()),
+            all_wrong=float(wrong.all(0).double().mean()),
+        )
+
+    def pseudo_right(self, seed: AnswerSeed, teacher: str) -> Bool[Tensor, " hard"]:
+        """Which pseudo-answers are true; opens the seal of the unlabelled questions, for the evaluation."""
+        split = self.prepared.split
+        places = seed.draw.hard_unlabelled - split.pools["hard_pool"].start
+        labels = split.sealed["hard_pool"].open("evaluation")[places]
+        truths = [self.prepared.task.choices[k] for k in labels.tolist()]
+        verifier = self.prepared.task.verifier
+        texts = seed.outcome.pseudo[teacher].texts
+        return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])
+
+    def reliability_of_labels(self, teacher: str) -> Reliability:
+        """Confidence of the pseudo-answers against their truth, seeds pooled."""
+        confidence = torch.cat([s.outcome.pseudo[teacher].confidence for s in self.seeds])
+        right = torch.cat([self.pseudo_right(s, teacher) for s in self.seeds])
+        bins = metrics.confidence_bins(confidence.double(), right, n_bins=10)
+        return Reliability(
+            row=teacher,
+            bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
+        )
+
+
+def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], notes: Sequence[str]) -> Results:
+    """Every figure of a generation run, with intervals over seeds and items (algorithms, section 9)."""
+    config = prepared.config
+    truth = open_truth(prepared.split)
+    for seed in seeds:
+        seed.outcome.voters[ZERO_SHOT] = Voters(prepared.strong, (), (), torch.ones(1))
+    table = AnswerTable(prepared, seeds, truth)
+    outcome = seeds[0].outcome
+    named = [n for n in all_rows(config.ensemble.methods, config.students.recipes) if n.key in outcome.voters]
+    rows = tuple(table.row(n) for n in named)
+    comparisons = tuple(table.comparisons(named))
+    chosen = recommended_row(rows)
+    best = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
+    primary = config.students.recipes[0]
+    shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", primary))
+    draw = seeds[0].draw
+    sizes = {pool: len(pool_rows) for pool, pool_rows in prepared.split.pools.items()}
+    drawn = {name: len(getattr(draw, name)) for name in ("easy_train", "easy_val", "hard_unlabelled")}
+    return Results(
+        name=config.name,
+        config=config.model_dump(mode="json"),
+        config_hash=canonical_hash(config),
+        versions={name: version(name) for name in PACKAGES},
+        seeds=config.seeds,
+        task=TaskInfo(
+            name=prepared.task.name,
+            source=prepared.task.source,
+            difficulty_meaning=prepared.task.difficulty_meaning,
+            split_uses_labels=prepared.task.split_uses_labels,
+            choices=(),
+            sizes=sizes | drawn,
+        ),
+        weak=prepared.weak.describe(),
+        strong=prepared.strong.describe(),
+        rows=rows,
+        comparisons=comparisons,
+        pgr=tuple(table.pgr(n) for n in named if n.kind == "student" or n.key == STRONG_ON_EASY),
+        ensembles=tuple(table.trace(s, e) for s in seeds for e in s.outcome.ensembles.values()),
+        difficulty=tuple(table.difficulty(key) for key in shown),
+        reliability=tuple(table.reliability_of_labels(m) for m in outcome.ensembles),
+        recommendation=Recommendation(
+            row=chosen.key,
+            headline=headline(chosen, rows, comparisons, primary),
+            is_baseline=chosen.kind == "baseline",
+            seed=seeds[best].seed,
+        ),
+        metric="exact match",
+        samples=_samples(prepared, table, seeds[0]),
+        token_weights=_token_weights(prepared, seeds[0]),
+        notes=tuple(notes),
+    )
+
+
+def _samples(prepared: AnswerPrepared, table: AnswerTable, seed: AnswerSeed) -> tuple[AnswerSample, ...]:
+    """The first questions on which the members differ, then others."""
+    method = "boosting" if "boosting" in seed.outcome.ensembles else next(iter(seed.outcome.ensembles))
+    pseudo, right = seed.outcome.pseudo[method], table.pseudo_right(seed, method)
+    split = prepared.split
+    labels = split.sealed["hard_pool"].open("evaluation")[seed.draw.hard_unlabelled - split.pools["hard_pool"].start]
+    to_text = prepared.weak.backbone.tokenizer.convert_tokens_to_string
+    order = sorted(range(len(pseudo.texts)), key=lambda i: (len(set(pseudo.record["members"][i])) == 1, i))
+    return tuple(
+        AnswerSample(
+            question=split.examples[int(seed.draw.hard_unlabelled[i])].prompt,
+            truth=prepared.task.choices[int(labels[i])],
+            answer=pseudo.texts[i].strip(),
+            members=tuple(m.strip() for m in pseudo.record["members"][i]),
+            is_right=bool(right[i]),
+            tokens=tuple(to_text([t]) for t in pseudo.record["tokens"][i]),
+            probabilities=tuple(float(torch.tensor(p).exp()) for p in pseudo.record["token_log_probs"][i]),
+        )
+        for i in order[:N_SAMPLES]
+    )
+
+
+def _token_weights(prepared: AnswerPrepared, seed: AnswerSeed) -> tuple[TokenWeights, ...]:
+    """The kinds of token that gained most weight, round by round."""
+    ensemble = seed.outcome.ensembles.get("boosting")
+    if ensemble is None or prepared.config.generation.boost_unit != "token":
+        return ()
+    answers, counted = seed.easy["weak"], seed.outcome.counted
+    assert counted is not None
+    tokens = answers.tokens_of(seed.draw.easy_train)
+    kinds: Int[Tensor, " samples"] = answers.targets[tokens[counted[tokens]]]
+    tokenizer = prepared.weak.backbone.tokenizer
+    out = []
+    for expert in ensemble.experts:
+        n = int(kinds.max()) + 1
+        share = torch.zeros(n, dtype=torch.float64).index_add_(0, kinds, expert.sample_weights)
+        uniform = torch.bincount(kinds, minlength=n).double() / len(kinds)
+        top = (share - uniform).argsort(descending=True, stable=True)[:N_TOKENS].tolist()
+        out.append(
+            TokenWeights(
+                seed=seed.seed,
+                round=expert.round,
+                tokens=tuple(
+                    TokenShare(token=str(tokenizer.decode([k])), share=float(share[k]), uniform=float(uniform[k]))
+                    for k in top
+                    if uniform[k] > 0
+                ),
+            )
+        )
+    return tuple(out)
+
+
+def _figure(per_seed: Sequence[float]) -> Figure:
+    estimate = intervals.seed_interval(torch.tensor(per_seed, dtype=torch.float64))
+    interval = Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)
+    return Figure(per_seed=tuple(per_seed), interval=interval)

@@ -1,0 +1,70 @@
+"""A trained answer model as a plain causal language model in the library's own format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.models.anatomy import cut_config, final_norm, layers_of
+from ensemw2s.models.checkpoint import checkpoint_folder, own_code
+from ensemw2s.models.folders import new_folder
+from ensemw2s.models.language import load_answer_model, own_layers
+from ensemw2s.models.load import Backbone, explained
+from ensemw2s.models.quiet import quiet
+
+
+def export_language(
+    folder: Path,
+    *,
+    config: ModelConfig,
+    backbone: Backbone,
+    unembedding: Float[Tensor, "vocab dim"],
+    state: Mapping[str, Tensor],
+    card: str,
+) -> None:
+    """Write the checkpoint, cut to this side's layers, with the trained upper layers (LoRA merged in), in float32.
+
+    `AutoModelForCausalLM.from_pretrained` loads it; an older one there is replaced. Memory: one float32 copy.
+
+    Raises:
+        ModelError: the state is of another adapter, or the folder cannot be written.
+    """
+    trained = load_answer_model(backbone, unembedding, config, dict(state)).upper
+    for module in trained.modules():
+        if isinstance(module, LoraLayer):
+            module.merge()
+    source = checkpoint_folder(config)
+    with quiet(), explained(config.model, source):
+        trust = own_code(config, source)
+        whole = AutoConfig.from_pretrained(source, trust_remote_code=trust, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=cut_config(whole, 0, backbone.n_layers),
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=trust,
+            local_files_only=True,
+        )
+    base = model.base_model
+    assert isinstance(base, PreTrainedModel)
+    first = backbone.n_layers - own_layers(config, backbone)
+    for layer, own in zip(list(layers_of(base))[first:], layers_of(trained), strict=True):
+        _copy(layer, own)
+    _copy(final_norm(base), final_norm(trained))
+    with new_folder(folder) as temporary, quiet():
+        model.save_pretrained(temporary)
+        backbone.tokenizer.save_pretrained(temporary)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+@torch.no_grad()
+def _copy(target: nn.Module, own: nn.Module) -> None:
+    """Parameters by name; what peft wrapped lies one level deeper, and its own matrices are merged by now."""
+    values = {n.replace(".base_layer.", "."): p for n, p in own.named_parameters() if "lora_" not in n}
+    for name, parameter in target.named_parameters():
+        parameter.copy_(values[name].float())
