@@ -79,7 +79,7 @@ def _gains(results: Results) -> Any:
     )
     offset = alt.YOffset("against:N")
     x = alt.X(
-        "low:Q", title="points of OOD accuracy", axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6)
+        "low:Q", title=f"points of OOD {results.metric}", axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6)
     )
     base = _chart(rows, height=alt.Step(16)).encode(y=y, yOffset=offset, color=_colour("against"))
     tooltip = [alt.Tooltip("row:N"), alt.Tooltip("against:N")]
@@ -162,7 +162,7 @@ def _difficulty(results: Results) -> Any:
         for b in curve.bins
     ]
     axis = alt.Axis(labelAngle=0, labelExpr="split(datum.label, ' to ')", domain=False, ticks=False)
-    y = alt.Y("low:Q", scale=alt.Scale(zero=False), axis=PERCENT, title="accuracy")
+    y = alt.Y("low:Q", scale=alt.Scale(zero=False), axis=PERCENT, title=results.metric)
     tooltip = [alt.Tooltip("row:N"), alt.Tooltip("bin:N"), alt.Tooltip("items:Q")]
     tooltip += [alt.Tooltip(f"{f}:Q", format=".1%") for f in ("accuracy", "low", "high")]
     base = _chart(rows, height=280).encode(
@@ -182,14 +182,14 @@ def _reliability(results: Results) -> Any:
         for curve in results.reliability
         for b in curve.bins
     ]
-    low = 1.0 / len(results.task.choices)
+    low = 1.0 / len(results.task.choices) if results.task.choices else 0.0
     scale = alt.Scale(domain=[low, 1.0], clamp=True)
     diagonal = (
         alt.Chart(alt.Data(values=[{"confidence": v, "accuracy": v} for v in (low, 1.0)]))
         .mark_line(strokeDash=[3, 3], strokeWidth=1, color="#999999")
         .encode(x="confidence:Q", y="accuracy:Q")
     )
-    y = alt.Y("accuracy:Q", axis=PERCENT, title="accuracy on OOD", scale=alt.Scale(zero=False))
+    y = alt.Y("accuracy:Q", axis=PERCENT, title="share of right answers", scale=alt.Scale(zero=False))
     curve = _chart(rows, height=280).encode(
         x=alt.X("confidence:Q", axis=PERCENT, title="confidence", scale=scale), y=y, color=_colour("row")
     )
