@@ -1,6 +1,7 @@
 """geo-countries: "In which country is the city of X?", built offline from the data of geo-facts.
 
-Difficulty is the rank of the city's population: a fact of the world that no model and no label had a part in.
+Difficulty is the rank of the city's population in its country: a fact of the world that no model had a part in. Over
+all countries the rank would tell rich answers from rare ones: the easy side would be China and India.
 """
 
 from collections import Counter, defaultdict
@@ -50,8 +51,11 @@ def geo_countries(*, max_per_country: int = 120, n_countries: int = 32) -> Task:
             "lower it, or lower task.n_countries"
         )
     examples = []
-    for rank, i in enumerate(kept):
+    ranks: Counter[str] = Counter()
+    for i in kept:
         _, city_id, name, code = cities[i]
+        rank = ranks[code]
+        ranks[code] += 1
         prompt = ask(f"In which country is the city of {name}?")
         examples.append(Example(f"geo-{city_id}", city_id, prompt, None, countries[code][0], float(rank)))
-    return free_task("geo-countries", examples, SOURCE, "rank of the city's population (0 = largest)")
+    return free_task("geo-countries", examples, SOURCE, "rank of the city's population in its country (0 = largest)")
