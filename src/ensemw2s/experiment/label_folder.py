@@ -86,8 +86,8 @@ class LabelFolder:
         except FileNotFoundError:
             if left := sorted([*self.path.glob("labels-*.jsonl"), *self.path.glob("errors-*.jsonl")]):
                 raise RunError(
-                    f"{self.path}: holds {left[0].name} and no {MANIFEST}, so nobody knows what made it; choose another "
-                    "--output, or remove these files"
+                    f"{self.path}: holds {left[0].name} and no {MANIFEST}, so nobody knows what made it; choose "
+                    "another --output, or remove these files"
                 ) from None
             manifest = {"schema": SCHEMA, **settings, "finished": False}
             self._write(manifest)

@@ -3,40 +3,19 @@
 import itertools
 import os
 import string
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from rich.console import Console
 
 from ensemw2s.data.files import name_of, prompts_of
 from ensemw2s.data.load import READERS
-from ensemw2s.data.stream import StreamedRow, reason_of, stream_rows, total_units
+from ensemw2s.data.stream import StreamedRow, stream_rows, total_units
 from ensemw2s.errors import DataError
-from ensemw2s.experiment.label_folder import LabelFolder, SeenIds, input_facts, json_line
-from ensemw2s.experiment.meter import Meter, metered
-
-ENCODE_CHARACTERS = 2**20
-"""Prompts are encoded when they are this long together, so that those far too long are not kept until the shard is
-full."""
-
-
-class Labeller(Protocol):
-    """What labels prompts; `experiment.labeller` makes one of an ensemble."""
-
-    fingerprint: str
-    """Hash of everything that decides a label: models, weights, prompt template, decoding settings."""
-    max_length: int
-    """Tokens of a prompt."""
-
-    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt."""
-        ...
-
-    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        """A label for each prompt, in order, ready for JSON; the same whatever else is in the batch."""
-        ...
+from ensemw2s.experiment.label_folder import LabelFolder, SeenIds, input_facts
+from ensemw2s.experiment.label_shard import Labeller, label_shard, read_shard
+from ensemw2s.experiment.meter import metered
 
 
 @dataclass(frozen=True)
@@ -47,28 +26,6 @@ class LabelCounts:
     labelled: int
     failed: int
     shards: int
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A row whose prompt can be labelled as far as can be told without its tokens."""
-
-    row: StreamedRow
-    id: str
-    prompt: str
-    n_tokens: int = 0
-
-
-@dataclass
-class _Shard:
-    """What becomes of the rows of one shard; the errors are (row, id, reason)."""
-
-    ready: list[_Ready] = field(default_factory=list)
-    errors: list[tuple[StreamedRow, str | None, str]] = field(default_factory=list)
-
-    def error_lines(self) -> Iterator[dict[str, Any]]:
-        for row, name, reason in sorted(self.errors, key=lambda error: error[0].number):
-            yield {"id": name, "row": row.number, "place": row.place, "reason": reason}
 
 
 def check_request(input_path: str, prompt: str, id_column: str | None, shard_rows: int, batch_tokens: int) -> Path:
@@ -148,7 +105,7 @@ def label_file(
             return LabelCounts(**manifest["counts"])
         # Places name the input as the first call did: one that was moved meanwhile gives the same bytes.
         rows = stream_rows(path, columns, shown=manifest["input"]["path"])
-        n_rows = n_labelled = n_shards = 0
+        n_rows = units = n_labelled = n_shards = 0
         with SeenIds(output) as seen, metered(console, total_units(path)) as meter:
             for first in rows:
                 of_shard = itertools.chain([first], itertools.islice(rows, shard_rows - 1))
@@ -157,15 +114,16 @@ def label_file(
                     n_rows, units = _pass(of_shard, id_column, seen)
                     meter.passed(n_rows, units)
                 else:
-                    shard, n_rows, units = _read(of_shard, labeller, prompt, id_column, seen)
-                    labels = _labels(shard, labeller, batch_tokens, meter, n_rows, units)
+                    shard = read_shard(of_shard, labeller, prompt, id_column, seen)
+                    told = meter.between(n_rows, units, shard.last_row, shard.last_unit)
+                    labels = label_shard(shard, labeller, batch_tokens, told)
                     if _version(path) != version:
                         raise DataError(
                             f"{input_path}: the file changed while it was read; label a copy that nobody writes to, "
                             "into another --output"
                         )
                     folder.save(n_shards, labels, shard.error_lines())
-                    done = len(labels)
+                    done, n_rows, units = len(labels), shard.last_row, shard.last_unit
                 n_labelled += done
                 n_shards += 1
         counts = LabelCounts(n_rows, n_labelled, n_rows - n_labelled, n_shards)
@@ -184,92 +142,6 @@ def _pass(rows: Iterator[StreamedRow], id_column: str | None, seen: SeenIds) -> 
             except DataError:
                 continue  # it is in the errors already
     return number, units
-
-
-def _read(
-    rows: Iterator[StreamedRow], labeller: Labeller, prompt: str, id_column: str | None, seen: SeenIds
-) -> tuple[_Shard, int, int]:
-    """Sort the rows of a shard into those to label and errors; returns the number and units of the last row too."""
-    shard = _Shard()
-    waiting: list[_Ready] = []
-    characters = number = units = 0
-    for row in rows:
-        number, units = row.number, row.done
-        name = None
-        try:
-            if row.problem:
-                raise DataError(row.problem)
-            if id_column is None:
-                name = f"row-{number}"
-            else:
-                name = name_of(row.place, row.columns, id_column, "--id")
-                if (first := seen.claim(name, row.line)) is not None:
-                    raise DataError(f"the id {name!r} was used before, at {row.origin}{first}; ids must be unique")
-            text = prompts_of([(row.place, row.columns)], prompt)[0]
-        except DataError as error:
-            shard.errors.append((row, name, reason_of(error, row.place)))
-            continue
-        waiting.append(_Ready(row, name, text))
-        characters += len(text)
-        if characters >= ENCODE_CHARACTERS:
-            _encode(waiting, labeller, shard)
-            waiting, characters = [], 0
-    _encode(waiting, labeller, shard)
-    return shard, number, units
-
-
-def _encode(waiting: list[_Ready], labeller: Labeller, shard: _Shard) -> None:
-    """Move prompts that the models can read to `shard.ready`, with their lengths."""
-    if not waiting:
-        return
-    for ready, ids in zip(waiting, labeller.encode([w.prompt for w in waiting]), strict=True):
-        if 0 < len(ids) <= labeller.max_length:
-            shard.ready.append(replace(ready, n_tokens=len(ids)))
-            continue
-        reason = (
-            f"its prompt has {len(ids)} tokens and the models read at most {labeller.max_length}; shorten it or delete "
-            "the row"
-            if ids
-            else "the tokenizer makes no token of its prompt; give it another text or delete the row"
-        )
-        shard.errors.append((ready.row, ready.id, reason))
-
-
-def _labels(
-    shard: _Shard, labeller: Labeller, batch_tokens: int, meter: Meter, n_rows: int, units: int
-) -> list[dict[str, Any]]:
-    """Lines for the file of labels, in the order of the input; a label that JSON has no word for is an error."""
-    lines: dict[int, dict[str, Any]] = {}
-    left = len(shard.ready)
-    for batch in batches([ready.n_tokens for ready in shard.ready], batch_tokens):
-        labels = labeller.label([shard.ready[i].prompt for i in batch])
-        for i, label in zip(batch, labels, strict=True):
-            ready = shard.ready[i]
-            line = {"id": ready.id, "prompt": ready.prompt, **label}
-            try:
-                json_line(line)
-            except (ValueError, TypeError) as error:
-                reason = f"its label cannot be written as JSON ({error}); look at the models, and at the prompt"
-                shard.errors.append((ready.row, ready.id, reason))
-            else:
-                lines[i] = line
-        left -= len(batch)
-        # As if the rows of a shard were of one length: the file tells where its shards end, and no more.
-        meter.worked(n_rows - left, units)
-    return [lines[i] for i in sorted(lines)]
-
-
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of all, like lengths together; as many to a batch as fit into `batch_tokens` when padded."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        # The newest is the longest so far: it says how long all are padded.
-        if batch and (len(batch) + 1) * lengths[i] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _version(path: Path) -> tuple[int, ...] | None:

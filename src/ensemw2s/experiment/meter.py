@@ -1,7 +1,7 @@
 """Progress over rows whose number may be unknown: rows done, rows a second, time left."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -28,16 +28,19 @@ class Meter:
         self._start = (time.monotonic(), rows, units)
         self._show(rows, units, "already done")
 
-    def worked(self, rows: int, units: int) -> None:
-        """That far with work."""
+    def between(self, row: int, unit: int, last_row: int, last_unit: int) -> Callable[[float], None]:
+        """What shows that a part, from 0 to 1, of the way between two places is worked off."""
+        return lambda part: self._worked(row + part * (last_row - row), unit + part * (last_unit - unit))
+
+    def _worked(self, rows: float, units: float) -> None:
         started, rows_before, units_before = self._start
         seconds = max(time.monotonic() - started, 1e-9)
         left = (self._total - units) * seconds / max(units - units_before, 1)
         self._show(rows, units, f"{(rows - rows_before) / seconds:,.1f} rows/s, left {timedelta(seconds=round(left))}")
 
-    def _show(self, rows: int, units: int, note: str) -> None:
+    def _show(self, rows: float, units: float, note: str) -> None:
         if self._progress is not None:
-            self._progress.update(self._task, completed=units, note=f"{rows:,} rows, {note}")
+            self._progress.update(self._task, completed=units, note=f"{rows:,.0f} rows, {note}")
 
 
 @contextmanager
