@@ -107,7 +107,7 @@ def _jsonl_rows(lines: _Lines, columns: Sequence[str], name: str) -> Iterator[St
         place = f"{name}:{line}"
         row, problem = None, ""
         try:
-            row = json_row(next(lines), place)
+            row = json_row(next(lines).removesuffix(b"\n"), place)
             if row is None:
                 continue
         except StopIteration:

@@ -55,11 +55,11 @@ class LabelFolder:
                     left.unlink()
             yield self._begin(settings)
 
-    def save(self, shard: int, labels: Iterable[dict[str, Any]], errors: Iterable[dict[str, Any]]) -> None:
-        """Make a shard count. Raises RunError when the disk is full or read-only."""
-        if refused := b"".join(map(json_line, errors)):
+    def save(self, shard: int, labels: Iterable[bytes], errors: Iterable[bytes]) -> None:
+        """Make a shard count, of whole lines. Raises RunError when the disk is full or read-only."""
+        if refused := b"".join(errors):
             write_atomic(self.errors(shard), refused)
-        write_atomic(self.labels(shard), b"".join(map(json_line, labels)))
+        write_atomic(self.labels(shard), b"".join(labels))
 
     def n_labels(self, shard: int) -> int | None:
         """How many rows a finished shard labelled; None where it is not finished."""

@@ -1,8 +1,8 @@
 """The rows of one shard: which can be labelled, what is wrong with the others, and the labels, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.data.files import name_of, prompts_of
 from ensemw2s.data.stream import StreamedRow, reason_of
@@ -14,6 +14,7 @@ ENCODE_CHARACTERS = 2**20
 full."""
 
 
+@runtime_checkable
 class Labeller(Protocol):
     """What labels prompts; `experiment.labeller` makes one of an ensemble."""
 
@@ -38,7 +39,6 @@ class _Ready:
     row: StreamedRow
     id: str
     prompt: str
-    n_tokens: int = 0
 
 
 @dataclass
@@ -46,14 +46,16 @@ class Shard:
     """What becomes of the rows of one shard; the errors are (row, id, reason)."""
 
     ready: list[_Ready] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    """In tokens, of those that are ready."""
     errors: list[tuple[StreamedRow, str | None, str]] = field(default_factory=list)
     last_row: int = 0
     last_unit: int = 0
     """How far its last row is in the file."""
 
-    def error_lines(self) -> Iterator[dict[str, Any]]:
+    def error_lines(self) -> Iterator[bytes]:
         for row, name, reason in sorted(self.errors, key=lambda error: error[0].number):
-            yield {"id": name, "row": row.number, "place": row.place, "reason": reason}
+            yield json_line({"id": name, "row": row.number, "place": row.place, "reason": reason})
 
 
 def read_shard(
@@ -89,12 +91,13 @@ def read_shard(
 
 
 def _encode(waiting: list[_Ready], labeller: Labeller, shard: Shard) -> None:
-    """Move prompts that the models can read to `shard.ready`, with their lengths."""
+    """Move prompts that the models can read to `shard.ready`, and their lengths."""
     if not waiting:
         return
     for ready, ids in zip(waiting, labeller.encode([w.prompt for w in waiting]), strict=True):
         if 0 < len(ids) <= labeller.max_length:
-            shard.ready.append(replace(ready, n_tokens=len(ids)))
+            shard.ready.append(ready)
+            shard.lengths.append(len(ids))
             continue
         reason = (
             f"its prompt has {len(ids)} tokens and the models read at most {labeller.max_length}; shorten it or delete "
@@ -105,27 +108,22 @@ def _encode(waiting: list[_Ready], labeller: Labeller, shard: Shard) -> None:
         shard.errors.append((ready.row, ready.id, reason))
 
 
-def label_shard(
-    shard: Shard, labeller: Labeller, batch_tokens: int, told: Callable[[float], None]
-) -> list[dict[str, Any]]:
+def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Callable[[float], None]) -> list[bytes]:
     """Lines for the file of labels, in the order of the input; a label that JSON has no word for is an error.
 
     `told` hears after each batch which part of the shard is done.
     """
-    lines: dict[int, dict[str, Any]] = {}
+    lines: dict[int, bytes] = {}
     n_done = 0
-    for batch in batches([ready.n_tokens for ready in shard.ready], batch_tokens):
+    for batch in batches(shard.lengths, batch_tokens):
         labels = labeller.label([shard.ready[i].prompt for i in batch])
         for i, label in zip(batch, labels, strict=True):
             ready = shard.ready[i]
-            line = {"id": ready.id, "prompt": ready.prompt, **label}
             try:
-                json_line(line)
+                lines[i] = json_line({"id": ready.id, "prompt": ready.prompt, **label})
             except (ValueError, TypeError) as error:
                 reason = f"its label cannot be written as JSON ({error}); look at the models, and at the prompt"
                 shard.errors.append((ready.row, ready.id, reason))
-            else:
-                lines[i] = line
         n_done += len(batch)
         told(n_done / len(shard.ready))
     return [lines[i] for i in sorted(lines)]

@@ -26,7 +26,7 @@ class Meter:
     def passed(self, rows: int, units: int) -> None:
         """That far without work."""
         self._start = (time.monotonic(), rows, units)
-        self._show(rows, units, "already done")
+        self._show(float(rows), float(units), "already done")
 
     def between(self, row: int, unit: int, last_row: int, last_unit: int) -> Callable[[float], None]:
         """What shows that a part, from 0 to 1, of the way between two places is worked off."""
