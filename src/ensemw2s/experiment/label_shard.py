@@ -36,26 +36,27 @@ class Labeller(Protocol):
 class _Ready:
     """A row whose prompt can be labelled as far as can be told without its tokens."""
 
-    row: StreamedRow
+    number: int
+    place: str
     id: str
     prompt: str
 
 
 @dataclass
 class Shard:
-    """What becomes of the rows of one shard; the errors are (row, id, reason)."""
+    """What becomes of the rows of one shard; the errors are (number, place, id, reason). Columns that nobody asked for are not kept."""
 
     ready: list[_Ready] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     """In tokens, of those that are ready."""
-    errors: list[tuple[StreamedRow, str | None, str]] = field(default_factory=list)
+    errors: list[tuple[int, str, str | None, str]] = field(default_factory=list)
     last_row: int = 0
     last_unit: int = 0
     """How far its last row is in the file."""
 
     def error_lines(self) -> Iterator[bytes]:
-        for row, name, reason in sorted(self.errors, key=lambda error: error[0].number):
-            yield json_line({"id": name, "row": row.number, "place": row.place, "reason": reason})
+        for number, place, name, reason in sorted(self.errors, key=lambda error: error[0]):
+            yield json_line({"id": name, "row": number, "place": place, "reason": reason})
 
 
 def read_shard(
@@ -79,9 +80,9 @@ def read_shard(
                     raise DataError(f"the id {name!r} was used before, at {row.origin}{first}; ids must be unique")
             text = prompts_of([(row.place, row.columns)], prompt)[0]
         except DataError as error:
-            shard.errors.append((row, name, reason_of(error, row.place)))
+            shard.errors.append((row.number, row.place, name, reason_of(error, row.place)))
             continue
-        waiting.append(_Ready(row, name, text))
+        waiting.append(_Ready(row.number, row.place, name, text))
         characters += len(text)
         if characters >= ENCODE_CHARACTERS:
             _encode(waiting, labeller, shard)
@@ -105,7 +106,7 @@ def _encode(waiting: list[_Ready], labeller: Labeller, shard: Shard) -> None:
             if ids
             else "the tokenizer makes no token of its prompt; give it another text or delete the row"
         )
-        shard.errors.append((ready.row, ready.id, reason))
+        shard.errors.append((ready.number, ready.place, ready.id, reason))
 
 
 def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Callable[[float], None]) -> list[bytes]:
@@ -123,7 +124,7 @@ def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Calla
                 lines[i] = json_line({"id": ready.id, "prompt": ready.prompt, **label})
             except (ValueError, TypeError) as error:
                 reason = f"its label cannot be written as JSON ({error}); look at the models, and at the prompt"
-                shard.errors.append((ready.row, ready.id, reason))
+                shard.errors.append((ready.number, ready.place, ready.id, reason))
         n_done += len(batch)
         told(n_done / len(shard.ready))
     return [lines[i] for i in sorted(lines)]
