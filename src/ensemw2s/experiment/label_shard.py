@@ -44,7 +44,7 @@ class _Ready:
 
 @dataclass
 class Shard:
-    """What becomes of the rows of one shard; the errors are (number, place, id, reason). Columns that nobody asked for are not kept."""
+    """What becomes of the rows of one shard, without their other columns; errors are (number, place, id, reason)."""
 
     ready: list[_Ready] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
