@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -56,7 +57,7 @@ def run(
 
     settings = load_config(config, overrides or ())
     folder = run_dir or Path("runs") / settings.name
-    with _stops_cleanly(folder):
+    with _stops_cleanly(f"{folder} and the store"):
         results = run_experiment(settings, folder, console=None if as_json else err)
     if as_json:
         sys.stdout.write(results.model_dump_json() + "\n")
@@ -158,6 +159,44 @@ def predict(
         err.print(f"{len(lines)} answers in {output}", soft_wrap=True)
 
 
+@app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
+def label(
+    ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
+    input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV or Parquet, of any length.")],
+    output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
+    prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
+    ] = None,
+    shard_rows: Annotated[int, typer.Option(help="Rows to a file of labels; what a crash can cost.")] = 1024,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens that the models read at once.")] = 4096,
+    as_json: JsonOption = False,
+) -> None:
+    """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
+    from ensemw2s.experiment.labelling import check_request, label_file
+
+    check_request(input_path, prompt, id_column, shard_rows, batch_tokens)  # before models are loaded
+    from ensemw2s.experiment.labeller import open_labeller
+
+    with _stops_cleanly(str(output)):
+        counts = label_file(
+            open_labeller(ensemble),
+            input_path,
+            output,
+            prompt=prompt,
+            id_column=id_column,
+            shard_rows=shard_rows,
+            batch_tokens=batch_tokens,
+            console=None if as_json else err,
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(counts) | {"output": str(output)}) + "\n")
+        return
+    out.print(f"{counts.labelled:,} of {counts.rows:,} rows labelled: {output}/labels-*.jsonl", soft_wrap=True)
+    if counts.failed:
+        out.print(f"{counts.failed:,} rows could not be, with reasons: {output}/errors-*.jsonl", soft_wrap=True)
+
+
 @app.command(epilog="Example:  ensemw2s compare runs/*")
 def compare(
     run_dirs: Annotated[list[Path], typer.Argument(help="Two or more finished runs.")],
@@ -175,7 +214,7 @@ def compare(
 
 
 @contextmanager
-def _stops_cleanly(folder: Path) -> Iterator[None]:
+def _stops_cleanly(where: str) -> Iterator[None]:
     """Turn SIGINT and SIGTERM into one line that says how to go on."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:
@@ -187,7 +226,7 @@ def _stops_cleanly(folder: Path) -> Iterator[None]:
     except (KeyboardInterrupt, _Terminated) as stop:
         command = shlex.join(["ensemw2s", *sys.argv[1:]])
         err.print(
-            f"\nStopped; everything finished is kept in {folder} and the store. Resume with: {command}",
+            f"\nStopped; everything finished is kept in {where}. Resume with: {command}",
             soft_wrap=True,
             markup=False,
         )

@@ -21,7 +21,7 @@ def load_files(config: TaskConfig) -> Task:
     assert config.path is not None  # the configuration refuses it
     rows = read_rows(config.path, split=config.split)
     prompts = prompts_of(rows, config.prompt)
-    answers = [_name(place, row, config.answer, "task.answer") for place, row in rows]
+    answers = [name_of(place, row, config.answer, "task.answer") for place, row in rows]
     choices = config.choices or tuple(sorted(set(answers)))
     examples = []
     seen: dict[str, str] = {}
@@ -30,11 +30,11 @@ def load_files(config: TaskConfig) -> Task:
             near = difflib.get_close_matches(answer, choices, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"task.choices are {list(choices)}"
             raise DataError(f"{place}, column {config.answer!r}: unknown answer {answer!r}; {hint}")
-        name = _name(place, row, config.id, "task.id") if config.id else f"row-{number}"
+        name = name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
         if name in seen:
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
         seen[name] = place
-        group = _name(place, row, config.group, "task.group") if config.group else name
+        group = name_of(place, row, config.group, "task.group") if config.group else name
         difficulty = _number(place, row, config.difficulty) if config.difficulty else None
         examples.append(Example(name, group, prompt, choices, answer, difficulty))
     meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
@@ -91,8 +91,12 @@ def _text(place: str, row: dict[str, Any], column: str, setting: str) -> str:
     return text
 
 
-def _name(place: str, row: dict[str, Any], column: str, setting: str) -> str:
-    """A text that identifies something: were it empty, all rows that lack it would count as the same."""
+def name_of(place: str, row: dict[str, Any], column: str, setting: str) -> str:
+    """A text that identifies something: were it empty, all rows that lack it would count as the same.
+
+    Raises:
+        DataError: the column is missing, or its value is empty, neither text nor a whole number, or no valid Unicode.
+    """
     text = _text(place, row, column, setting)
     if not text.strip():
         raise DataError(f"{place}, column {column!r} ({setting}): the value is empty; fill it in or delete the row")

@@ -1,5 +1,6 @@
 """Rows of a file, a `datasets` folder or a hub name, each with the place that an error names."""
 
+import codecs
 import csv
 import io
 import json
@@ -37,28 +38,36 @@ def read_rows(path: str, *, split: str = "train") -> list[Row]:
 def _read_jsonl(path: Path) -> list[Row]:
     rows: list[Row] = []
     # Bytes are split at newlines only: text may hold other line separators, and the number must be the editor's.
-    for number, line in enumerate(_bytes(path).split(b"\n"), start=1):
+    for number, line in enumerate(_bytes(path).removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         place = f"{path} line {number}"
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{place}: not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{place}, column {error.colno}: not valid JSON ({error.msg}); mend or delete the line"
-            ) from None
-        except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets in the thousands
-            raise DataError(f"{place}: JSON that cannot be read ({error}); mend or delete the line") from None
-        if not isinstance(row, dict):
-            raise DataError(
-                f'{place}: expected an object like {{"prompt": ...}}, got {type(row).__name__}; mend the line'
-            )
-        rows.append((place, row))
+        if (row := json_row(line, place)) is not None:
+            rows.append((place, row))
     return rows
+
+
+def json_row(line: bytes, place: str) -> dict[str, Any] | None:
+    """The columns in one line of JSONL; None where the line is blank.
+
+    Raises:
+        DataError: the line is not UTF-8, not JSON or not an object; the message begins with `place`.
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+    if not text.strip():
+        return None
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{place}, column {error.colno}: not valid JSON ({error.msg}); mend or delete the line"
+        ) from None
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets in the thousands
+        raise DataError(f"{place}: JSON that cannot be read ({error}); mend or delete the line") from None
+    if not isinstance(row, dict):
+        raise DataError(f'{place}: expected an object like {{"prompt": ...}}, got {type(row).__name__}; mend the line')
+    return row
 
 
 def _read_csv(path: Path) -> list[Row]:

@@ -50,7 +50,7 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mend = "the disk is full; free some space and run the same command again, nothing finished is lost"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            mend = "the place is read-only for this user; choose another with --run-dir or ENSEMW2S_HOME"
+            mend = "the place is read-only for this user; choose another (--run-dir, --output or ENSEMW2S_HOME)"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST):
             mend = "a file stands where a folder is needed; move it away or choose another folder"
         else:
@@ -61,8 +61,12 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def run_lock(run_dir: Path) -> Iterator[None]:
+def run_lock(run_dir: Path, *, option: str = "--run-dir") -> Iterator[None]:
     """Hold the run folder for this process; the kernel releases it when the process dies, however it dies.
+
+    Args:
+        run_dir: made when missing.
+        option: of the command line, by which another folder can be chosen.
 
     Raises:
         RunError: another process holds it, or the folder cannot be made.
@@ -76,8 +80,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
             raise RunError(
-                f"{run_dir}: another process (id {holder}) is working on this run; wait for it, or choose another "
-                "--run-dir"
+                f"{run_dir}: another process (id {holder}) is working in this folder; wait for it, or choose "
+                f"another {option}"
             ) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)

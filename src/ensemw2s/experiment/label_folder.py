@@ -1,0 +1,175 @@
+"""The folder that labelling fills: numbered shards that count when whole, and a manifest of what they were made with.
+
+A shard is done when its file of labels is there; its file of errors is written before, so that none is lost.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ensemw2s.errors import RunError
+from ensemw2s.experiment.files import explained, run_lock, write_atomic
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+SEEN = ".ids.sqlite"
+
+MENDS = {
+    "schema": "finish with the version of ensemw2s that began it",
+    "fingerprint": "use the ensemble it was begun with (its models, weights, prompt and decoding settings)",
+    "input bytes": "give the input it was begun with",
+    "input sha256": "give the input it was begun with",
+    "prompt": "use the same --prompt",
+    "id_column": "use the same --id",
+    "shard_rows": "use the same --shard-rows",
+}
+
+
+class LabelFolder:
+    """One output folder; `opened` gives it to one process at a time."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def labels(self, shard: int) -> Path:
+        return self.path / f"labels-{shard:05d}.jsonl"
+
+    def errors(self, shard: int) -> Path:
+        return self.path / f"errors-{shard:05d}.jsonl"
+
+    @contextmanager
+    def opened(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Lock the folder, remove what a killed process left half written, and yield the manifest.
+
+        Raises:
+            RunError: another process works in it; it cannot be written; it holds labels of something else, or of other
+                settings than `settings`.
+        """
+        with run_lock(self.path, option="--output"):
+            with explained(self.path):
+                for left in (*self.path.glob(".*.tmp"), *self.path.glob(f"{SEEN}*")):
+                    left.unlink()
+            yield self._begin(settings)
+
+    def save(self, shard: int, labels: Iterable[bytes], errors: Iterable[bytes]) -> None:
+        """Make a shard count, of whole lines. Raises RunError when the disk is full or read-only."""
+        if refused := b"".join(errors):
+            write_atomic(self.errors(shard), refused)
+        write_atomic(self.labels(shard), b"".join(labels))
+
+    def n_labels(self, shard: int) -> int | None:
+        """How many rows a finished shard labelled; None where it is not finished."""
+        try:
+            with self.labels(shard).open("rb") as file:
+                return sum(1 for _ in file)
+        except FileNotFoundError:
+            return None
+
+    def finish(self, manifest: dict[str, Any], counts: dict[str, int]) -> None:
+        self._write(manifest | {"finished": True, "counts": counts})
+
+    def is_finished(self, manifest: dict[str, Any]) -> bool:
+        """Whether nothing is left to do, or to do again because someone took a shard away."""
+        return manifest["finished"] and all(self.labels(i).exists() for i in range(manifest["counts"]["shards"]))
+
+    def _begin(self, settings: dict[str, Any]) -> dict[str, Any]:
+        path = self.path / MANIFEST
+        try:
+            found = json.loads(path.read_bytes())
+            if not isinstance(found["finished"], bool):
+                raise TypeError
+            before = _flat(found)
+        except FileNotFoundError:
+            if left := sorted([*self.path.glob("labels-*.jsonl"), *self.path.glob("errors-*.jsonl")]):
+                raise RunError(
+                    f"{self.path}: holds {left[0].name} and no {MANIFEST}, so nobody knows what made it; choose "
+                    "another --output, or remove these files"
+                ) from None
+            manifest = {"schema": SCHEMA, **settings, "finished": False}
+            self._write(manifest)
+            return manifest
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RunError(
+                f"{path}: not the manifest of labels; choose another --output, or remove the folder and label anew"
+            ) from None
+        now = _flat({"schema": SCHEMA, **settings})
+        for name, mend in MENDS.items():
+            if before[name] != now[name]:
+                raise RunError(
+                    f"{self.path}: its labels were begun with {name} {before[name]!r}, and now it is {now[name]!r}; "
+                    f"{mend}, or choose another --output"
+                )
+        return found
+
+    def _write(self, manifest: dict[str, Any]) -> None:
+        write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+class SeenIds:
+    """Which id was first used where, on disk: 32 bytes or so an id, and 8 MiB of memory however many there are.
+
+    Not in memory, where a set of a hundred million ids would be gigabytes, and not kept between runs: each fills it
+    anew while it streams past the finished shards, so it can never disagree with them and needs no commit. Ids are
+    known by 16 bytes of a hash, so two of them would have to collide before a row was wrongly refused.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = folder / SEEN
+        with self._explained():
+            self._db = sqlite3.connect(self._path, isolation_level=None)
+            for setting in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-8192"):
+                self._db.execute(f"PRAGMA {setting}")
+            self._db.execute("CREATE TABLE ids (digest BLOB PRIMARY KEY, line INTEGER) WITHOUT ROWID")
+            self._db.execute("BEGIN")
+
+    def __enter__(self) -> "SeenIds":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+        self._path.unlink(missing_ok=True)
+
+    def claim(self, name: str, line: int) -> int | None:
+        """None where nobody has the id, which is taken by this; else the line that has it."""
+        digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
+        with self._explained():
+            if self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (digest, line)).rowcount:
+                return None
+            return self._db.execute("SELECT line FROM ids WHERE digest = ?", (digest,)).fetchone()[0]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise RunError(
+                f"{self._path}: cannot be written ({error}); free some space or choose another --output, and run the "
+                "same command again: nothing finished is lost"
+            ) from error
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """One line of JSONL. Raises ValueError or TypeError where the record is not JSON."""
+    # Half a character, as in the name of a file, is written as JSON's escape of it.
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
+
+
+def input_facts(path: Path, shown: str) -> dict[str, Any]:
+    """What identifies an input: its length and its sha256, by which a copy is the same and an edit is not."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"path": shown, "bytes": file.tell(), "sha256": digest}
+
+
+def _flat(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What must not change; the path may: a moved input is the same."""
+    facts = manifest["input"]
+    flat = {"input bytes": facts["bytes"], "input sha256": facts["sha256"]}
+    return flat | {name: manifest[name] for name in MENDS if not name.startswith("input ")}
