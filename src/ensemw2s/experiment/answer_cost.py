@@ -31,11 +31,11 @@ def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, an
 
 def decoding_cost(side: AnswerSide, ensemble: _Sized, record: Mapping[str, Any]) -> Cost:
     """Writing these answers: every expert of the ensemble reads and writes each of them once."""
-    written = sum(len(t) for t in record["token_log_probs"])
+    written = sum(len(label["token_log_probs"]) for label in record["labels"])
     per_expert = 2.0 * (_upper_weights(side) + side.unembedding.numel()) * written
     return Cost(
         training_tokens=0,
-        expert_evaluations=ensemble.selected * len(record["texts"]),
+        expert_evaluations=ensemble.selected * len(record["labels"]),
         flops=side.flops_per_token * written + ensemble.selected * per_expert,
     )
 

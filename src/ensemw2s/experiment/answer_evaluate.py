@@ -242,17 +242,16 @@ def _samples(prepared: AnswerPrepared, table: AnswerTable, seed: AnswerSeed) -> 
     pseudo, right = seed.outcome.pseudo[method], table.pseudo_right(seed, method)
     split = prepared.split
     labels = split.sealed["hard_pool"].open("evaluation")[seed.draw.hard_unlabelled - split.pools["hard_pool"].start]
-    to_text = prepared.weak.backbone.tokenizer.convert_tokens_to_string
-    order = sorted(range(len(pseudo.texts)), key=lambda i: (len(set(pseudo.record["members"][i])) == 1, i))
+    order = sorted(range(len(pseudo.texts)), key=lambda i: (len(set(pseudo.record["labels"][i]["members"])) == 1, i))
     return tuple(
         AnswerSample(
             question=split.examples[int(seed.draw.hard_unlabelled[i])].prompt,
             truth=prepared.task.choices[int(labels[i])],
-            answer=pseudo.texts[i].strip(),
-            members=tuple(m.strip() for m in pseudo.record["members"][i]),
+            answer=pseudo.texts[i],
+            members=tuple(pseudo.record["labels"][i]["members"]),
             is_right=bool(right[i]),
-            tokens=tuple(to_text([t]) for t in pseudo.record["tokens"][i]),
-            probabilities=tuple(float(torch.tensor(p).exp()) for p in pseudo.record["token_log_probs"][i]),
+            tokens=tuple(pseudo.record["labels"][i]["tokens"]),
+            probabilities=tuple(float(torch.tensor(p).exp()) for p in pseudo.record["labels"][i]["token_log_probs"]),
         )
         for i in order[:N_SAMPLES]
     )

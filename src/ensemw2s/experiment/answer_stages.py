@@ -15,6 +15,7 @@ from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
 from ensemw2s.ensemble.label import expert_weights
 from ensemw2s.ensemble.scores import StagedScores, staged_scores
 from ensemw2s.ensemble.tokens import WeakAnswers, fit_answer_expert, prior_error, trivial_tokens
+from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.answer_cost import NOTHING, decoding_cost, total, training_cost
 from ensemw2s.experiment.answer_prepare import AnswerPrepared, AnswerSide, join, joined_inputs
@@ -306,36 +307,32 @@ class AnswerSeed:
         )
 
         def compute() -> Artifact:
-            side, models = voters.side, voters.side.load(voters.states)
-            found = side.write(models, voters.weights, hard, decoding, names, config.ensemble.vote)
-            own = [[d.text] * len(models) for d in found]
-            for t, model in enumerate(models):
-                # A member that agreed all along would have written the same: only the others are asked again.
-                other = [i for i, d in enumerate(found) if not d.agrees[t]] if len(models) > 1 else []
-                if other:
-                    alone = side.write(
-                        [model], torch.ones(1), hard[other], decoding, [names[i] for i in other], config.ensemble.vote
-                    )
-                    for i, d in zip(other, alone, strict=True):
-                        own[i][t] = d.text
+            side = voters.side
+            found = write_answers(
+                side.backbone,
+                side.load(voters.states),
+                voters.weights,
+                [side.prompts[i] for i in hard.tolist()],
+                decoding,
+                vote=config.ensemble.vote,
+                row_ids=names,
+            )
             record = {
                 "ids": names,
-                "texts": [d.text for d in found],
-                "confidence": [d.confidence for d in found],
-                "agreement": [sum(d.agrees) / len(d.agrees) for d in found],
-                "members": own,
-                "tokens": [side.backbone.tokenizer.convert_ids_to_tokens(list(d.tokens)) for d in found],
-                "token_log_probs": [list(d.log_probs) for d in found],
-                "is_finished": [d.is_finished for d in found],
-                "expert_ids": expert_ids[: len(models)],
+                "labels": found,
+                "expert_ids": expert_ids[: len(voters.keys)],
                 "expert_weights": voters.weights.tolist(),
                 "config_hash": canonical_hash(config),
             }
-            return Artifact({"confidence": torch.tensor(record["confidence"])}, record)
+            return Artifact({"confidence": torch.tensor([label["confidence"] for label in found])}, record)
 
         record = self._memo("labels", key, compute).record
+        labels = record["labels"]
         return PseudoAnswers(
-            tuple(record["texts"]), torch.tensor(record["confidence"]), torch.tensor(record["agreement"]), record
+            tuple(label["answer"] for label in labels),
+            torch.tensor([label["confidence"] for label in labels]),
+            torch.tensor([label["agreement"] for label in labels]),
+            record,
         )
 
     # --- students ----------------------------------------------------------------------------------------------

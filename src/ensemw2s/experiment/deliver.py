@@ -98,8 +98,10 @@ def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: S
     voters = ensemble.experts[: ensemble.selected]
     tensors = {f"expert{i}/{name}": t.contiguous() for i, e in enumerate(voters) for name, t in e.state.items()}
     record = {
+        "answer_form": "choice",
         "method": best,
         "seed": seed.seed,
+        "expert_ids": [f"{best}/{e.seed:016x}" for e in voters],
         "vote": ensemble.config.vote,
         "expert_weights": ensemble.weights(ensemble.selected).tolist(),
         "temperature": ensemble.temperature,

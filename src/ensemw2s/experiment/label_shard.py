@@ -18,10 +18,15 @@ full."""
 class Labeller(Protocol):
     """What labels prompts; `experiment.labeller` makes one of an ensemble."""
 
-    fingerprint: str
-    """Hash of everything that decides a label: models, weights, prompt template, decoding settings."""
-    max_length: int
-    """Tokens of a prompt."""
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides a label: models, weights, decoding settings."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a prompt."""
+        ...
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt."""

@@ -79,7 +79,9 @@ def _gains(results: Results) -> Any:
     )
     offset = alt.YOffset("against:N")
     x = alt.X(
-        "low:Q", title=f"points of OOD {results.metric}", axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6)
+        "low:Q",
+        title=f"points of OOD {results.metric}",
+        axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6),
     )
     base = _chart(rows, height=alt.Step(16)).encode(y=y, yOffset=offset, color=_colour("against"))
     tooltip = [alt.Tooltip("row:N"), alt.Tooltip("against:N")]

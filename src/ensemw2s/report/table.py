@@ -68,7 +68,9 @@ def short(number: int | float) -> str:
 
 def terminal_table(results: Results) -> Table:
     """The table for a terminal of 80 columns; the recommended row is bold. The page has the rest."""
-    table = Table(title=f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}", title_justify="left")
+    table = Table(
+        title=f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}", title_justify="left"
+    )
     table.add_column("row", overflow="fold")
     for column in ("ID", "OOD", "tokens", "FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)

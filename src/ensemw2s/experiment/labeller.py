@@ -1,0 +1,165 @@
+"""A saved ensemble as something that labels prompts, whether by a class or in words."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, canonical_hash
+from ensemw2s.core import voting
+from ensemw2s.core.calibration import apply_temperature
+from ensemw2s.ensemble.write import write_answers
+from ensemw2s.errors import ModelError, RunError
+from ensemw2s.experiment.label_shard import Labeller
+from ensemw2s.models.activations import open_activations
+from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.models.language import AnswerModel, load_answer_model
+from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.train.loop import predict
+from ensemw2s.types import TensorStore
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What every saved ensemble has."""
+
+    fingerprint: str
+    max_length: int
+    backbone: Backbone
+    expert_weights: Float[Tensor, " experts"]
+    record: dict[str, Any]
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        return self.backbone.tokenizer(list(prompts))["input_ids"] if prompts else []
+
+
+@dataclass(frozen=True)
+class WordLabeller(_Saved):
+    """Writes the answers of an ensemble that decides together at every token."""
+
+    models: tuple[AnswerModel, ...]
+    decoding: DecodingConfig
+
+    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """As `ensemble.write.write_answers`, with the experts' ids and weights and the configuration's hash."""
+        # A row is known by its prompt: its draws, too, depend on nothing but itself.
+        found = write_answers(
+            self.backbone,
+            self.models,
+            self.expert_weights,
+            self.encode(prompts),
+            self.decoding,
+            vote=self.record["vote"],
+            row_ids=list(prompts),
+        )
+        return [{**label, **_origin(self.record)} for label in found]
+
+
+@dataclass(frozen=True)
+class ClassLabeller(_Saved):
+    """Gives the calibrated vote of an ensemble of classifiers."""
+
+    adapters: tuple[Adapter, ...]
+    config: ModelConfig
+    store: TensorStore
+
+    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """answer, probability per class, confidence, agreement, members (each expert's own answer) and their origin."""
+        cache = CacheConfig(trunk_cache="off")
+        inputs = open_activations(
+            self.backbone, self.encode(prompts), config=self.config, cache=cache, store=self.store
+        )
+        rows = torch.arange(len(prompts))
+        members = torch.stack([predict(adapter, inputs, rows) for adapter in self.adapters])
+        vote = voting.combine(members, self.expert_weights, vote=self.record["vote"])
+        probabilities = apply_temperature(vote, self.record["temperature"]).exp()
+        choices: list[str] = self.record["choices"]
+        agreement = voting.agreement(members, probabilities)
+        return [
+            {
+                "answer": choices[int(p.argmax())],
+                "probability": dict(zip(choices, p.tolist(), strict=True)),
+                "confidence": float(p.max()),
+                "agreement": float(agreement[i]),
+                "members": [choices[int(k)] for k in members[:, i].argmax(-1)],
+                **_origin(self.record),
+            }
+            for i, p in enumerate(probabilities)
+        ]
+
+
+class _NoStore:
+    """Prompts that are labelled once are not worth keeping the activations of."""
+
+    def get(self, kind: str, key: str) -> None:
+        return None
+
+    def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return tensors
+
+    def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None: ...
+
+    def discard(self, kind: str, key: str) -> None: ...
+
+
+def open_labeller(path: Path) -> Labeller:
+    """The ensemble of a run folder, or of an `ensemble` folder itself.
+
+    Raises:
+        RunError: there is no saved ensemble, or its files are damaged.
+        ModelError: the weak model is not the one that the experts were trained on.
+    """
+    folder = path / "ensemble" if (path / "ensemble").is_dir() else path
+    try:
+        record = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "experts.safetensors")
+        config = ModelConfig.model_validate(record["weak"])
+        digest = hashlib.sha256((folder / "experts.safetensors").read_bytes()).hexdigest()
+        weights = torch.tensor(record["expert_weights"])
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path}: no saved ensemble there ({Path(error.filename).name} is missing); name the folder of a "
+            "finished run"
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: the saved ensemble is damaged ({reason}); run its experiment again") from None
+    backbone = load_backbone(config)
+    if backbone.fingerprint != record["weak_fingerprint"]:
+        raise ModelError(
+            f"{config.model}: these are not the weights that the experts of {folder} were trained on "
+            f"({backbone.fingerprint[:12]}, not {record['weak_fingerprint'][:12]}); restore that model"
+        )
+    states: list[dict[str, Tensor]] = [{} for _ in weights]
+    for name, tensor in tensors.items():
+        expert, _, rest = name.partition("/")
+        states[int(expert.removeprefix("expert"))][rest] = tensor
+    fingerprint = canonical_hash({"record": record, "experts": digest})
+    if record.get("answer_form") == "free":
+        decoding = DecodingConfig.model_validate(record["decoding"])
+        unembedding = backbone.unembedding
+        if unembedding is None:
+            unembedding = unembedding_rows(config).to(backbone.device, backbone.dtype)
+        models = tuple(load_answer_model(backbone, unembedding, config, state) for state in states)
+        longest = config.max_length - decoding.max_new_tokens
+        return WordLabeller(fingerprint, longest, backbone, weights, record, models, decoding)
+    adapters = []
+    for state in states:
+        adapter = build_adapter(
+            config, backbone, len(record["choices"]), dropout=0.0, init_std=0.0, generator=torch.Generator()
+        )
+        load_owned(adapter, state)
+        adapters.append(adapter.eval())
+    return ClassLabeller(fingerprint, config.max_length, backbone, weights, record, tuple(adapters), config, _NoStore())
+
+
+def _origin(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("expert_ids", "expert_weights", "config_hash")}
