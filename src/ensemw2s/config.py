@@ -56,6 +56,8 @@ class TaskConfig(_Frozen):
     """files: the text that the model reads, with columns in braces."""
     answer: str = "answer"
     """files: the column of the true answer."""
+    answer_form: Literal["choice", "free"] = "choice"
+    """files: answered by a class, or in words."""
     choices: tuple[str, ...] = ()
     """files: the classes, in order; empty takes the sorted distinct answers."""
     difficulty: str | None = None
@@ -298,7 +300,7 @@ class ExperimentConfig(_Frozen):
     @property
     def is_generation(self) -> bool:
         """Whether the task is answered in words."""
-        return self.task.name in FREE_TASKS
+        return self.task.name in FREE_TASKS or (self.task.name == "files" and self.task.answer_form == "free")
 
     def _check_generation(self) -> None:
         for name in ("weak", "strong"):

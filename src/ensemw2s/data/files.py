@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ensemw2s.config import TaskConfig
+from ensemw2s.data.answers import free_task
 from ensemw2s.data.load import Row, read_rows
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task
@@ -22,11 +23,12 @@ def load_files(config: TaskConfig) -> Task:
     rows = read_rows(config.path, split=config.split)
     prompts = prompts_of(rows, config.prompt)
     answers = [name_of(place, row, config.answer, "task.answer") for place, row in rows]
+    is_free = config.answer_form == "free"
     choices = config.choices or tuple(sorted(set(answers)))
     examples = []
     seen: dict[str, str] = {}
     for number, ((place, row), prompt, answer) in enumerate(zip(rows, prompts, answers, strict=True), start=1):
-        if answer not in choices:
+        if answer not in choices and not is_free:
             near = difflib.get_close_matches(answer, choices, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"task.choices are {list(choices)}"
             raise DataError(f"{place}, column {config.answer!r}: unknown answer {answer!r}; {hint}")
@@ -36,8 +38,10 @@ def load_files(config: TaskConfig) -> Task:
         seen[name] = place
         group = name_of(place, row, config.group, "task.group") if config.group else name
         difficulty = _number(place, row, config.difficulty) if config.difficulty else None
-        examples.append(Example(name, group, prompt, choices, answer, difficulty))
+        examples.append(Example(name, group, prompt, None if is_free else choices, answer, difficulty))
     meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
+    if is_free:
+        return free_task(config.path, examples, f"your own data, {config.path}", meaning)
     return Task(config.path, tuple(examples), choices, f"your own data, {config.path}", meaning)
 
 

@@ -48,7 +48,7 @@ class AnswerModel(nn.Module):
             own_weights(self.upper)
         else:
             add_lora(self.upper, config.lora_rank, config.lora_alpha, dropout, generator)
-        self._unembedding = unembedding  # no buffer: it is shared, and no part of any state
+        self._unembedding = unembedding.detach()  # shared: no parameter, no buffer, no part of any state
         if init_noise:
             self._add_noise(init_noise, generator)
 
