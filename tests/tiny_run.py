@@ -47,6 +47,25 @@ def tiny_tree(task_file: Path) -> dict[str, Any]:
     }
 
 
+def tiny_words_tree(task_file: Path) -> dict[str, Any]:
+    """The same questions answered in words: a whole generation experiment that takes a few seconds."""
+    training = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
+    changes = {
+        "name": "tiny-words",
+        "task": {"answer_form": "free"},
+        "weak": {"adapter": "top", "top_layers": 1},
+        "strong": {"adapter": "lora", "lora_layers": 2},
+        "expert_training": training,
+        "student_training": training | {"dropout": 0.1, "checkpoint_steps": 3},
+        "ensemble": {"prior": "pretrained", "shrinkage": 0.3, "select_by": "accuracy", "max_expert_weight": 2.0},
+        "generation": {"init_noise": 0.3, "bootstrap": True, "decoding": {"max_new_tokens": 6}},
+        "students": {"recipes": [{"labels": "hard"}, {"labels": "hard", "with_easy": True, "weigh_by": "confidence"}]},
+    }
+    tree = merged(tiny_tree(task_file), changes)
+    tree["expert_training"] = training
+    return tree
+
+
 def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The tree with nested changes laid over it."""
     out = dict(tree)

@@ -186,7 +186,7 @@ def test_noise_is_in_units_of_the_weights_and_a_state_brings_all_of_it_back(back
     plain, noisy = model(backbone, noise=0.0), model(backbone, noise=0.2)
     pairs = [(a, b) for a, b in zip(plain.parameters(), noisy.parameters(), strict=True) if a.ndim == 2]
     for a, b in pairs:
-        assert float((b - a).std() / a.std()) == pytest.approx(0.2, rel=0.2)
+        assert ((b - a).std() / a.std()).item() == pytest.approx(0.2, rel=0.2)
     other = model(backbone, seed=5, noise=0.0)
     load_owned(other, owned_state(noisy))
     rows = torch.arange(N)

@@ -153,7 +153,7 @@ def score(
     *,
     vote: Vote = "soft",
     batch_tokens: int = 1024,
-) -> tuple[list[Float[Tensor, " tokens"]], list[Bool[Tensor, " tokens"]]]:
+) -> tuple[list[Float[Tensor, " _"]], list[Bool[Tensor, " _"]]]:
     """Per given answer: each token's log-probability under the mixture, and whether another token was likelier.
 
     Args:
@@ -180,7 +180,7 @@ def score(
     return gold, wrong
 
 
-def best_choice(log_probs: Sequence[Float[Tensor, " tokens"]]) -> int:
+def best_choice(log_probs: Sequence[Float[Tensor, " _"]]) -> int:
     """The choice of the highest mean log-probability per token: length-normalised, so that short ones do not win."""
     return max(range(len(log_probs)), key=lambda i: float(log_probs[i].mean()))
 

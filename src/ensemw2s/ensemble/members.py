@@ -77,7 +77,8 @@ class SharedTrunk:
         _without_norm(trunk)
         self._embed = trunk.get_input_embeddings()
         self._trunk = trunk if backbone.n_layers > n_own else None
-        self._models = list(models)
+        # Own copies are trained in float32; to decode, all run in the trunk's dtype.
+        self._models = [model.to(backbone.dtype) for model in models]
         self.pad_id = backbone.pad_id
 
     @property

@@ -1,7 +1,7 @@
 """Logical cost of experiments that answer in words: the vocabulary head counts at answer tokens only."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
@@ -10,11 +10,6 @@ from ensemw2s.experiment.cost import NOTHING, mean, total
 from ensemw2s.results import Cost
 
 __all__ = ["NOTHING", "decoding_cost", "mean", "total", "training_cost"]
-
-
-class _Sized(Protocol):
-    @property
-    def selected(self) -> int: ...
 
 
 def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, answer_tokens: int) -> Cost:
@@ -29,14 +24,14 @@ def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, an
     return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
 
 
-def decoding_cost(side: AnswerSide, ensemble: _Sized, record: Mapping[str, Any]) -> Cost:
+def decoding_cost(side: AnswerSide, n_experts: int, record: Mapping[str, Any]) -> Cost:
     """Writing these answers: every expert of the ensemble reads and writes each of them once."""
     written = sum(len(label["token_log_probs"]) for label in record["labels"])
     per_expert = 2.0 * (_upper_weights(side) + side.unembedding.numel()) * written
     return Cost(
         training_tokens=0,
-        expert_evaluations=ensemble.selected * len(record["labels"]),
-        flops=side.flops_per_token * written + ensemble.selected * per_expert,
+        expert_evaluations=n_experts * len(record["labels"]),
+        flops=side.flops_per_token * written + n_experts * per_expert,
     )
 
 

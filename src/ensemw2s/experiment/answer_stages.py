@@ -96,6 +96,7 @@ class AnswerSeed:
         self.used: dict[str, list[str]] = {"experts": [], "labels": [], "students": []}
         self.draw = prepared.split.draw(seed)
         self.outcome = AnswerOutcome(seed, self.draw)
+        self._prior_error: float | None = None
         texts = prepared.easy_texts
         self.easy = {
             name: side.answers(torch.arange(len(texts)), texts, prepared.names[: len(texts)])
@@ -120,30 +121,40 @@ class AnswerSeed:
 
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble, round by round, and choose its size on easy-val; yields after each unit."""
+        for method in self.prepared.config.ensemble.methods:
+            yield from self.ensemble(method)
+        yield from self._single_experts()
+
+    def ensemble(self, method: Method) -> Iterator[None]:
+        """Train one method's ensemble round by round and choose its size on easy-val; yields after each round."""
         config, side = self.prepared.config, self.prepared.weak
         weak = self._weak(config.expert_training)
         self.outcome.counted = weak.counted
-        prior = prior_error(weak, config.ensemble)
-        for method in config.ensemble.methods:
-            state = EnsembleState.start(method, self.seed, weak.n_samples)
-            keys: list[str] = []
-            while not state.finished:
-                key, fitted = self._fitted(weak, state)
-                before = len(state.experts)
-                state = grow(state, fitted, config.ensemble, prior)
-                keys += [key] * (len(state.experts) - before)
-                yield
-            weights = expert_weights(state.experts, config.ensemble)
-            val = self.val_scores(state.experts, tuple(keys), weights)
-            size = _best_size(val, config.ensemble.select_by)
-            ensemble = AnswerEnsemble(method, self.seed, state.experts, tuple(keys), size, prior, weights)
-            self.outcome.ensembles[method] = ensemble
-            self.outcome.n_experts[method] = size
-            self._voters(method, side, ensemble.keys[:size], [e.state for e in state.experts[:size]], weights[:size])
-            self.outcome.cost[method] = total(
-                training_cost(side, e.state, e.training_tokens, self._answer_tokens(e)) for e in state.experts
-            )
-        yield from self._single_experts(prior)
+        prior = self._prior(weak)
+        state = EnsembleState.start(method, self.seed, weak.n_samples)
+        keys: list[str] = []
+        while not state.finished:
+            key, fitted = self._fitted(weak, state)
+            before = len(state.experts)
+            state = grow(state, fitted, config.ensemble, prior)
+            keys += [key] * (len(state.experts) - before)
+            yield
+        weights = expert_weights(state.experts, config.ensemble)
+        val = self.val_scores(state.experts, tuple(keys), weights)
+        size = _best_size(val, config.ensemble.select_by)
+        ensemble = AnswerEnsemble(method, self.seed, state.experts, tuple(keys), size, prior, weights)
+        self.outcome.ensembles[method] = ensemble
+        self.outcome.n_experts[method] = size
+        self._voters(method, side, ensemble.keys[:size], [e.state for e in state.experts[:size]], weights[:size])
+        self.outcome.cost[method] = total(
+            training_cost(side, e.state, e.training_tokens, self._answer_tokens(e)) for e in state.experts
+        )
+
+    def _prior(self, weak: WeakAnswers) -> float:
+        """The same for every method and length of training: computed once."""
+        if self._prior_error is None:
+            self._prior_error = prior_error(weak, self.prepared.config.ensemble)
+        return self._prior_error
 
     def val_scores(
         self, experts: tuple[Expert, ...], keys: tuple[str, ...], weights: Float[Tensor, " experts"]
@@ -186,7 +197,7 @@ class AnswerSeed:
 
         return StagedScores(**self.store.memo("scores", key, compute).tensors)
 
-    def _single_experts(self, prior: float) -> Iterator[None]:
+    def _single_experts(self) -> Iterator[None]:
         """The best member by easy-val, and one expert that is given the whole ensemble's training budget."""
         config, side = self.prepared.config, self.prepared.weak
         best: tuple[float, str, dict[str, Tensor]] | None = None
@@ -204,7 +215,7 @@ class AnswerSeed:
         weak = self._weak(long)
         state = EnsembleState.start("single", self.seed, weak.n_samples)
         key, fitted = self._fitted(weak, state)
-        expert = grow(state, fitted, config.ensemble, prior).experts[0]
+        expert = grow(state, fitted, config.ensemble, self._prior(weak)).experts[0]
         self._voters(SINGLE_LONG, side, (key,), [expert.state], torch.ones(1))
         self.outcome.cost[SINGLE_LONG] = training_cost(
             side, expert.state, expert.training_tokens, config.ensemble.n_rounds * self._answer_tokens(expert)
@@ -284,7 +295,7 @@ class AnswerSeed:
             pseudo = self._pseudo(self.outcome.voters[method], [f"{method}/{e.seed:016x}" for e in ensemble.experts])
             self.outcome.pseudo[method] = pseudo
             self.outcome.cost[method] = total(
-                [self.outcome.cost[method], decoding_cost(self.prepared.weak, ensemble, pseudo.record)]
+                [self.outcome.cost[method], decoding_cost(self.prepared.weak, ensemble.selected, pseudo.record)]
             )
             yield
 

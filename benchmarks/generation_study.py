@@ -1,0 +1,175 @@
+"""Which form of token boosting boosts? Screens variants, then confirms the best ones; writes docs/generation-study.md.
+
+    python benchmarks/generation_study.py --budget 2h
+
+Every finished cell is a small JSON below benchmarks/results/generation-study/; a later run continues from them. The
+screen looks at easy validation data alone, on two development seeds; the confirmation runs fresh seeds on three tasks.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import generation_tables
+from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
+from ensemw2s.experiment.answer_prepare import prepare_answers
+from ensemw2s.experiment.answer_stages import AnswerSeed
+from ensemw2s.experiment.runner import run
+from ensemw2s.experiment.store import Store
+from ensemw2s.models.folders import cache_home
+
+ROOT = Path(__file__).parent.parent
+CELLS = ROOT / "benchmarks" / "results" / "generation-study"
+SCREEN_SEEDS = (0, 1)
+CONFIRM_SEEDS = (100, 101, 102, 103, 104)
+TASKS = {
+    "geo-countries": "configs/geo-countries.yaml",
+    "leg-counting": "configs/leg-counting.yaml",
+    "openbookqa": "configs/openbookqa.yaml",
+}
+BASE = {"prior": "pretrained", "shrinkage": 0.3}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "single": {"method": "single"},
+    "independent": {"method": "independent"},
+    "bagging": {"method": "bagging"},
+    "paper": {"ensemble": {"prior": "pretrained", "shrinkage": 1.0}, "generation": {"count_trivial": True}},
+    "paper, shrunk": {"ensemble": BASE, "generation": {"count_trivial": True}},
+    "non-trivial": {"ensemble": BASE},
+    "non-trivial, unigram prior": {"ensemble": {"prior": "unigram", "shrinkage": 0.3}},
+    "non-trivial, resampled": {"ensemble": {**BASE, "reweight": "resample"}},
+    "non-trivial, bootstrap": {"ensemble": BASE, "generation": {"bootstrap": True}},
+    "non-trivial, bootstrap, equal votes": {
+        "ensemble": {**BASE, "expert_weights": "equal"},
+        "generation": {"bootstrap": True},
+    },
+    "sequence": {"ensemble": {"prior": "chance", "shrinkage": 0.5}, "generation": {"boost_unit": "sequence"}},
+    "sequence, resampled": {
+        "ensemble": {"prior": "chance", "shrinkage": 0.5, "reweight": "resample"},
+        "generation": {"boost_unit": "sequence"},
+    },
+    "sequence, held-out errors": {
+        "ensemble": {"prior": "chance", "shrinkage": 0.5, "error_source": "folds", "n_folds": 2},
+        "generation": {"boost_unit": "sequence"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of the study."""
+
+    phase: str
+    task: str
+    variant: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        name = self.variant.replace(", ", "_").replace(" ", "-")
+        return CELLS / self.phase / self.task / f"{name}-seed{self.seed}.json"
+
+    def config(self) -> ExperimentConfig:
+        tree = load_config(ROOT / TASKS[self.task]).model_dump(mode="json")
+        for part in ("ensemble", "generation"):
+            tree[part] |= VARIANTS[self.variant].get(part, {})
+        tree["seeds"] = [self.seed]
+        if self.phase == "screen":
+            tree["ensemble"]["methods"] = [VARIANTS[self.variant].get("method", "boosting")]
+        return ExperimentConfig.model_validate(tree)
+
+
+def cells() -> Iterator[Cell]:
+    """In the order of work; the confirmation's variants are known once the screen is finished."""
+    screen = [Cell("screen", "geo-countries", v, s) for s in SCREEN_SEEDS for v in VARIANTS]
+    yield from screen
+    best = generation_tables.chosen(CELLS, VARIANTS, SCREEN_SEEDS)
+    for seed in CONFIRM_SEEDS:
+        for task in TASKS:
+            yield from (Cell("confirm", task, v, seed) for v in best)
+
+
+def work(cell: Cell) -> dict[str, Any]:
+    """The figures of one cell."""
+    config = cell.config()
+    started = time.monotonic()
+    if cell.phase == "screen":
+        figures = screened(config, cell.seed)
+    else:
+        results = run(config, cache_home() / "study" / cell.task / f"{cell.variant}-{cell.seed}")
+        figures = {
+            "rows": {
+                r.key: {p: {m: f.per_seed[0] for m, f in figures.items()} for p, figures in r.parts.items()}
+                for r in results.rows
+            },
+            "rounds": [
+                r.model_dump(mode="json") for e in results.ensembles for r in e.rounds if e.method == "boosting"
+            ],
+            "selected": {e.method: e.selected for e in results.ensembles},
+            "recommended": results.recommendation.row,
+        }
+    seconds = round(time.monotonic() - started, 1)
+    about = {"phase": cell.phase, "task": cell.task, "variant": cell.variant, "seed": cell.seed}
+    return about | {"config_hash": canonical_hash(config), "seconds": seconds, **figures}
+
+
+def screened(config: ExperimentConfig, seed: int) -> dict[str, Any]:
+    """One ensemble, looked at on easy validation data alone."""
+    store = Store(cache_home() / "store")
+    prepared = prepare_answers(config, store, lambda model, n: None)
+    one = AnswerSeed(prepared, store, seed)
+    method = config.ensemble.methods[0]
+    for _ in one.ensemble(method):
+        pass
+    ensemble = one.outcome.ensembles[method]
+    val = one.val_scores(ensemble.experts, ensemble.keys, ensemble.weights)
+    errors = [
+        float((e.sample_weights * b.is_wrong).sum())
+        for b, e in zip(ensemble.experts, ensemble.experts[1:], strict=False)
+    ]
+    return {
+        "prior_error": ensemble.prior_error,
+        "weighted_error": [e.weighted_error for e in ensemble.experts],
+        "previous_error": errors,
+        "expert_weight": [e.expert_weight for e in ensemble.experts],
+        "selected": ensemble.selected,
+        "val_members": [float(val.exact(w).double().mean()) for w in val.member_wrong],
+        "val_together": [float(val.exact(w).double().mean()) for w in val.wrong],
+        "val_log_loss": [-float(g.double().mean()) for g in val.gold],
+    }
+
+
+def seconds_of(text: str) -> float:
+    """A budget such as 90m or 2h in seconds."""
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", default="2h", help="no cell is started after this time (90m, 2h)")
+    parser.add_argument("--phase", choices=["screen", "confirm"], help="only this one")
+    arguments = parser.parse_args()
+    stop = time.monotonic() + seconds_of(arguments.budget)
+    for cell in cells():
+        if cell.path.exists() or (arguments.phase and cell.phase != arguments.phase):
+            continue
+        if time.monotonic() > stop:
+            print("the budget is spent; run the same command to go on")
+            break
+        found = work(cell)
+        cell.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cell.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(cell.path)
+        print(f"{cell.phase} {cell.task} {cell.variant!r} seed {cell.seed}: {found['seconds']:.0f} s", flush=True)
+    (ROOT / "docs" / "generation-study.md").write_text(
+        generation_tables.page(CELLS, VARIANTS, SCREEN_SEEDS, CONFIRM_SEEDS, list(TASKS)), encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The cells of the generation study as one page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ensemw2s.core.intervals import seed_interval
+
+BASELINES = ("single", "independent", "bagging")
+N_CONFIRMED = 2
+ROWS = {
+    "zero_shot": "strong model, zero-shot",
+    "strong_on_easy": "strong model on easy answers",
+    "self_training:xent-hard": "self-training",
+    "self_training:xent-hard+easy": "self-training + easy",
+    "single": "single weak expert",
+    "independent": "independent ensemble",
+    "bagging": "bagged ensemble",
+    "boosting": "boosted ensemble",
+    "single_long": "one expert at T times the budget",
+    "student:single:xent-hard": "student of single",
+    "student:independent:xent-hard": "student of independent",
+    "student:bagging:xent-hard": "student of bagged",
+    "student:boosting:xent-hard": "student of boosted",
+    "student:single:xent-hard+easy": "student of single + easy",
+    "student:independent:xent-hard+easy": "student of independent + easy",
+    "student:bagging:xent-hard+easy": "student of bagged + easy",
+    "student:boosting:xent-hard+easy": "student of boosted + easy",
+    "ceiling": "ceiling",
+}
+GAINS = [
+    ("student:boosting:xent-hard", "student:single:xent-hard"),
+    ("student:boosting:xent-hard+easy", "student:single:xent-hard+easy"),
+    ("student:boosting:xent-hard+easy", "strong_on_easy"),
+    ("boosting", "independent"),
+    ("boosting", "bagging"),
+    ("boosting", "single"),
+]
+
+
+def read(cells: Path, phase: str) -> list[dict[str, Any]]:
+    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted((cells / phase).glob("*/*.json"))]
+
+
+def screen_score(cell: Mapping[str, Any]) -> float:
+    """What chooses: exact match on easy-val at the size that easy-val chose."""
+    return cell["val_together"][cell["selected"] - 1]
+
+
+def chosen(cells: Path, variants: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
+    """The boosted variants that are best on easy-val; none until every cell of the screen is there."""
+    found = read(cells, "screen")
+    if len(found) < len(variants) * len(seeds):
+        return []
+    boosted = [v for v in variants if v not in BASELINES]
+    mean = {v: sum(screen_score(c) for c in found if c["variant"] == v) for v in boosted}
+    return sorted(boosted, key=lambda v: -mean[v])[:N_CONFIRMED]
+
+
+def page(
+    cells: Path,
+    variants: Mapping[str, Any],
+    screen_seeds: Sequence[int],
+    confirm_seeds: Sequence[int],
+    tasks: list[str],
+) -> str:
+    """docs/generation-study.md, up to the cells that are there."""
+    screen, confirm = read(cells, "screen"), read(cells, "confirm")
+    notes = Path(__file__).with_name("generation_study_notes.md")
+    lines = [
+        "# Which form of token boosting boosts?",
+        "",
+        "Made by `python benchmarks/generation_study.py --budget 2h`, which continues from the cells in",
+        f"`benchmarks/results/generation-study/` ({len(screen)} of {len(variants) * len(screen_seeds)} of the screen, "
+        f"{len(confirm)} of {N_CONFIRMED * len(tasks) * len(confirm_seeds)} of the confirmation are there).",
+        "",
+        *([notes.read_text(encoding="utf-8").strip(), ""] if notes.exists() else []),
+        "## The screen",
+        "",
+        f"geo-countries, seeds {', '.join(map(str, screen_seeds))}, easy validation data alone, mean over seeds; exact "
+        "match in %. eps is the new expert's error under its weights, in brackets the error of the expert before it "
+        "under the same weights: equal values mean that training ignored them.",
+        "",
+        "| variant | ensemble | T | members | log loss | prior error | eps (before) by round | alpha |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for variant in variants:
+        found = [c for c in screen if c["variant"] == variant]
+        if found:
+            lines.append(_screen_line(variant, found))
+    for task in tasks:
+        for variant in dict.fromkeys(c["variant"] for c in confirm if c["task"] == task):
+            found = [c for c in confirm if c["task"] == task and c["variant"] == variant]
+            lines += ["", f"## {task}, boosted as “{variant}”", "", *_confirmed(found)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _screen_line(variant: str, found: list[dict[str, Any]]) -> str:
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    members = [mean(column) for column in zip(*(c["val_members"] for c in found), strict=False)]
+    errors = [mean(column) for column in zip(*(c["weighted_error"] for c in found), strict=False)]
+    before = [mean(column) for column in zip(*(c["previous_error"] for c in found), strict=False)]
+    alphas = [mean(column) for column in zip(*(c["expert_weight"] for c in found), strict=False)]
+    boosted = variant not in BASELINES
+    eps = ", ".join(f"{e:.2f}" + (f" ({before[i - 1]:.2f})" if i else "") for i, e in enumerate(errors))
+    cells = [
+        variant,
+        f"{100 * mean([screen_score(c) for c in found]):.1f}",
+        ", ".join(str(c["selected"]) for c in found),
+        ", ".join(f"{100 * m:.0f}" for m in members),
+        f"{mean([c['val_log_loss'][c['selected'] - 1] for c in found]):.2f}",
+        f"{mean([c['prior_error'] for c in found]):.2f}" if boosted else "",
+        eps if boosted else "",
+        ", ".join(f"{a:.1f}" for a in alphas) if boosted else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _confirmed(found: list[dict[str, Any]]) -> list[str]:
+    seeds = sorted(c["seed"] for c in found)
+    lines = [
+        f"Seeds {', '.join(map(str, seeds))}; exact match in %, mean with 95% Student-t interval over seeds.",
+        "",
+        "| row | ID | OOD |",
+        "|---|---|---|",
+    ]
+
+    def values(row: str, part: str) -> list[float]:
+        return [c["rows"][row][part]["accuracy"] for c in sorted(found, key=lambda c: c["seed"])]
+
+    def shown(numbers: Sequence[float], sign: str = "") -> str:
+        e = seed_interval(torch.tensor(numbers, dtype=torch.float64))
+        return f"{100 * e.mean:{sign}.1f} [{100 * e.low:{sign}.1f}, {100 * e.high:{sign}.1f}]"
+
+    rows = found[0]["rows"]
+    lines += [
+        f"| {label} | {shown(values(row, 'id_test'))} | {shown(values(row, 'ood_test'))} |"
+        for row, label in ROWS.items()
+        if row in rows
+    ]
+    lines += ["", "| paired difference on OOD | points |", "|---|---|"]
+    for row, other in GAINS:
+        if row in rows and other in rows:
+            pairs = zip(values(row, "ood_test"), values(other, "ood_test"), strict=True)
+            lines.append(f"| {ROWS[row]} − {ROWS[other]} | {shown([a - b for a, b in pairs], '+')} |")
+    return lines

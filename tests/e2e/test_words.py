@@ -1,0 +1,207 @@
+"""A whole generation experiment on the tiny model, from the outside."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from test_kill import artifacts, go
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ensemw2s.config import parse_config
+from ensemw2s.data.load import read_rows
+from ensemw2s.errors import ConfigError, ModelError, RunError
+from ensemw2s.experiment import runner
+from ensemw2s.experiment.answer_evaluate import AnswerTable
+from ensemw2s.experiment.evaluate import open_truth
+from ensemw2s.experiment.labeller import open_labeller
+from ensemw2s.experiment.labelling import label_file
+from ensemw2s.experiment.runner import read_results, run
+from ensemw2s.experiment.store import Store
+from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
+
+
+def config_of(task_file: Path, **changes: object):
+    return parse_config(merged(tiny_words_tree(task_file), changes))
+
+
+def keys_of(folder: Path, stage: str) -> list[str]:
+    return [a["key"] for a in json.loads((folder / "stages" / f"{stage}.json").read_text())["artifacts"]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("words")
+
+
+@pytest.fixture(scope="module")
+def finished(place, task_file):
+    run(config_of(task_file), place / "run", store_root=place / "store")
+    return place / "run"
+
+
+def test_a_run_has_every_row_and_shows_what_was_written(finished):
+    results = read_results(finished)
+    keys = [r.key for r in results.rows]
+    for teacher in ("single", "independent", "bagging", "boosting"):
+        assert {teacher, f"student:{teacher}:xent-hard", f"student:{teacher}:xent-hard-weighed+easy"} <= set(keys)
+    assert {"zero_shot", "best_single", "single_long", "strong_on_easy", "ceiling", "self_training:xent-hard"} <= set(
+        keys
+    )
+    assert results.metric == "exact match"
+    for row in results.rows:
+        figures = set(row.parts["ood_test"])
+        assert figures == ({"accuracy"} if row.key == "zero_shot" else {"accuracy", "log_loss", "token_error"})
+    assert max(r.parts["id_test"]["accuracy"].interval.mean for r in results.rows) > 0.4
+    for sample in results.samples:
+        assert len(sample.members) == next(e for e in results.ensembles if e.method == "boosting").selected
+        assert len(sample.probabilities) - len(sample.tokens) in (0, 1)
+    assert results.token_weights[0].round == 0
+    for weights in results.token_weights:
+        assert sum(t.share for t in weights.tokens) <= 1 + 1e-9
+    page = (finished / "report.html").read_text()
+    assert 'id="samples"' in page
+    assert "Exact match in percent" in page
+
+
+def test_boosting_reports_whether_an_expert_answers_to_its_weights(finished):
+    trace = next(e for e in read_results(finished).ensembles if e.method == "boosting")
+    assert trace.rounds[0].previous_error is None
+    for r in trace.rounds[1:]:
+        assert 0 <= r.previous_error <= 1
+        assert r.effective_sample_size > 1
+
+
+def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finished, place, task_file):
+    config = config_of(task_file)
+    results = read_results(finished)
+    model = AutoModelForCausalLM.from_pretrained(finished / "student").eval()
+    tokenizer = AutoTokenizer.from_pretrained(finished / "student")
+    experiment = runner._Words(config, Store(place / "store"), lambda model, n: None)
+    for seed in experiment.seeds:
+        for stage in (seed.experts, seed.label, seed.students):
+            list(stage())
+    chosen = next(s for s in experiment.seeds if s.seed == results.recommendation.seed)
+    side, rows = experiment.prepared.strong, torch.tensor(list(experiment.prepared.split.pools["id_test"]))
+    voters = chosen.outcome.voters[results.recommendation.row]
+    names = [experiment.prepared.names[i] for i in rows.tolist()]
+    decoding = config.generation.decoding.model_copy(update={"stop": ()})
+    written = side.write(side.load(voters.states), voters.weights, rows, decoding, names, "soft")
+    for row, one in zip(rows.tolist(), written, strict=True):
+        prompt = torch.tensor([side.prompts[row]])
+        with torch.no_grad():
+            out = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=6)
+        assert tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True) == one.text
+    # Teacher-forced exact match against what is written: token by token, so stricter than the compared texts
+    # ("yes" and a line break instead of the end token), and never more generous.
+    agree = []
+    table = AnswerTable(experiment.prepared, experiment.seeds, open_truth(experiment.prepared.split))
+    for key, voters in chosen.outcome.voters.items():
+        exact = table.exact(experiment.seeds.index(chosen), key, "ood_test")
+        by_text = table._by_text(chosen, voters, "ood_test")
+        assert not bool((exact & ~by_text).any())
+        agree.append(float((exact == by_text).double().mean()))
+    assert sum(agree) / len(agree) > 0.9
+
+
+def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ceiling(place, task_file):
+    rows, other = comparison_rows(), {"yes": "no", "no": "yes"}
+    file = write_jsonl(place / "flip.jsonl", rows)
+    config = config_of(file, seeds=[0])
+    found = []
+    for name in ("plain", "flipped"):
+        run(config, place / name, store_root=place / f"{name}-store")
+        stages = {
+            s: json.loads((place / name / "stages" / f"{s}.json").read_text())
+            for s in ("experts", "labels", "students")
+        }
+        found.append({s: [a["key"] for a in stage["artifacts"]] for s, stage in stages.items()})
+        if name == "plain":
+            split = runner._Words(config, Store(place / "plain-store"), lambda m, n: None).prepared.split
+            sealed = {e.id for e in split.examples if e.answer is None}
+            write_jsonl(file, [r | {"answer": other[r["answer"]]} if r["id"] in sealed else r for r in rows])
+    plain, flipped = found
+    assert plain["experts"] == flipped["experts"]
+    assert plain["labels"] == flipped["labels"]
+    assert plain["students"][:-1] == flipped["students"][:-1]
+    assert plain["students"][-1] != flipped["students"][-1]
+    for kind in ("experts", "labels", "students"):
+        for key in plain[kind] if kind != "students" else plain[kind][:-1]:
+            a, b = (Store(place / f"{name}-store").load(kind, key) for name in ("plain", "flipped"))
+            assert a.record == b.record
+            assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+
+
+@pytest.mark.timeout(600)
+def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(tiny_words_tree(task_file) | {"seeds": [0]}))
+    assert go(path, tmp_path / "calm", 0, 0) == []
+    calm = artifacts(tmp_path / "calm" / "store")
+    kills = go(path, tmp_path / "stormy", 6, len(calm))
+    assert len(kills) == 6
+    results = [tmp_path / name / "run" / "results.json" for name in ("calm", "stormy")]
+    assert results[0].read_bytes() == results[1].read_bytes()
+    assert artifacts(tmp_path / "stormy" / "store") == calm
+
+
+def test_the_saved_ensemble_labels_a_file_as_the_run_labelled_its_own_questions(finished, place, task_file):
+    labeller = open_labeller(finished)
+    counts = label_file(
+        labeller, str(task_file), place / "labels", prompt="{q}", id_column="id", shard_rows=100, console=None
+    )
+    assert (counts.labelled, counts.failed) == (500, 0)
+    found = {}
+    for path in sorted((place / "labels").glob("labels-*.jsonl")):
+        found |= {row["id"]: row for _, row in read_rows(str(path))}
+    results = read_results(finished)
+    record = json.loads((finished / "ensemble" / "ensemble.json").read_text())
+    stored = [Store(place / "store").load("labels", key).record for key in keys_of(finished, "labels")]
+    own = next(r for r in stored if r["expert_ids"] == record["expert_ids"])
+    assert results.config_hash == record["config_hash"]
+    for name, label in zip(own["ids"], own["labels"], strict=True):
+        assert {k: found[name][k] for k in ("answer", "members", "agreement", "tokens")} == {
+            k: label[k] for k in ("answer", "members", "agreement", "tokens")
+        }
+        assert found[name]["confidence"] == pytest.approx(label["confidence"], rel=1e-3)
+        assert found[name]["expert_ids"] == record["expert_ids"]
+
+
+def test_an_ensemble_of_classifiers_labels_too(place, tiny_config, task_file):
+    run(tiny_config(seeds=[0]), place / "classes", store_root=place / "store")
+    labeller = open_labeller(place / "classes")
+    counts = label_file(labeller, str(task_file), place / "class-labels", prompt="{q}", id_column="id", console=None)
+    assert counts.labelled == 500
+    lines = (place / "class-labels" / "labels-00000.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    assert first["answer"] in ("yes", "no")
+    assert sum(first["probability"].values()) == pytest.approx(1.0)
+    assert len(first["members"]) == len(first["expert_ids"]) == len(first["expert_weights"])
+
+
+def test_a_damaged_or_foreign_ensemble_is_refused(finished, tmp_path):
+    with pytest.raises(RunError, match=r"no saved ensemble there \(ensemble.json is missing\)"):
+        open_labeller(tmp_path)
+    record = json.loads((finished / "ensemble" / "ensemble.json").read_text())
+    (tmp_path / "experts.safetensors").write_bytes((finished / "ensemble" / "experts.safetensors").read_bytes())
+    (tmp_path / "ensemble.json").write_text(json.dumps(record | {"weak_fingerprint": "0" * 64}))
+    with pytest.raises(ModelError, match=r"not the weights that the experts of .* were trained on"):
+        open_labeller(tmp_path)
+    (tmp_path / "experts.safetensors").write_bytes(b"torn")
+    with pytest.raises(RunError, match="the saved ensemble is damaged"):
+        open_labeller(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weak": {"adapter": "head"}}, "weak.adapter: files is answered in words; choose `top` or `lora`"),
+        ({"ensemble": {"vote": "hard"}}, "ensemble.vote: next-token distributions are mixed"),
+        ({"difficulty": {"source": "entropy"}}, "difficulty.source: files has a difficulty of its own"),
+        ({"students": {"recipes": [{"labels": "soft"}]}}, "students.recipes: xent-soft is for classes"),
+    ],
+)
+def test_settings_that_words_cannot_have_are_refused(task_file, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config_of(task_file, **changes)
