@@ -128,9 +128,8 @@ def main() -> None:
     backbone = load_backbone(CONFIG)
     own, whole = experts(backbone, T), whole_models(backbone, T)
     compute, memory = speeds(backbone.dtype)
-    print(
-        f"{backbone.dtype}, {torch.get_num_threads()} threads: {compute / 1e9:.0f} G multiply-adds/s, {memory / 1e9:.1f} GB/s"
-    )
+    machine = f"{compute / 1e9:.0f} G multiply-adds/s, {memory / 1e9:.1f} GB/s"
+    print(f"{backbone.dtype}, {torch.get_num_threads()} threads: {machine}")
     together, single = SharedTrunk(backbone, own), SharedTrunk(backbone, own[:1])
     share = n_bytes(backbone.model, *(m.upper for m in own)) / n_bytes(backbone.model)
     print(f"weights in memory: {share:.2f} times one model")

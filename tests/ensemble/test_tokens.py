@@ -26,22 +26,22 @@ TEXTS = ["a.", "b", "a", "ab.", "a", "b"]
 @pytest.fixture(scope="module")
 def weak(tmp_path_factory):
     backbone = load_backbone(CONFIG)
-    prompts = [f"Is {i}?" for i in range(len(TEXTS))]
-    ids = encode(backbone.tokenizer, prompts, max_length=64, names=prompts)
-    answers = encode_answers(backbone.tokenizer, ids, TEXTS, max_length=64, names=prompts)
     store = Store(tmp_path_factory.mktemp("store"))
 
-    def make(**changes):
+    def make(texts=TEXTS, n_train=4, epochs=4, **changes):
+        prompts = [f"Is {i}?" for i in range(len(texts))]
+        ids = encode(backbone.tokenizer, prompts, max_length=64, names=prompts)
+        answers = encode_answers(backbone.tokenizer, ids, texts, max_length=64, names=prompts)
         generation = GenerationConfig(**changes)
         trivial = trivial_tokens(answers, backbone.tokenizer)
         return WeakAnswers(
             inputs=open_activations(backbone, answers.read, config=CONFIG, cache=CacheConfig(), store=store),
             answers=answers,
-            rows=torch.tensor([0, 1, 2, 3]),
-            group_ids=["0", "1", "2", "3"],
+            rows=torch.arange(n_train),
+            group_ids=[str(i) for i in range(n_train)],
             counted=torch.ones_like(trivial) if generation.count_trivial else ~trivial,
             build=lambda g: AnswerModel(backbone, backbone.unembedding, CONFIG, init_noise=0.1, generator=g),
-            training=TrainConfig(epochs=4, batch_size=2, learning_rate=0.01),
+            training=TrainConfig(epochs=epochs, batch_size=2, learning_rate=0.01),
             generation=generation,
         )
 
@@ -101,7 +101,7 @@ def test_every_form_of_boosting_grows_and_repeats_itself(weak, unit, changes):
     config = EnsembleConfig(n_rounds=3, prior=0.9, shrinkage=0.5, max_expert_weight=2.0, **changes)
     runs = []
     for _ in range(2):
-        one = weak(boost_unit=unit, bootstrap=True)
+        one = weak(["a", "a", "b"] * 4, 12, 8, boost_unit=unit, bootstrap=True)
         state = EnsembleState.start("boosting", 0, one.n_samples)
         while not state.finished:
             fitted = fit_answer_expert(one, state, config)
