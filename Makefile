@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench wheel clean
+.PHONY: demo demo-generation test lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,6 +17,10 @@ $(BIN)/.dev: $(BIN)/.demo
 demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
 	$(BIN)/ensemw2s fetch smollm2-135m
 	$(BIN)/ensemw2s run --run-dir runs/demo
+
+demo-generation: $(BIN)/.demo  ## the same for answers in words
+	$(BIN)/ensemw2s fetch smollm2-135m
+	$(BIN)/ensemw2s run configs/demo-generation.yaml --run-dir runs/demo-generation
 
 test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	$(MAKE) --no-print-directory lint
@@ -35,6 +39,7 @@ docs: $(BIN)/.dev
 bench: $(BIN)/.dev  ## every claim about speed, side by side
 	$(BIN)/python benchmarks/labelling.py
 	$(BIN)/python benchmarks/rounds.py
+	$(BIN)/python benchmarks/decode.py
 
 wheel: $(BIN)/.dev  ## the wheel in an empty environment
 	.ci/wheel
