@@ -101,7 +101,10 @@ def validate(
         from ensemw2s.experiment.prepare import check
 
         task, split = check(settings)
-        facts |= {"task": task.name, "examples": len(task.examples), "choices": list(task.choices)}
+        facts |= {"task": task.name, "examples": len(task.examples)}
+        # The answers in words may be thousands.
+        is_free = task.answer_form == "free"
+        facts |= {"distinct_answers": len(task.choices)} if is_free else {"choices": list(task.choices)}
         facts["pools"] = None if split is None else {name: len(rows) for name, rows in split.pools.items()}
     if as_json:
         sys.stdout.write(json.dumps(facts) + "\n")
@@ -133,24 +136,11 @@ def predict(
     from ensemw2s.data.files import prompts_of
     from ensemw2s.data.load import read_rows
     from ensemw2s.experiment.files import write_atomic
-    from ensemw2s.models.export import load_student
+    from ensemw2s.experiment.student import answer_prompts
 
     folder = student / "student" if (student / "student").is_dir() else student
-    rows = read_rows(input_path, split=split)
-    prompts = prompts_of(rows, prompt)
-    predictor = load_student(folder)
-    probabilities = predictor.log_probs(prompts).exp()
-    lines = [
-        json.dumps(
-            {
-                "prompt": p,
-                "answer": predictor.choices[int(q.argmax())],
-                "probability": dict(zip(predictor.choices, q.tolist(), strict=True)),
-            },
-            ensure_ascii=False,
-        )
-        for p, q in zip(prompts, probabilities, strict=True)
-    ]
+    prompts = prompts_of(read_rows(input_path, split=split), prompt)
+    lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
     text = "\n".join(lines) + "\n"
     if output is None:
         sys.stdout.write(text)

@@ -19,6 +19,7 @@ from ensemw2s.experiment.labeller import open_labeller
 from ensemw2s.experiment.labelling import label_file
 from ensemw2s.experiment.runner import read_results, run
 from ensemw2s.experiment.store import Store
+from ensemw2s.experiment.student import answer_prompts
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 
@@ -88,6 +89,10 @@ def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finish
     names = [experiment.prepared.names[i] for i in rows.tolist()]
     decoding = config.generation.decoding.model_copy(update={"stop": ()})
     written = side.write(side.load(voters.states), voters.weights, rows, decoding, names, "soft")
+    prompts = [experiment.prepared.split.examples[row].prompt for row in rows.tolist()]
+    predicted = list(answer_prompts(finished / "student", prompts))
+    stopped = side.write(side.load(voters.states), voters.weights, rows, config.generation.decoding, names, "soft")
+    assert [p["answer"] for p in predicted] == [d.text.strip() for d in stopped]
     for row, one in zip(rows.tolist(), written, strict=True):
         prompt = torch.tensor([side.prompts[row]])
         with torch.no_grad():

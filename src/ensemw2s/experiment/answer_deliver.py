@@ -31,6 +31,7 @@ def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, se
         backbone=side.backbone,
         unembedding=side.unembedding,
         state=voters.states[0],
+        decoding=prepared.config.generation.decoding,
         card=card,
     )
 

@@ -1,5 +1,6 @@
 """A trained answer model as a plain causal language model in the library's own format."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,13 +10,16 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from ensemw2s.config import ModelConfig
+from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.models.anatomy import cut_config, final_norm, layers_of
 from ensemw2s.models.checkpoint import checkpoint_folder, own_code
 from ensemw2s.models.folders import new_folder
 from ensemw2s.models.language import load_answer_model, own_layers
 from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet
+
+ABOUT = "answers.json"
+"""How the student was made to answer; its presence tells a student that answers in words."""
 
 
 def export_language(
@@ -25,6 +29,7 @@ def export_language(
     backbone: Backbone,
     unembedding: Float[Tensor, "vocab dim"],
     state: Mapping[str, Tensor],
+    decoding: DecodingConfig,
     card: str,
 ) -> None:
     """Write the checkpoint, cut to this side's layers, with the trained upper layers (LoRA merged in), in float32.
@@ -60,6 +65,8 @@ def export_language(
         model.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        about = {"format": 1, "max_length": config.max_length, "decoding": decoding.model_dump(mode="json")}
+        (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 @torch.no_grad()
