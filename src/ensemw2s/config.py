@@ -243,6 +243,8 @@ class GenerationConfig(_Frozen):
     """Boosted experts after the first learn from a bootstrap draw of answers, too: a source of diversity."""
     init_noise: Annotated[float, Field(ge=0)] = 0.0
     """Noise on an expert's initial matrices, in units of their entries' standard deviation."""
+    answer_by: Literal["decode", "choices"] = "decode"
+    """Write the answer, or (arc-qa, openbookqa) take the question's likeliest option, normalised by its length."""
     decoding: DecodingConfig = DecodingConfig()
 
 
@@ -306,6 +308,15 @@ class ExperimentConfig(_Frozen):
         for name in ("weak", "strong"):
             if getattr(self, name).adapter == "head":
                 raise ValueError(f"{name}.adapter: {self.task.name} is answered in words; choose `top` or `lora`")
+            if getattr(self, name).max_length <= self.generation.decoding.max_new_tokens:
+                raise ValueError(
+                    f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "
+                    f"generation.decoding.max_new_tokens ({self.generation.decoding.max_new_tokens})"
+                )
+        if self.generation.answer_by == "choices" and self.task.name not in ("arc-qa", "openbookqa"):
+            raise ValueError(
+                f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
+            )
         if self.difficulty.source != "column":
             raise ValueError(f"difficulty.source: {self.task.name} has a difficulty of its own; choose `column`")
         if self.ensemble.vote == "hard":

@@ -8,6 +8,7 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.decode import best_choice, decode, score
 from ensemw2s.ensemble.members import SeparateModels, SharedTrunk, same_tokenizer
+from ensemw2s.ensemble.write import choose_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.models.checkpoint import checkpoint_folder
 from ensemw2s.models.language import AnswerModel
@@ -85,10 +86,10 @@ def test_a_row_gets_the_same_answer_alone_and_in_any_batch(members, backbone, pr
 def test_the_likelihood_is_that_of_the_mixture_of_separate_runs(backbone, members, prompts, vote):
     sequences = [[*p, *backbone.tokenizer(" yes, it is")["input_ids"], 1] for p in prompts[:20]]
     lengths = [len(p) for p in prompts[:20]]
-    gold, wrong = score(members, WEIGHTS, sequences, lengths, vote=vote)
+    found = score(members, WEIGHTS, sequences, lengths, vote=vote)
     each = models(backbone)
     share = WEIGHTS / WEIGHTS.sum()
-    for sequence, length, ours, bad in zip(sequences, lengths, gold, wrong, strict=True):
+    for sequence, length, ours in zip(sequences, lengths, found, strict=True):
         logits = []
         for model in each:
             one = SharedTrunk(backbone, [model])
@@ -100,17 +101,18 @@ def test_the_likelihood_is_that_of_the_mixture_of_separate_runs(backbone, member
             (log_probs.exp() * weights).sum(0).log() if vote == "soft" else (log_probs * weights).sum(0).log_softmax(-1)
         )
         targets = torch.tensor(sequence[length:])
-        assert torch.allclose(ours.double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5)
-        assert torch.equal(bad, expected.argmax(-1) != targets)
+        assert torch.allclose(ours.gold.double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5)
+        assert torch.equal(ours.is_wrong, expected.argmax(-1) != targets)
+        own = log_probs.gather(-1, targets.expand(T, -1).unsqueeze(-1))[..., 0]
+        assert torch.allclose(ours.member_gold.double(), own, atol=1e-5)
 
 
 def test_the_answers_own_likelihood_is_what_decoding_kept(backbone, members, prompts):
     found = decode(members, WEIGHTS, backbone.tokenizer, prompts[:10], GREEDY)
     sequences = [[*p, *d.tokens] for p, d in zip(prompts[:10], found, strict=True)]
-    gold, wrong = score(members, WEIGHTS, sequences, [len(p) for p in prompts[:10]])
-    for d, g, w in zip(found, gold, wrong, strict=True):
-        assert torch.allclose(g, torch.tensor(d.log_probs[: len(g)]), atol=1e-4)
-        assert not w.any()
+    for d, s in zip(found, score(members, WEIGHTS, sequences, [len(p) for p in prompts[:10]]), strict=True):
+        assert torch.allclose(s.gold, torch.tensor(d.log_probs[: len(s.gold)]), atol=1e-4)
+        assert not s.is_wrong.any()
 
 
 def test_agreement_is_whether_the_members_own_answer_is_the_ensembles(backbone, members, prompts):
@@ -157,6 +159,18 @@ def test_other_tokenizers_are_refused_with_the_first_difference(backbone):
     other.add_tokens(["<new>"])
     with pytest.raises(ModelError, match=r"'<new>' is \d+ and not None.*cannot be mixed"):
         same_tokenizer([backbone.tokenizer, other])
+
+
+def test_the_option_chosen_is_the_likeliest_by_token(backbone, members, prompts):
+    options = [("yes", "no, never"), ("a", "b", "c")]
+    found = choose_answers(backbone, models(backbone), WEIGHTS, prompts[:2], options, vote="soft")
+    for prompt, each, label in zip(prompts[:2], options, found, strict=True):
+        ids = [[*prompt, *backbone.tokenizer(f" {o}")["input_ids"], 1] for o in each]
+        scored = score(members, WEIGHTS, ids, [len(prompt)] * len(each))
+        means = [float(s.gold.mean()) for s in scored]
+        assert label["answer"] == each[means.index(max(means))]
+        assert label["agreement"] == sum(m == label["answer"] for m in label["members"]) / T
+        assert 1 / len(each) <= label["confidence"] <= 1
 
 
 def test_the_best_choice_is_normalised_by_length():

@@ -161,11 +161,11 @@ def test_scores_of_every_size_come_from_one_evaluation_and_equal_the_engines(bac
     found = staged_scores(models, weights, inputs, answers, rows)
     for t in range(3):
         together = SharedTrunk(backbone, models[: t + 1])
-        gold, wrong = score(
+        scored = score(
             together, weights[: t + 1], [answers.ids[r] for r in rows], [answers.prompt_lengths[r] for r in rows]
         )
-        assert torch.allclose(found.gold[t], torch.cat(gold), atol=1e-5)
-        assert torch.equal(found.wrong[t], torch.cat(wrong))
+        assert torch.allclose(found.gold[t], torch.cat([s.gold for s in scored]), atol=1e-5)
+        assert torch.equal(found.wrong[t], torch.cat([s.is_wrong for s in scored]))
         alone = score_answers(models[t], inputs, answers, rows)
         assert torch.allclose(found.member_gold[t], alone.gold, atol=1e-5)
         assert torch.equal(found.member_wrong[t], alone.is_wrong)

@@ -145,6 +145,17 @@ def _choose(
     return order.gather(-1, torch.minimum(place, last))[:, 0]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A given answer, teacher-forced."""
+
+    gold: Float[Tensor, " tokens"]
+    """Log-probability of each of its tokens under the mixture."""
+    is_wrong: Bool[Tensor, " tokens"]
+    """Whether another token was likelier."""
+    member_gold: Float[Tensor, "members tokens"]
+
+
 def score(
     members: Members,
     expert_weights: Float[Tensor, " members"],
@@ -153,31 +164,29 @@ def score(
     *,
     vote: Vote = "soft",
     batch_tokens: int = 1024,
-) -> tuple[list[Float[Tensor, " _"]], list[Bool[Tensor, " _"]]]:
-    """Per given answer: each token's log-probability under the mixture, and whether another token was likelier.
+) -> list[Scored]:
+    """The ensemble's and its members' log-likelihood of each given answer, from the same forward passes.
 
     Args:
         sequences: prompt and answer (with its end token where that is to count) in one.
     """
-    gold: list[Tensor] = [torch.zeros(0)] * len(sequences)
-    wrong: list[Tensor] = [torch.zeros(0, dtype=torch.bool)] * len(sequences)
+    found: dict[int, Scored] = {}
     read = [list(s[:-1]) for s in sequences]
     for rows in length_batches([len(s) for s in read], batch_tokens):
         ids, mask = pad([read[r] for r in rows], members.pad_id)
         states = members.read(ids, mask, None)
         picked = torch.cat([states[:, i, prompt_lengths[r] - 1 : len(read[r])] for i, r in enumerate(rows)], dim=1)
         targets = torch.tensor([t for r in rows for t in sequences[r][prompt_lengths[r] :]]).to(picked.device)
-        golds, wrongs = [], []
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for part, target in zip(picked.split(HEAD_POSITIONS, dim=1), targets.split(HEAD_POSITIONS), strict=True):
-            mixed = combine(members.logits(part).log_softmax(-1), expert_weights, vote=vote, dtype=torch.float32)
-            golds.append(mixed.gather(-1, target.unsqueeze(-1))[:, 0])
-            wrongs.append(mixed.argmax(-1) != target)
+            each = members.logits(part).log_softmax(-1)
+            mixed = combine(each, expert_weights, vote=vote, dtype=torch.float32)
+            own = each.gather(-1, target.expand(len(each), -1).unsqueeze(-1))[..., 0]
+            parts.append((mixed.gather(-1, target.unsqueeze(-1))[:, 0], mixed.argmax(-1) != target, own))
         sizes = [len(sequences[r]) - prompt_lengths[r] for r in rows]
-        for row, g, w in zip(
-            rows, torch.cat(golds).cpu().split(sizes), torch.cat(wrongs).cpu().split(sizes), strict=True
-        ):
-            gold[row], wrong[row] = g, w
-    return gold, wrong
+        gold, wrong, own = (torch.cat([p[i] for p in parts], dim=-1).cpu().split(sizes, dim=-1) for i in range(3))
+        found |= {r: Scored(gold[i], wrong[i], own[i]) for i, r in enumerate(rows)}
+    return [found[i] for i in range(len(sequences))]
 
 
 def best_choice(log_probs: Sequence[Float[Tensor, " _"]]) -> int:
@@ -205,4 +214,4 @@ def _stopped(text: str, stop: Sequence[str]) -> int | None:
     return min(found) if found else None
 
 
-__all__ = ["Decoded", "Reading", "best_choice", "decode", "pad_left", "score"]
+__all__ = ["Decoded", "Reading", "Scored", "best_choice", "decode", "pad_left", "score"]

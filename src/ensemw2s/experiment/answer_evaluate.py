@@ -47,6 +47,7 @@ class AnswerTable(Table):
         self.prepared, self.seeds, self.truth = prepared, seeds, truth
         self.outcomes = [s.outcome for s in seeds]
         self.by_text = prepared.config.task.worked
+        self.by_choice = prepared.config.generation.answer_by == "choices"
         self.resamples = {
             part: intervals.Resamples.draw(truth.groups[part], len(seeds), stream(0, "interval", part))
             for part in TESTS
@@ -78,7 +79,7 @@ class AnswerTable(Table):
         if place not in self._exact:
             seed = self.seeds[s]
             voters = seed.outcome.voters[key]
-            if key == ZERO_SHOT or self.by_text:
+            if key == ZERO_SHOT or self.by_text or self.by_choice:
                 self._exact[place] = self._by_text(seed, voters, part)
             else:
                 found = self.scores(seed, voters, part)
@@ -86,7 +87,7 @@ class AnswerTable(Table):
         return self._exact[place]
 
     def _by_text(self, seed: AnswerSeed, voters: Voters, part: str) -> Bool[Tensor, " items"]:
-        """Written out and compared as text or number: an untrained model does not know where an answer ends."""
+        """Written out (or chosen) and compared as text or number: an untrained model does not know where to end."""
         prepared = self.prepared
         if part == "easy_val":
             rows, labels = seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val]
@@ -95,10 +96,14 @@ class AnswerTable(Table):
         names = [prepared.names[i] for i in rows.tolist()]
         models = voters.side.load(voters.states) if voters.keys else [voters.side.untrained()]
         decoding, vote = prepared.config.generation.decoding, prepared.config.ensemble.vote
-        found = voters.side.write(models, voters.weights, rows, decoding, names, vote)
+        if self.by_choice:
+            chosen = voters.side.choose(models, voters.weights, rows, prepared.options(rows), vote)
+            texts = [label["answer"] for label in chosen]
+        else:
+            texts = [d.text for d in voters.side.write(models, voters.weights, rows, decoding, names, vote)]
         truths = [prepared.task.choices[k] for k in labels.tolist()]
         verifier = prepared.task.verifier
-        return torch.tensor([is_right(d.text, t, verifier=verifier) for d, t in zip(found, truths, strict=True)])
+        return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])
 
     def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
         return torch.stack([self.exact(s, key, part) for s in range(len(self.seeds))]).double()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +14,7 @@ from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.write import choose_answers
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.prepare import check
 from ensemw2s.experiment.store import Store
@@ -71,6 +73,18 @@ class AnswerSide:
         prompts = [self.prompts[row] for row in rows.tolist()]
         return decode(members, expert_weights, self.backbone.tokenizer, prompts, config, vote=vote, row_ids=row_ids)
 
+    def choose(
+        self,
+        models: Sequence[AnswerModel],
+        expert_weights: Float[Tensor, " experts"],
+        rows: Int[Tensor, " rows"],
+        options: Sequence[Sequence[str]],
+        vote: Vote,
+    ) -> list[dict[str, Any]]:
+        """The likeliest option of examples of the split."""
+        prompts = [self.prompts[row] for row in rows.tolist()]
+        return choose_answers(self.backbone, models, expert_weights, prompts, options, vote=vote)
+
     def answers(self, rows: Int[Tensor, " rows"], texts: Sequence[str], names: Sequence[str]) -> AnswerTokens:
         """Prompts of the split with these answers; `names` are those of the rows. Raises DataError."""
         return encode_answers(
@@ -116,6 +130,10 @@ class AnswerPrepared:
     def names(self) -> list[str]:
         return [e.id for e in self.split.examples]
 
+    def options(self, rows: Int[Tensor, " rows"]) -> list[tuple[str, ...]]:
+        """The options of these questions, which have some (`generation.answer_by: choices`)."""
+        return [self.split.examples[row].choices or () for row in rows.tolist()]
+
     @property
     def easy_texts(self) -> list[str]:
         """True answers of the easy pool, which comes first in the split."""
@@ -131,7 +149,7 @@ def prepare_answers(config: ExperimentConfig, store: Store, on_tokens: Callable[
     task, split = check(config)
     assert split is not None  # the configuration asks for a task's own difficulty
     weak = _side(config.weak, config, split, store, on_tokens, config.generation.init_noise)
-    same = config.weak == config.strong
+    same = config.weak == config.strong and not config.generation.init_noise
     strong = weak if same else _side(config.strong, config, split, store, on_tokens, 0.0)
     prepared = AnswerPrepared(config, task, split, weak, strong)
     rows = torch.arange(len(split.easy_labels))

@@ -313,21 +313,20 @@ class AnswerSeed:
                 "prompts": canonical_hash([voters.side.prompts[i] for i in hard.tolist()]),
                 "ids": names,
                 "decoding": decoding.model_dump(exclude={"batch_rows"}),
+                "answer_by": config.generation.answer_by,
                 "expert_ids": expert_ids[: len(voters.keys)],
             },
         )
 
         def compute() -> Artifact:
-            side = voters.side
-            found = write_answers(
-                side.backbone,
-                side.load(voters.states),
-                voters.weights,
-                [side.prompts[i] for i in hard.tolist()],
-                decoding,
-                vote=config.ensemble.vote,
-                row_ids=names,
-            )
+            side, models, vote = voters.side, voters.side.load(voters.states), config.ensemble.vote
+            if config.generation.answer_by == "choices":
+                found = side.choose(models, voters.weights, hard, self.prepared.options(hard), vote)
+            else:
+                prompts = [side.prompts[i] for i in hard.tolist()]
+                found = write_answers(
+                    side.backbone, models, voters.weights, prompts, decoding, vote=vote, row_ids=names
+                )
             record = {
                 "ids": names,
                 "labels": found,
@@ -435,7 +434,12 @@ def _lesson(
     """What a recipe takes of the easy answers (first in `both`) and of the pseudo-answers (after the easy pool)."""
     weights = torch.ones(len(both.targets))
     kept = (pseudo.agreement[answered] >= recipe.min_agreement).nonzero()[:, 0]
-    rows = n_easy_pool + (kept if len(kept) else torch.arange(len(answered)))
+    if not len(kept):
+        raise DataError(
+            f"students.recipes: {recipe.name} keeps no answer, none has an agreement of {recipe.min_agreement:g}; "
+            "lower min_agreement"
+        )
+    rows = n_easy_pool + kept
     if recipe.weigh_by == "confidence":
         confidence = pseudo.confidence[answered][rows - n_easy_pool].float()
         sizes = both.offsets.diff()[rows]
