@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from ensemw2s.config import SplitConfig, TaskConfig
-from ensemw2s.data.geocountries import MAX_SHARE, geo_countries
-from ensemw2s.data.geofacts import MIN_CITIES, countries_and_cities
+from ensemw2s.data.geocountries import geo_countries
+from ensemw2s.data.geofacts import countries_and_cities
 from ensemw2s.data.splits import make_split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import DataError
@@ -32,7 +32,7 @@ def city(example: Example) -> str:
 def test_the_answers_are_true_and_are_the_classes(task: Task, atlas):
     countries, cities = atlas
     facts = {city_id: (name, countries[code][0]) for _, city_id, name, code in cities}
-    assert len(task.examples) > 10_000
+    assert len(task.examples) == 32 * 120
     assert task.choices == tuple(sorted({e.answer or "" for e in task.examples}))
     assert (task.answer_form, task.verifier) == ("free", "text")
     for e in task.examples:
@@ -51,37 +51,36 @@ def test_no_question_is_ambiguous_asked_twice_or_gives_its_answer_away(task: Tas
 
 
 def test_no_country_decides_the_task_on_the_whole_or_on_a_side(task: Task):
-    counts = Counter(e.answer for e in task.examples)
-    assert max(counts.values()) == 120
-    assert min(counts.values()) >= MIN_CITIES
-    sides = defaultdict(list)
-    split = make_split(task, SplitConfig())
-    truth = {e.id: e.answer for e in task.examples}
-    for e, rated in zip(split.examples, split.difficulty.tolist(), strict=True):
-        sides[rated < len(task.examples) / 2].append(truth[e.id])
-    for answers in (*sides.values(), [e.answer for e in task.examples]):
-        assert Counter(answers).most_common(1)[0][1] <= MAX_SHARE * len(answers)
+    assert set(Counter(e.answer for e in task.examples).values()) == {120}
+    for easy in (True, False):
+        side = Counter(e.answer for e in task.examples if ((e.difficulty or 0) < 60) == easy)
+        assert set(side.values()) == {60}
 
 
 def test_a_cap_that_lets_one_country_decide_is_refused():
-    with pytest.raises(DataError, match=r"task\.max_per_country: with 5000 .* above 3%; lower it"):
-        geo_countries(seed=0, max_per_country=5000)
+    with pytest.raises(DataError, match=r"task\.max_per_country: with 5000 .* over 1\.2 times its even share"):
+        geo_countries(max_per_country=5000)
 
 
-def test_difficulty_is_the_rank_of_the_population(task: Task, atlas):
+def test_difficulty_is_the_rank_of_the_population_in_the_country(task: Task, atlas):
     population = {city_id: people for people, city_id, _, _ in atlas[1]}
-    assert [e.difficulty for e in task.examples] == list(range(len(task.examples)))
-    people = [population[e.group_id] for e in task.examples]
-    assert people == sorted(people, reverse=True)
+    for country in task.choices:
+        mine = [e for e in task.examples if e.answer == country]
+        assert [e.difficulty for e in mine] == list(range(120))
+        people = [population[e.group_id] for e in mine]
+        assert people == sorted(people, reverse=True)
 
 
-def test_the_seed_alone_decides_the_task(task: Task):
-    assert geo_countries(seed=0) == task
-    assert geo_countries(seed=1).examples != task.examples
+def test_fewer_countries_are_those_with_most_cities(task: Task):
+    few = load_task(TaskConfig(name="geo-countries", n_countries=4))
+    assert set(few.choices) < set(task.choices)
+    assert len(few.examples) == 4 * 120
+    assert "United States" in few.choices
 
 
 def test_the_split_seals_the_answers(task: Task):
-    split = make_split(task, SplitConfig())
+    sizes = {"n_easy_pool": 600, "n_easy_train": 300, "n_easy_val": 200, "n_id_test": 300, "n_ood_test": 300}
+    split = make_split(task, SplitConfig(**sizes, n_hard_pool=600, n_hard_unlabelled=300))
     first = split.pools["ood_test"][0]
     truth = {e.id: e.answer for e in task.examples}[split.examples[first].id]
     assert split.examples[first].answer is None

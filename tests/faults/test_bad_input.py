@@ -131,15 +131,19 @@ def no_geonames(place: Place) -> list[str]:
     return ["validate"]
 
 
+WORDS = {"weak": {"adapter": "top", "top_layers": 1}, "strong": {"adapter": "top", "top_layers": 1}}
+WORDS["students"] = {"recipes": [{"labels": "hard"}]}
+
+
 def malformed_problem(place: Place) -> list[str]:
     (place.root / "SVAMP.json").write_text('[{"ID": "a", "Body": "b", "Question": "c", "Equation": "1", "Answer": ""}]')
-    return place.run({"task": {"name": "svamp", "path": str(place.root)}}, command="validate")
+    return place.run(WORDS | {"task": {"name": "svamp", "path": str(place.root)}}, command="validate")
 
 
 def too_few_puzzles(place: Place) -> list[str]:
     place.patch.setattr(reasoning, "PATIENCE", 5)  # seconds instead of half a minute
     task = {"name": "reasoning", "reasoning_task": "spell_backward", "n_examples": 10**6}
-    return place.run({"task": task}, command="validate")
+    return place.run(WORDS | {"task": task}, command="validate")
 
 
 def run_dir_is_a_file(place: Place) -> list[str]:
@@ -228,8 +232,8 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "malformed problem": (3, ["SVAMP.json item 1", "'Answer'", "get the file anew"], malformed_problem),
     "one answer too frequent": (
         3,
-        ["task.max_per_country", "above 3%", "lower it"],
-        lambda p: p.run({"task": {"name": "geo-countries", "max_per_country": 5000}}, command="validate"),
+        ["task.max_per_country", "1.2 times its even share", "lower it"],
+        lambda p: p.run(WORDS | {"task": {"name": "geo-countries", "max_per_country": 5000}}, command="validate"),
     ),
     "too few puzzles": (
         3,

@@ -25,9 +25,7 @@ from ensemw2s.models.anatomy import cut_config, cut_model
 from ensemw2s.models.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
 from ensemw2s.models.quiet import quiet
 
-UNLOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-"""With these set, a logit is more than the product of a feature and a row."""
-EMBEDDINGS = ("lm_head.weight", "embed_out.weight")
+UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
 LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """With these set, a logit is more than the product of a feature and a row."""
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
