@@ -16,10 +16,11 @@ from typing import Any
 
 import generation_tables
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
-from ensemw2s.experiment.answer_prepare import prepare_answers
-from ensemw2s.experiment.answer_stages import AnswerSeed
 from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
+from ensemw2s.experiment.words.experts import fit_ensemble
+from ensemw2s.experiment.words.prepare import prepare_answers
+from ensemw2s.experiment.words.stages import AnswerSeed
 from ensemw2s.models.folders import cache_home
 
 ROOT = Path(__file__).parent.parent
@@ -123,7 +124,7 @@ def screened(config: ExperimentConfig, seed: int) -> dict[str, Any]:
     prepared = prepare_answers(config, store, lambda model, n: None)
     one = AnswerSeed(prepared, store, seed)
     method = config.ensemble.methods[0]
-    for _ in one.ensemble(method):
+    for _ in fit_ensemble(one, method):
         pass
     ensemble = one.outcome.ensembles[method]
     val = one.val_scores(ensemble.experts, ensemble.keys, ensemble.weights)

@@ -13,13 +13,13 @@ from ensemw2s.config import parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.experiment import runner
-from ensemw2s.experiment.answer_evaluate import AnswerTable
 from ensemw2s.experiment.evaluate import open_truth
 from ensemw2s.experiment.labeller import open_labeller
 from ensemw2s.experiment.labelling import label_file
 from ensemw2s.experiment.runner import read_results, run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
+from ensemw2s.experiment.words.evaluate import AnswerTable
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 
@@ -121,7 +121,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
             s: json.loads((place / name / "stages" / f"{s}.json").read_text())
             for s in ("experts", "labels", "students")
         }
-        found.append({s: [a["key"] for a in stage["artifacts"]] for s, stage in stages.items()})
+        found.append({s: [(a["kind"], a["key"]) for a in stage["artifacts"]] for s, stage in stages.items()})
         if name == "plain":
             split = runner._Words(config, Store(place / "plain-store"), lambda m, n: None).prepared.split
             sealed = {e.id for e in split.examples if e.answer is None}
@@ -131,11 +131,10 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
     assert plain["labels"] == flipped["labels"]
     assert plain["students"][:-1] == flipped["students"][:-1]
     assert plain["students"][-1] != flipped["students"][-1]
-    for kind in ("experts", "labels", "students"):
-        for key in plain[kind] if kind != "students" else plain[kind][:-1]:
-            a, b = (Store(place / f"{name}-store").load(kind, key) for name in ("plain", "flipped"))
-            assert a.record == b.record
-            assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+    for kind, key in [*plain["experts"], *plain["labels"], *plain["students"][:-1]]:
+        a, b = (Store(place / f"{name}-store").load(kind, key) for name in ("plain", "flipped"))
+        assert a.record == b.record
+        assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
 
 @pytest.mark.timeout(600)

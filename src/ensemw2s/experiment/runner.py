@@ -11,10 +11,6 @@ from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import ModelError, RunError
-from ensemw2s.experiment.answer_deliver import export_answer_ensemble, export_answerer
-from ensemw2s.experiment.answer_evaluate import evaluate_answers
-from ensemw2s.experiment.answer_prepare import AnswerPrepared, prepare_answers
-from ensemw2s.experiment.answer_stages import AnswerSeed
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import PACKAGES, evaluate
 from ensemw2s.experiment.files import run_lock, write_atomic
@@ -22,6 +18,10 @@ from ensemw2s.experiment.journal import Journal
 from ensemw2s.experiment.prepare import Prepared, prepare, zero_shot
 from ensemw2s.experiment.stages import Seed
 from ensemw2s.experiment.store import Store
+from ensemw2s.experiment.words.deliver import export_answer_ensemble, export_answerer
+from ensemw2s.experiment.words.evaluate import evaluate_answers
+from ensemw2s.experiment.words.prepare import AnswerPrepared, prepare_answers
+from ensemw2s.experiment.words.stages import AnswerSeed
 from ensemw2s.models.folders import cache_home
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
@@ -57,11 +57,12 @@ def run(
             ("students", n_students, lambda seed: seed.students()),
         )
         for stage, n_units, of_seed in work:
+            before = [len(seed.used) for seed in seeds]
             with journal.stage(stage, store, total=n_units * len(seeds)) as advance:
                 for seed in seeds:
                     for _ in of_seed(seed):
                         advance(1)
-            _manifest(run_dir, stage, config, [key for seed in seeds for key in seed.used[stage]])
+            _manifest(run_dir, stage, config, [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]])
         with journal.stage("evaluate", store, total=0):
             results = experiment.evaluate()
             experiment.deliver(run_dir, results)
@@ -117,11 +118,11 @@ def _claim(config: ExperimentConfig, run_dir: Path) -> None:
     write_atomic(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
-def _manifest(run_dir: Path, stage: str, config: ExperimentConfig, keys: Sequence[str]) -> None:
+def _manifest(run_dir: Path, stage: str, config: ExperimentConfig, used: Sequence[tuple[str, str]]) -> None:
     record = {
         "stage": stage,
         "config_hash": canonical_hash(config),
-        "artifacts": [{"kind": stage, "key": key} for key in keys],
+        "artifacts": [{"kind": kind, "key": key} for kind, key in used],
     }
     write_atomic(run_dir / "stages" / f"{stage}.json", json.dumps(record, indent=2) + "\n")
 

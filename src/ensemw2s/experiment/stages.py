@@ -42,8 +42,8 @@ class Seed:
 
     def __init__(self, prepared: Prepared, store: Store, seed: int):
         self.prepared, self.store, self.seed = prepared, store, seed
-        self.used: dict[str, list[str]] = {"experts": [], "labels": [], "students": []}
-        """Keys of the artifacts of each stage, for its manifest."""
+        self.used: list[tuple[str, str]] = []
+        """Kind and key of every artifact, in the order of use: for the stages' manifests."""
         self.weak_labels: dict[Method, WeakLabels] = {}
         split = prepared.split
         self.draw = split.draw(seed)
@@ -307,5 +307,5 @@ class Seed:
         return cost.total([cost.trunk_cost(side, n_tokens), trained])
 
     def _memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
-        self.used[kind].append(key)
+        self.used.append((kind, key))
         return self.store.memo(kind, key, compute)

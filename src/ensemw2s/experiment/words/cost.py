@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ensemw2s.experiment.answer_prepare import AnswerSide
 from ensemw2s.experiment.cost import NOTHING, mean, total
+from ensemw2s.experiment.words.prepare import AnswerSide
 from ensemw2s.results import Cost
 
 __all__ = ["NOTHING", "decoding_cost", "mean", "total", "training_cost"]

@@ -12,13 +12,15 @@ from ensemw2s.core import intervals, metrics, sampling
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.scores import StagedScores
-from ensemw2s.experiment.answer_cost import NOTHING, mean
-from ensemw2s.experiment.answer_prepare import AnswerPrepared, AnswerSide
-from ensemw2s.experiment.answer_stages import AnswerEnsemble, AnswerSeed, Voters
 from ensemw2s.experiment.evaluate import PACKAGES, TESTS, Table, Truth, open_truth, worth_showing
 from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import ZERO_SHOT, Named, all_rows
 from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
+from ensemw2s.experiment.words.cost import NOTHING, mean
+from ensemw2s.experiment.words.labels import answers_to
+from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
+from ensemw2s.experiment.words.stages import AnswerSeed
+from ensemw2s.experiment.words.work import AnswerEnsemble, Voters
 from ensemw2s.results import (
     AnswerSample,
     EnsembleTrace,
@@ -93,14 +95,7 @@ class AnswerTable(Table):
             rows, labels = seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val]
         else:
             rows, labels = self.truth.rows[part], self.truth.labels[part]
-        names = [prepared.names[i] for i in rows.tolist()]
-        models = voters.side.load(voters.states) if voters.keys else [voters.side.untrained()]
-        decoding, vote = prepared.config.generation.decoding, prepared.config.ensemble.vote
-        if self.by_choice:
-            chosen = voters.side.choose(models, voters.weights, rows, prepared.options(rows), vote)
-            texts = [label["answer"] for label in chosen]
-        else:
-            texts = [d.text for d in voters.side.write(models, voters.weights, rows, decoding, names, vote)]
+        texts = answers_to(seed, voters, rows)
         truths = [prepared.task.choices[k] for k in labels.tolist()]
         verifier = prepared.task.verifier
         return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])

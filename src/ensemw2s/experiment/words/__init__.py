@@ -1,0 +1,1 @@
+"""The same experiment where questions are answered in words: preparation, stages, evaluation, delivery."""

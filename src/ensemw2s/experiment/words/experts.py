@@ -1,0 +1,153 @@
+"""The first stage in words: every method's ensemble, round by round, and the experts to compare it with."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ensemw2s.config import TrainConfig, canonical_hash
+from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
+from ensemw2s.ensemble.label import expert_weights
+from ensemw2s.ensemble.scores import StagedScores
+from ensemw2s.ensemble.tokens import WeakAnswers, fit_answer_expert, prior_error, trivial_tokens
+from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG
+from ensemw2s.experiment.store import Artifact, artifact_key
+from ensemw2s.experiment.words.cost import total, training_cost
+from ensemw2s.experiment.words.work import AnswerEnsemble, AnswerWork
+from ensemw2s.names import Method
+from ensemw2s.types import Expert
+
+EXPERT_VERSION = 1
+
+
+def train_experts(work: AnswerWork) -> Iterator[None]:
+    """Train every method's ensemble, round by round, and choose its size on easy-val; yields after each unit."""
+    for method in work.prepared.config.ensemble.methods:
+        yield from fit_ensemble(work, method)
+    yield from _single_experts(work)
+
+
+def fit_ensemble(work: AnswerWork, method: Method) -> Iterator[None]:
+    """Train one method's ensemble round by round and choose its size on easy-val; yields after each round."""
+    config, side = work.prepared.config, work.prepared.weak
+    weak = _weak(work, config.expert_training)
+    work.outcome.counted = weak.counted
+    prior = _prior(work, weak)
+    state = EnsembleState.start(method, work.seed, weak.n_samples)
+    keys: list[str] = []
+    while not state.finished:
+        key, fitted = _fitted(work, weak, state)
+        before = len(state.experts)
+        state = grow(state, fitted, config.ensemble, prior)
+        keys += [key] * (len(state.experts) - before)
+        yield
+    weights = expert_weights(state.experts, config.ensemble)
+    val = work.val_scores(state.experts, tuple(keys), weights)
+    size = _best_size(val, config.ensemble.select_by)
+    ensemble = AnswerEnsemble(method, work.seed, state.experts, tuple(keys), size, prior, weights)
+    work.outcome.ensembles[method] = ensemble
+    work.outcome.n_experts[method] = size
+    work.set_voters(method, side, ensemble.keys[:size], [e.state for e in state.experts[:size]], weights[:size])
+    work.outcome.cost[method] = total(
+        training_cost(side, e.state, e.training_tokens, _answer_tokens(work, e)) for e in state.experts
+    )
+
+
+def _prior(work: AnswerWork, weak: WeakAnswers) -> float:
+    """The same for every method and length of training: computed once."""
+    if work.prior_error is None:
+        work.prior_error = prior_error(weak, work.prepared.config.ensemble)
+    return work.prior_error
+
+
+def _single_experts(work: AnswerWork) -> Iterator[None]:
+    """The best member by easy-val, and one expert that is given the whole ensemble's training budget."""
+    config, side = work.prepared.config, work.prepared.weak
+    best: tuple[float, str, dict[str, Tensor]] | None = None
+    for ensemble in work.outcome.ensembles.values():
+        val = work.val_scores(ensemble.experts, ensemble.keys, ensemble.weights)
+        for expert, key, wrong in zip(ensemble.experts, ensemble.keys, val.member_wrong, strict=True):
+            exact = float(val.exact(wrong).double().mean())
+            if best is None or exact > best[0]:
+                best = (exact, key, expert.state)
+    assert best is not None
+    work.set_voters(BEST_SINGLE, side, (best[1],), [best[2]], torch.ones(1))
+    work.outcome.cost[BEST_SINGLE] = total(work.outcome.cost.values())  # choosing cost the training of them all
+    training = config.expert_training
+    long = training.model_copy(update={"epochs": training.epochs * config.ensemble.n_rounds})
+    weak = _weak(work, long)
+    state = EnsembleState.start("single", work.seed, weak.n_samples)
+    key, fitted = _fitted(work, weak, state)
+    expert = grow(state, fitted, config.ensemble, _prior(work, weak)).experts[0]
+    work.set_voters(SINGLE_LONG, side, (key,), [expert.state], torch.ones(1))
+    work.outcome.cost[SINGLE_LONG] = training_cost(
+        side, expert.state, expert.training_tokens, config.ensemble.n_rounds * _answer_tokens(work, expert)
+    )
+    yield
+
+
+def _weak(work: AnswerWork, training: TrainConfig) -> WeakAnswers:
+    prepared, side, rows = work.prepared, work.prepared.weak, work.draw.easy_train
+    answers = work.easy["weak"]
+    trivial = trivial_tokens(answers, side.backbone.tokenizer)
+    counts = torch.ones_like(trivial) if prepared.config.generation.count_trivial else ~trivial
+    return WeakAnswers(
+        inputs=side.open(answers.read),
+        answers=answers,
+        rows=rows,
+        group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
+        counted=counts,
+        build=side.builder(training),
+        training=training,
+        generation=prepared.config.generation,
+    )
+
+
+def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[str, Fitted]:
+    """One expert, from the store or trained; the key holds all that decides it and nothing else."""
+    config = work.prepared.config
+    ensemble = config.ensemble
+    boosted = state.method == "boosting" and bool(state.experts)
+    generation = config.generation
+    key = artifact_key(
+        EXPERT_VERSION,
+        {
+            "answers": canonical_hash([weak.answers.ids[r] for r in weak.rows.tolist()]),
+            "weak": work.prepared.weak.fingerprint,
+            "training": weak.training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+            "stream": state.next_stream,
+            "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
+            "also": generation.bootstrap if boosted else False,
+            "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
+            "samples": [generation.boost_unit, generation.count_trivial],
+            "folds": ensemble.n_folds if ensemble.error_source == "folds" else None,
+            "groups": weak.group_ids if ensemble.error_source == "folds" else None,
+        },
+    )
+
+    def compute() -> Artifact:
+        fitted = fit_answer_expert(weak, state, ensemble)
+        tensors = {f"state/{name}": t for name, t in fitted.state.items()}
+        tensors |= {"gold": fitted.log_probs, "is_wrong": fitted.is_wrong}
+        return Artifact(tensors, {"training_tokens": fitted.training_tokens})
+
+    found = work.memo("experts", key, compute)
+    return key, Fitted(
+        {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")},
+        found.tensors["gold"],
+        found.tensors["is_wrong"],
+        found.record["training_tokens"],
+    )
+
+
+def _answer_tokens(work: AnswerWork, expert: Expert) -> int:
+    return work.prepared.config.expert_training.epochs * len(expert.log_probs)
+
+
+def _best_size(val: StagedScores, select_by: str) -> int:
+    """T chosen on easy-val; ties go to the smaller ensemble."""
+    if select_by == "accuracy":
+        scores = [float(val.exact(wrong).double().mean()) for wrong in val.wrong]
+    else:
+        scores = val.gold.double().mean(1).tolist()
+    return max(range(len(scores)), key=scores.__getitem__) + 1

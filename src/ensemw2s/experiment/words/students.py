@@ -1,0 +1,121 @@
+"""The third stage in words: a student of every label set, the baselines and the ceiling."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.errors import DataError
+from ensemw2s.experiment.store import Artifact, artifact_key
+from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
+from ensemw2s.experiment.words.cost import NOTHING, total, training_cost
+from ensemw2s.experiment.words.labels import pseudo_answers
+from ensemw2s.experiment.words.prepare import join, joined_inputs
+from ensemw2s.experiment.words.work import AnswerWork, PseudoAnswers
+from ensemw2s.models.adapters import n_trainable, owned_state
+from ensemw2s.results import Cost
+from ensemw2s.train.answers import AnswerSupervision, train_answers
+from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.types import AnswerTokens, Inputs
+
+STUDENT_VERSION = 1
+
+
+def train_students(work: AnswerWork) -> Iterator[None]:
+    """Train every student of every teacher, the baselines and the ceiling; yields after each."""
+    config, side = work.prepared.config, work.prepared.strong
+    easy, hard, answers = work.draw.easy_train, work.draw.hard_unlabelled, work.easy["strong"]
+    easy_inputs = side.open(answers.read)
+    ones = torch.ones(len(answers.targets))
+    _student(work, STRONG_ON_EASY, easy_inputs, AnswerSupervision(answers, easy, ones), NOTHING)
+    yield
+    work.outcome.pseudo[SELF] = pseudo_answers(work, work.outcome.voters[STRONG_ON_EASY], ["strong_on_easy"])
+    spent = {SELF: work.outcome.cost[STRONG_ON_EASY]} | {m: work.outcome.cost[m] for m in work.outcome.ensembles}
+    names = [work.prepared.names[i] for i in hard.tolist()]
+    for teacher in (SELF, *work.outcome.ensembles):
+        pseudo = work.outcome.pseudo[teacher]
+        # A question that nobody answered has nothing to be learned from.
+        answered = torch.tensor([i for i, t in enumerate(pseudo.texts) if t.strip()], dtype=torch.long)
+        if not len(answered):
+            raise DataError(
+                f"seed {work.seed}: the {teacher} ensemble answers none of the {len(hard)} unlabelled questions; "
+                "train it longer (expert_training), or look at generation.decoding.stop"
+            )
+        given = side.answers(hard[answered], [pseudo.texts[i].strip() for i in answered], [names[i] for i in answered])
+        both = join(answers, given)
+        inputs = joined_inputs(easy_inputs, side.open(given.read))
+        for recipe in config.students.recipes:
+            supervision = _lesson(recipe, both, len(answers.ids), easy, pseudo, answered)
+            key = student_key(teacher, recipe)
+            _student(work, key, inputs, supervision, spent[teacher])
+            if teacher in work.outcome.n_experts:
+                work.outcome.n_experts[key] = work.outcome.n_experts[teacher]
+            yield
+    sealed = work.prepared.split.sealed["hard_pool"]
+    truth = sealed.open("ceiling")[hard - work.prepared.split.pools["hard_pool"].start]
+    given = side.answers(hard, [work.prepared.task.choices[k] for k in truth.tolist()], names)
+    lesson = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
+    _student(work, CEILING, side.open(given.read), lesson, NOTHING)
+    yield
+
+
+def _student(work: AnswerWork, row: str, inputs: Inputs, lesson: AnswerSupervision, label_cost: Cost) -> None:
+    """Train (or find) one student."""
+    side, training = work.prepared.strong, work.prepared.config.student_training
+    seed = stream_seed(work.seed, "student")  # one stream for all rows: they differ by their labels alone
+    answers, rows = lesson.answers, lesson.rows
+    key = artifact_key(
+        STUDENT_VERSION,
+        {
+            "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
+            "weights": canonical_hash(lesson.weights[answers.tokens_of(rows)].tolist()),
+            "strong": side.fingerprint,
+            "training": training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+            "stream": seed,
+        },
+    )
+
+    def compute() -> Artifact:
+        module = side.builder(training)(stream(seed, "init"))
+        checkpointer = Checkpointer(work.store, key)
+        train_answers(module, inputs, lesson, training, seed=seed, checkpointer=checkpointer)
+        state = {f"state/{name}": t for name, t in owned_state(module).items()}
+        return Artifact(state, {"owned": n_trainable(module)})
+
+    found = work.memo("students", key, compute)
+    Checkpointer(work.store, key).clear()
+    state = {n.removeprefix("state/"): t for n, t in found.tensors.items()}
+    work.set_voters(row, side, (key,), [state], torch.ones(1))
+    tokens = training.epochs * int(inputs.lengths[rows].sum())
+    trained = training_cost(side, state, tokens, training.epochs * len(answers.tokens_of(rows)))
+    work.outcome.cost[row] = total([label_cost, trained])
+    work.outcome.student_keys[row] = key
+
+
+def _lesson(
+    recipe: Recipe,
+    both: AnswerTokens,
+    n_easy_pool: int,
+    easy: Int[Tensor, " easy"],
+    pseudo: PseudoAnswers,
+    answered: Int[Tensor, " answered"],
+) -> AnswerSupervision:
+    """What a recipe takes of the easy answers (first in `both`) and of the pseudo-answers (after the easy pool)."""
+    weights = torch.ones(len(both.targets))
+    kept = (pseudo.agreement[answered] >= recipe.min_agreement).nonzero()[:, 0]
+    if not len(kept):
+        raise DataError(
+            f"students.recipes: {recipe.name} keeps no answer, none has an agreement of {recipe.min_agreement:g}; "
+            "lower min_agreement"
+        )
+    rows = n_easy_pool + kept
+    if recipe.weigh_by == "confidence":
+        confidence = pseudo.confidence[answered][rows - n_easy_pool].float()
+        sizes = both.offsets.diff()[rows]
+        weights[both.tokens_of(rows)] = (confidence / confidence.mean()).repeat_interleave(sizes)
+    if recipe.with_easy:
+        rows = torch.cat([easy, rows])
+    return AnswerSupervision(both, rows, weights)

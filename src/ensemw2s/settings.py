@@ -1,0 +1,250 @@
+"""Every setting with its meaning and its check, one class per section of the configuration file."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ensemw2s.names import Method
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """A section: immutable, strict about its keys, every attribute documented."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class TaskConfig(Frozen):
+    name: Literal[
+        "geo-facts", "arc", "files", "geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp"
+    ] = "geo-facts"
+    """Answered by a class: `geo-facts` (embedded), `arc`, `files` (your own data). Answered by a text:
+    `geo-countries` and `reasoning` (embedded), `arc-qa`, `openbookqa`, `gsm8k`, `svamp`. All but the embedded ones
+    read the file or folder at `path`."""
+    path: str | None = None
+    """A .jsonl, .csv or .parquet file, a folder saved by `datasets`, or a hub name as hub:OWNER/NAME."""
+    split: str = "train"
+    """The split of a hub name or of a `datasets` folder that has several."""
+    seed: int = 0
+    """Of what the task itself draws (cities, wrong countries, wrong answers, puzzles)."""
+    max_per_country: Count = 120
+    """geo-facts, geo-countries: cities kept per country."""
+    n_countries: Annotated[int, Field(ge=2)] = 32
+    """geo-countries: the countries with most cities that are asked for."""
+    arc_difficulty: Literal["set", "grade", "difficulty", "depth_of_knowledge"] = "set"
+    """arc, arc-qa: Easy/Challenge, or one of the human annotations."""
+    show_options: bool = False
+    """arc-qa, openbookqa: list the options of a question in its prompt."""
+    worked: bool = False
+    """gsm8k: the answer is the whole worked solution, which ends with its number, and not the number alone."""
+    reasoning_task: Literal["chain_sum", "leg_counting", "number_sorting", "spell_backward"] = "chain_sum"
+    """reasoning: the generator of the package reasoning-gym."""
+    n_examples: Count = 6000
+    """reasoning: how many questions are generated."""
+    prompt: str = "{prompt}"
+    """files: the text that the model reads, with columns in braces."""
+    answer: str = "answer"
+    """files: the column of the true answer."""
+    answer_form: Literal["choice", "free"] = "choice"
+    """files: answered by a class, or in words."""
+    choices: tuple[str, ...] = ()
+    """files: the classes, in order; empty takes the sorted distinct answers."""
+    difficulty: str | None = None
+    """files: a numeric column where larger is harder; required by `difficulty.source: column`."""
+    id: str | None = None
+    """files: a column of unique ids; None numbers the rows."""
+    group: str | None = None
+    """files: a column of what a split must not tear apart; None puts each row in its own group."""
+
+    @model_validator(mode="after")
+    def _path_given(self) -> "TaskConfig":
+        if self.name not in ("geo-facts", "geo-countries", "reasoning") and not self.path:
+            raise ValueError(f"path is required for the task {self.name!r}")
+        return self
+
+
+class DifficultyConfig(Frozen):
+    source: Literal["column", "entropy", "margin", "p_true"] = "column"
+    """`column`: the task's own; `entropy`, `margin`: the weak model's cross-fitted, label-free uncertainty;
+    `p_true`: its cross-fitted probability of the true label, which reads hard labels (the report says so)."""
+    n_folds: Annotated[int, Field(ge=2)] = 5
+    n_labelled: Count = 500
+    """entropy, margin: examples whose labels train the raters; they take no further part in the run."""
+
+
+class SplitConfig(Frozen):
+    seed: int = 0
+    """Of the split; the seeds of training are `seeds`."""
+    easy_below: Fraction = 0.4
+    """Quantile of difficulty: examples below it are the easy side."""
+    hard_above: Fraction = 0.6
+    """Quantile of difficulty: examples above it are the hard side."""
+    n_easy_pool: Count = 1600
+    """Labelled easy examples, of which each seed draws its own training and validation part."""
+    n_easy_train: Count = 800
+    n_easy_val: Count = 400
+    n_hard_pool: Count = 1600
+    """Hard examples without labels, of which each seed draws its own part."""
+    n_hard_unlabelled: Count = 1200
+    n_id_test: Count = 800
+    n_ood_test: Count = 800
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SplitConfig":
+        if self.easy_below > self.hard_above:
+            raise ValueError(f"easy_below ({self.easy_below}) must not exceed hard_above ({self.hard_above})")
+        if self.n_easy_train + self.n_easy_val > self.n_easy_pool:
+            raise ValueError(
+                f"n_easy_train + n_easy_val ({self.n_easy_train + self.n_easy_val}) exceeds n_easy_pool "
+                f"({self.n_easy_pool})"
+            )
+        if self.n_hard_unlabelled > self.n_hard_pool:
+            raise ValueError(f"n_hard_unlabelled ({self.n_hard_unlabelled}) exceeds n_hard_pool ({self.n_hard_pool})")
+        return self
+
+
+class ModelConfig(Frozen):
+    model: str = "smollm2-135m"
+    """A name that `ensemw2s fetch` knows, a hub id, a local folder, or `tiny` (random weights, for tests)."""
+    revision: str | None = None
+    n_layers: Count | None = None
+    """Cut to the first layers; None keeps all."""
+    adapter: Literal["head", "top", "lora"] = "head"
+    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, or LoRA on all layers."""
+    head_hidden: Annotated[int, Field(ge=0)] = 0
+    """Width of the head's hidden layer; 0 is a linear head (which the library's own classes can load)."""
+    top_layers: Count = 2
+    """`top`: how many upper layers each expert owns."""
+    lora_rank: Count = 8
+    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    lora_layers: Count | None = None
+    """`lora`, generation: only on this many upper layers, over the shared trunk; None is all layers."""
+    max_length: Count = 512
+    """Tokens; a longer prompt is refused before any work."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the frozen trunk: `auto` is bfloat16 where the machine multiplies it fast."""
+    trust_remote_code_from: str | None = None
+    """Repository whose own code may run; it must equal `model`."""
+
+    @model_validator(mode="after")
+    def _trust_named(self) -> "ModelConfig":
+        if self.trust_remote_code_from not in (None, self.model):
+            raise ValueError(f"trust_remote_code_from must name the model itself ({self.model!r}) or be left out")
+        return self
+
+
+class TrainConfig(Frozen):
+    epochs: Count = 10
+    batch_size: Count = 64
+    """Examples per optimiser step."""
+    micro_batch_size: Count | None = None
+    """Examples per forward pass; None is the whole batch. It changes memory, not results."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_frac: Fraction = 0.1
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """On the head's input (`head`, `top`) or in the low-rank branch (`lora`)."""
+    init_std: Annotated[float, Field(ge=0)] = 0.02
+    """Standard deviation of the head's initial weights: a source of diversity among experts."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    checkpoint_steps: Count = 25
+    """`lora`, `top`: optimiser steps between checkpoints."""
+
+
+class EnsembleConfig(Frozen):
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = get_args(Method)
+    n_rounds: Count = 8
+    """T, for every method but `single`: equal cost."""
+    prior: Literal["chance", "pretrained", "unigram"] | Annotated[float, Field(gt=0, lt=1)] = "chance"
+    """Error of a reference that knows nothing: `chance` is 1 - 1/K (AdaBoost, SAMME); `pretrained` is the
+    untrained model's zero-shot error on the easy training examples (EnsemW2S); `unigram` always gives their most
+    frequent class (generation: answer token)."""
+    reweight: Literal["loss", "resample"] = "loss"
+    error_source: Literal["train", "folds"] = "train"
+    n_folds: Annotated[int, Field(ge=2)] = 5
+    shrinkage: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_expert_weight: Annotated[float, Field(gt=0)] = 4.0
+    """Cap of alpha, in nats."""
+    vote: Literal["soft", "hard", "log"] = "soft"
+    expert_weights: Literal["alpha", "equal"] = "alpha"
+    select_by: Literal["accuracy", "log_loss"] = "log_loss"
+    """What chooses T on the easy validation part."""
+
+
+class Recipe(Frozen):
+    """One way to train a student on a set of weak labels. Pseudo-answers in words are always hard labels under xent."""
+
+    loss: Literal["xent", "logconf"] = "xent"
+    labels: Literal["soft", "hard"] = "soft"
+    with_easy: bool = False
+    """Train on the labelled easy examples too."""
+    weigh_by: Literal["none", "confidence"] = "none"
+    """generation: `confidence` weighs each answer by its probability under the mixture, mean 1."""
+    min_agreement: Fraction = 0.0
+    """generation: only answers that at least this share of the voting experts would have given by themselves."""
+
+    @property
+    def name(self) -> str:
+        parts = [f"{self.loss}-{self.labels}"]
+        parts += ["weighed"] if self.weigh_by == "confidence" else []
+        parts += [f"agreed{self.min_agreement:g}"] if self.min_agreement else []
+        return "-".join(parts) + ("+easy" if self.with_easy else "")
+
+
+class StudentConfig(Frozen):
+    recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
+        Recipe(),
+        Recipe(with_easy=True),
+        Recipe(loss="logconf"),
+        Recipe(labels="hard"),
+    )
+    """The first one makes the headline comparison; each is trained from every teacher."""
+    aux_coef: Fraction = 0.5
+    """logconf: final weight of the student's own hardened prediction."""
+    warmup_frac: Fraction = 0.2
+    """logconf: share of training over which that weight grows from 0, linearly."""
+
+
+class DecodingConfig(Frozen):
+    """How answers are written (generation)."""
+
+    max_new_tokens: Count = 24
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw among the likeliest tokens that hold this share of the probability."""
+    stop: tuple[str, ...] = ("\n",)
+    """Texts that end an answer; they are cut off. The model's own end token always does."""
+    batch_rows: Count = 32
+    seed: int = 0
+    """Of the draws."""
+
+
+class GenerationConfig(Frozen):
+    """What only tasks with free answers have."""
+
+    boost_unit: Literal["token", "sequence"] = "token"
+    """What boosting weighs: answer tokens (the paper), or whole answers."""
+    count_trivial: bool = False
+    """Count errors on the end token and on tokens without a letter or digit."""
+    bootstrap: bool = False
+    """Boosted experts after the first learn from a bootstrap draw of answers, too: a source of diversity."""
+    init_noise: Annotated[float, Field(ge=0)] = 0.0
+    """Noise on an expert's initial matrices, in units of their entries' standard deviation."""
+    answer_by: Literal["decode", "choices"] = "decode"
+    """Write the answer, or (arc-qa, openbookqa) take the question's likeliest option, normalised by its length."""
+    decoding: DecodingConfig = DecodingConfig()
+
+
+class CacheConfig(Frozen):
+    trunk_cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where the trunk's activations live; `auto` is disk within the budget, else off (recomputed)."""
+    budget_gib: Annotated[float, Field(gt=0)] = 20.0
+    """Space that the activations of one model may take."""
+    batch_tokens: Count = 2048
+    """Tokens per forward pass of the trunk, padding included."""
+    shard_rows: Count = 1024
+    """Examples per shard: what a crash can cost."""
