@@ -429,7 +429,9 @@ def test_twenty_kills_lose_and_double_no_row(tmp_path):
 def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
     source = write(tmp_path / "in.jsonl", questions(100))
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom ensemw2s.experiment.labelling import label_file\n"
+        "import signal, sys, time\nfrom pathlib import Path\nfrom ensemw2s.experiment.labelling import label_file\n"
+        # What a shell starts in the background inherits an ignored Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12\n"
         "    def encode(self, prompts): return [p.split() for p in prompts]\n"
         "    def label(self, prompts): time.sleep(0.05); return [{} for p in prompts]\n"
