@@ -8,6 +8,7 @@ screen looks at easy validation data alone, on two development seeds; the confir
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,9 +30,10 @@ SCREEN_SEEDS = (0, 1)
 CONFIRM_SEEDS = (100, 101, 102, 103, 104)
 TASKS = {
     "geo-countries": "configs/geo-countries.yaml",
-    "leg-counting": "configs/leg-counting.yaml",
+    "number-sorting": "configs/number-sorting.yaml",
     "openbookqa": "configs/openbookqa.yaml",
 }
+SCREEN = "benchmarks/generation_screen.yaml"
 BASE = {"prior": "pretrained", "shrinkage": 0.3}
 VARIANTS: dict[str, dict[str, Any]] = {
     "single": {"method": "single"},
@@ -75,7 +77,8 @@ class Cell:
         return CELLS / self.phase / self.task / f"{name}-seed{self.seed}.json"
 
     def config(self) -> ExperimentConfig:
-        tree = load_config(ROOT / TASKS[self.task]).model_dump(mode="json")
+        path = SCREEN if self.phase == "screen" else TASKS[self.task]
+        tree = load_config(ROOT / path).model_dump(mode="json")
         for part in ("ensemble", "generation"):
             tree[part] |= VARIANTS[self.variant].get(part, {})
         tree["seeds"] = [self.seed]
@@ -153,17 +156,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="2h", help="no cell is started after this time (90m, 2h)")
     parser.add_argument("--phase", choices=["screen", "confirm"], help="only this one")
+    parser.add_argument("--task", choices=list(TASKS), help="only this one, so that two machines can share the work")
     arguments = parser.parse_args()
     stop = time.monotonic() + seconds_of(arguments.budget)
     for cell in cells():
-        if cell.path.exists() or (arguments.phase and cell.phase != arguments.phase):
+        others = (arguments.phase not in (None, cell.phase)) or (arguments.task not in (None, cell.task))
+        if cell.path.exists() or others:
             continue
         if time.monotonic() > stop:
             print("the budget is spent; run the same command to go on")
             break
         found = work(cell)
         cell.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cell.path.with_suffix(".tmp")
+        temporary = cell.path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         temporary.replace(cell.path)
         print(f"{cell.phase} {cell.task} {cell.variant!r} seed {cell.seed}: {found['seconds']:.0f} s", flush=True)

@@ -43,6 +43,8 @@ class TaskConfig(Frozen):
     """reasoning: the generator of the package reasoning-gym."""
     n_examples: Count = 6000
     """reasoning: how many questions are generated."""
+    max_level: Count | None = None
+    """reasoning: the hardest setting of the generator's dial; None takes all of them."""
     prompt: str = "{prompt}"
     """files: the text that the model reads, with columns in braces."""
     answer: str = "answer"

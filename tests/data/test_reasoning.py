@@ -104,3 +104,10 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(DataError, match=r"task\.name: reasoning .*pip install 'ensemw2s\[reasoning\]'"):
         reasoning(seed=0, reasoning_task="chain_sum", n_examples=10)
+
+
+def test_the_dial_can_be_stopped_early_but_not_at_its_first_level():
+    task = reasoning(seed=0, reasoning_task="number_sorting", n_examples=60, max_level=4)
+    assert {e.difficulty for e in task.examples} == {2.0, 3.0, 4.0}
+    with pytest.raises(DataError, match=r"task\.max_level \(2\) leaves 1 of the levels of number_sorting.*at least 3"):
+        reasoning(seed=0, reasoning_task="number_sorting", n_examples=60, max_level=2)

@@ -1,5 +1,7 @@
 """Boosting over answer tokens: which count, what they weigh, and the reference that knows nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from ensemw2s.ensemble.fit import EnsembleState, grow
 from ensemw2s.ensemble.tokens import (
     WeakAnswers,
     fit_answer_expert,
+    held_out_errors,
     prior_error,
     token_weights,
     trivial_tokens,
@@ -105,6 +108,11 @@ def test_every_form_of_boosting_grows_and_repeats_itself(weak, unit, changes):
         state = EnsembleState.start("boosting", 0, one.n_samples)
         while not state.finished:
             fitted = fit_answer_expert(one, state, config)
+            is_wrong = fitted.is_wrong
+            if config.error_source == "folds":
+                is_wrong, tokens = held_out_errors(one, state, config)
+                assert tokens > 0
+            fitted = replace(fitted, is_wrong=wrong_samples(one, is_wrong))
             assert len(fitted.is_wrong) == one.n_samples
             state = grow(state, fitted, config, prior_error(one, config))
         runs.append(state)

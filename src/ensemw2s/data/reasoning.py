@@ -85,20 +85,28 @@ PUZZLES = {
 """Left out are generators that mostly have one answer, such as letter_counting (half of its answers are 1)."""
 
 
-def reasoning(*, seed: int, reasoning_task: str, n_examples: int) -> Task:
-    """`n_examples` distinct questions of one generator, spread evenly over its dial, deterministic by `seed`.
+def reasoning(*, seed: int, reasoning_task: str, n_examples: int, max_level: int | None = None) -> Task:
+    """`n_examples` distinct questions of one generator, spread evenly over its dial up to `max_level` (None: all of
+    it), deterministic by `seed`.
 
     Where a level has fewer distinct questions than its share (there are 200 sums of two digits), it gives at most
     what it has, and the next level gives the rest.
 
     Raises:
-        DataError: reasoning-gym is not installed, or the generator has fewer distinct questions than asked for.
+        DataError: reasoning-gym is not installed, `max_level` leaves fewer than two levels, or the generator has
+            fewer distinct questions than asked for.
     """
     puzzle = PUZZLES[reasoning_task]
+    levels = tuple(level for level in puzzle.levels if max_level is None or level <= max_level)
+    if max_level is not None and len(levels) < 2:
+        raise DataError(
+            f"task.max_level ({max_level}) leaves {len(levels)} of the levels of {reasoning_task} "
+            f"{list(puzzle.levels)}; easy and hard need two: give at least {puzzle.levels[1]}"
+        )
     examples: list[Example] = []
     seen: set[str] = set()
-    for number, level in enumerate(puzzle.levels, start=1):
-        wanted = n_examples * number // len(puzzle.levels) - len(examples)
+    for number, level in enumerate(levels, start=1):
+        wanted = n_examples * number // len(levels) - len(examples)
         generator = _generator(reasoning_task, puzzle, level, seed)
         missed = found = 0
         while found < wanted and missed < PATIENCE:
@@ -114,7 +122,7 @@ def reasoning(*, seed: int, reasoning_task: str, n_examples: int) -> Task:
     if len(examples) < n_examples:
         raise DataError(
             f"task.n_examples: {reasoning_task} has no {n_examples} distinct questions at its "
-            f"{len(puzzle.levels)} levels, only {len(examples)} were found; ask for at most that many"
+            f"{len(levels)} levels, only {len(examples)} were found; ask for at most that many"
         )
     return free_task(f"reasoning {reasoning_task}", examples, SOURCE, puzzle.meaning, verifier=puzzle.verifier)
 

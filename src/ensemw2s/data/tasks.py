@@ -22,7 +22,10 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
         max_per_country=config.max_per_country, n_countries=config.n_countries
     ),
     "reasoning": lambda config: reasoning(
-        seed=config.seed, reasoning_task=config.reasoning_task, n_examples=config.n_examples
+        seed=config.seed,
+        reasoning_task=config.reasoning_task,
+        n_examples=config.n_examples,
+        max_level=config.max_level,
     ),
     "arc-qa": lambda config: load_arc_qa(
         str(config.path), difficulty=config.arc_difficulty, show_options=config.show_options

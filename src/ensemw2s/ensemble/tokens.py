@@ -57,26 +57,34 @@ def trivial_tokens(answers: AnswerTokens, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig) -> Fitted:
-    """Train the next expert of `state`; its errors on the training answers, or on held-out folds, enter the formula.
+    """Train the next expert of `state` and score it on its own training answers.
 
-    `Fitted.log_probs` holds the true tokens' log-probabilities alone, [training tokens, 1].
+    `Fitted.log_probs` holds the true tokens' log-probabilities alone, [training tokens, 1], and `is_wrong` the errors
+    of all training tokens: `wrong_samples` makes errors of what is boosted of them.
     """
-    seed = state.next_stream
-    module, tokens = _train_on(weak, torch.arange(len(weak.rows)), state, config, seed)
+    module, tokens = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
     scores = score_answers(module, weak.inputs, weak.answers, weak.rows)
-    is_wrong = scores.is_wrong
-    if config.error_source == "folds":
-        folds = sampling.group_folds(weak.group_ids, config.n_folds, stream(seed, "folds"))
-        pieces: dict[int, Tensor] = {}
-        for fold in range(config.n_folds):
-            inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
-            fold_module, fold_tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold))
-            found = score_answers(fold_module, weak.inputs, weak.answers, weak.rows[outside])
-            sizes = weak.answers.offsets.diff()[weak.rows[outside]].tolist()
-            pieces.update(zip(outside.tolist(), found.is_wrong.split(sizes), strict=True))
-            tokens += fold_tokens
-        is_wrong = torch.cat([pieces[i] for i in range(len(weak.rows))])
-    return Fitted(owned_state(module), scores.gold.unsqueeze(1), wrong_samples(weak, is_wrong), tokens)
+    return Fitted(owned_state(module), scores.gold.unsqueeze(1), scores.is_wrong, tokens)
+
+
+def held_out_errors(
+    weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig
+) -> tuple[Bool[Tensor, " tokens"], int]:
+    """Which training tokens the next expert gets wrong without having seen the answer, by folds; and the tokens read.
+
+    An expert that knows its training answers by heart has no errors there for boosting to follow.
+    """
+    seed, spent = state.next_stream, 0
+    folds = sampling.group_folds(weak.group_ids, config.n_folds, stream(seed, "folds"))
+    pieces: dict[int, Tensor] = {}
+    for fold in range(config.n_folds):
+        inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
+        module, tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold))
+        found = score_answers(module, weak.inputs, weak.answers, weak.rows[outside])
+        sizes = weak.answers.offsets.diff()[weak.rows[outside]].tolist()
+        pieces.update(zip(outside.tolist(), found.is_wrong.split(sizes), strict=True))
+        spent += tokens
+    return torch.cat([pieces[i] for i in range(len(weak.rows))]), spent
 
 
 def wrong_samples(weak: WeakAnswers, is_wrong: Bool[Tensor, " tokens"]) -> Bool[Tensor, " samples"]:
@@ -165,4 +173,13 @@ def _train_on(
     return module, weak.training.epochs * int(weak.inputs.lengths[weak.rows[chosen]].sum())
 
 
-__all__ = ["Scores", "WeakAnswers", "fit_answer_expert", "prior_error", "token_weights", "trivial_tokens"]
+__all__ = [
+    "Scores",
+    "WeakAnswers",
+    "fit_answer_expert",
+    "held_out_errors",
+    "prior_error",
+    "token_weights",
+    "trivial_tokens",
+    "wrong_samples",
+]

@@ -9,7 +9,14 @@ from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
 from ensemw2s.ensemble.label import expert_weights
 from ensemw2s.ensemble.scores import StagedScores
-from ensemw2s.ensemble.tokens import WeakAnswers, fit_answer_expert, prior_error, trivial_tokens
+from ensemw2s.ensemble.tokens import (
+    WeakAnswers,
+    fit_answer_expert,
+    held_out_errors,
+    prior_error,
+    trivial_tokens,
+    wrong_samples,
+)
 from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.words.cost import total, training_cost
@@ -17,7 +24,7 @@ from ensemw2s.experiment.words.work import AnswerEnsemble, AnswerWork
 from ensemw2s.names import Method
 from ensemw2s.types import Expert
 
-EXPERT_VERSION = 1
+EXPERT_VERSION = 2
 
 
 def train_experts(work: AnswerWork) -> Iterator[None]:
@@ -119,9 +126,7 @@ def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[
             "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
             "also": generation.bootstrap if boosted else False,
             "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
-            "samples": [generation.boost_unit, generation.count_trivial],
-            "folds": ensemble.n_folds if ensemble.error_source == "folds" else None,
-            "groups": weak.group_ids if ensemble.error_source == "folds" else None,
+            "samples": [generation.boost_unit, generation.count_trivial] if boosted else None,
         },
     )
 
@@ -132,12 +137,23 @@ def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[
         return Artifact(tensors, {"training_tokens": fitted.training_tokens})
 
     found = work.memo("experts", key, compute)
-    return key, Fitted(
-        {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")},
-        found.tensors["gold"],
-        found.tensors["is_wrong"],
-        found.record["training_tokens"],
-    )
+    is_wrong, tokens = found.tensors["is_wrong"], found.record["training_tokens"]
+    if state.method == "boosting" and ensemble.error_source == "folds":  # the other methods ask for no error
+        held_out = _held_out(work, weak, state, key)
+        is_wrong, tokens = held_out.tensors["is_wrong"], tokens + held_out.record["training_tokens"]
+    owned = {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")}
+    return key, Fitted(owned, found.tensors["gold"], wrong_samples(weak, is_wrong), tokens)
+
+
+def _held_out(work: AnswerWork, weak: WeakAnswers, state: EnsembleState, expert: str) -> Artifact:
+    ensemble = work.prepared.config.ensemble
+    deciding = {"expert": expert, "n_folds": ensemble.n_folds, "groups": weak.group_ids}
+
+    def compute() -> Artifact:
+        is_wrong, tokens = held_out_errors(weak, state, ensemble)
+        return Artifact({"is_wrong": is_wrong}, {"training_tokens": tokens})
+
+    return work.memo("held_out", artifact_key(EXPERT_VERSION, deciding), compute)
 
 
 def _answer_tokens(work: AnswerWork, expert: Expert) -> int:
