@@ -6,9 +6,8 @@ from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.decode import best_choice, decode, score
+from ensemw2s.ensemble.decode import decode, score
 from ensemw2s.ensemble.members import SeparateModels, SharedTrunk, same_tokenizer
-from ensemw2s.ensemble.write import choose_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.models.checkpoint import checkpoint_folder
 from ensemw2s.models.language import AnswerModel
@@ -159,19 +158,3 @@ def test_other_tokenizers_are_refused_with_the_first_difference(backbone):
     other.add_tokens(["<new>"])
     with pytest.raises(ModelError, match=r"'<new>' is \d+ and not None.*cannot be mixed"):
         same_tokenizer([backbone.tokenizer, other])
-
-
-def test_the_option_chosen_is_the_likeliest_by_token(backbone, members, prompts):
-    options = [("yes", "no, never"), ("a", "b", "c")]
-    found = choose_answers(backbone, models(backbone), WEIGHTS, prompts[:2], options, vote="soft")
-    for prompt, each, label in zip(prompts[:2], options, found, strict=True):
-        ids = [[*prompt, *backbone.tokenizer(f" {o}")["input_ids"], 1] for o in each]
-        scored = score(members, WEIGHTS, ids, [len(prompt)] * len(each))
-        means = [float(s.gold.mean()) for s in scored]
-        assert label["answer"] == each[means.index(max(means))]
-        assert label["agreement"] == sum(m == label["answer"] for m in label["members"]) / T
-        assert 1 / len(each) <= label["confidence"] <= 1
-
-
-def test_the_best_choice_is_normalised_by_length():
-    assert best_choice([torch.tensor([-1.0]), torch.tensor([-0.6, -0.6]), torch.tensor([-0.9, -0.9, -0.9])]) == 1

@@ -189,11 +189,6 @@ def score(
     return [found[i] for i in range(len(sequences))]
 
 
-def best_choice(log_probs: Sequence[Float[Tensor, " _"]]) -> int:
-    """The choice of the highest mean log-probability per token: length-normalised, so that short ones do not win."""
-    return max(range(len(log_probs)), key=lambda i: float(log_probs[i].mean()))
-
-
 def pad_left(
     prompts: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
@@ -214,4 +209,4 @@ def _stopped(text: str, stop: Sequence[str]) -> int | None:
     return min(found) if found else None
 
 
-__all__ = ["Decoded", "Reading", "Scored", "best_choice", "decode", "pad_left", "score"]
+__all__ = ["Decoded", "Reading", "Scored", "decode", "pad_left", "score"]

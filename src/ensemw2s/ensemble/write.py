@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ensemw2s.config import DecodingConfig
 from ensemw2s.core.voting import Vote
-from ensemw2s.ensemble.decode import best_choice, decode, score
+from ensemw2s.ensemble.decode import decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import Backbone
@@ -59,45 +59,3 @@ def write_answers(
         }
         for d, texts in zip(found, own, strict=True)
     ]
-
-
-def choose_answers(
-    backbone: Backbone,
-    models: Sequence[AnswerModel],
-    expert_weights: Float[Tensor, " experts"],
-    prompts: Sequence[Sequence[int]],
-    options: Sequence[Sequence[str]],
-    *,
-    vote: Vote,
-) -> list[dict[str, Any]]:
-    """The option of each question that the ensemble finds likeliest, by mean log-likelihood per token.
-
-    As `write_answers`; confidence is the option's share of exp(mean log-likelihood) over the options.
-    """
-    tokenizer, end = backbone.tokenizer, backbone.tokenizer.eos_token_id
-    texts = [f" {option}" for each in options for option in each]
-    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    owner = [row for row, each in enumerate(options) for _ in each]
-    sequences = [[*prompts[row], *ids, end] for row, ids in zip(owner, encoded, strict=True)]
-    found = score(
-        SharedTrunk(backbone, models), expert_weights, sequences, [len(prompts[row]) for row in owner], vote=vote
-    )
-    labels, start = [], 0
-    for each in options:
-        mine = found[start : start + len(each)]
-        start += len(each)
-        best = best_choice([s.gold for s in mine])
-        members = [each[best_choice([s.member_gold[t] for s in mine])] for t in range(len(models))]
-        share = torch.stack([s.gold.mean() for s in mine]).softmax(0)
-        labels.append(
-            {
-                "answer": each[best],
-                "confidence": float(share[best]),
-                "agreement": sum(m == each[best] for m in members) / len(members),
-                "members": members,
-                "tokens": [each[best]],
-                "token_log_probs": [float(share[best].log())],
-                "is_finished": True,
-            }
-        )
-    return labels

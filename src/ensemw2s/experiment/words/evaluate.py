@@ -20,7 +20,7 @@ from ensemw2s.experiment.words.cost import NOTHING, mean
 from ensemw2s.experiment.words.labels import answers_to
 from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
 from ensemw2s.experiment.words.stages import AnswerSeed
-from ensemw2s.experiment.words.work import AnswerEnsemble, Voters
+from ensemw2s.experiment.words.work import AnswerEnsemble, Right, Voters
 from ensemw2s.results import (
     AnswerSample,
     EnsembleTrace,
@@ -81,23 +81,28 @@ class AnswerTable(Table):
         if place not in self._exact:
             seed = self.seeds[s]
             voters = seed.outcome.voters[key]
-            if key == ZERO_SHOT or self.by_text or self.by_choice:
-                self._exact[place] = self._by_text(seed, voters, part)
-            else:
-                found = self.scores(seed, voters, part)
-                self._exact[place] = found.exact(found.wrong[-1])
+            # An untrained model does not know where to end: its answer is written out and compared as text.
+            by_text = self.by_text or (key == ZERO_SHOT and not self.by_choice)
+            self._exact[place] = (
+                self._by_text(seed, voters, part) if by_text else self.right(seed, voters, part).together[-1]
+            )
         return self._exact[place]
 
-    def _by_text(self, seed: AnswerSeed, voters: Voters, part: str) -> Bool[Tensor, " items"]:
-        """Written out (or chosen) and compared as text or number: an untrained model does not know where to end."""
-        prepared = self.prepared
+    def questions(self, seed: AnswerSeed, part: str) -> tuple[Int[Tensor, " rows"], list[str]]:
+        """Rows of a part, and their true answers."""
         if part == "easy_val":
-            rows, labels = seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val]
+            rows, labels = seed.draw.easy_val, self.prepared.split.easy_labels[seed.draw.easy_val]
         else:
             rows, labels = self.truth.rows[part], self.truth.labels[part]
-        texts = answers_to(seed, voters, rows)
-        truths = [prepared.task.choices[k] for k in labels.tolist()]
-        verifier = prepared.task.verifier
+        return rows, [self.prepared.task.choices[k] for k in labels.tolist()]
+
+    def right(self, seed: AnswerSeed, voters: Voters, part: str) -> Right:
+        """Who answers what truly, at every size."""
+        return seed.right(voters, *self.questions(seed, part))
+
+    def _by_text(self, seed: AnswerSeed, voters: Voters, part: str) -> Bool[Tensor, " items"]:
+        rows, truths = self.questions(seed, part)
+        verifier, texts = self.prepared.task.verifier, answers_to(seed, voters, rows)
         return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])
 
     def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
@@ -133,7 +138,7 @@ class AnswerTable(Table):
         """How the ensemble grew: every size and every member, from the members' one evaluation."""
         states = [e.state for e in ensemble.experts]
         whole = Voters(self.prepared.weak, ensemble.keys, tuple(states), ensemble.weights)
-        found = {part: self.scores(seed, whole, part) for part in ("easy_val", *TESTS)}
+        found = {part: self.right(seed, whole, part) for part in ("easy_val", *TESTS)}
         rounds = []
         for t, expert in enumerate(ensemble.experts):
             before = ensemble.experts[t - 1] if t else None
@@ -145,12 +150,11 @@ class AnswerTable(Table):
                     expert_weight=expert.expert_weight,
                     effective_sample_size=sampling.effective_sample_size(expert.sample_weights),
                     outcome=expert.outcome,
-                    member_accuracy={p: float(f.exact(f.member_wrong[t]).double().mean()) for p, f in found.items()},
-                    ensemble_accuracy={p: float(f.exact(f.wrong[t]).double().mean()) for p, f in found.items()},
+                    member_accuracy={p: float(f.member[t].double().mean()) for p, f in found.items()},
+                    ensemble_accuracy={p: float(f.together[t].double().mean()) for p, f in found.items()},
                 )
             )
-        ood = found["ood_test"]
-        wrong = torch.stack([~ood.exact(w) for w in ood.member_wrong])
+        wrong = ~found["ood_test"].member
         return EnsembleTrace(
             method=ensemble.method,
             seed=ensemble.seed,

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
 from ensemw2s.ensemble.label import expert_weights
-from ensemw2s.ensemble.scores import StagedScores
 from ensemw2s.ensemble.tokens import (
     WeakAnswers,
     fit_answer_expert,
@@ -49,8 +49,7 @@ def fit_ensemble(work: AnswerWork, method: Method) -> Iterator[None]:
         keys += [key] * (len(state.experts) - before)
         yield
     weights = expert_weights(state.experts, config.ensemble)
-    val = work.val_scores(state.experts, tuple(keys), weights)
-    size = _best_size(val, config.ensemble.select_by)
+    size = _best_size(work, state.experts, tuple(keys), weights)
     ensemble = AnswerEnsemble(method, work.seed, state.experts, tuple(keys), size, prior, weights)
     work.outcome.ensembles[method] = ensemble
     work.outcome.n_experts[method] = size
@@ -72,9 +71,9 @@ def _single_experts(work: AnswerWork) -> Iterator[None]:
     config, side = work.prepared.config, work.prepared.weak
     best: tuple[float, str, dict[str, Tensor]] | None = None
     for ensemble in work.outcome.ensembles.values():
-        val = work.val_scores(ensemble.experts, ensemble.keys, ensemble.weights)
-        for expert, key, wrong in zip(ensemble.experts, ensemble.keys, val.member_wrong, strict=True):
-            exact = float(val.exact(wrong).double().mean())
+        val = work.val_right(ensemble.experts, ensemble.keys, ensemble.weights)
+        for expert, key, right in zip(ensemble.experts, ensemble.keys, val.member, strict=True):
+            exact = float(right.double().mean())
             if best is None or exact > best[0]:
                 best = (exact, key, expert.state)
     assert best is not None
@@ -160,10 +159,12 @@ def _answer_tokens(work: AnswerWork, expert: Expert) -> int:
     return work.prepared.config.expert_training.epochs * len(expert.log_probs)
 
 
-def _best_size(val: StagedScores, select_by: str) -> int:
+def _best_size(
+    work: AnswerWork, experts: tuple[Expert, ...], keys: tuple[str, ...], weights: Float[Tensor, " experts"]
+) -> int:
     """T chosen on easy-val; ties go to the smaller ensemble."""
-    if select_by == "accuracy":
-        scores = [float(val.exact(wrong).double().mean()) for wrong in val.wrong]
+    if work.prepared.config.ensemble.select_by == "accuracy":
+        scores = work.val_right(experts, keys, weights).together.double().mean(1).tolist()
     else:
-        scores = val.gold.double().mean(1).tolist()
+        scores = work.val_scores(experts, keys, weights).gold.double().mean(1).tolist()
     return max(range(len(scores)), key=scores.__getitem__) + 1

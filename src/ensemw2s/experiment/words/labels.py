@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ensemw2s.config import canonical_hash
+from ensemw2s.ensemble.choices import choice_labels
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.words.cost import decoding_cost, total
@@ -38,11 +39,11 @@ def pseudo_answers(work: AnswerWork, voters: Voters, expert_ids: list[str]) -> P
     key = artifact_key(LABEL_VERSION, deciding)
 
     def compute() -> Artifact:
-        side, models, vote = voters.side, voters.side.load(voters.states), config.ensemble.vote
+        side, vote = voters.side, config.ensemble.vote
         if config.generation.answer_by == "choices":
-            found = side.choose(models, voters.weights, hard, work.prepared.options(hard), vote)
+            found = choice_labels(work.choices(voters, hard), work.prepared.options(hard))
         else:
-            prompts = [side.prompts[i] for i in hard.tolist()]
+            models, prompts = side.load(voters.states), [side.prompts[i] for i in hard.tolist()]
             found = write_answers(side.backbone, models, voters.weights, prompts, decoding, vote=vote, row_ids=names)
         record = {
             "ids": names,
@@ -71,13 +72,8 @@ def answers_to(work: AnswerWork, voters: Voters, rows: Int[Tensor, " rows"]) -> 
 
     def compute() -> Artifact:
         models = side.load(voters.states) if voters.keys else [side.untrained()]
-        vote = prepared.config.ensemble.vote
-        if prepared.config.generation.answer_by == "choices":
-            chosen = side.choose(models, voters.weights, rows, prepared.options(rows), vote)
-            texts = [answer["answer"] for answer in chosen]
-        else:
-            decoding = prepared.config.generation.decoding
-            texts = [d.text for d in side.write(models, voters.weights, rows, decoding, names, vote)]
+        vote, decoding = prepared.config.ensemble.vote, prepared.config.generation.decoding
+        texts = [d.text for d in side.write(models, voters.weights, rows, decoding, names, vote)]
         return Artifact({}, {"texts": texts})
 
     return work.store.memo("texts", key, compute).record["texts"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +13,6 @@ from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.write import choose_answers
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.prepare import check
 from ensemw2s.experiment.store import Store
@@ -73,17 +71,13 @@ class AnswerSide:
         prompts = [self.prompts[row] for row in rows.tolist()]
         return decode(members, expert_weights, self.backbone.tokenizer, prompts, config, vote=vote, row_ids=row_ids)
 
-    def choose(
-        self,
-        models: Sequence[AnswerModel],
-        expert_weights: Float[Tensor, " experts"],
-        rows: Int[Tensor, " rows"],
-        options: Sequence[Sequence[str]],
-        vote: Vote,
-    ) -> list[dict[str, Any]]:
-        """The likeliest option of examples of the split."""
-        prompts = [self.prompts[row] for row in rows.tolist()]
-        return choose_answers(self.backbone, models, expert_weights, prompts, options, vote=vote)
+    def option_answers(
+        self, rows: Int[Tensor, " rows"], options: Sequence[Sequence[str]], names: Sequence[str]
+    ) -> AnswerTokens:
+        """Prompts of the split with each of their options in turn. Raises DataError."""
+        owner = torch.repeat_interleave(rows, torch.tensor([len(each) for each in options]))
+        texts = [option for each in options for option in each]
+        return self.answers(owner, texts, [name for name, each in zip(names, options, strict=True) for _ in each])
 
     def answers(self, rows: Int[Tensor, " rows"], texts: Sequence[str], names: Sequence[str]) -> AnswerTokens:
         """Prompts of the split with these answers; `names` are those of the rows. Raises DataError."""

@@ -1,6 +1,6 @@
 """One seed of a generation experiment: what its stages share, and the records that pass between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.data.splits import Draw
+from ensemw2s.ensemble.choices import StagedChoices, staged_choices
 from ensemw2s.ensemble.scores import StagedScores, staged_scores
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
@@ -57,6 +58,14 @@ class PseudoAnswers:
     """As it is kept: members' answers, token log-probabilities, expert ids and weights, configuration."""
 
 
+@dataclass(frozen=True)
+class Right:
+    """Which questions are answered truly, by each voter alone and by the first t together."""
+
+    member: Bool[Tensor, "experts rows"]
+    together: Bool[Tensor, "experts rows"]
+
+
 @dataclass
 class AnswerOutcome:
     """What one seed's stages produced."""
@@ -98,13 +107,43 @@ class AnswerWork:
                 "examples; lower it, or raise split.n_easy_train"
             )
 
+    def val_right(
+        self, experts: tuple[Expert, ...], keys: tuple[str, ...], weights: Float[Tensor, " experts"]
+    ) -> Right:
+        """Right answers on easy-val for every size, from one evaluation of each expert."""
+        rows = self.draw.easy_val
+        voters = Voters(self.prepared.weak, keys, tuple(e.state for e in experts), weights)
+        return self.right(voters, rows, [self.prepared.easy_texts[r] for r in rows.tolist()])
+
     def val_scores(
         self, experts: tuple[Expert, ...], keys: tuple[str, ...], weights: Float[Tensor, " experts"]
     ) -> StagedScores:
-        """Scores on easy-val for every size, from one evaluation of each expert."""
+        """Scores on easy-val for every size."""
         return self.scores(
             self.prepared.weak, keys, [e.state for e in experts], weights, self.easy["weak"], self.draw.easy_val
         )
+
+    def right(self, voters: Voters, rows: Int[Tensor, " rows"], truths: Sequence[str]) -> Right:
+        """Whose answers to these questions are the true ones: written token by token, or taken among the options."""
+        if self.prepared.config.generation.answer_by == "choices":
+            options = self.prepared.options(rows)
+            chosen = self.choices(voters, rows)
+            true = torch.tensor([each.index(truth) for each, truth in zip(options, truths, strict=True)])
+            return Right(chosen.member == true, chosen.together == true)
+        names = [self.prepared.names[r] for r in rows.tolist()]
+        answers = voters.side.answers(rows, truths, names)
+        found = self.scores(
+            voters.side, voters.keys, list(voters.states), voters.weights, answers, torch.arange(len(rows))
+        )
+        return Right(*(torch.stack([found.exact(w) for w in wrong]) for wrong in (found.member_wrong, found.wrong)))
+
+    def choices(self, voters: Voters, rows: Int[Tensor, " rows"]) -> StagedChoices:
+        """Which of their own options these questions are given."""
+        options = self.prepared.options(rows)
+        answers = voters.side.option_answers(rows, options, [self.prepared.names[r] for r in rows.tolist()])
+        places = torch.arange(len(answers.ids))
+        found = self.scores(voters.side, voters.keys, list(voters.states), voters.weights, answers, places)
+        return staged_choices(found, [len(each) for each in options])
 
     def scores(
         self,
@@ -132,9 +171,8 @@ class AnswerWork:
             chosen = AnswerTokens(
                 tuple(answers.ids[r] for r in rows.tolist()), tuple(answers.prompt_lengths[r] for r in rows.tolist())
             )
-            found = staged_scores(
-                side.load(states), weights, side.open(chosen.read), chosen, torch.arange(len(rows)), vote=vote
-            )
+            models = side.load(states) if states else [side.untrained()]
+            found = staged_scores(models, weights, side.open(chosen.read), chosen, torch.arange(len(rows)), vote=vote)
             return Artifact({name: getattr(found, name) for name in StagedScores.__dataclass_fields__}, {})
 
         return StagedScores(**self.store.memo("scores", key, compute).tensors)
