@@ -113,8 +113,9 @@ class ModelConfig(Frozen):
     revision: str | None = None
     n_layers: Count | None = None
     """Cut to the first layers; None keeps all."""
-    adapter: Literal["head", "top", "lora"] = "head"
-    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, or LoRA on all layers."""
+    adapter: Literal["head", "top", "lora", "full"] = "head"
+    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight
+    (embeddings and, in generation, the vocabulary head among them) in float32."""
     head_hidden: Annotated[int, Field(ge=0)] = 0
     """Width of the head's hidden layer; 0 is a linear head (which the library's own classes can load)."""
     top_layers: Count = 2
@@ -126,7 +127,8 @@ class ModelConfig(Frozen):
     max_length: Count = 512
     """Tokens; a longer prompt is refused before any work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the frozen trunk: `auto` is bfloat16 where the machine multiplies it fast."""
+    """Of the frozen weights, and what `full` computes in (its weights stay float32): `auto` is bfloat16 where the
+    machine multiplies it fast."""
     trust_remote_code_from: str | None = None
     """Repository whose own code may run; it must equal `model`."""
 
@@ -148,12 +150,13 @@ class TrainConfig(Frozen):
     warmup_frac: Fraction = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """On the head's input (`head`, `top`) or in the low-rank branch (`lora`)."""
+    """On the head's input (`head`, `top`, `full`) or in the low-rank branch (`lora`)."""
     init_std: Annotated[float, Field(ge=0)] = 0.02
     """Standard deviation of the head's initial weights: a source of diversity among experts."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     checkpoint_steps: Count = 25
-    """`lora`, `top`: optimiser steps between checkpoints."""
+    """`lora`, `top`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
+    moments: with `full` three times the model in float32."""
 
 
 class EnsembleConfig(Frozen):

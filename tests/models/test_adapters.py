@@ -15,7 +15,7 @@ from ensemw2s.models.adapters import (
 from ensemw2s.models.head import Head
 from ensemw2s.models.trunk import pooled_features
 
-ADAPTERS = ["head", "top", "lora"]
+ADAPTERS = ["head", "top", "lora", "full"]
 CACHE = CacheConfig(trunk_cache="memory", batch_tokens=64)
 
 
@@ -169,12 +169,42 @@ def test_top_refuses_a_family_that_adds_positions_and_names_it(family, request, 
 @pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
 def test_lora_and_heads_work_on_other_families(family, request, load_tiny, ids, store):
     backbone = load_tiny(request.getfixturevalue(family))
-    for adapter in ("head", "lora"):
+    for adapter in ("head", "lora", "full"):
         config = config_of(adapter)
         inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
         module = build(config, backbone)
         first = train(module, inputs, 1)
         assert train(module, inputs, 12) < first
+
+
+def test_full_owns_every_weight_and_trains_the_embeddings_too(backbone, ids, store):
+    config = config_of("full")
+    module = build(config, backbone)
+    cut = backbone.cut(3).model
+    owned = owned_state(module)
+    assert {name.removeprefix("model.") for name in owned if name.startswith("model.")} == {
+        name for name, _ in cut.named_parameters()
+    }
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    train(module, inputs)
+    after = owned_state(module)
+    moved = {name for name, before in cut.named_parameters() if not torch.equal(before, after[f"model.{name}"])}
+    assert moved == {name for name, _ in cut.named_parameters()}
+
+
+def test_full_computes_in_the_trunks_dtype_over_float32_weights(tiny, ids, store):
+    from ensemw2s.models.load import load_backbone
+
+    backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
+    config = config_of("full")
+    module = build(config, backbone)
+    seen = []
+    module.model.layers[0].mlp.down_proj.register_forward_hook(lambda _m, _i, output: seen.append(output.dtype))
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    first = train(module, inputs, 1)
+    assert train(module, inputs, 12) < first
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("family", ["qwen3", "mistral", "gemma3_text", "olmo2"])

@@ -13,13 +13,14 @@ NOTHING = Cost(training_tokens=0, expert_evaluations=0, flops=0)
 _TRAINING_FLOPS: dict[str, Callable[[Side, int, int, int], float]] = {
     "head": lambda side, owned, tokens, examples: 6.0 * owned * examples,
     "top": lambda side, owned, tokens, examples: 6.0 * owned * tokens,
+    "full": lambda side, owned, tokens, examples: 3.0 * side.flops_per_token * tokens,  # the embeddings are looked up
     "lora": lambda side, owned, tokens, examples: (2.0 * side.flops_per_token + 6.0 * owned) * tokens,
 }
 
 
 def trunk_cost(side: Side, n_tokens: int) -> Cost:
-    """One pass of the frozen trunk over these tokens; a LoRA model has no trunk apart from its training."""
-    flops = 0.0 if side.config.adapter == "lora" else side.flops_per_token * n_tokens
+    """One pass of the frozen trunk over these tokens; `lora` and `full` have no trunk apart from their training."""
+    flops = 0.0 if side.config.adapter in ("lora", "full") else side.flops_per_token * n_tokens
     return Cost(training_tokens=0, expert_evaluations=0, flops=flops)
 
 

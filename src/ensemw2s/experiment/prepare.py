@@ -60,6 +60,7 @@ class Side:
             "head": "a trained head",
             "top": f"{self.config.top_layers} trained upper layers",
             "lora": "LoRA on all layers",
+            "full": "all weights trained",
         }
         hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
         return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"

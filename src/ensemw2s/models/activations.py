@@ -161,7 +161,7 @@ def open_activations(
     """What the adapter of `config` reads from a backbone of at least `config.n_layers` layers.
 
     `head`: the feature pooled after the last of those layers. `top`: every token's activation below the
-    `config.top_layers` upper ones. `lora`: the token ids. Shards of `cache.shard_rows` examples are computed
+    `config.top_layers` upper ones. `lora`, `full`: the token ids. Shards of `cache.shard_rows` examples are computed
     and stored one by one, so an interruption costs one; `base_key` goes into their keys.
 
     Raises:
@@ -169,7 +169,7 @@ def open_activations(
         ModelError: a depth is outside the backbone, or an example has no token.
     """
     depth = config.n_layers or backbone.n_layers
-    if config.adapter == "lora":
+    if config.adapter in ("lora", "full"):
         return IdInputs(_frozen(token_ids), backbone.pad_id)
     if config.adapter == "head":
         return pooled_for_depths(

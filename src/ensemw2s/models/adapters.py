@@ -1,10 +1,11 @@
-"""What an expert or a student owns on the frozen backbone: a head, its own upper layers, or LoRA updates."""
+"""What an expert or a student owns: a head on the frozen backbone, its upper layers, LoRA updates, or every weight."""
 
 from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
+from transformers import PreTrainedModel
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
@@ -12,7 +13,7 @@ from ensemw2s.models.anatomy import share
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.trunk import pool, run_model
-from ensemw2s.models.upper import add_lora, own_weights, upper_layers
+from ensemw2s.models.upper import add_lora, computing_in, own_model, own_weights, upper_layers
 from ensemw2s.types import Inputs
 
 
@@ -54,25 +55,28 @@ class Top(nn.Module):
         return self.head.classify(self.pooled(values, mask))
 
 
-class Lora(nn.Module):
-    """Low-rank updates on all linear layers of the backbone, then a head; reads token ids.
+class Whole(nn.Module):
+    """All layers, read from token ids, then a head: with low-rank updates on them, or every weight trained.
 
-    The frozen weights are the backbone's own, shared; memory: the updates, and the activations of a backward
-    pass through all layers. `dropout` acts in the low-rank branch alone; the pretrained model's stays off.
+    Args:
+        model: what `add_lora` or `own_model` made of the backbone's.
+        dtype: what float32 weights are multiplied in.
     """
 
-    def __init__(self, backbone: Backbone, rank: int, alpha: float, dropout: float, head: Head, generator: Generator):
+    def __init__(self, model: PreTrainedModel, is_causal: bool, head: Head, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.model = share(backbone.model)
-        self.is_causal = backbone.is_causal
+        self.model = model
+        self.is_causal = is_causal
         self.head = head
-        add_lora(self.model, rank, alpha, dropout, generator)
+        self._dtype = dtype
 
     def pooled(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch dim"]:
-        values, mask = values.to(self.model.device), mask.to(self.model.device)
-        return pool(run_model(self.model, values, mask), mask, self.is_causal)
+        device = self.model.device
+        values, mask = values.to(device), mask.to(device)
+        with computing_in(self._dtype, device):
+            return pool(run_model(self.model, values, mask), mask, self.is_causal)
 
     def forward(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
@@ -81,7 +85,7 @@ class Lora(nn.Module):
         return self.head.classify(self.pooled(values, mask))
 
 
-Adapter = Head | Top | Lora
+Adapter = Head | Top | Whole
 
 
 def build_adapter(
@@ -105,7 +109,11 @@ def build_adapter(
     if config.adapter == "top":
         return Top(backbone, config.top_layers, head)
     if config.adapter == "lora":
-        return Lora(backbone, config.lora_rank, config.lora_alpha, dropout, head, generator)
+        model = share(backbone.model)  # the frozen weights are the backbone's own
+        add_lora(model, config.lora_rank, config.lora_alpha, dropout, generator)
+        return Whole(model, backbone.is_causal, head)
+    if config.adapter == "full":
+        return Whole(own_model(backbone.model), backbone.is_causal, head, backbone.dtype)
     return head
 
 

@@ -20,7 +20,7 @@ from transformers import (
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.models.adapters import Adapter, Lora, Top, build_adapter, head_of, load_owned, owned_state
+from ensemw2s.models.adapters import Adapter, Top, Whole, build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import final_norm, layers_of
 from ensemw2s.models.checkpoint import fingerprint
 from ensemw2s.models.folders import new_folder
@@ -47,7 +47,7 @@ def export_student(
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
     architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
-    README.md. Memory: one float32 copy of the model.
+    README.md. Memory: one float32 copy of the model, with `full` two.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
@@ -156,7 +156,7 @@ def _merged(private: Backbone, adapter: Adapter) -> PreTrainedModel:
         for ours, theirs in zip(own, layers_of(private.model)[-len(own) :], strict=True):
             theirs.load_state_dict(ours.state_dict())
         final_norm(private.model).load_state_dict(final_norm(adapter.upper).state_dict())
-    if isinstance(adapter, Lora):
+    if isinstance(adapter, Whole):
         for name, module in list(adapter.model.named_modules()):
             if isinstance(module, LoraLayer):
                 module.merge()

@@ -1,5 +1,7 @@
 """The upper layers of a backbone as a model of their own, and what trains them: a copy, or low-rank updates."""
 
+import contextlib
+import copy
 import math
 import warnings
 
@@ -37,6 +39,18 @@ def own_weights(upper: PreTrainedModel) -> None:
         for module in part.modules():
             for key, parameter in module.named_parameters(recurse=False):
                 setattr(module, key, nn.Parameter(parameter.detach().clone().float()))
+
+
+def own_model(model: PreTrainedModel) -> PreTrainedModel:
+    """A trainable float32 copy of the whole model, its pretrained dropout off."""
+    own = copy.deepcopy(model).float().requires_grad_(True)
+    no_dropout(own)
+    return own
+
+
+def computing_in(dtype: torch.dtype, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Multiply in `dtype` where the weights are float32: nothing to do for float32, else autocast."""
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: float, dropout: float, generator: Generator) -> None:
