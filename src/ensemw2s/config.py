@@ -59,6 +59,8 @@ class ExperimentConfig(Frozen):
                 raise ValueError(
                     f"{name}.top_layers ({model.top_layers}) must be below {name}.n_layers ({model.n_layers})"
                 )
+            if model.adapter == "lora" and (model.lora_layers or 0) > (model.n_layers or model.lora_layers or 0):
+                raise ValueError(f"{name}.lora_layers ({model.lora_layers}) exceeds {name}.n_layers ({model.n_layers})")
         if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
             raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
         names = [r.name for r in self.students.recipes]

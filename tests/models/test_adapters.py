@@ -159,24 +159,6 @@ def test_the_pretrained_models_own_dropout_stays_off_in_training(gpt2, load_tiny
     assert any(m.p > 0 for m in backbone.model.modules() if isinstance(m, torch.nn.Dropout))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
-def test_top_refuses_a_family_that_adds_positions_and_names_it(family, request, load_tiny):
-    backbone = load_tiny(request.getfixturevalue(family))
-    with pytest.raises(ModelError, match=f"{type(backbone.model).__name__}.*relative error"):
-        build(config_of("top"), backbone)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
-def test_lora_and_heads_work_on_other_families(family, request, load_tiny, ids, store):
-    backbone = load_tiny(request.getfixturevalue(family))
-    for adapter in ("head", "lora", "full"):
-        config = config_of(adapter)
-        inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
-        module = build(config, backbone)
-        first = train(module, inputs, 1)
-        assert train(module, inputs, 12) < first
-
-
 def test_full_owns_every_weight_and_trains_the_embeddings_too(backbone, ids, store):
     config = config_of("full")
     module = build(config, backbone)
@@ -205,34 +187,6 @@ def test_full_computes_in_the_trunks_dtype_over_float32_weights(tiny, ids, store
     assert train(module, inputs, 12) < first
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize("family", ["qwen3", "mistral", "gemma3_text", "olmo2"])
-def test_top_runs_the_upper_layers_of_rotary_families(family, ids, store, backbone):
-    from transformers import AutoConfig, AutoModel
-
-    from ensemw2s.models.load import make_backbone
-
-    settings = {
-        "vocab_size": 258,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 4,
-        "pad_token_id": 0,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "sliding_window": 4,
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModel.from_config(AutoConfig.for_model(family, **settings))
-    other = make_backbone(model, backbone.tokenizer, name=family, fingerprint=family)
-    config = ModelConfig(model="tiny", adapter="top", top_layers=1)
-    inputs = open_activations(other, ids, config=config, cache=CACHE, store=store)
-    with torch.no_grad():
-        got = build(config, other).pooled(*inputs.batch(torch.arange(len(ids))))
-    torch.testing.assert_close(got, pooled_features(other, ids, [4], batch_tokens=64)[4], rtol=1e-3, atol=1e-4)
 
 
 def test_top_layers_must_leave_a_trunk(backbone):

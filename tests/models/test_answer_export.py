@@ -8,8 +8,9 @@ from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfi
 from ensemw2s.models.activations import IdInputs, open_activations
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.export_language import export_language
-from ensemw2s.models.language import AnswerModel, load_answer_model, own_layers
+from ensemw2s.models.language import AnswerModel, load_answer_model
 from ensemw2s.models.load import load_backbone, unembedding_rows
+from ensemw2s.models.upper import own_layers
 from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
 from ensemw2s.types import AnswerTokens
 

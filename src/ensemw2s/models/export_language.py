@@ -16,9 +16,10 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.models.anatomy import cut_config, final_norm, layers_of
 from ensemw2s.models.checkpoint import checkpoint_folder, own_code
 from ensemw2s.models.folders import new_folder
-from ensemw2s.models.language import load_answer_model, own_layers
+from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet
+from ensemw2s.models.upper import own_layers
 
 ABOUT = "answers.json"
 """How the student was made to answer; its presence tells a student that answers in words."""

@@ -11,7 +11,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import load_owned
 from ensemw2s.models.load import Backbone
-from ensemw2s.models.upper import add_lora, computing_in, own_model, own_weights, upper_layers
+from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 
 
 class AnswerModel(nn.Module):
@@ -59,7 +59,7 @@ class AnswerModel(nn.Module):
             if config.adapter == "top":
                 own_weights(self.upper)
             else:
-                add_lora(self.upper, config.lora_rank, config.lora_alpha, dropout, generator)
+                add_lora(self.upper, config, dropout, generator)
         if init_noise:
             self._add_noise(init_noise, generator)
 
@@ -108,13 +108,6 @@ class AnswerModel(nn.Module):
                     continue
                 spread = (owned[name.replace("lora_B", "lora_A")] if "lora_B" in name else parameter).std()
                 parameter += scale * spread.cpu() * torch.randn(parameter.shape, generator=generator)
-
-
-def own_layers(config: ModelConfig, backbone: Backbone) -> int:
-    """How many upper layers an answer model runs itself; the trunk has the rest."""
-    if config.adapter == "top":
-        return config.top_layers
-    return (config.lora_layers if config.adapter == "lora" else None) or backbone.n_layers
 
 
 def member_logits(

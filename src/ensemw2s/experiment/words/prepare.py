@@ -19,8 +19,9 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.prepare import check
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
-from ensemw2s.models.language import AnswerModel, load_answer_model, own_layers
+from ensemw2s.models.language import AnswerModel, load_answer_model
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.upper import own_layers
 from ensemw2s.types import AnswerTokens, Inputs, Task
 
 
@@ -98,11 +99,8 @@ class AnswerSide:
     @property
     def fingerprint(self) -> dict[str, object]:
         """What of this side decides a training: the weights, the cut, the arithmetic, the adapter and the noise."""
-        settings = self.config.model_dump(
-            exclude={"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
-        )
         return {
-            **settings,
+            **self.config.deciding,
             "weights": self.backbone.fingerprint,
             "dtype": str(self.backbone.dtype),
             "init_noise": self.init_noise,
