@@ -1,8 +1,10 @@
 """Every family with every adapter: it loads, is cut, trains and is exported, or is refused by name."""
 
+import functools
+
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig
 from ensemw2s.ensemble.decode import decode
@@ -15,38 +17,8 @@ from ensemw2s.models.export import export_student, load_student
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import load_backbone, unembedding_rows
 from ensemw2s.models.trunk import pooled_features
+from tiny_families import DECODERS, ENCODERS, make_family
 
-COMMON = {
-    "vocab_size": 258,
-    "hidden_size": 32,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 1,
-    "initializer_range": 0.15,
-}
-GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
-LOCAL = GROUPED | {"sliding_window": 4}
-DECODERS = {
-    "llama": GROUPED,
-    "qwen2": GROUPED,
-    "qwen3": GROUPED,
-    "mistral": LOCAL,
-    "gemma3_text": LOCAL,
-    "olmo2": GROUPED,
-    "gpt2": {},
-    "gpt_neox": {},
-    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.15},
-}
-ENCODERS = {
-    "bert": {},
-    "roberta": {},
-    "distilbert": {"hidden_dim": 64},
-    "modernbert": {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 1},
-}
 ADAPTERS = [
     {"adapter": "head"},
     {"adapter": "top", "top_layers": 2},
@@ -61,24 +33,10 @@ PROMPTS = ["Is Oslo in Norway?", "no", "Is Paris in France or in Texas?", "x"]
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory, tiny):
+def checkpoint(tmp_path_factory):
     """A folder of a family's tiny random model, made at most once."""
-    made = {}
-
-    def make(family: str):
-        if family not in made:
-            made[family] = tmp_path_factory.mktemp("families") / family
-            decoder = family in DECODERS or family == "bloom"
-            settings = COMMON | (DECODERS | ENCODERS).get(family, {})
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                cls = AutoModelForCausalLM if decoder else AutoModel
-                model = cls.from_config(AutoConfig.for_model(family, **settings))
-            model.save_pretrained(made[family])
-            AutoTokenizer.from_pretrained(tiny).save_pretrained(made[family])
-        return made[family]
-
-    return make
+    place = tmp_path_factory.mktemp("families")
+    return functools.cache(lambda family: make_family(place / family, family))
 
 
 def build(config, backbone):
@@ -152,7 +110,11 @@ def test_upper_layers_are_refused_where_a_family_bends_what_it_takes_for_embeddi
     for settings in (ADAPTERS[1], ADAPTERS[3]):
         with pytest.raises(ModelError, match=r"BloomModel cannot be run from cached activations \(relative error"):
             build(ModelConfig(model="bloom", **settings), bloom)
-    build(ModelConfig(model="bloom", adapter="lora"), bloom)
+    ids = torch.arange(2, 12).unsqueeze(0)
+    expected = bloom.model(ids).last_hidden_state[:, -1]
+    for settings in (ADAPTERS[2], ADAPTERS[4]):
+        module = build(ModelConfig(model="bloom", **settings), bloom)
+        torch.testing.assert_close(module.pooled(ids, torch.ones_like(ids)), expected, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(upper, "POSITIONS", ())
     with pytest.raises(ModelError, match=r"GPT2Model cannot be run.*use adapter: head, full, or lora on all layers"):
         build(ModelConfig(model="x", adapter="top"), load_backbone(ModelConfig(model=str(checkpoint("gpt2")))))

@@ -47,7 +47,7 @@ class MicroBatches:
             size = min(self.size, len(index))
             if size == 1:
                 raise ModelError(
-                    f"training.micro_batch_size: not even one example fits into memory ({reason}); set "
+                    f"micro_batch_size: not even one example fits into memory ({reason}); set "
                     "gradient_checkpointing, lower the model's max_length, or train less of it (adapter: lora or head)"
                 )
             self.size = -(-size // 2)
