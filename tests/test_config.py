@@ -50,7 +50,7 @@ def test_settings_cannot_be_changed():
         ({"split": {"n_easy_pool": 10}}, ["exceeds n_easy_pool (10)"]),
         ({"split": {"n_hard_pool": 10}}, ["exceeds n_hard_pool (10)"]),
         ({"split": {"easy_below": 0.8, "hard_above": 0.2}}, ["easy_below (0.8) must not exceed hard_above (0.2)"]),
-        ({"weak": {"adapter": "lora"}}, ["weak.adapter", "for the student"]),
+        ({"weak": {"adapter": "all"}}, ["weak.adapter", "'full'"]),
         ({"strong": {"adapter": "top", "n_layers": 2, "top_layers": 2}}, ["strong.top_layers (2)"]),
         ({"weak": {"trust_remote_code_from": "someone/else"}}, ["trust_remote_code_from must name the model itself"]),
         ({"task": {"name": "files"}}, ["path is required for the task 'files'"]),

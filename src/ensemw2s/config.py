@@ -53,16 +53,14 @@ class ExperimentConfig(Frozen):
             raise ValueError(f"seeds must be distinct, got {list(self.seeds)}")
         if self.is_generation:
             self._check_generation()
-        elif self.weak.adapter == "lora":
-            raise ValueError(
-                "weak.adapter: an expert is `head` or `top` on the shared trunk; `lora` is for the student"
-            )
         for name in ("weak", "strong"):
             model: ModelConfig = getattr(self, name)
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
                     f"{name}.top_layers ({model.top_layers}) must be below {name}.n_layers ({model.n_layers})"
                 )
+            if model.adapter == "lora" and (model.lora_layers or 0) > (model.n_layers or model.lora_layers or 0):
+                raise ValueError(f"{name}.lora_layers ({model.lora_layers}) exceeds {name}.n_layers ({model.n_layers})")
         if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
             raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
         names = [r.name for r in self.students.recipes]
@@ -78,7 +76,9 @@ class ExperimentConfig(Frozen):
     def _check_generation(self) -> None:
         for name in ("weak", "strong"):
             if getattr(self, name).adapter == "head":
-                raise ValueError(f"{name}.adapter: {self.task.name} is answered in words; choose `top` or `lora`")
+                raise ValueError(
+                    f"{name}.adapter: {self.task.name} is answered in words; choose `top`, `lora` or `full`"
+                )
             if getattr(self, name).max_length <= self.generation.decoding.max_new_tokens:
                 raise ValueError(
                     f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "

@@ -1,6 +1,6 @@
 """Every setting with its meaning and its check, one class per section of the configuration file."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -113,8 +113,9 @@ class ModelConfig(Frozen):
     revision: str | None = None
     n_layers: Count | None = None
     """Cut to the first layers; None keeps all."""
-    adapter: Literal["head", "top", "lora"] = "head"
-    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, or LoRA on all layers."""
+    adapter: Literal["head", "top", "lora", "full"] = "head"
+    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight
+    (embeddings and, in generation, the vocabulary head among them) in float32."""
     head_hidden: Annotated[int, Field(ge=0)] = 0
     """Width of the head's hidden layer; 0 is a linear head (which the library's own classes can load)."""
     top_layers: Count = 2
@@ -122,11 +123,14 @@ class ModelConfig(Frozen):
     lora_rank: Count = 8
     lora_alpha: Annotated[float, Field(gt=0)] = 16.0
     lora_layers: Count | None = None
-    """`lora`, generation: only on this many upper layers, over the shared trunk; None is all layers."""
+    """`lora`: only on this many upper layers, over the shared and cached trunk; None is all layers."""
+    lora_targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """`lora`: names of the linear layers that are updated, such as q_proj and v_proj; None is all of them."""
     max_length: Count = 512
     """Tokens; a longer prompt is refused before any work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the frozen trunk: `auto` is bfloat16 where the machine multiplies it fast."""
+    """Of the frozen weights, and what `full` computes in (its weights stay float32): `auto` is bfloat16 where the
+    machine multiplies it fast."""
     trust_remote_code_from: str | None = None
     """Repository whose own code may run; it must equal `model`."""
 
@@ -136,24 +140,40 @@ class ModelConfig(Frozen):
             raise ValueError(f"trust_remote_code_from must name the model itself ({self.model!r}) or be left out")
         return self
 
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides a training beside the weights, which their own fingerprint names: for keys of the store."""
+        where = {"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
+        return self.model_dump(exclude=where if self.lora_targets else {*where, "lora_targets"})
+
 
 class TrainConfig(Frozen):
     epochs: Count = 10
     batch_size: Count = 64
     """Examples per optimiser step."""
-    micro_batch_size: Count | None = None
-    """Examples per forward pass; None is the whole batch. It changes memory, not results."""
+    micro_batch_size: Count | Literal["auto"] | None = None
+    """Examples per forward pass; None is the whole batch, `auto` halves that until it fits into memory. The gradients
+    of a batch are added up, so it changes memory, not results."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters each layer and compute the rest again for the gradient: a third more work, much less
+    memory. `head` has no layers."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_frac: Fraction = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """On the head's input (`head`, `top`) or in the low-rank branch (`lora`)."""
+    """On the head's input (`head`, `top`, `full`) or in the low-rank branch (`lora`)."""
     init_std: Annotated[float, Field(ge=0)] = 0.02
     """Standard deviation of the head's initial weights: a source of diversity among experts."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     checkpoint_steps: Count = 25
-    """`lora`, `top`: optimiser steps between checkpoints."""
+    """`top`, `lora`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
+    moments: with `full` three times the model in float32."""
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides the result of a training: for keys of the store."""
+        return self.model_dump(exclude={"micro_batch_size", "checkpoint_steps", "gradient_checkpointing"})
 
 
 class EnsembleConfig(Frozen):

@@ -192,6 +192,7 @@ def test_a_folder_of_another_configuration_is_refused(finished, place, tiny_conf
     "changes",
     [
         {"weak": {"adapter": "top", "n_layers": 3, "top_layers": 1}, "strong": {"adapter": "lora", "lora_rank": 2}},
+        {"weak": {"adapter": "full", "n_layers": 1}, "strong": {"adapter": "full", "n_layers": 2}},
         {
             "weak": {"head_hidden": 8},
             "ensemble": {"error_source": "folds", "reweight": "resample", "vote": "log", "prior": 0.9},
@@ -200,7 +201,7 @@ def test_a_folder_of_another_configuration_is_refused(finished, place, tiny_conf
         {"difficulty": {"source": "entropy", "n_labelled": 60, "n_folds": 3}},
         {"difficulty": {"source": "p_true", "n_folds": 3}},
     ],
-    ids=["top and lora", "mlp, folds, resample", "subset of methods", "entropy", "p_true"],
+    ids=["top and lora", "every weight", "mlp, folds, resample", "subset of methods", "entropy", "p_true"],
 )
 def test_every_way_to_configure_a_run_ends_in_results(place, tiny_config, changes):
     name = canonical_hash(changes)[:8]

@@ -66,6 +66,26 @@ def test_a_run_has_every_row_and_shows_what_was_written(finished):
     assert "Exact match in percent" in page
 
 
+def test_experts_and_students_of_which_every_weight_is_trained(place, task_file):
+    full = {"adapter": "full", "n_layers": 2}
+    training = {"epochs": 2, "learning_rate": 0.003}
+    config = config_of(
+        task_file,
+        seeds=[0],
+        weak=full | {"n_layers": 1},
+        strong=full,
+        expert_training=training,
+        student_training=training,
+        ensemble={"n_rounds": 2, "methods": ["single", "boosting"]},
+        students={"recipes": [{"labels": "hard"}, {"labels": "hard", "with_easy": True}]},
+    )
+    results = run(config, place / "full", store_root=place / "full-store")
+    assert "all weights trained" in results.strong
+    prompts = [row["q"] for row in comparison_rows()[:3]]
+    assert len(list(answer_prompts(place / "full" / "student", prompts))) == 3
+    assert len(open_labeller(place / "full").label(prompts)) == 3
+
+
 def test_boosting_reports_whether_an_expert_answers_to_its_weights(finished):
     trace = next(e for e in read_results(finished).ensembles if e.method == "boosting")
     assert trace.rounds[0].previous_error is None
@@ -200,7 +220,7 @@ def test_a_damaged_or_foreign_ensemble_is_refused(finished, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weak": {"adapter": "head"}}, "weak.adapter: files is answered in words; choose `top` or `lora`"),
+        ({"weak": {"adapter": "head"}}, "weak.adapter: files is answered in words; choose `top`, `lora` or `full`"),
         ({"ensemble": {"vote": "hard"}}, "ensemble.vote: next-token distributions are mixed"),
         ({"difficulty": {"source": "entropy"}}, "difficulty.source: files has a difficulty of its own"),
         ({"students": {"recipes": [{"labels": "soft"}]}}, "students.recipes: xent-soft is for classes"),

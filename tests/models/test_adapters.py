@@ -15,7 +15,7 @@ from ensemw2s.models.adapters import (
 from ensemw2s.models.head import Head
 from ensemw2s.models.trunk import pooled_features
 
-ADAPTERS = ["head", "top", "lora"]
+ADAPTERS = ["head", "top", "lora", "full"]
 CACHE = CacheConfig(trunk_cache="memory", batch_tokens=64)
 
 
@@ -159,50 +159,34 @@ def test_the_pretrained_models_own_dropout_stays_off_in_training(gpt2, load_tiny
     assert any(m.p > 0 for m in backbone.model.modules() if isinstance(m, torch.nn.Dropout))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
-def test_top_refuses_a_family_that_adds_positions_and_names_it(family, request, load_tiny):
-    backbone = load_tiny(request.getfixturevalue(family))
-    with pytest.raises(ModelError, match=f"{type(backbone.model).__name__}.*relative error"):
-        build(config_of("top"), backbone)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "tiny_encoder"])
-def test_lora_and_heads_work_on_other_families(family, request, load_tiny, ids, store):
-    backbone = load_tiny(request.getfixturevalue(family))
-    for adapter in ("head", "lora"):
-        config = config_of(adapter)
-        inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
-        module = build(config, backbone)
-        first = train(module, inputs, 1)
-        assert train(module, inputs, 12) < first
-
-
-@pytest.mark.parametrize("family", ["qwen3", "mistral", "gemma3_text", "olmo2"])
-def test_top_runs_the_upper_layers_of_rotary_families(family, ids, store, backbone):
-    from transformers import AutoConfig, AutoModel
-
-    from ensemw2s.models.load import make_backbone
-
-    settings = {
-        "vocab_size": 258,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 4,
-        "pad_token_id": 0,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "sliding_window": 4,
+def test_full_owns_every_weight_and_trains_the_embeddings_too(backbone, ids, store):
+    config = config_of("full")
+    module = build(config, backbone)
+    cut = backbone.cut(3).model
+    owned = owned_state(module)
+    assert {name.removeprefix("model.") for name in owned if name.startswith("model.")} == {
+        name for name, _ in cut.named_parameters()
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModel.from_config(AutoConfig.for_model(family, **settings))
-    other = make_backbone(model, backbone.tokenizer, name=family, fingerprint=family)
-    config = ModelConfig(model="tiny", adapter="top", top_layers=1)
-    inputs = open_activations(other, ids, config=config, cache=CACHE, store=store)
-    with torch.no_grad():
-        got = build(config, other).pooled(*inputs.batch(torch.arange(len(ids))))
-    torch.testing.assert_close(got, pooled_features(other, ids, [4], batch_tokens=64)[4], rtol=1e-3, atol=1e-4)
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    train(module, inputs)
+    after = owned_state(module)
+    moved = {name for name, before in cut.named_parameters() if not torch.equal(before, after[f"model.{name}"])}
+    assert moved == {name for name, _ in cut.named_parameters()}
+
+
+def test_full_computes_in_the_trunks_dtype_over_float32_weights(tiny, ids, store):
+    from ensemw2s.models.load import load_backbone
+
+    backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
+    config = config_of("full")
+    module = build(config, backbone)
+    seen = []
+    module.model.layers[0].mlp.down_proj.register_forward_hook(lambda _m, _i, output: seen.append(output.dtype))
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    first = train(module, inputs, 1)
+    assert train(module, inputs, 12) < first
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
 def test_top_layers_must_leave_a_trunk(backbone):

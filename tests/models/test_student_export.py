@@ -47,8 +47,9 @@ def trained(tmp_path, store):
     return make
 
 
-LIBRARY = [("tiny", "head"), ("tiny", "top"), ("tiny", "lora"), ("gpt2", "head"), ("gpt2", "lora")]
-PACKAGE = [("tiny", "head", 5), ("tiny", "lora", 5), ("tiny_encoder", "head", 0), ("tiny_encoder", "lora", 4)]
+LIBRARY = [(family, adapter) for family in ("tiny", "gpt2") for adapter in ("head", "lora", "full")] + [("tiny", "top")]
+PACKAGE = [("tiny", "head", 5), ("tiny", "lora", 5), ("tiny", "full", 5)]
+PACKAGE += [("tiny_encoder", "head", 0), ("tiny_encoder", "lora", 4), ("tiny_encoder", "full", 0)]
 
 
 @pytest.mark.parametrize(("family", "adapter"), LIBRARY)

@@ -12,7 +12,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_model, final_norm, layer_list
-from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.models.load import Backbone
 
 
@@ -64,7 +64,8 @@ class Members(Protocol):
 
 
 class SharedTrunk:
-    """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head.
+    """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head. Models that
+    own every weight (`full`) have neither in common and run one after another.
 
     Args:
         backbone: cut to the layers that the members have together with the trunk.
@@ -97,7 +98,7 @@ class SharedTrunk:
         caches = [None] * (1 + len(self._models)) if reading is None else reading.caches
         device = self._models[0].upper.device
         values: Tensor = (
-            self._embed(ids.to(device))
+            (ids if self._models[0].owns_all else self._embed(ids.to(device)))
             if self._trunk is None
             else self._trunk(
                 input_ids=ids.to(device),
@@ -115,8 +116,8 @@ class SharedTrunk:
         )
 
     def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
-        """One product with the shared head for all members: read once, it costs little more than for one of them."""
-        return self._models[0].logits(states.flatten(0, 1)).float().unflatten(0, states.shape[:2])
+        """As `Members.logits`."""
+        return member_logits(self._models, states)
 
 
 class SeparateModels:

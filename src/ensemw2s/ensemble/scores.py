@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.core.voting import Vote, staged
-from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.train.answers import answer_states, batches_of, token_scores
 from ensemw2s.types import AnswerTokens, Inputs
 
@@ -68,8 +68,7 @@ def _mixed(
     targets: Int[Tensor, " tokens"],
     vote: Vote,
 ) -> Float[Tensor, "4 experts tokens"]:
-    # The vocabulary head is the members' own and shared, so one product serves all of them.
-    logits = models[0].logits(states.flatten(0, 1)).float().log_softmax(-1).unflatten(0, states.shape[:2])
+    logits = member_logits(models, states).log_softmax(-1)
     members = [token_scores(one, targets) for one in logits]
     together = [token_scores(one, targets) for one in staged(logits, expert_weights, vote=vote, dtype=torch.float32)]
     return torch.stack(

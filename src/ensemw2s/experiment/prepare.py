@@ -17,6 +17,7 @@ from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.upper import own_layers
 from ensemw2s.types import Example, Inputs, Task, class_index
 
 RATING_VERSION = 1
@@ -49,17 +50,16 @@ class Side:
     @property
     def fingerprint(self) -> dict[str, object]:
         """What of this side decides a training: the weights, the cut, the arithmetic and the adapter."""
-        settings = self.config.model_dump(
-            exclude={"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
-        )
-        return {**settings, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
+        return {**self.config.deciding, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
 
     def describe(self) -> str:
         """One phrase for the report."""
+        n = own_layers(self.config, self.backbone)
         parts = {
             "head": "a trained head",
             "top": f"{self.config.top_layers} trained upper layers",
-            "lora": "LoRA on all layers",
+            "lora": f"LoRA on {'all' if n == self.backbone.n_layers else f'the upper {n}'} layers",
+            "full": "all weights trained",
         }
         hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
         return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"
@@ -237,7 +237,7 @@ def _rated(
             "task": canonical_hash(facts),
             "choices": list(task.choices),
             "weak": side.fingerprint,
-            "training": config.expert_training.model_dump(),
+            "training": config.expert_training.deciding,
             "difficulty": config.difficulty.model_dump(),
             "seed": config.split.seed,
         },

@@ -144,7 +144,7 @@ class Seed:
                 "data": self.prepared.fingerprint,
                 "rows": weak.rows.tolist(),
                 "weak": self.prepared.weak.fingerprint,
-                "training": weak.training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+                "training": weak.training.deciding,
                 "stream": state.next_stream,
                 "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
                 "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
@@ -264,7 +264,7 @@ class Seed:
                 "evaluated": [r.tolist() for r in rows.values()],
                 "strong": side.fingerprint,
                 "loss": f"{lesson.loss!r}",
-                "training": training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+                "training": training.deciding,
                 "stream": seed,
             },
         )

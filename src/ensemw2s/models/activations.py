@@ -14,6 +14,7 @@ from ensemw2s.config import CacheConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.trunk import OnTokens, pad, pooled_features, token_activations
+from ensemw2s.models.upper import own_layers
 from ensemw2s.types import Inputs, TensorStore
 
 KIND = "activations"
@@ -161,21 +162,22 @@ def open_activations(
     """What the adapter of `config` reads from a backbone of at least `config.n_layers` layers.
 
     `head`: the feature pooled after the last of those layers. `top`: every token's activation below the
-    `config.top_layers` upper ones. `lora`: the token ids. Shards of `cache.shard_rows` examples are computed
-    and stored one by one, so an interruption costs one; `base_key` goes into their keys.
+    `config.top_layers` upper ones; `lora` likewise with `config.lora_layers`. `lora` on all layers and `full`: the
+    token ids. Shards of `cache.shard_rows` examples are computed and stored one by one, so an interruption costs one;
+    `base_key` goes into their keys.
 
     Raises:
         ConfigError: `cache.trunk_cache` is `memory` or `disk` and the activations exceed the budget.
         ModelError: a depth is outside the backbone, or an example has no token.
     """
     depth = config.n_layers or backbone.n_layers
-    if config.adapter == "lora":
+    below = depth - own_layers(config, backbone.cut(depth))
+    if config.adapter in ("lora", "full") and below == 0:
         return IdInputs(_frozen(token_ids), backbone.pad_id)
     if config.adapter == "head":
         return pooled_for_depths(
             backbone, token_ids, [depth], cache=cache, store=store, base_key=base_key, on_tokens=on_tokens
         )[depth]
-    below = depth - config.top_layers
     if below == 0:
         return EmbeddedInputs(backbone, _frozen(token_ids))
     lengths = torch.tensor([len(ids) for ids in token_ids])

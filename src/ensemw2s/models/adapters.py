@@ -1,10 +1,11 @@
-"""What an expert or a student owns on the frozen backbone: a head, its own upper layers, or LoRA updates."""
+"""What an expert or a student owns: a head on the frozen backbone, its upper layers, LoRA updates, or every weight."""
 
 from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
+from transformers import PreTrainedModel
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
@@ -12,40 +13,32 @@ from ensemw2s.models.anatomy import share
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.trunk import pool, run_model
-from ensemw2s.models.upper import add_lora, own_weights, upper_layers
+from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 from ensemw2s.types import Inputs
 
 
 class Top(nn.Module):
-    """Its own float32 copy of the backbone's upper layers and final norm, then a head on the last token.
+    """The upper layers and the final norm, read from the trunk's activations, then a head.
 
-    Reads every token's activation below those layers, as `TokenInputs` gives them. Memory: the copied layers,
-    and in training their gradients and optimiser state.
+    Reads every token's activation below those layers, as `TokenInputs` gives them. Memory: what is trained of the
+    layers (float32 copies with `top`, low-rank updates with `lora`), and in training gradients and optimiser state.
 
-    Raises:
-        ModelError: the layers cannot be run from activations in this family (it was tried on a short input).
+    Args:
+        upper: what `own_weights` or `add_lora` made of `upper_layers`.
     """
 
-    def __init__(self, backbone: Backbone, top_layers: int, head: Head):
+    def __init__(self, upper: PreTrainedModel, is_causal: bool, head: Head):
         super().__init__()
-        if not 1 <= top_layers < backbone.n_layers:
-            raise ModelError(
-                f"{backbone.name}: top_layers must be within 1 and {backbone.n_layers - 1}, got "
-                f"{top_layers}; the model has {backbone.n_layers} layers"
-            )
-        upper = upper_layers(backbone, top_layers)
-        own_weights(upper)
         self.upper = upper
-        self.is_causal = backbone.is_causal
+        self.is_causal = is_causal
         self.head = head
 
     def pooled(
         self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch dim"]:
-        values, mask = values.to(self.upper.device), mask.to(self.upper.device)
-        cache = {"use_cache": False} if getattr(self.upper.config, "use_cache", False) else {}
-        hidden = self.upper(inputs_embeds=values, attention_mask=mask, **cache).last_hidden_state
-        return pool(hidden, mask, self.is_causal)
+        device, dtype = self.upper.device, next(self.upper.parameters()).dtype
+        values, mask = values.to(device, dtype), mask.to(device)
+        return pool(run_model(self.upper, values, mask), mask, self.is_causal)
 
     def forward(
         self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
@@ -54,25 +47,28 @@ class Top(nn.Module):
         return self.head.classify(self.pooled(values, mask))
 
 
-class Lora(nn.Module):
-    """Low-rank updates on all linear layers of the backbone, then a head; reads token ids.
+class Whole(nn.Module):
+    """All layers, read from token ids, then a head: with low-rank updates on them, or every weight trained.
 
-    The frozen weights are the backbone's own, shared; memory: the updates, and the activations of a backward
-    pass through all layers. `dropout` acts in the low-rank branch alone; the pretrained model's stays off.
+    Args:
+        model: what `add_lora` or `own_model` made of the backbone's.
+        dtype: what float32 weights are multiplied in.
     """
 
-    def __init__(self, backbone: Backbone, rank: int, alpha: float, dropout: float, head: Head, generator: Generator):
+    def __init__(self, model: PreTrainedModel, is_causal: bool, head: Head, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.model = share(backbone.model)
-        self.is_causal = backbone.is_causal
+        self.model = model
+        self.is_causal = is_causal
         self.head = head
-        add_lora(self.model, rank, alpha, dropout, generator)
+        self._dtype = dtype
 
     def pooled(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch dim"]:
-        values, mask = values.to(self.model.device), mask.to(self.model.device)
-        return pool(run_model(self.model, values, mask), mask, self.is_causal)
+        device = self.model.device
+        values, mask = values.to(device), mask.to(device)
+        with computing_in(self._dtype, device):
+            return pool(run_model(self.model, values, mask), mask, self.is_causal)
 
     def forward(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
@@ -81,7 +77,7 @@ class Lora(nn.Module):
         return self.head.classify(self.pooled(values, mask))
 
 
-Adapter = Head | Top | Lora
+Adapter = Head | Top | Whole
 
 
 def build_adapter(
@@ -96,16 +92,30 @@ def build_adapter(
     """The trainable module that `config` asks for, on the backbone's device, drawn from `generator` alone.
 
     Raises:
-        ModelError: `config.n_layers` or `config.top_layers` does not fit the backbone, or `top` its family.
+        ModelError: `config.n_layers`, `top_layers`, `lora_layers` or `lora_targets` does not fit the backbone, or its
+            family's upper layers cannot be run from activations (it was tried on a short input).
     """
     backbone = backbone.cut(config.n_layers or backbone.n_layers)
     head_dropout = 0.0 if config.adapter == "lora" else dropout
     head = Head(backbone.hidden_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
     head.to(backbone.device)
+    n = own_layers(config, backbone)
     if config.adapter == "top":
-        return Top(backbone, config.top_layers, head)
+        if not 1 <= n < backbone.n_layers:
+            raise ModelError(
+                f"{backbone.name}: top_layers must be within 1 and {backbone.n_layers - 1}, got {n}; the model has "
+                f"{backbone.n_layers} layers"
+            )
+        upper = upper_layers(backbone, n)
+        own_weights(upper)
+        return Top(upper, backbone.is_causal, head)
     if config.adapter == "lora":
-        return Lora(backbone, config.lora_rank, config.lora_alpha, dropout, head, generator)
+        # The frozen weights are the backbone's own.
+        model = share(backbone.model) if n == backbone.n_layers else upper_layers(backbone, n)
+        add_lora(model, config, dropout, generator)
+        return (Whole if n == backbone.n_layers else Top)(model, backbone.is_causal, head)
+    if config.adapter == "full":
+        return Whole(own_model(backbone.model), backbone.is_causal, head, backbone.dtype)
     return head
 
 

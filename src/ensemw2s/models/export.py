@@ -20,7 +20,7 @@ from transformers import (
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.models.adapters import Adapter, Lora, Top, build_adapter, head_of, load_owned, owned_state
+from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import final_norm, layers_of
 from ensemw2s.models.checkpoint import fingerprint
 from ensemw2s.models.folders import new_folder
@@ -47,7 +47,7 @@ def export_student(
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
     architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
-    README.md. Memory: one float32 copy of the model.
+    README.md. Memory: one float32 copy of the model, with `full` two.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
@@ -151,17 +151,19 @@ def _head(backbone: Backbone, n_classes: int, hidden: int, state: Mapping[str, T
 
 def _merged(private: Backbone, adapter: Adapter) -> PreTrainedModel:
     """The base model with what the adapter owns in place of, or added to, the pretrained weights."""
-    if isinstance(adapter, Top):
-        own = layers_of(adapter.upper)
-        for ours, theirs in zip(own, layers_of(private.model)[-len(own) :], strict=True):
-            theirs.load_state_dict(ours.state_dict())
-        final_norm(private.model).load_state_dict(final_norm(adapter.upper).state_dict())
-    if isinstance(adapter, Lora):
-        for name, module in list(adapter.model.named_modules()):
-            if isinstance(module, LoraLayer):
-                module.merge()
-                adapter.model.set_submodule(name, module.get_base_layer())
-        return adapter.model
+    if isinstance(adapter, Head):
+        return private.model
+    trained = adapter.model if isinstance(adapter, Whole) else adapter.upper
+    for name, module in list(trained.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            trained.set_submodule(name, module.get_base_layer())
+    if isinstance(adapter, Whole):
+        return trained
+    own = layers_of(trained)
+    for ours, theirs in zip(own, layers_of(private.model)[-len(own) :], strict=True):
+        theirs.load_state_dict(ours.state_dict())
+    final_norm(private.model).load_state_dict(final_norm(trained).state_dict())
     return private.model
 
 

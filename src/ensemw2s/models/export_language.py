@@ -1,7 +1,9 @@
 """A trained answer model as a plain causal language model in the library's own format."""
 
+import copy
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,9 +16,10 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.models.anatomy import cut_config, final_norm, layers_of
 from ensemw2s.models.checkpoint import checkpoint_folder, own_code
 from ensemw2s.models.folders import new_folder
-from ensemw2s.models.language import load_answer_model, own_layers
+from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet
+from ensemw2s.models.upper import own_layers
 
 ABOUT = "answers.json"
 """How the student was made to answer; its presence tells a student that answers in words."""
@@ -32,14 +35,17 @@ def export_language(
     decoding: DecodingConfig,
     card: str,
 ) -> None:
-    """Write the checkpoint, cut to this side's layers, with the trained upper layers (LoRA merged in), in float32.
+    """Write the checkpoint, cut to this side's layers, with what was trained in place (LoRA merged in), in float32.
 
-    `AutoModelForCausalLM.from_pretrained` loads it; an older one there is replaced. Memory: one float32 copy.
+    `AutoModelForCausalLM.from_pretrained` loads it; an older one there is replaced. Memory: two float32 copies.
 
     Raises:
         ModelError: the state is of another adapter, or the folder cannot be written.
     """
-    trained = load_answer_model(backbone, unembedding, config, dict(state)).upper
+    # LoRA is merged into weights that the run's own models share, so into a copy; `full` makes its own.
+    private = backbone if config.adapter == "full" else replace(backbone, model=copy.deepcopy(backbone.model).float())
+    answerer = load_answer_model(private, unembedding, config, dict(state))
+    trained = answerer.upper
     for module in trained.modules():
         if isinstance(module, LoraLayer):
             module.merge()
@@ -57,10 +63,17 @@ def export_language(
         )
     base = model.base_model
     assert isinstance(base, PreTrainedModel)
-    first = backbone.n_layers - own_layers(config, backbone)
-    for layer, own in zip(list(layers_of(base))[first:], layers_of(trained), strict=True):
-        _copy(layer, own)
-    _copy(final_norm(base), final_norm(trained))
+    if answerer.owns_all:
+        _copy(base, trained)
+        head = model.get_output_embeddings()
+        assert head is not None
+        with torch.no_grad():
+            head.weight.copy_(answerer.unembedding)
+    else:
+        first = backbone.n_layers - own_layers(config, backbone)
+        for layer, own in zip(list(layers_of(base))[first:], layers_of(trained), strict=True):
+            _copy(layer, own)
+        _copy(final_norm(base), final_norm(trained))
     with new_folder(folder) as temporary, quiet():
         model.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)

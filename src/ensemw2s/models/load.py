@@ -206,7 +206,7 @@ def unembedding_rows(config: ModelConfig, token_ids: Sequence[int] | None = None
 
 def _cut(config: ModelConfig, model_config: PretrainedConfig, n_layers: int | None) -> PretrainedConfig:
     has = getattr(model_config, "num_hidden_layers", None)
-    if has is None:
+    if has is None or getattr(model_config, "is_encoder_decoder", False):
         raise ModelError(
             f"{config.model}: a {model_config.model_type} model is not a plain text model; use a decoder or an encoder"
         )

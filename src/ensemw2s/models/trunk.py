@@ -101,11 +101,16 @@ def token_activations(
     return values, offsets
 
 
-def run_model(model: nn.Module, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]) -> Tensor:
-    """The model's last hidden states, after its final norm: [batch, length, dim]."""
+def run_model(
+    model: nn.Module,
+    values: Int[Tensor, "batch length"] | Float[Tensor, "batch length dim"],
+    mask: Int[Tensor, "batch length"],
+) -> Float[Tensor, "batch length dim"]:
+    """The model's last hidden states, after its final norm, from token ids or from what enters its first layer."""
     # An encoder does not know `use_cache`; a causal model would keep keys and values that nobody reads.
     cache = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
-    return model(input_ids=ids, attention_mask=mask, **cache).last_hidden_state
+    read = "inputs_embeds" if values.is_floating_point() else "input_ids"
+    return model(**{read: values}, attention_mask=mask, **cache).last_hidden_state
 
 
 def pool(

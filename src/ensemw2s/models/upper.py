@@ -1,17 +1,33 @@
-"""The upper layers of a backbone as a model of their own, and what trains them: a copy, or low-rank updates."""
+"""The layers that an adapter runs itself, and what trains them: low-rank updates, or copies of the weights."""
 
+import contextlib
+import copy
+import functools
 import math
 import warnings
+from collections.abc import Iterator, Sequence
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Generator, Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, layers_of
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.trunk import pad, run_model
+
+POSITIONS = ("wpe", "embed_positions")
+"""Learned positions, added to the embeddings before the first layer: GPT-2, OPT."""
+
+
+def own_layers(config: ModelConfig, backbone: Backbone) -> int:
+    """How many upper layers an adapter runs itself; the frozen trunk has the rest."""
+    some = {"head": 0, "top": config.top_layers, "lora": config.lora_layers}.get(config.adapter)
+    return backbone.n_layers if some is None else some
 
 
 def upper_layers(backbone: Backbone, n: int) -> PreTrainedModel:
@@ -25,6 +41,8 @@ def upper_layers(backbone: Backbone, n: int) -> PreTrainedModel:
         raise ModelError(f"{backbone.name}: it has {backbone.n_layers} layers, so {n} upper ones cannot be taken")
     upper = cut_model(backbone.model, backbone.n_layers - n, backbone.n_layers)
     upper.set_input_embeddings(nn.Identity())
+    if n < backbone.n_layers:
+        _without_embeddings(upper)
     no_dropout(upper)
     _check(backbone, upper, backbone.n_layers - n)
     return upper
@@ -39,19 +57,36 @@ def own_weights(upper: PreTrainedModel) -> None:
                 setattr(module, key, nn.Parameter(parameter.detach().clone().float()))
 
 
-def add_lora(model: PreTrainedModel, rank: int, alpha: float, dropout: float, generator: Generator) -> None:
-    """Put low-rank updates on every linear layer, drawn from `generator`; at first they change nothing."""
+def own_model(model: PreTrainedModel) -> PreTrainedModel:
+    """A trainable float32 copy of the whole model, its pretrained dropout off."""
+    own = copy.deepcopy(model).float().requires_grad_(True)
+    no_dropout(own)
+    return own
+
+
+def computing_in(dtype: torch.dtype, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Multiply in `dtype` where the weights are float32: nothing to do for float32, else autocast."""
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, generator: Generator) -> None:
+    """Put low-rank updates on `config.lora_targets`, drawn from `generator`; at first they change nothing.
+
+    Raises:
+        ModelError: a target is the name of no linear layer.
+    """
+    _check_targets(model, config.lora_targets or ())
     no_dropout(model)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
         lora_dropout=dropout,
-        target_modules="all-linear",
+        target_modules=list(config.lora_targets) if config.lora_targets else "all-linear",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft tells of what it sets by itself for GPT-2's transposed layers.
         warnings.simplefilter("ignore", UserWarning)
-        inject_adapter_in_model(config, model)
+        inject_adapter_in_model(lora, model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
@@ -68,13 +103,65 @@ def no_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
-            module.attention_dropout = 0.0  # pyright: ignore[reportArgumentType]
+        # Kept as a number where attention or (OPT) whole blocks apply it by function.
+        for name in ("attention_dropout", "dropout", "layerdrop"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+@contextlib.contextmanager
+def layers_recomputed(module: nn.Module) -> Iterator[None]:
+    """Meanwhile, keep only what enters each layer in training, and compute the rest again in the backward pass."""
+    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
+    layers = {id(layer): layer for model in models for layer in layers_of(model)}.values()
+    for layer in layers:
+        layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            known = sorted({name.rpartition(".")[2] for name in linear})
+            raise ModelError(
+                f"lora_targets: a {type(model).__name__} has no linear layer {target!r}; choose among "
+                f"{', '.join(known)}, or leave it out for all of them"
+            )
+
+
+class _Given(nn.Module):
+    """In place of an encoder's embeddings: what comes is taken as it is."""
+
+    def forward(self, input_ids: None = None, inputs_embeds: Tensor | None = None, *_: object, **__: object) -> Tensor:
+        assert inputs_embeds is not None
+        return inputs_embeds
+
+
+class _NoPositions(nn.Module):
+    """In place of learned positions."""
+
+    def forward(self, *_: object, **__: object) -> Tensor:
+        return torch.zeros(())  # of no dtype that would raise another
+
+
+def _without_embeddings(upper: PreTrainedModel) -> None:
+    """What enters an upper layer has its positions already, and an encoder's types and first norm."""
+    owner, _ = layer_list(upper)
+    for name in POSITIONS:
+        if hasattr(owner, name):
+            setattr(owner, name, _NoPositions())
+    if hasattr(upper, "embeddings"):
+        upper.embeddings = _Given()
 
 
 @torch.no_grad()
 def _check(backbone: Backbone, upper: PreTrainedModel, depth: int) -> None:
-    # Some families add positions to what they take for embeddings, or scale it.
+    # Some families do more to what they take for embeddings than this package knows.
     ids, mask = pad([[3, 4, 5, 6, 7], [8, 9, 10]], backbone.pad_id)
     ids, mask = ids.to(backbone.device) % backbone.model.config.vocab_size, mask.to(backbone.device)
     entering: list[Tensor] = []
@@ -84,13 +171,17 @@ def _check(backbone: Backbone, upper: PreTrainedModel, depth: int) -> None:
     finally:
         hook.remove()
     values = entering[0] if depth else backbone.model.get_input_embeddings()(ids)
-    cache = {"use_cache": False} if getattr(upper.config, "use_cache", False) else {}
-    ours = upper(inputs_embeds=values, attention_mask=mask, **cache).last_hidden_state
-    whole, ours = whole[mask.bool()].float(), ours[mask.bool()].float()
-    tolerance = 1e-3 if backbone.dtype == torch.float32 else 3e-2
-    if (error := float((ours - whole).norm() / whole.norm())) > tolerance:
+    try:
+        ours = run_model(upper, values, mask)[mask.bool()].float()
+    except (RuntimeError, TypeError) as failure:
+        problem = " ".join(str(failure).split())[:200]
+    else:
+        whole = whole[mask.bool()].float()
+        error = float((ours - whole).norm() / whole.norm())
+        problem = f"relative error {error:.2g}" if error > (1e-3 if backbone.dtype == torch.float32 else 3e-2) else ""
+    if problem:
         raise ModelError(
             f"{backbone.name}: the upper layers of a {type(backbone.model).__name__} cannot be run from "
-            f"cached activations (relative error {error:.2g}); use adapter: head or lora, or a rotary "
-            "decoder such as Llama, Qwen or Mistral"
+            f"cached activations ({problem}); use adapter: head, full, or lora on all layers, or another family such "
+            "as Llama, Qwen, GPT-2 or BERT"
         )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core.token_loss import token_loss
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.trunk import length_batches
 from ensemw2s.train.checkpoint import Checkpointer
@@ -53,11 +53,12 @@ def train_answers(
     rows = supervision.rows
     scale = len(rows) / (config.batch_size * len(supervision.answers.tokens_of(rows)))
 
-    def accumulate(index: Tensor, train_frac: float) -> None:
-        for part in index.split(config.micro_batch_size or len(index)):
+    def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
+        for part in micro:
             answer_loss(module, inputs, supervision, rows[part]).mul(scale).backward()
 
-    optimise(module, len(rows), accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
+    lengths = inputs.lengths[rows]
+    optimise(module, lengths, accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
 
 
 def answer_loss(
@@ -67,8 +68,8 @@ def answer_loss(
     answers = supervision.answers
     which = answers.tokens_of(rows)
     hidden = answer_states(module, inputs, answers, rows)
-    losses = cross_entropy(module.logits(hidden).float(), answers.targets[which].to(hidden.device), reduction="none")
-    return (losses * supervision.weights[which].to(losses)).sum()
+    targets, weights = answers.targets[which].to(hidden.device), supervision.weights[which].to(hidden.device)
+    return token_loss(hidden, module.unembedding, targets, weights, chunk=HEAD_TOKENS)
 
 
 def answer_states(

@@ -32,8 +32,9 @@ def snapshot(module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> 
     state = {"step": torch.tensor(step), "rng": torch.get_rng_state()}
     for name, parameter in _owned(module):
         state[f"parameter/{name}"] = parameter.detach()
-        for moment in _MOMENTS:
-            state[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+        # A weight that no gradient has reached has no moments.
+        moments = optimizer.state.get(parameter, {})
+        state |= {f"{moment}/{name}": moments[moment] for moment in _MOMENTS if moment in moments}
     return state
 
 
@@ -42,7 +43,8 @@ def restore(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str
     with torch.no_grad():
         for name, parameter in _owned(module):
             parameter.copy_(state[f"parameter/{name}"])
-            optimizer.state[parameter] = {m: state[f"{m}/{name}"].clone() for m in _MOMENTS}
+            if moments := {m: state[f"{m}/{name}"].clone() for m in _MOMENTS if f"{m}/{name}" in state}:
+                optimizer.state[parameter] = moments
     torch.set_rng_state(state["rng"].clone())
     return int(state["step"])
 

@@ -1,6 +1,7 @@
 """One training function: an expert, a student and a ceiling differ only in rows, targets, weights and loss."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss, global_stats
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.models.upper import layers_recomputed
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
+from ensemw2s.train.micro import Accumulate, MicroBatches
 from ensemw2s.train.optim import learning_rate_at, make_optimizer
 from ensemw2s.types import Inputs
 
@@ -53,8 +56,8 @@ def train(
 ) -> None:
     """Train `module` in place; the result depends on the arguments alone, not on interruptions or micro-batches.
 
-    The loss of a step is sum_i w_i loss_i / batch_size over its global batch; with `micro_batch_size` set, gradients
-    of the micro-batches add up to the same sum.
+    The loss of a step is sum_i w_i loss_i / batch_size over its global batch; gradients of its micro-batches add up
+    to the same sum.
 
     Args:
         module: called as module(values, mask) -> logits [batch, classes].
@@ -62,32 +65,40 @@ def train(
         checkpointer: where to resume from and save to, for trainings too long to lose.
     """
 
-    def accumulate(index: Tensor, train_frac: float) -> None:
-        _accumulate(module, inputs, supervision, loss, config, index, train_frac=train_frac)
+    def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
+        _accumulate(module, inputs, supervision, loss, config, micro, train_frac=train_frac)
 
-    optimise(module, len(supervision.rows), accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
+    lengths = inputs.lengths[supervision.rows]
+    optimise(module, lengths, accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
 
 
 def optimise(
     module: nn.Module,
-    n_samples: int,
-    accumulate: Callable[[Int[Tensor, " batch"], float], None],
+    lengths: Int[Tensor, " samples"],
+    accumulate: Accumulate,
     config: TrainConfig,
     *,
     seed: int,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """The steps of any training: `accumulate(index, train_frac)` adds the gradient of one global batch of samples.
+    """The steps of any training over samples of these lengths, in tokens.
 
     Shuffled by epoch, resumed from the checkpointer's snapshot where it has one, in evaluation mode at the end.
+
+    Raises:
+        ModelError: with `micro_batch_size: auto`, not even one sample fits into memory.
     """
+    n_samples = len(lengths)
     total = n_steps(n_samples, config)
     per_epoch = total // config.epochs
     optimizer = make_optimizer(module, config)
     module.train()
-    with torch.random.fork_rng(devices=[]):
+    recomputed = layers_recomputed(module) if config.gradient_checkpointing else contextlib.nullcontext()
+    with torch.random.fork_rng(devices=[]), recomputed:
         torch.manual_seed(stream_seed(seed, "dropout"))
+        micro = MicroBatches(module, config)
+        micro.try_out(lengths, config.batch_size, accumulate)
         done = 0
         if checkpointer is not None and (saved := checkpointer.load()) is not None:
             done = restore(module, optimizer, saved)
@@ -98,8 +109,7 @@ def optimise(
             index = order[position * config.batch_size : (position + 1) * config.batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
-            optimizer.zero_grad(set_to_none=True)
-            accumulate(index, step / total)
+            micro.accumulate(index, step / total, accumulate)
             nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
@@ -114,12 +124,12 @@ def _accumulate(
     supervision: Supervision,
     loss: WeakToStrongLoss,
     config: TrainConfig,
-    index: Int[Tensor, " batch"],
+    micro: Sequence[Int[Tensor, " _"]],
     *,
     train_frac: float,
 ) -> None:
     """Add the gradient of one global batch to the module's parameters."""
-    micro = index.split(config.micro_batch_size or len(index))
+    index = torch.cat(list(micro))
 
     def logits_of(part: Tensor) -> Tensor:
         values, mask = inputs.batch(supervision.rows[part])

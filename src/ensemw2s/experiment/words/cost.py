@@ -19,8 +19,12 @@ def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, an
     activations are cached, its one pass over the data is counted once per training.
     """
     owned = sum(t.numel() for t in state.values())
-    frozen = 0.0 if side.config.adapter == "top" else _upper_weights(side)
-    flops = (6.0 * owned + 4.0 * frozen) * tokens + 4.0 * side.unembedding.numel() * answer_tokens
+    head = side.unembedding.numel() * answer_tokens
+    if side.config.adapter == "full":  # `owned` counts the embeddings too, which are looked up
+        flops = 6.0 * _upper_weights(side) * tokens + 6.0 * head
+    else:
+        frozen = 0.0 if side.config.adapter == "top" else _upper_weights(side)
+        flops = (6.0 * owned + 4.0 * frozen) * tokens + 4.0 * head
     return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
 
 

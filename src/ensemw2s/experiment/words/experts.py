@@ -120,7 +120,7 @@ def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[
         {
             "answers": canonical_hash([weak.answers.ids[r] for r in weak.rows.tolist()]),
             "weak": work.prepared.weak.fingerprint,
-            "training": weak.training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+            "training": weak.training.deciding,
             "stream": state.next_stream,
             "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
             "also": generation.bootstrap if boosted else False,

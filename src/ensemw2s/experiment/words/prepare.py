@@ -16,9 +16,10 @@ from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.prepare import check
 from ensemw2s.experiment.store import Store
-from ensemw2s.models.activations import JoinedInputs, open_activations
-from ensemw2s.models.language import AnswerModel, load_answer_model, own_layers
+from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
+from ensemw2s.models.language import AnswerModel, load_answer_model
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.upper import own_layers
 from ensemw2s.types import AnswerTokens, Inputs, Task
 
 
@@ -92,11 +93,8 @@ class AnswerSide:
     @property
     def fingerprint(self) -> dict[str, object]:
         """What of this side decides a training: the weights, the cut, the arithmetic, the adapter and the noise."""
-        settings = self.config.model_dump(
-            exclude={"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
-        )
         return {
-            **settings,
+            **self.config.deciding,
             "weights": self.backbone.fingerprint,
             "dtype": str(self.backbone.dtype),
             "init_noise": self.init_noise,
@@ -104,6 +102,8 @@ class AnswerSide:
 
     def describe(self) -> str:
         """One phrase for the report."""
+        if self.config.adapter == "full":
+            return f"{self.config.model}, first {self.backbone.n_layers} layers, all weights trained"
         n = own_layers(self.config, self.backbone)
         which = "all" if n == self.backbone.n_layers else f"the upper {n}"
         how = f"own copies of {which} layers" if self.config.adapter == "top" else f"LoRA on {which} layers"
@@ -159,6 +159,8 @@ def join(first: AnswerTokens, second: AnswerTokens) -> AnswerTokens:
 
 def joined_inputs(first: Inputs, second: Inputs) -> Inputs:
     """What belongs to `join`."""
+    if isinstance(first, IdInputs) and isinstance(second, IdInputs):
+        return IdInputs(first.token_ids + second.token_ids, first.pad_id)
     return JoinedInputs((first, second))
 
 
@@ -180,7 +182,9 @@ def _side(
     unembedding = backbone.unembedding
     if unembedding is None:
         unembedding = unembedding_rows(model).to(backbone.device, backbone.dtype)
-    below = model.model_copy(update={"adapter": "top", "top_layers": n_own, "n_layers": backbone.n_layers})
+    below = model
+    if model.adapter != "full":
+        below = model.model_copy(update={"adapter": "top", "top_layers": n_own, "n_layers": backbone.n_layers})
 
     def open_(ids: Sequence[Sequence[int]]) -> Inputs:
         return open_activations(

@@ -73,7 +73,7 @@ def _student(work: AnswerWork, row: str, inputs: Inputs, lesson: AnswerSupervisi
             "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
             "weights": canonical_hash(lesson.weights[answers.tokens_of(rows)].tolist()),
             "strong": side.fingerprint,
-            "training": training.model_dump(exclude={"micro_batch_size", "checkpoint_steps"}),
+            "training": training.deciding,
             "stream": seed,
         },
     )

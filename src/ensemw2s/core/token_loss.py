@@ -1,0 +1,56 @@
+"""Weighted cross-entropy over a vocabulary, some positions at a time: never are the logits of all of them there."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def token_loss(
+    hidden: Float[Tensor, "tokens dim"],
+    unembedding: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, " tokens"],
+    weights: Float[Tensor, " tokens"],
+    *,
+    chunk: int,
+) -> Float[Tensor, ""]:
+    """sum_i weights[i] * CE(unembedding @ hidden[i], targets[i]), in nats.
+
+    The gradient, w (softmax - onehot), is known as soon as the logits are: it is taken in the forward pass, so nothing
+    is computed twice. Logits and softmax are in float32 (float64 for float64); the largest tensors are
+    [chunk, vocab], and [vocab, dim] where `unembedding` is trained.
+    """
+    return _TokenLoss.apply(hidden.to(unembedding.dtype), unembedding, targets, weights, chunk)  # pyright: ignore
+
+
+class _TokenLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, unembedding: Tensor, targets: Tensor, weights: Tensor, chunk: int) -> Tensor:
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        by_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        by_head = torch.zeros_like(unembedding, dtype=exact) if ctx.needs_input_grad[1] else None
+        total = torch.zeros((), dtype=exact, device=hidden.device)
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            h, target, weight = hidden[part], targets[part].unsqueeze(1), weights[part].to(exact).unsqueeze(1)
+            log_probs = (h @ unembedding.T).to(exact).log_softmax(-1)
+            total -= (weight * log_probs.gather(1, target)).sum()
+            by_logits = log_probs.exp_().scatter_add_(1, target, torch.full_like(weight, -1.0)).mul_(weight)
+            by_logits = by_logits.to(hidden.dtype)
+            if by_hidden is not None:
+                by_hidden[part] = by_logits @ unembedding
+            if by_head is not None:
+                by_head += by_logits.T @ h
+        ctx.save_for_backward(by_hidden, by_head)
+        ctx.dtype = unembedding.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        by_hidden, by_head = ctx.saved_tensors
+        for_hidden = None if by_hidden is None else by_hidden * grad.to(by_hidden.dtype)
+        for_head = None if by_head is None else (by_head * grad).to(ctx.dtype)
+        return for_hidden, for_head, None, None, None

@@ -1,0 +1,66 @@
+"""How many samples go through the module at a time: as set, or halved until they fit into memory."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from ensemw2s.config import TrainConfig
+from ensemw2s.errors import ModelError
+
+Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], None]
+"""accumulate(micro-batches, train_frac) adds the gradient of one global batch of samples."""
+
+
+class MicroBatches:
+    """Splits global batches; with `micro_batch_size: auto` into smaller parts after each time that memory runs out.
+
+    What was found stays for the rest of the training. The batch that failed is done again from its start, with the
+    random stream as it was, so the sum of its gradients is the same.
+    """
+
+    def __init__(self, module: nn.Module, config: TrainConfig):
+        self._module = module
+        self._is_auto = config.micro_batch_size == "auto"
+        self.size = config.batch_size if isinstance(config.micro_batch_size, str | None) else config.micro_batch_size
+
+    def accumulate(self, index: Int[Tensor, " batch"], train_frac: float, work: Accumulate) -> None:
+        """Leave the gradient of this global batch in the module's parameters.
+
+        Raises:
+            ModelError: a single sample does not fit.
+        """
+        while True:
+            random_state = torch.get_rng_state()
+            self._module.zero_grad(set_to_none=True)
+            try:
+                return work(index.split(self.size), train_frac)
+            except RuntimeError as error:
+                if not (self._is_auto and should_reduce_batch_size(error)):
+                    raise
+                reason = " ".join(str(error).split())[:200]
+            # Here, outside the handler, the failed pass and its tensors are gone.
+            clear_device_cache(garbage_collection=True)
+            torch.set_rng_state(random_state)
+            size = min(self.size, len(index))
+            if size == 1:
+                raise ModelError(
+                    f"micro_batch_size: not even one example fits into memory ({reason}); set "
+                    "gradient_checkpointing, lower the model's max_length, or train less of it (adapter: lora or head)"
+                )
+            self.size = -(-size // 2)
+
+    def try_out(self, lengths: Int[Tensor, " samples"], batch_size: int, work: Accumulate) -> None:
+        """`auto`: find the size on the longest samples before the first step, and not hours into the training."""
+        if not self._is_auto:
+            return
+        longest = lengths.argsort(descending=True, stable=True)[:batch_size]
+        random_state = torch.get_rng_state()
+        # The optimiser's two moments come with the first step: their room is taken now.
+        room = [torch.empty_like(p) for p in self._module.parameters() if p.requires_grad for _ in range(2)]
+        self.accumulate(longest, 0.0, work)
+        del room
+        self._module.zero_grad(set_to_none=True)
+        torch.set_rng_state(random_state)

@@ -1,0 +1,82 @@
+"""The loss over a vocabulary, some positions at a time: the plain one's value and gradients, without its memory."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ensemw2s.core.token_loss import token_loss
+
+N, DIM, VOCAB = 70, 12, 301
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most elements that any tensor made meanwhile has."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.n = max(self.n, tensor.numel())
+        return out
+
+
+def problem(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(N, DIM, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    unembedding = torch.randn(VOCAB, DIM, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    targets = torch.randint(VOCAB, (N,), generator=generator)
+    weights = torch.rand(N, generator=generator) * (torch.arange(N) % 5 > 0)  # some are masked
+    return hidden, unembedding, targets, weights
+
+
+def plain(hidden, unembedding, targets, weights):
+    return (cross_entropy(hidden @ unembedding.T, targets, reduction="none") * weights).sum()
+
+
+def gradients(loss, hidden, unembedding):
+    return torch.autograd.grad(2.5 * loss, (hidden, unembedding))
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 70, 1000])
+def test_value_and_gradients_are_those_of_the_whole_product(chunk):
+    hidden, unembedding, targets, weights = problem()
+    ours = token_loss(hidden, unembedding, targets, weights, chunk=chunk)
+    theirs = plain(hidden, unembedding, targets, weights)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+    for a, b in zip(gradients(ours, hidden, unembedding), gradients(theirs, hidden, unembedding), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 * float(b.abs().max()))
+
+
+def test_gradients_are_right_to_the_last_digit_in_float64():
+    hidden, unembedding, targets, weights = problem(torch.float64)
+    few, head = hidden.detach()[:6].requires_grad_(), unembedding.detach()[:9].requires_grad_()
+    assert torch.autograd.gradcheck(lambda h, u: token_loss(h, u, targets[:6] % 9, weights[:6], chunk=4), (few, head))
+    ours = gradients(token_loss(hidden, unembedding, targets, weights, chunk=16), hidden, unembedding)
+    theirs = gradients(plain(hidden, unembedding, targets, weights), hidden, unembedding)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_never_are_there_more_logits_than_of_one_chunk():
+    for of, expected in ((token_loss, 8 * VOCAB), (plain, N * VOCAB)):
+        hidden, unembedding, targets, weights = problem()
+        unembedding.requires_grad_(False)
+        with Largest() as largest:
+            (of(hidden, unembedding, targets, weights, **({"chunk": 8} if of is token_loss else {}))).backward()
+        assert largest.n == max(expected, VOCAB * DIM)
+    assert 8 * VOCAB < VOCAB * DIM < N * VOCAB
+
+
+def test_a_frozen_head_gets_no_gradient_and_a_bfloat16_one_its_own_dtype():
+    hidden, unembedding, targets, weights = problem()
+    frozen = unembedding.detach()
+    token_loss(hidden, frozen, targets, weights, chunk=16).backward()
+    assert frozen.grad is None
+    exact = hidden.grad.clone()
+    hidden.grad = None
+    half = frozen.bfloat16().requires_grad_()
+    token_loss(hidden, half, targets, weights, chunk=16).backward()
+    assert (hidden.grad.dtype, half.grad.dtype) == (torch.float32, torch.bfloat16)
+    assert float((hidden.grad - exact).norm() / exact.norm()) < 0.02

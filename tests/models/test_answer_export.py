@@ -1,0 +1,87 @@
+"""An answer model as a plain causal language model: the library's own class gives its logits."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
+from ensemw2s.models.activations import IdInputs, open_activations
+from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.export_language import export_language
+from ensemw2s.models.language import AnswerModel, load_answer_model
+from ensemw2s.models.load import load_backbone, unembedding_rows
+from ensemw2s.models.upper import own_layers
+from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
+from ensemw2s.types import AnswerTokens
+
+ANSWERS = AnswerTokens(((5, 6, 7, 8, 1), (9, 10, 11, 1), (12, 13, 14, 15, 16, 17, 1)), (3, 2, 4))
+
+
+@pytest.fixture(scope="session")
+def untied(tmp_path_factory, tiny):
+    """The tiny Llama with an output embedding of its own."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny") / "untied"
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().flip(0).clone())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
+    return folder
+
+
+def trained(folder, store, **settings):
+    """A model after two epochs: it, its inputs, and what it was built from."""
+    config = ModelConfig(model=str(folder), dtype="float32", lora_rank=4, **settings)
+    backbone = load_backbone(config)
+    unembedding = backbone.unembedding if backbone.unembedding is not None else unembedding_rows(config)
+    module = AnswerModel(backbone, unembedding, config, init_noise=0.3, generator=torch.Generator().manual_seed(0))
+    if config.adapter == "full":
+        inputs = IdInputs(ANSWERS.read, backbone.pad_id)
+    else:
+        below = config.model_copy(update={"adapter": "top", "top_layers": own_layers(config, backbone)})
+        cache = CacheConfig(trunk_cache="memory")
+        inputs = open_activations(backbone, ANSWERS.read, config=below, cache=cache, store=store)
+    training = TrainConfig(epochs=2, batch_size=2, learning_rate=0.01)
+    supervision = AnswerSupervision(ANSWERS, torch.arange(3), torch.ones(len(ANSWERS.targets)))
+    train_answers(module, inputs, supervision, training, seed=0)
+    return module, inputs, config, backbone, unembedding
+
+
+@pytest.mark.parametrize("adapter", ["top", "lora", "full"])
+@pytest.mark.parametrize("family", ["tiny", "untied"])
+def test_the_exported_language_model_scores_as_the_trained_one(family, adapter, request, store, tmp_path):
+    settings = {"top": {"top_layers": 1}, "lora": {"lora_layers": 1}, "full": {}}[adapter]
+    folder = request.getfixturevalue(family)
+    module, inputs, config, backbone, unembedding = trained(folder, store, adapter=adapter, n_layers=3, **settings)
+    state = owned_state(module)
+    before = [p.clone() for p in backbone.model.parameters()]
+    out = tmp_path / "student"
+    decoding, card = DecodingConfig(), "# A student"
+    export_language(
+        out, config=config, backbone=backbone, unembedding=unembedding, state=state, decoding=decoding, card=card
+    )
+    assert all(torch.equal(a, b) for a, b in zip(before, backbone.model.parameters(), strict=True))
+    scores = score_answers(module, inputs, ANSWERS, torch.arange(3))
+    library = AutoModelForCausalLM.from_pretrained(out)
+    gold = []
+    for ids, n in zip(ANSWERS.ids, ANSWERS.prompt_lengths, strict=True):
+        with torch.no_grad():
+            log_probs = library(torch.tensor([ids])).logits[0].log_softmax(-1)
+        gold.append(log_probs[range(n - 1, len(ids) - 1), list(ids[n:])])
+    torch.testing.assert_close(scores.gold, torch.cat(gold), rtol=1e-4, atol=1e-4)
+    other = load_answer_model(backbone, unembedding, config, state)
+    assert torch.equal(score_answers(other, inputs, ANSWERS, torch.arange(3)).gold, scores.gold)
+
+
+@pytest.mark.parametrize("family", ["tiny", "untied"])
+def test_full_trains_embeddings_and_head_and_leaves_the_backbone_alone(family, request, store):
+    folder = request.getfixturevalue(family)
+    module, _, _, backbone, unembedding = trained(folder, store, adapter="full")
+    state = owned_state(module)
+    assert ("own_unembedding" in state) == (family == "untied")
+    assert not torch.equal(state["upper.embed_tokens.weight"], backbone.model.get_input_embeddings().weight)
+    assert not torch.equal(module.unembedding, unembedding)
+    fresh = load_backbone(ModelConfig(model=str(folder), dtype="float32"))
+    assert all(torch.equal(a, b) for a, b in zip(backbone.model.parameters(), fresh.model.parameters(), strict=True))
