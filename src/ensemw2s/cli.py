@@ -129,7 +129,7 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+    prompt: Annotated[str, typer.Option(help="Jinja template of the text to read.")] = "{{ prompt }}",
     split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
 ) -> None:
     """Answer each row of a file with a trained student."""
@@ -154,7 +154,7 @@ def label(
     ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
     input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV or Parquet, of any length.")],
     output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
-    prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+    prompt: Annotated[str, typer.Option(help="Jinja template of the text to read.")] = "{{ prompt }}",
     id_column: Annotated[
         str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
     ] = None,

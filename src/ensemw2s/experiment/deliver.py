@@ -69,6 +69,8 @@ def model_card(results: Results, *, classes: str) -> str:
     row = results.row(chosen.row)
     shown = {
         part: "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row.parts[part]["accuracy"].interval.model_dump())
+        if part in row.parts
+        else "unknown (no test set)"
         for part in ("id_test", "ood_test")
     }
     return CARD.format(

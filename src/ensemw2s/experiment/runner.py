@@ -175,6 +175,17 @@ def _notes(prepared: Prepared | AnswerPrepared) -> list[str]:
         )
     if prepared.task.split_uses_labels:
         notes.append("The difficulty was computed from the true labels of the hard side (split_uses_labels).")
+    if "hard_pool" not in prepared.split.sealed:
+        notes.append(
+            "The true answers of the unlabelled questions are unknown: there is no ceiling, so no gap recovered, and "
+            "nobody can say how many of the weak labels are right."
+        )
+    if "ood_test" not in prepared.split.pools:
+        notes.append(
+            "No test set of the unlabelled kind of question: how any row does on them is unknown. The recommended row "
+            "is chosen on easy validation data, and ID is held out from the labelled data. A hundred unlabelled "
+            "questions answered by hand, as task.test, would tell."
+        )
     notes.append(
         "Intervals are over seeds (each draws its own training part from the pools) and test items, for one split; "
         "another split.seed would move all rows together."
