@@ -55,7 +55,7 @@ class Row(_Record):
     kind: RowKind
     parts: dict[str, dict[str, Figure]]
     """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, auroc) to
-    figure; auroc only for two classes."""
+    figure; auroc only for two classes, balanced_accuracy only where their numbers differ by more than twice."""
     cost: Cost
     n_experts: tuple[int, ...] = ()
     """T per seed, for ensembles and their students."""

@@ -51,7 +51,7 @@ def chosen(place: str, column: str, answer: str, options: Sequence[str], answer_
         allowed = f"one of {list(options)}"
     elif answer_as == "letter":
         k = string.ascii_uppercase.find(text.upper()) if len(text) == 1 else -1
-        allowed = f"a letter from A to {string.ascii_uppercase[len(options) - 1]}"
+        allowed = f"a letter from A to {string.ascii_uppercase[: len(options)][-1]}"
     else:
         first = 0 if answer_as == "index" else 1
         k = int(text) - first if text.isascii() and text.isdigit() else -1

@@ -90,6 +90,12 @@ class Split:
     config: SplitConfig
 
     @property
+    def easy_counts(self) -> dict[str, int]:
+        """How many labelled easy examples each class has."""
+        counts = self.easy_labels.bincount(minlength=len(self.choices)).tolist()
+        return dict(zip(self.choices, counts, strict=True))
+
+    @property
     def tests(self) -> tuple[str, ...]:
         """The test parts that there are, the easy one first."""
         return tuple(part for part in TESTS if part in self.pools)

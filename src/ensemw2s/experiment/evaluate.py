@@ -12,6 +12,7 @@ from torch import Tensor
 from ensemw2s.config import canonical_hash
 from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
+from ensemw2s.data.balance import is_uneven
 from ensemw2s.data.splits import Split
 from ensemw2s.experiment import cost
 from ensemw2s.experiment.prepare import Prepared
@@ -159,6 +160,8 @@ class Table:
                 ("ece", metrics.ece),
             ):
                 figures[name] = self._per_seed(named.key, part, metric)
+            if is_uneven(labels):
+                figures["balanced_accuracy"] = self._per_seed(named.key, part, metrics.balanced_accuracy)
             if self.log_probs(named.key, part)[0].shape[1] == 2 and len(labels.unique()) == 2:
                 figures["auroc"] = self._per_seed(named.key, part, metrics.auroc)
             parts[part] = figures

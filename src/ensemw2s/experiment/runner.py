@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
+from ensemw2s.data.balance import rare_classes
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import PACKAGES, evaluate
@@ -137,6 +138,7 @@ class _Classes:
     def evaluate(self) -> Results:
         prepared = self.prepared
         notes = _notes(prepared)
+        notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in rare_classes(prepared.split.easy_counts)]
         try:
             row = prepared.split.draw(prepared.config.seeds[0]).easy_val[:1]
             zero_shot(prepared.strong, prepared.task.choices, row)

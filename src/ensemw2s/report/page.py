@@ -31,6 +31,7 @@ def render(results: Results, timing: Timing | None) -> str:
         lines=lines,
         kinds=KINDS,
         test=PARTS[results.hardest_test],
+        uneven=any(line.balanced for line in lines),
         bar=lambda interval: _bar(interval, low, high),
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},

@@ -27,6 +27,8 @@ class Line:
     ood_test: str
     hardest: Interval
     """On the test that the run is judged by."""
+    balanced: str
+    """Balanced accuracy on that test; empty where the classes are even enough."""
     n_experts: str
     tokens: str
     evaluations: str
@@ -123,6 +125,7 @@ def _seeds(results: Results) -> str:
 
 def _line(row: Row, results: Results) -> Line:
     tests = {part: row.parts[part]["accuracy"].interval for part in ("id_test", "ood_test") if part in row.parts}
+    balanced = row.parts[results.hardest_test].get("balanced_accuracy")
     return Line(
         key=row.key,
         label=row.label,
@@ -131,6 +134,7 @@ def _line(row: Row, results: Results) -> Line:
         id_test=percent(tests["id_test"]),
         ood_test=percent(tests["ood_test"]) if "ood_test" in tests else "unknown",
         hardest=tests[results.hardest_test],
+        balanced=percent(balanced.interval) if balanced else "",
         n_experts=_sizes(row.n_experts),
         tokens=short(row.cost.training_tokens),
         evaluations=short(row.cost.expert_evaluations),
