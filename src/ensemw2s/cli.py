@@ -161,7 +161,9 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Jinja template of the text to read.")] = "{{ prompt }}",
+    prompt: Annotated[
+        str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
+    ] = None,
     split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
 ) -> None:
     """Answer each row of a file with a trained student."""
@@ -169,9 +171,10 @@ def predict(
     from ensemw2s.data.load import read_rows
     from ensemw2s.experiment.files import write_atomic
     from ensemw2s.experiment.student import answer_prompts
+    from ensemw2s.prompting import Prompting
 
     folder = student / "student" if (student / "student").is_dir() else student
-    prompts = prompts_of(read_rows(input_path, split=split), prompt)
+    prompts = prompts_of(read_rows(input_path, split=split), prompt or Prompting.load(folder).template)
     lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
     text = "\n".join(lines) + "\n"
     if output is None:
@@ -186,7 +189,9 @@ def label(
     ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
     input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV or Parquet, of any length.")],
     output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
-    prompt: Annotated[str, typer.Option(help="Jinja template of the text to read.")] = "{{ prompt }}",
+    prompt: Annotated[
+        str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
+    ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
     ] = None,
@@ -196,16 +201,18 @@ def label(
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
     from ensemw2s.experiment.labelling import check_request, label_file
+    from ensemw2s.prompting import Prompting
 
-    check_request(input_path, prompt, id_column, shard_rows, batch_tokens)  # before models are loaded
-    from ensemw2s.experiment.labeller import open_labeller
+    # Before models are loaded.
+    check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
+    from ensemw2s.experiment.labeller import open_labeller, saved_template
 
     with _stops_cleanly(str(output)):
         counts = label_file(
             open_labeller(ensemble),
             input_path,
             output,
-            prompt=prompt,
+            prompt=prompt or saved_template(ensemble),
             id_column=id_column,
             shard_rows=shard_rows,
             batch_tokens=batch_tokens,

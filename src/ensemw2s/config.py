@@ -79,6 +79,11 @@ class ExperimentConfig(Frozen):
         """Whether the task is answered in words."""
         return self.task.name in FREE_TASKS or (self.task.name == "files" and self.task.answer_form == "free")
 
+    @property
+    def template(self) -> str:
+        """What the run's prompts are made by; those of built-in tasks are read as they stand."""
+        return self.task.prompt if self.task.name == "files" else "{{ prompt }}"
+
     def _check_generation(self) -> None:
         for name in ("weak", "strong"):
             if getattr(self, name).adapter == "head":

@@ -149,6 +149,8 @@ class ModelConfig(Frozen):
     lora_alpha: Annotated[float, Field(gt=0)] = 16.0
     lora_layers: Count | None = None
     """`lora`, generation: only on this many upper layers, over the shared trunk; None is all layers."""
+    chat: bool = False
+    """Prompts are a user's turn in the tokenizer's chat template, answers the assistant's."""
     max_length: Count = 512
     """Tokens; a longer prompt is refused before any work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.files import load_files, prompts_of
+from ensemw2s.data.files import load_files
 from ensemw2s.data.tasks import load_task, validate_task
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task

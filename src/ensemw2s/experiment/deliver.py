@@ -60,6 +60,7 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
         state=state,
         choices=results.task.choices,
         card=card,
+        template=prepared.config.template,
     )
 
 
@@ -108,6 +109,7 @@ def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: S
         "expert_weights": ensemble.weights(ensemble.selected).tolist(),
         "temperature": ensemble.temperature,
         "choices": list(results.task.choices),
+        "prompt": prepared.config.template,
         "weak": prepared.weak.config.model_dump(mode="json"),
         "weak_fingerprint": prepared.weak.backbone.fingerprint,
         "config_hash": results.config_hash,

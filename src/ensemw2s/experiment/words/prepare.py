@@ -87,14 +87,15 @@ class AnswerSide:
             texts,
             max_length=self.config.max_length,
             names=names,
+            chat=self.config.chat,
         )
 
     @property
     def fingerprint(self) -> dict[str, object]:
         """What of this side decides a training: the weights, the cut, the arithmetic, the adapter and the noise."""
-        settings = self.config.model_dump(
-            exclude={"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
-        )
+        # `chat` decides token ids, which all keys have besides.
+        apart = {"model", "revision", "max_length", "dtype", "trust_remote_code_from", "chat"}
+        settings = self.config.model_dump(exclude=apart)
         return {
             **settings,
             "weights": self.backbone.fingerprint,
@@ -197,6 +198,7 @@ def _side(
         [e.prompt for e in split.examples],
         max_length=model.max_length - config.generation.decoding.max_new_tokens,
         names=[e.id for e in split.examples],
+        chat=model.chat,
     )
     trunk = backbone.cut(backbone.n_layers - n_own) if n_own < backbone.n_layers else None
     return AnswerSide(
