@@ -18,7 +18,10 @@ from ensemw2s.models.tiny import make_tiny
 from ensemw2s.prompting import Prompting, prompt_ids
 from tiny_run import merged, tiny_tree, tiny_words_tree
 
-CHAT = "{% for m in messages %}<eos>{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}bot:{% endif %}"
+CHAT = (
+    "{% for m in messages %}<eos>{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}bot:{% endif %}"
+)
 SMALL = {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]}}
 
 

@@ -94,3 +94,18 @@ def test_in_words_unlabelled_questions_are_answered_and_no_truth_is_shown(place:
     assert {(s.truth, s.is_right) for s in results.samples} == {(None, None)}
     assert "unknown</td>" in page
     assert "✓" not in page.split('id="samples"')[1].split("</section>")[0]
+
+
+def test_questions_with_options_of_their_own_are_answered_by_choosing_one(place: Path):
+    for name in ("labelled", "unlabelled"):
+        rows = [json.loads(line) for line in (place / f"{name}.jsonl").read_text().splitlines()]
+        listed = [r | {"o": [["no", "yes"], ["yes", "no", "who knows"]][i % 2]} for i, r in enumerate(rows)]
+        named = [{**r, "answer": str(r["o"].index(r["answer"]))} if "answer" in r else r for r in listed]
+        write_jsonl(place / f"{name}-options.jsonl", named)
+    files = {"path": "labelled", "unlabelled": "unlabelled"}
+    task = {k: str(place / f"{name}-options.jsonl") for k, name in files.items()}
+    tree = tree_of(place, tiny_words_tree(place), **task, options=["o"], answer_as="index")
+    tree = merged(tree, {"generation": {"answer_by": "choices"}, "ensemble": {"methods": ["single"]}})
+    results, _ = finish(place, "options", tree | {"students": {"recipes": [{"labels": "hard"}]}})
+    assert {s.answer for s in results.samples} <= {"no", "yes", "who knows"}
+    assert results.row("single").parts["id_test"]["accuracy"].interval.mean > 0.3

@@ -186,16 +186,16 @@ def _task_lines(config: TaskConfig, task: Task) -> list[str]:
 
 
 def _split_lines(config: TaskConfig, task: Task) -> list[str]:
-    """Sizes of the parts: an eighth of the easy pool's half validates, and so on; all that there is, up to MOST."""
-    if len(task.examples) < MIN_LABELLED:
-        raise DataError(
-            f"{config.path}: {len(task.examples)} labelled examples are too few to train and to test; give at least "
-            f"{MIN_LABELLED}"
-        )
+    """Sizes of the parts: all that there is, up to MOST."""
     rated: list[str] = []
     if task.unlabelled:
         sides = Counter(sides_by_file(task)[1])
         easy, hard, ood = sides["easy"], sides["hard"], sides["test"]
+        if not hard:
+            raise DataError(
+                f"{config.unlabelled}: all of its questions are in another file, too; give questions whose answers are "
+                "not known"
+            )
     elif task.answer_form == "free":
         raise DataError(
             f"{config.path}: nothing tells easy questions from hard ones; give the hard ones with --unlabelled, or "
@@ -212,9 +212,14 @@ def _split_lines(config: TaskConfig, task: Task) -> list[str]:
         easy = hard = int(0.36 * (len(task.examples) - n_labelled))
         ood = hard // 3
         hard -= ood
+    if easy < MIN_LABELLED:
+        raise DataError(
+            f"{config.path}: {easy} easy labelled examples are too few to train and to test (without those that the "
+            f"test has, too); give at least {MIN_LABELLED}"
+        )
     sizes = {"id_test": min(easy // 5, MOST["id_test"])}
     sizes["easy_pool"] = min(easy - sizes["id_test"], MOST["easy_pool"])
-    sizes["easy_train"], sizes["easy_val"] = sizes["easy_pool"] // 2, sizes["easy_pool"] // 4
+    sizes["easy_train"], sizes["easy_val"] = 3 * sizes["easy_pool"] // 5, sizes["easy_pool"] // 4
     sizes["hard_pool"] = min(hard, MOST["hard_pool"])
     sizes["hard_unlabelled"] = max(1, 3 * sizes["hard_pool"] // 4)
     if ood:
