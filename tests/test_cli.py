@@ -59,7 +59,7 @@ def test_run_report_predict_and_compare_follow_each_other(place, monkeypatch, ca
 
     questions = write_jsonl(tmp_path / "q.jsonl", comparison_rows(5, seed=3))
     answers = tmp_path / "answers.jsonl"
-    predict = ("predict", place / "a", "--input", questions, "--prompt", "{q}")
+    predict = ("predict", place / "a", "--input", questions, "--prompt", "{{ q }}")
     assert call(monkeypatch, capsys, *predict, "--output", answers)[0] == 0
     code, out, _ = call(monkeypatch, capsys, *predict)
     assert out == answers.read_text()
@@ -84,7 +84,7 @@ def test_validate_checks_the_data_and_works_nothing(place, monkeypatch, capsys):
     assert call(monkeypatch, capsys, *missing, "--no-data")[0] == 0
 
 
-@pytest.mark.parametrize("command", ["run", "report", "validate", "fetch", "predict", "compare"])
+@pytest.mark.parametrize("command", ["run", "report", "validate", "init", "fetch", "predict", "compare"])
 def test_help_has_an_example(command, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, command, "--help")
     assert code == 0
@@ -95,7 +95,7 @@ def test_predict_reads_the_split_it_is_told(monkeypatch, capsys, tmp_path):
     parts = {name: datasets.Dataset.from_dict({"q": [name]}) for name in ("train", "test")}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     # The rows are read first: what is refused after that is the student, which is not there.
-    predict = ("predict", tmp_path / "none", "--input", tmp_path / "saved", "--prompt", "{q}", "--split")
+    predict = ("predict", tmp_path / "none", "--input", tmp_path / "saved", "--prompt", "{{ q }}", "--split")
     assert call(monkeypatch, capsys, *predict, "test")[0] == 4
     assert call(monkeypatch, capsys, *predict, "dev")[0] == 3
 

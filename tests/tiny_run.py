@@ -27,7 +27,7 @@ def tiny_tree(task_file: Path) -> dict[str, Any]:
     return {
         "name": "tiny",
         "seeds": [0, 1],
-        "task": {"name": "files", "path": str(task_file), "prompt": "{q}", "id": "id", "difficulty": "hardness"},
+        "task": {"name": "files", "path": str(task_file), "prompt": "{{ q }}", "id": "id", "difficulty": "hardness"},
         "split": {
             "n_easy_pool": 120,
             "n_easy_train": 60,

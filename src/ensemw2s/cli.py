@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ensemw2s.errors import EnsemW2SError
 
@@ -106,12 +107,43 @@ def validate(
         is_free = task.answer_form == "free"
         facts |= {"distinct_answers": len(task.choices)} if is_free else {"choices": list(task.choices)}
         facts["pools"] = None if split is None else {name: len(rows) for name, rows in split.pools.items()}
+        if split is not None and not is_free:
+            facts["easy_counts"] = split.easy_counts
+            _warn_of_rare(split.easy_counts)
     if as_json:
         sys.stdout.write(json.dumps(facts) + "\n")
         return
     for name, value in facts.items():
         out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
     out.print("valid")
+
+
+@app.command(epilog="Example:  ensemw2s init --labelled easy.jsonl --unlabelled hard.jsonl --output my.yaml")
+def init(
+    output: Annotated[Path, typer.Option(help="The configuration to write.")],
+    labelled: Annotated[str | None, typer.Option(help="Easy questions with answers.", show_default=False)] = None,
+    unlabelled: Annotated[str | None, typer.Option(help="Harder ones without.", show_default=False)] = None,
+    test: Annotated[str | None, typer.Option(help="Harder ones with answers.", show_default=False)] = None,
+    prompt: Annotated[str | None, typer.Option(help="Jinja template over columns.", show_default=False)] = None,
+    answer: Annotated[str | None, typer.Option(help="Column of the answer.", show_default=False)] = None,
+    weak: Annotated[str | None, typer.Option(help="Hub id, folder or known model.", show_default=False)] = None,
+    strong: Annotated[str | None, typer.Option(help="Hub id, folder or known model.", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, take what the columns suggest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a configuration that is there.")] = False,
+) -> None:
+    """Write a configuration for your own data, asking for what is not given."""
+    from ensemw2s.experiment.own_data import Wishes, write_config
+
+    def ask(question: str, proposal: str | None) -> str:
+        return typer.prompt(question, default=proposal, err=True)
+
+    asks = sys.stdin.isatty() and not yes
+    wishes = Wishes(labelled, unlabelled, test, prompt, answer, weak, strong)
+    settings, split = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
+    if split is not None and not settings.is_generation:
+        _warn_of_rare(split.easy_counts)
+    command = shlex.join(["ensemw2s", "run", str(output)])
+    out.print(f"{output} is written and valid. Look it over, then: {command}", soft_wrap=True, markup=False)
 
 
 @app.command(epilog="Example:  ensemw2s fetch smollm2-135m")
@@ -129,7 +161,9 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+    prompt: Annotated[
+        str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
+    ] = None,
     split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
 ) -> None:
     """Answer each row of a file with a trained student."""
@@ -137,9 +171,10 @@ def predict(
     from ensemw2s.data.load import read_rows
     from ensemw2s.experiment.files import write_atomic
     from ensemw2s.experiment.student import answer_prompts
+    from ensemw2s.prompting import Prompting
 
     folder = student / "student" if (student / "student").is_dir() else student
-    prompts = prompts_of(read_rows(input_path, split=split), prompt)
+    prompts = prompts_of(read_rows(input_path, split=split), prompt or Prompting.load(folder).template)
     lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
     text = "\n".join(lines) + "\n"
     if output is None:
@@ -154,7 +189,9 @@ def label(
     ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
     input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV or Parquet, of any length.")],
     output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
-    prompt: Annotated[str, typer.Option(help="Template of the text to read, columns in braces.")] = "{prompt}",
+    prompt: Annotated[
+        str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
+    ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
     ] = None,
@@ -164,16 +201,18 @@ def label(
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
     from ensemw2s.experiment.labelling import check_request, label_file
+    from ensemw2s.prompting import Prompting
 
-    check_request(input_path, prompt, id_column, shard_rows, batch_tokens)  # before models are loaded
-    from ensemw2s.experiment.labeller import open_labeller
+    # Before models are loaded.
+    check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
+    from ensemw2s.experiment.labeller import open_labeller, saved_template
 
     with _stops_cleanly(str(output)):
         counts = label_file(
             open_labeller(ensemble),
             input_path,
             output,
-            prompt=prompt,
+            prompt=prompt or saved_template(ensemble),
             id_column=id_column,
             shard_rows=shard_rows,
             batch_tokens=batch_tokens,
@@ -201,6 +240,13 @@ def compare(
         sys.stdout.write(found.model_dump_json() + "\n")
         return
     out.print(comparison_table(found))
+
+
+def _warn_of_rare(counts: dict[str, int]) -> None:
+    from ensemw2s.data.balance import rare_classes
+
+    for sentence in rare_classes(counts):
+        err.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
 
 
 @contextmanager

@@ -51,6 +51,10 @@ class ExperimentConfig(Frozen):
     def _consistent(self) -> "ExperimentConfig":
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be distinct, got {list(self.seeds)}")
+        if self.task.unlabelled and self.difficulty.source != "column":
+            raise ValueError(
+                f"difficulty.source ({self.difficulty.source}) has no part where task.unlabelled is given; leave it out"
+            )
         if self.is_generation:
             self._check_generation()
         for name in ("weak", "strong"):
@@ -73,6 +77,11 @@ class ExperimentConfig(Frozen):
         """Whether the task is answered in words."""
         return self.task.name in FREE_TASKS or (self.task.name == "files" and self.task.answer_form == "free")
 
+    @property
+    def template(self) -> str:
+        """What the run's prompts are made by; those of built-in tasks are read as they stand."""
+        return self.task.prompt if self.task.name == "files" else "{{ prompt }}"
+
     def _check_generation(self) -> None:
         for name in ("weak", "strong"):
             if getattr(self, name).adapter == "head":
@@ -84,7 +93,8 @@ class ExperimentConfig(Frozen):
                     f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "
                     f"generation.decoding.max_new_tokens ({self.generation.decoding.max_new_tokens})"
                 )
-        if self.generation.answer_by == "choices" and self.task.name not in ("arc-qa", "openbookqa"):
+        has_options = self.task.name in ("arc-qa", "openbookqa") or self.task.options
+        if self.generation.answer_by == "choices" and not has_options:
             raise ValueError(
                 f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
             )

@@ -54,8 +54,8 @@ class Row(_Record):
     """What a reader sees."""
     kind: RowKind
     parts: dict[str, dict[str, Figure]]
-    """part (easy_val, id_test, ood_test) to metric (accuracy, log_loss, brier, ece, auroc) to figure;
-    auroc only for two classes."""
+    """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, auroc) to
+    figure; auroc only for two classes, balanced_accuracy only where their numbers differ by more than twice."""
     cost: Cost
     n_experts: tuple[int, ...] = ()
     """T per seed, for ensembles and their students."""
@@ -112,9 +112,9 @@ class EnsembleTrace(_Record):
     """T chosen on easy-val: the first `selected` experts vote."""
     temperature: float
     error_correlation: tuple[tuple[float, ...], ...]
-    """Pairwise correlation of the members' errors on ood_test, experts x experts."""
+    """Pairwise correlation of the members' errors on the hardest test, experts x experts."""
     all_wrong: float
-    """Share of ood_test on which every member gives the same wrong answer."""
+    """Share of the hardest test on which every member gives the same wrong answer."""
 
 
 class DifficultyBin(_Record):
@@ -125,7 +125,7 @@ class DifficultyBin(_Record):
 
 
 class DifficultyCurve(_Record):
-    """A row's accuracy against difficulty over id_test and ood_test."""
+    """A row's accuracy against difficulty over the tests."""
 
     row: str
     bins: tuple[DifficultyBin, ...]
@@ -138,7 +138,7 @@ class ReliabilityBin(_Record):
 
 
 class Reliability(_Record):
-    """Confidence against accuracy on ood_test, seeds pooled."""
+    """Confidence against accuracy on the hardest test, seeds pooled."""
 
     row: str
     bins: tuple[ReliabilityBin, ...]
@@ -158,11 +158,12 @@ class AnswerSample(_Record):
     """One unlabelled question of the boosted ensemble's first seed, with what its members and their vote wrote."""
 
     question: str
-    truth: str
+    truth: str | None
+    """None where nobody knows it."""
     answer: str
     members: tuple[str, ...]
     """Each voting expert's own answer."""
-    is_right: bool
+    is_right: bool | None
     tokens: tuple[str, ...]
     probabilities: tuple[float, ...]
     """Of each token under the mixture; one more than tokens where the end token came."""
@@ -223,6 +224,11 @@ class Results(_Record):
     """generation, `boost_unit: token`."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
+
+    @property
+    def hardest_test(self) -> str:
+        """`ood_test`, or `id_test` where there is no OOD test."""
+        return "ood_test" if "ood_test" in self.task.sizes else "id_test"
 
     def row(self, key: str) -> Row:
         """The row of that key. Raises KeyError."""

@@ -45,10 +45,21 @@ class TaskConfig(Frozen):
     """reasoning: how many questions are generated."""
     max_level: Count | None = None
     """reasoning: the hardest setting of the generator's dial; None takes all of them."""
-    prompt: str = "{prompt}"
-    """files: the text that the model reads, with columns in braces."""
+    unlabelled: str | None = None
+    """files: questions without answers, as `path`. They are the hard side and all of `path` is the easy one, so
+    difficulty has no part; nothing that needs their true answers (ceiling, PGR) can be known."""
+    unlabelled_split: str = "train"
+    test: str | None = None
+    """files, with `unlabelled`: labelled questions of that kind, as `path`; without it there is no OOD test."""
+    test_split: str = "test"
+    prompt: str = "{{ prompt }}"
+    """files: the text that the model reads, a Jinja template over the columns; `row["its name"]` is any column."""
     answer: str = "answer"
     """files: the column of the true answer."""
+    options: tuple[str, ...] = ()
+    """files, answer_form free: the column that lists a question's options, or the columns that hold one each."""
+    answer_as: Literal["text", "letter", "index", "number"] = "text"
+    """files, with `options`: how the answer names one of them; `index` counts from 0, `number` from 1."""
     answer_form: Literal["choice", "free"] = "choice"
     """files: answered by a class, or in words."""
     choices: tuple[str, ...] = ()
@@ -64,6 +75,21 @@ class TaskConfig(Frozen):
     def _path_given(self) -> "TaskConfig":
         if self.name not in ("geo-facts", "geo-countries", "reasoning") and not self.path:
             raise ValueError(f"path is required for the task {self.name!r}")
+        if self.name != "files" and (self.unlabelled or self.test or self.options):
+            raise ValueError(
+                f"unlabelled, test and options are for the task 'files', not {self.name!r}; leave them out"
+            )
+        if self.test and not self.unlabelled:
+            raise ValueError(
+                "test is given without unlabelled: one file alone is split by difficulty, with a test of its own; give "
+                "the unlabelled questions, too, or leave test out"
+            )
+        if self.unlabelled and self.difficulty:
+            raise ValueError("difficulty has no part where unlabelled is given; leave one of them out")
+        if self.options and self.answer_form != "free":
+            raise ValueError("options, which differ by question, are answered in words; set answer_form: free")
+        if self.answer_as != "text" and not self.options:
+            raise ValueError(f"answer_as: {self.answer_as} needs options; name their columns")
         return self
 
 
@@ -126,6 +152,8 @@ class ModelConfig(Frozen):
     """`lora`: only on this many upper layers, over the shared and cached trunk; None is all layers."""
     lora_targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """`lora`: names of the linear layers that are updated, such as q_proj and v_proj; None is all of them."""
+    chat: bool = False
+    """Prompts are a user's turn in the tokenizer's chat template, answers the assistant's."""
     max_length: Count = 512
     """Tokens; a longer prompt is refused before any work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -144,7 +172,9 @@ class ModelConfig(Frozen):
     def deciding(self) -> dict[str, Any]:
         """What decides a training beside the weights, which their own fingerprint names: for keys of the store."""
         where = {"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
-        return self.model_dump(exclude=where if self.lora_targets else {*where, "lora_targets"})
+        # Younger settings count only where they are used, so that what older stores hold stays good.
+        unused = {name for name in ("lora_targets", "chat") if not getattr(self, name)}
+        return self.model_dump(exclude=where | unused)
 
 
 class TrainConfig(Frozen):
@@ -257,7 +287,8 @@ class GenerationConfig(Frozen):
     init_noise: Annotated[float, Field(ge=0)] = 0.0
     """Noise on an expert's initial matrices, in units of their entries' standard deviation."""
     answer_by: Literal["decode", "choices"] = "decode"
-    """Write the answer, or (arc-qa, openbookqa) take the question's likeliest option, normalised by its length."""
+    """Write the answer, or (arc-qa, openbookqa, files with `options`) take the question's likeliest option, by the mean
+    log-likelihood of its tokens."""
     decoding: DecodingConfig = DecodingConfig()
 
 

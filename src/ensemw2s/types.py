@@ -53,6 +53,10 @@ class Task:
     """`choice`: a class of the whole prompt; `free`: a text that follows the prompt after a space."""
     verifier: Literal["text", "number"] = "text"
     """Free tasks: what of a given answer must equal the true one, the whole text or its final number."""
+    unlabelled: tuple[Example, ...] = ()
+    """The hard side, where it comes as questions without answers; `examples` are the easy side then."""
+    test: tuple[Example, ...] = ()
+    """With `unlabelled`: labelled questions of that kind, where there are any."""
 
 
 @dataclass(frozen=True)

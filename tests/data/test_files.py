@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.files import load_files, prompts_of
+from ensemw2s.data.files import load_files
 from ensemw2s.data.tasks import load_task, validate_task
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task
@@ -29,7 +29,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def test_every_named_column_reaches_its_field(make: Make):
-    config = make(GOOD, OTHER, prompt="Q: {prompt}\nA:", difficulty="level", id="key", group="topic")
+    config = make(GOOD, OTHER, prompt="Q: {{ prompt }}\nA:", difficulty="level", id="key", group="topic")
     task = load_task(config)
     choices = ("no", "yes")
     assert task.choices == choices
@@ -77,12 +77,7 @@ def test_given_choices_keep_their_order_and_integers_are_answers(make: Make):
         ({"level": True}, {"difficulty": "level"}, "line 2, column 'level'", "got True", "mend the value"),
         ({"level": 10**400}, {"difficulty": "level"}, "line 2, column 'level'", "finite number", "mend the value"),
         ({}, {"difficulty": "levle"}, "line 1:", "no column 'levle' (task.difficulty)", "did you mean 'level'?"),
-        ({}, {"prompt": "{promt}"}, "line 1:", "no column 'promt'", "did you mean 'prompt'?"),
-        ({}, {"prompt": "{prompt"}, "prompt template '{prompt'", "expected '}'", "a brace as {{"),
-        ({}, {"prompt": "no column"}, "prompt template", "at least one column", "as {name}"),
-        ({}, {"prompt": "{}"}, "prompt template", "at least one column", "as {name}"),
-        ({}, {"prompt": "{prompt!r}"}, "prompt template", "nothing else in braces", "as {name}"),
-        ({}, {"prompt": "{prompt:{level}}"}, "prompt template", "nothing else in braces", "as {name}"),
+        ({}, {"prompt": "Q:\n{{ promt }}"}, "line 1:", "'promt' (line 2 of the prompt template)", "mean 'prompt'?"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_refused_with_place_and_mend(
@@ -94,13 +89,6 @@ def test_a_row_that_cannot_be_used_is_refused_with_place_and_mend(
     message = str(caught.value)
     assert all(part in message for part in (place, complaint, mend)), message
     assert "\n" not in message
-
-
-def test_a_template_takes_any_column_name_as_it_stands_and_never_looks_inside_a_value():
-    rows = [("q.csv line 2", {"Question text": "Why?", "q.stem": "{a}", "q": "no"})]
-    assert prompts_of(rows, "{{{Question text}}} {q.stem}") == ["{Why?} {a}"]
-    with pytest.raises(DataError, match=r"there is no column 'q\.__class__'"):
-        prompts_of(rows, "{q.__class__}")
 
 
 def test_a_single_class_is_refused(make: Make):

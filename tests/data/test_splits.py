@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ensemw2s.config import SplitConfig
+from ensemw2s.data.sides import sides_by_file
 from ensemw2s.data.splits import TOLERANCE, SealedLabels, Split, make_split
 from ensemw2s.errors import DataError, SealError
 from ensemw2s.types import Example, Task
@@ -322,3 +323,60 @@ def test_sealed_labels_show_their_number_and_nothing_else(sealed: SealedLabels):
 def test_the_seals_fingerprint_follows_the_labels_without_opening_them(sealed: SealedLabels):
     assert sealed.fingerprint == SealedLabels("id_test", torch.tensor([1, 0, 1])).fingerprint
     assert sealed.fingerprint != SealedLabels("hard_pool", torch.tensor([1, 1, 1])).fingerprint
+
+
+def file(name: str, n: int, *, answers: bool = True) -> tuple[Example, ...]:
+    return tuple(
+        Example(f"{name}{i:03}", f"{name}{i:03}", f"{name} {i}", CHOICES, CHOICES[i % 2] if answers else None)
+        for i in range(n)
+    )
+
+
+def by_file(n_labelled: int = 40, n_unlabelled: int = 25, n_test: int = 12) -> Task:
+    easy, hard, test = file("easy", n_labelled), file("hard", n_unlabelled, answers=False), file("test", n_test)
+    return replace(task_of(easy), unlabelled=hard, test=test)
+
+
+def test_where_the_hard_side_is_a_file_each_part_comes_from_its_own_file():
+    split = make_split(by_file(), sizes())
+    files = {"easy_pool": "easy", "hard_pool": "hard", "id_test": "easy", "ood_test": "test"}
+    for pool, name in files.items():
+        assert all(i.startswith(name) for i in ids(split, pool))
+        assert len(ids(split, pool)) == getattr(sizes(), f"n_{pool}")
+    assert set(split.sealed) == {"id_test", "ood_test"}
+    assert split.difficulty.tolist() == [float(not e.id.startswith("easy")) for e in split.examples]
+    assert {split.examples[i].id for i in split.draw(0).hard_unlabelled.tolist()} < ids(split, "hard_pool")
+
+
+def test_without_a_test_file_there_is_no_hard_test():
+    split = make_split(by_file(n_test=0), sizes())
+    assert split.tests == ("id_test",)
+    assert list(split.pools) == ["easy_pool", "hard_pool", "id_test"]
+    assert set(split.sealed) == {"id_test"}
+
+
+def test_what_two_files_have_stays_in_the_test_else_in_the_labelled_one():
+    task = by_file(n_labelled=42, n_unlabelled=25, n_test=12)
+    easy, hard, test = task.examples, task.unlabelled, task.test
+    hard = (replace(hard[0], prompt="EASY  3"), replace(hard[1], prompt="test 1"), *hard[2:])
+    easy = (replace(easy[0], group_id=test[5].group_id), *easy[1:])
+    examples, sides = sides_by_file(replace(task, examples=easy, unlabelled=hard))
+    left = {e.id for e in examples}
+    assert left.isdisjoint({"hard000", "hard001", "easy000"})
+    assert (sides.count("easy"), sides.count("hard"), sides.count("test")) == (41, 23, 12)
+
+
+@pytest.mark.parametrize(
+    ("few", "message"),
+    [
+        ({"n_labelled": 20}, r"the easy side has 20 .*lower split\.n_id_test or split\.n_easy_pool, or give more"),
+        (
+            {"n_unlabelled": 12},
+            r"the hard side has 12 .*too few for hard_pool \(20 tog.*lower split\.n_hard_pool",
+        ),
+        ({"n_test": 4}, r"the test side has 4 .*too few for ood_test \(10 together\); lower split\.n_ood_test"),
+    ],
+)
+def test_a_file_too_small_for_its_parts_is_refused_with_the_setting_to_lower(few: dict[str, int], message: str):
+    with pytest.raises(DataError, match=message):
+        make_split(by_file(**few), sizes())

@@ -112,7 +112,7 @@ def test_each_row_has_its_label_in_the_order_of_the_file(tmp_path):
 
 def test_without_an_id_column_a_row_is_its_number_and_blank_lines_are_none(tmp_path):
     source = write(tmp_path / "in.jsonl", [{"q": "a b"}, b"", b"  ", {"q": "c"}, b"[1]"])
-    label_file(Fake(), source, tmp_path / "out", prompt="Q: {q}")
+    label_file(Fake(), source, tmp_path / "out", prompt="Q: {{ q }}")
     assert [(r["id"], r["prompt"]) for r in lines(tmp_path / "out", "labels")] == [
         ("row-1", "Q: a b"),
         ("row-2", "Q: c"),
@@ -204,9 +204,9 @@ def test_text_of_parquet_that_is_not_utf8_is_an_error_of_its_row(tmp_path):
         ("in.csv", b"id,id\n1,2\n", {}, ["two columns"]),
         ("in.csv", b"id,promt\n1,2\n", {}, ["no column 'prompt'", "did you mean 'promt'"]),
         ("in.parquet", b"PAR1", {}, ["not a whole Parquet file"]),
-        ("in.jsonl", b"{}\n", {"prompt": "{a"}, ["template '{a'"]),
+        ("in.jsonl", b"{}\n", {"prompt": "{{ a"}, ["template '{{ a'"]),
         ("in.jsonl", b"{}\n", {"prompt": "no column"}, ["name at least one column"]),
-        ("in.jsonl", b"{}\n", {"prompt": "\udcff {a}"}, ["not valid Unicode"]),
+        ("in.jsonl", b"{}\n", {"prompt": "\udcff {{ a }}"}, ["not valid Unicode"]),
         ("in.jsonl", b"{}\n", {"shard_rows": 0}, ["--shard-rows is 0"]),
         ("in.jsonl", b"{}\n", {"batch_tokens": -1}, ["--batch-tokens is -1"]),
     ],
@@ -290,7 +290,7 @@ def test_an_input_that_was_moved_or_copied_is_the_same(tmp_path):
     ("name", "labeller", "options", "words"),
     [
         ("fingerprint", {"fingerprint": "other"}, {}, ["'ffffffff'", "'other'", "use the ensemble"]),
-        ("prompt", {}, {"prompt": "{prompt}!"}, ["'{prompt}'", "'{prompt}!'", "--prompt"]),
+        ("prompt", {}, {"prompt": "{{ prompt }}!"}, ["'{{ prompt }}'", "'{{ prompt }}!'", "--prompt"]),
         ("id_column", {}, {"id_column": "id"}, ["None", "'id'", "--id"]),
         ("shard_rows", {}, {"shard_rows": 4}, ["3", "4", "--shard-rows"]),
         ("sha256", {}, {"edit": True}, ["input sha256", "give the input"]),
@@ -529,7 +529,7 @@ def command(monkeypatch, capsys):
 
 def test_the_command_says_how_many_and_where_and_failed_rows_are_no_failure(tmp_path, command):
     source = write(tmp_path / "in.jsonl", [{"k": "a", "q": "one"}, b"bad", {"k": "b", "q": "two"}])
-    options = ("--input", source, "--output", tmp_path / "out", "--prompt", "{q}?", "--id", "k", "--shard-rows", 2)
+    options = ("--input", source, "--output", tmp_path / "out", "--prompt", "{{ q }}?", "--id", "k", "--shard-rows", 2)
     code, out, _ = command(*options)
     assert code == 0
     assert f"2 of 3 rows labelled: {tmp_path}/out/labels-*.jsonl" in out
@@ -560,4 +560,4 @@ def test_a_stopped_command_says_how_to_go_on(tmp_path, command):
 
 def test_requests_are_checked_before_a_model_is_needed(tmp_path):
     source = write(tmp_path / "in.jsonl", questions(1))
-    assert str(labelling.check_request(source, "{prompt}", None, 1, 1)) == source
+    assert str(labelling.check_request(source, "{{ prompt }}", None, 1, 1)) == source

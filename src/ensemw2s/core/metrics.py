@@ -21,6 +21,15 @@ def accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " ba
     return float((log_probs.argmax(-1) == labels).double().mean())
 
 
+def balanced_accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """Mean over the classes that occur of the share of their examples that are right: every class counts alike.
+
+    Nine of ten labels are 0 and all predictions too: accuracy is 0.9, balanced accuracy (1 + 0) / 2.
+    """
+    right = (log_probs.argmax(-1) == labels).double()
+    return float(torch.stack([right[labels == k].mean() for k in labels.unique()]).mean())
+
+
 def log_loss(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """Mean negative log-probability of the truth, in nats."""
     return -float(log_probs.double().gather(1, labels[:, None]).mean())

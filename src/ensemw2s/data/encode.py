@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ensemw2s.errors import DataError, ModelError
+from ensemw2s.prompting import answer_text, prompt_ids
 from ensemw2s.types import AnswerTokens
 
 
-def encode(tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Sequence[str]) -> list[list[int]]:
-    """Token ids of each prompt; `names` are the ids that an error shows.
+def encode(
+    tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Sequence[str], chat: bool = False
+) -> list[list[int]]:
+    """Token ids of each prompt (`prompting.prompt_ids`); `names` are the ids that an error shows.
 
     Raises:
         DataError: a prompt is longer than `max_length` tokens, or has none.
+        ModelError: `chat`, and the tokenizer has no chat template.
     """
-    ids: list[list[int]] = tokenizer(list(prompts))["input_ids"]
+    ids = prompt_ids(tokenizer, prompts, chat=chat)
     for name, one in zip(names, ids, strict=True):
         if not one:
             raise DataError(
@@ -28,9 +32,15 @@ def encode(tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Se
 
 
 def encode_answers(
-    tokenizer: Any, prompts: Sequence[Sequence[int]], answers: Sequence[str], *, max_length: int, names: Sequence[str]
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[str],
+    *,
+    max_length: int,
+    names: Sequence[str],
+    chat: bool = False,
 ) -> AnswerTokens:
-    """Encoded prompts with their answers (a space before, the end token after).
+    """Encoded prompts with their answers (as `prompting.answer_text` has them, with the end token after).
 
     The answer is encoded by itself: decoding starts from the same prompt, so training must read the same prefix.
 
@@ -41,7 +51,9 @@ def encode_answers(
     end = tokenizer.eos_token_id
     if end is None:
         raise ModelError("the tokenizer has no end token (eos_token), so no answer ends; set it and save it again")
-    after: list[list[int]] = tokenizer([f" {a}" for a in answers], add_special_tokens=False)["input_ids"]
+    after: list[list[int]] = tokenizer([answer_text(a, chat=chat) for a in answers], add_special_tokens=False)[
+        "input_ids"
+    ]
     ids = tuple((*p, *a, end) for p, a in zip(prompts, after, strict=True))
     for name, one, answer in zip(names, ids, after, strict=True):
         if not answer:

@@ -2,82 +2,98 @@
 
 import difflib
 import math
-import string
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.answers import free_task
 from ensemw2s.data.load import Row, read_rows
+from ensemw2s.data.options import chosen, options_of
+from ensemw2s.data.template import no_column, template
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task
 
+Placed = tuple[str, Example]
+"""An example with its place in the file."""
+
 
 def load_files(config: TaskConfig) -> Task:
-    """Read `config.path` and check every row.
+    """Read `config.path`, and the unlabelled and the test questions where they have files of their own.
 
     Raises:
         DataError: a column is missing, a value empty or of the wrong type, an answer unknown, an id used twice.
     """
     assert config.path is not None  # the configuration refuses it
-    rows = read_rows(config.path, split=config.split)
-    prompts = prompts_of(rows, config.prompt)
-    answers = [name_of(place, row, config.answer, "task.answer") for place, row in rows]
-    is_free = config.answer_form == "free"
-    choices = config.choices or tuple(sorted(set(answers)))
-    examples = []
+    labelled = _read(config, config.path, config.split)
+    unlabelled, test = [], []
+    if config.unlabelled:
+        unlabelled = _read(config, config.unlabelled, config.unlabelled_split, "unlabelled/", is_labelled=False)
+    if config.test:
+        test = _read(config, config.test, config.test_split, "test/")
+    if config.answer_form == "free":
+        choices = _table([*labelled, *test])
+    else:
+        choices = config.choices or _table(labelled)
+        labelled, unlabelled, test = (_classed(found, choices, config) for found in (labelled, unlabelled, test))
+    meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
+    return Task(
+        config.path,
+        tuple(e for _, e in labelled),
+        choices,
+        f"your own data, {', '.join(name for name in (config.path, config.unlabelled, config.test) if name)}",
+        "0 for the labelled file, 1 for the others" if config.unlabelled else meaning,
+        answer_form=config.answer_form,
+        unlabelled=tuple(e for _, e in unlabelled),
+        test=tuple(e for _, e in test),
+    )
+
+
+def _read(config: TaskConfig, path: str, split: str, prefix: str = "", *, is_labelled: bool = True) -> list[Placed]:
+    """The rows of one file as examples, each with its place; `prefix` tells its ids from those of other files."""
+    rows = read_rows(path, split=split)
+    examples: list[Placed] = []
     seen: dict[str, str] = {}
-    for number, ((place, row), prompt, answer) in enumerate(zip(rows, prompts, answers, strict=True), start=1):
-        if answer not in choices and not is_free:
-            near = difflib.get_close_matches(answer, choices, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"task.choices are {list(choices)}"
-            raise DataError(f"{place}, column {config.answer!r}: unknown answer {answer!r}; {hint}")
+    for number, ((place, row), prompt) in enumerate(zip(rows, prompts_of(rows, config.prompt), strict=True), start=1):
+        options = options_of(place, row, config.options) if config.options else None
+        answer = None
+        if is_labelled:
+            answer = name_of(place, row, config.answer, "task.answer")
+            if options is not None:
+                answer = options[chosen(place, config.answer, answer, options, config.answer_as)]
         name = name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
         if name in seen:
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
         seen[name] = place
-        group = name_of(place, row, config.group, "task.group") if config.group else name
+        group = name_of(place, row, config.group, "task.group") if config.group else prefix + name
         difficulty = _number(place, row, config.difficulty) if config.difficulty else None
-        examples.append(Example(name, group, prompt, None if is_free else choices, answer, difficulty))
-    meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
-    if is_free:
-        return free_task(config.path, examples, f"your own data, {config.path}", meaning)
-    return Task(config.path, tuple(examples), choices, f"your own data, {config.path}", meaning)
+        examples.append((place, Example(prefix + name, group, prompt, options, answer, difficulty)))
+    return examples
 
 
-def prompts_of(rows: Sequence[Row], template: str) -> list[str]:
-    """The template filled with each row's columns; a column's name may hold spaces and dots.
+def _table(found: list[Placed]) -> tuple[str, ...]:
+    """The sorted distinct answers."""
+    return tuple(sorted({e.answer for _, e in found if e.answer is not None}))
 
-    Raises:
-        DataError: the template is malformed, names a column that a row lacks, or gives an empty prompt.
-    """
-    try:
-        pieces = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise DataError(
-            f"prompt template {template!r}: {error}; write columns as {{name}} and a brace as {{{{"
-        ) from None
-    fields = [field for _, field, _, _ in pieces if field is not None]
-    # Filled in here and not by str.format: that would follow dots and brackets into a value.
-    if not all(fields) or not fields or any(spec or conversion for _, _, spec, conversion in pieces):
-        raise DataError(
-            f"prompt template {template!r}: name at least one column, as {{name}}, and nothing else in braces"
-        )
-    prompts = []
-    for place, row in rows:
-        values = {field: _text(place, row, field, "the prompt template") for field in fields}
-        prompt = "".join(literal + (values[field] if field else "") for literal, field, _, _ in pieces)
-        if not prompt.strip():
-            raise DataError(f"{place}: its prompt is empty; give it a text or delete the row")
-        prompts.append(prompt)
-    return prompts
+
+def _classed(found: list[Placed], choices: tuple[str, ...], config: TaskConfig) -> list[Placed]:
+    """The examples with the classes, which all of their answers are among."""
+    for place, example in found:
+        if example.answer is not None and example.answer not in choices:
+            near = difflib.get_close_matches(example.answer, choices, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"task.choices are {list(choices)}"
+            raise DataError(f"{place}, column {config.answer!r}: unknown answer {example.answer!r}; {hint}")
+    return [(place, replace(example, choices=choices)) for place, example in found]
+
+
+def prompts_of(rows: Iterable[Row], prompt: str) -> list[str]:
+    """The prompt template filled with each row's columns. Raises DataError, as `Template` does."""
+    parsed = template(prompt)
+    return [parsed.render(place, row) for place, row in rows]
 
 
 def _value(place: str, row: dict[str, Any], column: str, setting: str) -> Any:
     if column not in row:
-        near = difflib.get_close_matches(column, row, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(map(repr, row))}"
-        raise DataError(f"{place}: there is no column {column!r} ({setting}); {hint}")
+        raise DataError(f"{place}: {no_column(column, row, setting)}")
     return row[column]
 
 

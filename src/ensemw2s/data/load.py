@@ -157,6 +157,9 @@ def _split_rows(found: Any, place: str, split: str) -> list[Row]:
     if isinstance(found, dict):
         if split not in found:
             known = ", ".join(map(repr, found))
-            raise DataError(f"{place}: it has no split {split!r}, only {known}; name one (task.split, or --split)")
+            raise DataError(
+                f"{place}: it has no split {split!r}, only {known}; name one (task.split, task.unlabelled_split, "
+                "task.test_split, or --split)"
+            )
         found = found[split]
     return [(f"{place} row {i + 1}", row) for i, row in enumerate(found)]

@@ -2,6 +2,9 @@
 
 easy side   easy_pool  -> per seed: easy_train, easy_val      id_test
 hard side   hard_pool  -> per seed: hard_unlabelled           ood_test
+
+The sides are cut by difficulty; or they are files: the labelled one is the easy side, the unlabelled one the hard pool,
+and OOD test is a labelled file of its own, if there is one.
 """
 
 import hashlib
@@ -16,10 +19,13 @@ from torch import Tensor
 
 from ensemw2s.config import SplitConfig
 from ensemw2s.core.seeds import stream
+from ensemw2s.data.sides import BY_DIFFICULTY, BY_FILE, groups_of, sides_by_difficulty, sides_by_file
 from ensemw2s.errors import DataError, SealError
 from ensemw2s.types import Example, Task, class_index
 
 PURPOSES = ("ceiling", "evaluation")
+TESTS = ("id_test", "ood_test")
+POOLS = ("easy_pool", "hard_pool", *TESTS)
 TOLERANCE = 0.1
 """Share of its size by which a part may fall short because groups are not torn."""
 
@@ -69,7 +75,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Split:
-    """All examples of a run, in the order easy_pool, hard_pool, id_test, ood_test."""
+    """All examples of a run, in the order of POOLS; without a test file there is no ood_test."""
 
     choices: tuple[str, ...]
     examples: tuple[Example, ...]
@@ -78,10 +84,21 @@ class Split:
     easy_labels: Int[Tensor, " easy"]
     """Classes of the easy pool."""
     sealed: dict[str, SealedLabels]
-    """Classes of hard_pool, id_test and ood_test."""
+    """Classes of the other pools; an unlabelled file has none."""
     difficulty: Float[Tensor, " examples"]
     groups: Int[Tensor, " examples"]
     config: SplitConfig
+
+    @property
+    def easy_counts(self) -> dict[str, int]:
+        """How many labelled easy examples each class has."""
+        counts = self.easy_labels.bincount(minlength=len(self.choices)).tolist()
+        return dict(zip(self.choices, counts, strict=True))
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The test parts that there are, the easy one first."""
+        return tuple(part for part in TESTS if part in self.pools)
 
     @property
     def inputs_fingerprint(self) -> str:
@@ -122,35 +139,35 @@ class Split:
 
 
 def make_split(task: Task, config: SplitConfig) -> Split:
-    """Cut by difficulty, then deal whole groups to pools and tests, deterministic by `config.seed`.
+    """Deal whole groups of each side to its parts, deterministic by `config.seed`.
 
-    Examples at or below the `easy_below` quantile of difficulty are easy; those above it and at or above the
+    By difficulty, examples at or below the `easy_below` quantile are easy; those above it and at or above the
     `hard_above` quantile are hard. Examples of like text count as one group; a group that is not wholly on one
-    side is left out.
+    side is left out. Where the hard side is a file (`Task.unlabelled`), see `sides_by_file`.
 
     Raises:
         DataError: there is no difficulty, too few examples or too large groups for a part, or a single class in a pool.
     """
-    examples = sorted(task.examples, key=lambda e: e.id)  # the result must not depend on the file's order
-    if any(e.difficulty is None for e in examples):
-        first = next(e.id for e in examples if e.difficulty is None)
-        raise DataError(
-            f"{task.name}, example {first!r}: it has no difficulty; name its column with task.difficulty, or let the "
-            "weak model rate it with difficulty.source: entropy"
-        )
-    difficulty = torch.tensor([e.difficulty for e in examples], dtype=torch.float64)
-    easy_cut, hard_cut = (torch.quantile(difficulty, q) for q in (config.easy_below, config.hard_above))
-    group_of = _groups(examples)
-    sides: dict[int, set[str]] = defaultdict(set)
-    for i, g in enumerate(group_of):
-        sides[g].add("easy" if difficulty[i] <= easy_cut else "hard" if difficulty[i] >= hard_cut else "between")
+    if task.unlabelled:
+        examples, side_of = sides_by_file(task)
+        difficulty = torch.tensor([float(side != "easy") for side in side_of], dtype=torch.float64)
+        sides = BY_FILE
+        move = dict.fromkeys(sides, (" (without what another file has, too)", "give more"))
+    else:
+        examples = sorted(task.examples, key=lambda e: e.id)  # the result must not depend on the file's order
+        difficulty, side_of, move = sides_by_difficulty(task.name, examples, config)
+        sides = BY_DIFFICULTY
+    group_of = groups_of(examples)
+    sides_of: dict[int, set[str]] = defaultdict(set)
     members: dict[int, list[int]] = defaultdict(list)
     for i, g in enumerate(group_of):
+        sides_of[g].add(side_of[i])
         members[g].append(i)
     parts: dict[str, list[int]] = {}
-    sizes = {"easy": ("id_test", "easy_pool"), "hard": ("ood_test", "hard_pool")}
-    for side, names in sizes.items():
-        groups = [members[g] for g in sorted(members) if sides[g] == {side}]
+    for side, names in sides.items():
+        groups = [members[g] for g in sorted(members) if sides_of[g] == {side}]
+        if side == "test" and not task.test:
+            continue
         order = torch.randperm(len(groups), generator=stream(config.seed, "split", side)).tolist()
         left = [groups[i] for i in order]
         available = sum(map(len, left))
@@ -159,9 +176,12 @@ def make_split(task: Task, config: SplitConfig) -> Split:
             parts[name], left = _take(left, wanted)
             short = wanted - len(parts[name])
             if short and not left:
+                counts = " or ".join(f"split.n_{n}" for n in names)
                 needed = sum(getattr(config, f"n_{n}") for n in names)
-                cut = float(easy_cut if side == "easy" else hard_cut)
-                raise DataError(_too_few(task.name, side, available, cut, names, needed))
+                raise DataError(
+                    f"{task.name}: the {side} side has {available} examples{move[side][0]}, too few for "
+                    f"{' and '.join(names)} ({needed} together); lower {counts}, or {move[side][1]}"
+                )
             if short > TOLERANCE * wanted:
                 smallest = min(map(len, left))
                 raise DataError(
@@ -180,20 +200,22 @@ def _assemble(
     group_of: Sequence[int],
     config: SplitConfig,
 ) -> Split:
-    labels = class_index(examples, task.choices)
     rows: list[int] = []
     pools: dict[str, range] = {}
-    for name in ("easy_pool", "hard_pool", "id_test", "ood_test"):
-        pools[name] = range(len(rows), len(rows) + len(parts[name]))
-        rows += sorted(parts[name])
-    for name in ("easy_pool", "hard_pool"):
-        if len(labels[sorted(parts[name])].unique()) < 2:
+    labels: dict[str, Int[Tensor, " _"]] = {}
+    for name in (pool for pool in POOLS if pool in parts):
+        members = sorted(parts[name])
+        pools[name] = range(len(rows), len(rows) + len(members))
+        rows += members
+        if name == "hard_pool" and task.unlabelled:
+            continue
+        labels[name] = class_index([examples[i] for i in members], task.choices)
+        if name not in TESTS and len(labels[name].unique()) < 2:
             raise DataError(
                 f"{task.name}: all examples of {name} have the same answer; take more of them (split.n_{name}) or move "
                 "the cut of difficulty (split.easy_below, split.hard_above)"
             )
     index = torch.tensor(rows)
-    sealed = {n: SealedLabels(n, labels[index[list(pools[n])]]) for n in ("hard_pool", "id_test", "ood_test")}
     return Split(
         choices=task.choices,
         examples=tuple(
@@ -201,28 +223,12 @@ def _assemble(
             for n, i in enumerate(rows)
         ),
         pools=pools,
-        easy_labels=labels[index[list(pools["easy_pool"])]],
-        sealed=sealed,
+        easy_labels=labels["easy_pool"],
+        sealed={name: SealedLabels(name, labels[name]) for name in labels if name != "easy_pool"},
         difficulty=difficulty[index],
         groups=torch.tensor(group_of)[index],
         config=config,
     )
-
-
-def _groups(examples: Sequence[Example]) -> list[int]:
-    """A number per example, equal for one `group_id` and for like text (case and spaces aside)."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    for e in examples:
-        text = "text:" + " ".join(e.prompt.casefold().split())
-        parent[root(text)] = root("group:" + e.group_id)
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(root("group:" + e.group_id), len(numbers)) for e in examples]
 
 
 def _take(groups: list[list[int]], n: int) -> tuple[list[int], list[list[int]]]:
@@ -235,16 +241,6 @@ def _take(groups: list[list[int]], n: int) -> tuple[list[int], list[list[int]]]:
         else:
             left.append(group)
     return taken, left
-
-
-def _too_few(task: str, side: str, available: int, cut: float, names: Sequence[str], needed: int) -> str:
-    counts = " or ".join(f"split.n_{name}" for name in names)
-    # On a dial of few values the easy cut can fall on the largest: then nothing is harder.
-    move = "raise split.easy_below" if side == "easy" else "lower split.hard_above or split.easy_below"
-    return (
-        f"{task}: the {side} side has {available} examples (its cut is at difficulty {cut:g}), too few for "
-        f"{' and '.join(names)} ({needed} together); lower {counts}, or {move}"
-    )
 
 
 def _hash(value: object) -> str:

@@ -58,22 +58,24 @@ def validate_task(task: Task) -> None:
     seen: set[str] = set()
     known = set(task.choices)  # a table of answers has thousands
     is_free = task.answer_form == "free"
-    for example in task.examples:
+    labelled = (*task.examples, *task.test)
+    for example in (*labelled, *task.unlabelled):
         if example.id in seen:
             raise DataError(f"{task.name}: the id {example.id!r} occurs twice; ids must be unique")
         seen.add(example.id)
         if not example.prompt.strip():
             raise DataError(f"{task.name}, example {example.id!r}: its prompt is empty; give it a text or drop it")
+        if example.difficulty is not None and not math.isfinite(example.difficulty):
+            raise DataError(
+                f"{task.name}, example {example.id!r}: its difficulty {example.difficulty} is no finite number; mend it"
+            )
+    for example in labelled:
         if is_free:
             _validate_answer(task.name, example, known)
         elif example.answer not in known:
             raise DataError(
                 f"{task.name}, example {example.id!r}: its answer {example.answer!r} is none of {list(task.choices)}; "
                 "mend the answer or task.choices"
-            )
-        if example.difficulty is not None and not math.isfinite(example.difficulty):
-            raise DataError(
-                f"{task.name}, example {example.id!r}: its difficulty {example.difficulty} is no finite number; mend it"
             )
     found = {e.answer for e in task.examples}
     if len(found) < 2:

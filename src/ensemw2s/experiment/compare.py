@@ -34,7 +34,8 @@ def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
 def _line(name: str, results: Results) -> RunLine:
     keys = {r.key for r in results.rows}
     wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY, CEILING) if k in keys]
-    accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted}
+    has_ood = results.hardest_test == "ood_test"
+    accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted if has_ood}
     return RunLine(run=name, row=results.recommendation.row, n_seeds=len(results.seeds), accuracy=accuracy)
 
 
@@ -44,6 +45,8 @@ def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPa
         reason = f"the seeds differ: {list(results.seeds)} and {list(first.seeds)}"
     elif (results.config["task"], results.config["split"]) != (first.config["task"], first.config["split"]):
         reason = "the task or the split differs, so the test items are not the same"
+    elif results.hardest_test != "ood_test":  # of both: the task is the same
+        reason = "there is no OOD test"
     elif len(results.seeds) < 2:
         reason = "one seed has no interval; run more seeds"
     if reason:

@@ -60,6 +60,7 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
         state=state,
         choices=results.task.choices,
         card=card,
+        template=prepared.config.template,
     )
 
 
@@ -69,6 +70,8 @@ def model_card(results: Results, *, classes: str) -> str:
     row = results.row(chosen.row)
     shown = {
         part: "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row.parts[part]["accuracy"].interval.model_dump())
+        if part in row.parts
+        else "unknown (no test set)"
         for part in ("id_test", "ood_test")
     }
     return CARD.format(
@@ -106,6 +109,7 @@ def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: S
         "expert_weights": ensemble.weights(ensemble.selected).tolist(),
         "temperature": ensemble.temperature,
         "choices": list(results.task.choices),
+        "prompt": prepared.config.template,
         "weak": prepared.weak.config.model_dump(mode="json"),
         "weak_fingerprint": prepared.weak.backbone.fingerprint,
         "config_hash": results.config_hash,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ensemw2s.config import canonical_hash
 from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
+from ensemw2s.data.balance import is_uneven
 from ensemw2s.data.splits import Split
 from ensemw2s.experiment import cost
 from ensemw2s.experiment.prepare import Prepared
@@ -34,29 +35,37 @@ from ensemw2s.results import (
     TaskInfo,
 )
 
-TESTS = ("id_test", "ood_test")
 N_DIFFICULTY_BINS = 6
 PACKAGES = ("ensemw2s", "torch", "transformers", "peft", "safetensors", "scikit-learn", "scipy", "numpy")
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The opened labels of the test parts, for the evaluation alone."""
+    """The opened labels of the test parts that there are, for the evaluation alone."""
 
     rows: dict[str, Int[Tensor, " _"]]
     labels: dict[str, Int[Tensor, " _"]]
     groups: dict[str, Int[Tensor, " _"]]
     difficulty: dict[str, Float[Tensor, " _"]]
 
+    @property
+    def tests(self) -> tuple[str, ...]:
+        return tuple(self.rows)
+
+    @property
+    def hardest(self) -> str:
+        """The part of diagnostics: OOD, or ID where there is no OOD test."""
+        return self.tests[-1]
+
 
 def open_truth(split: Split) -> Truth:
-    """Open the seals of both test parts."""
-    rows = {part: torch.tensor(list(split.pools[part])) for part in TESTS}
+    """Open the seals of the test parts."""
+    rows = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
     return Truth(
         rows,
-        {part: split.sealed[part].open("evaluation") for part in TESTS},
-        {part: split.groups[rows[part]] for part in TESTS},
-        {part: split.difficulty[rows[part]] for part in TESTS},
+        {part: split.sealed[part].open("evaluation") for part in rows},
+        {part: split.groups[rows[part]] for part in rows},
+        {part: split.difficulty[rows[part]] for part in rows},
     )
 
 
@@ -101,7 +110,7 @@ def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequenc
             for o in outcomes
             for e in o.ensembles.values()
         ),
-        difficulty=tuple(table.difficulty(key) for key in shown),
+        difficulty=tuple(table.difficulty(key) for key in shown if len(truth.tests) > 1),
         reliability=tuple(table.reliability(key) for key in shown if key != CEILING),
         recommendation=Recommendation(
             row=chosen.key,
@@ -121,7 +130,7 @@ class Table:
         self.truth = truth
         self.resamples = {
             part: intervals.Resamples.draw(truth.groups[part], len(outcomes), stream(0, "interval", part))
-            for part in TESTS
+            for part in truth.tests
         }
 
     def log_probs(self, key: str, part: str) -> list[Float[Tensor, "items classes"]]:
@@ -139,7 +148,7 @@ class Table:
                 "log_loss": self._per_seed(named.key, "easy_val", metrics.log_loss),
             }
         }
-        for part in TESTS:
+        for part in self.truth.tests:
             labels = self.truth.labels[part]
             accuracy = self.correct(named.key, part)
             figures = {
@@ -151,6 +160,8 @@ class Table:
                 ("ece", metrics.ece),
             ):
                 figures[name] = self._per_seed(named.key, part, metric)
+            if is_uneven(labels):
+                figures["balanced_accuracy"] = self._per_seed(named.key, part, metrics.balanced_accuracy)
             if self.log_probs(named.key, part)[0].shape[1] == 2 and len(labels.unique()) == 2:
                 figures["auroc"] = self._per_seed(named.key, part, metrics.auroc)
             parts[part] = figures
@@ -183,7 +194,7 @@ class Table:
                 pairs.append((n.key, f"self_training:{n.recipe}"))
         pairs += [("boosting", other) for other in ("single", "independent", "bagging", "single_long", STRONG_ON_EASY)]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, "single")]
-        return [self._compare(a, b, part) for a, b in pairs if {a, b} <= keys for part in TESTS]
+        return [self._compare(a, b, part) for a, b in pairs if {a, b} <= keys for part in self.truth.tests]
 
     def _compare(self, row: str, baseline: str, part: str) -> Comparison:
         difference = self.correct(row, part) - self.correct(baseline, part)
@@ -194,10 +205,11 @@ class Table:
 
     def pgr(self, named: Named) -> Pgr:
         """Gap recovered on OOD between the single weak expert and the ceiling."""
-        keys = [n for n in ("single", CEILING) if n not in self.outcomes[0].cost]
-        if keys:
-            return Pgr(row=named.key, part="ood_test", value=None, reason=f"the run has no row {keys[0]!r}")
         part = "ood_test"
+        lacking = [n for n in ("single", CEILING) if n not in self.outcomes[0].cost]
+        if part not in self.truth.tests or lacking:
+            reason = f"the run has no row {lacking[0]!r}" if lacking else "there is no OOD test"
+            return Pgr(row=named.key, part=part, value=None, reason=reason)
         value, reason = intervals.pgr(
             self.correct(named.key, part),
             self.correct("single", part),
@@ -208,9 +220,9 @@ class Table:
 
     def difficulty(self, key: str) -> DifficultyCurve:
         """Accuracy in bins of equally many test items, easiest first."""
-        values = torch.cat([self.correct(key, part) for part in TESTS], dim=1)
-        difficulty = torch.cat([self.truth.difficulty[part] for part in TESTS])
-        groups = torch.cat([self.truth.groups[part] for part in TESTS])
+        values = torch.cat([self.correct(key, part) for part in self.truth.tests], dim=1)
+        difficulty = torch.cat(list(self.truth.difficulty.values()))
+        groups = torch.cat(list(self.truth.groups.values()))
         edges = torch.quantile(difficulty, torch.linspace(0, 1, N_DIFFICULTY_BINS + 1, dtype=difficulty.dtype)).unique()
         which = torch.bucketize(difficulty, edges[1:-1], right=True)
         bins = []
@@ -229,9 +241,9 @@ class Table:
         return DifficultyCurve(row=key, bins=tuple(bins))
 
     def reliability(self, key: str) -> Reliability:
-        """Confidence against accuracy on OOD, seeds pooled."""
-        pooled = torch.cat(self.log_probs(key, "ood_test"))
-        labels = self.truth.labels["ood_test"].repeat(len(self.outcomes))
+        """Confidence against accuracy on the hardest test, seeds pooled."""
+        pooled = torch.cat(self.log_probs(key, self.truth.hardest))
+        labels = self.truth.labels[self.truth.hardest].repeat(len(self.outcomes))
         bins = metrics.reliability_bins(pooled, labels, n_bins=10)
         return Reliability(
             row=key,

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from ensemw2s.data.files import name_of, prompts_of
+from ensemw2s.data.files import name_of
 from ensemw2s.data.stream import StreamedRow, reason_of
+from ensemw2s.data.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.label_folder import SeenIds, json_line
 
@@ -83,7 +84,7 @@ def read_shard(
                 name = name_of(row.place, row.columns, id_column, "--id")
                 if (first := seen.claim(name, row.line)) is not None:
                     raise DataError(f"the id {name!r} was used before, at {row.origin}{first}; ids must be unique")
-            text = prompts_of([(row.place, row.columns)], prompt)[0]
+            text = template(prompt).render(row.place, row.columns)
         except DataError as error:
             shard.errors.append((row.number, row.place, name, reason_of(error, row.place)))
             continue

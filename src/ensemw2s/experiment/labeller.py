@@ -23,6 +23,7 @@ from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import AnswerModel, load_answer_model
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import TensorStore
 
@@ -38,7 +39,7 @@ class _Saved:
     record: dict[str, Any]
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        return self.backbone.tokenizer(list(prompts))["input_ids"] if prompts else []
+        return prompt_ids(self.backbone.tokenizer, prompts, chat=self.record["weak"].get("chat", False))
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ class _NoStore:
     def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None: ...
 
     def discard(self, kind: str, key: str) -> None: ...
+
+
+def saved_template(path: Path) -> str:
+    """What the prompts of the ensemble's run were made by; RunError where there is no saved ensemble."""
+    folder = path / "ensemble" if (path / "ensemble").is_dir() else path
+    try:
+        record = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+        return str(record.get("prompt", Prompting.template))
+    except (OSError, ValueError, AttributeError):
+        open_labeller(path)  # says what is wrong
+        raise
 
 
 def open_labeller(path: Path) -> Labeller:

@@ -2,16 +2,16 @@
 
 import itertools
 import os
-import string
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from ensemw2s.data.files import name_of, prompts_of
+from ensemw2s.data.files import name_of
 from ensemw2s.data.load import READERS
 from ensemw2s.data.stream import StreamedRow, stream_rows, total_units
+from ensemw2s.data.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.label_folder import LabelFolder, SeenIds, input_facts
 from ensemw2s.experiment.label_shard import Labeller, label_shard, read_shard
@@ -39,7 +39,7 @@ def check_request(input_path: str, prompt: str, id_column: str | None, shard_row
     for option, number in (("--shard-rows", shard_rows), ("--batch-tokens", batch_tokens)):
         if number < 1:
             raise DataError(f"{option} is {number}; give a number of at least 1")
-    prompts_of((), prompt)
+    template(prompt)
     for option, text in (("prompt template", prompt), ("--id", id_column or "")):
         try:
             text.encode()
@@ -61,7 +61,7 @@ def label_file(
     input_path: str,
     output: Path,
     *,
-    prompt: str = "{prompt}",
+    prompt: str = "{{ prompt }}",
     id_column: str | None = None,
     shard_rows: int = 1024,
     batch_tokens: int = 4096,
@@ -77,7 +77,7 @@ def label_file(
         labeller: what labels.
         input_path: the file; it must not change before the end.
         output: a folder, made when missing.
-        prompt: template of the text to read, columns in braces.
+        prompt: template of the text to read (`data.template`).
         id_column: unique names of the rows; None: row-1, row-2 and so on.
         shard_rows: rows of the input to a shard.
         batch_tokens: at most that many tokens to a batch, padding included; a longer prompt is a batch of its own.
@@ -88,7 +88,7 @@ def label_file(
         RunError: the folder is in use, cannot be written, or was begun with other settings.
     """
     path = check_request(input_path, prompt, id_column, shard_rows, batch_tokens)
-    columns = sorted({name for _, name, _, _ in string.Formatter().parse(prompt) if name} | {id_column or ""} - {""})
+    columns = sorted(set(template(prompt).columns) | ({id_column} if id_column else set()))
     if next(stream_rows(path, columns, shown=input_path), None) is None:
         raise DataError(f"{input_path}: the file has no rows; give at least one")
     version = _version(path)

@@ -18,6 +18,7 @@ from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
 from ensemw2s.models.upper import own_layers
+from ensemw2s.prompting import answer_text
 from ensemw2s.types import Example, Inputs, Task, class_index
 
 RATING_VERSION = 1
@@ -142,12 +143,13 @@ def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, in
 
 
 def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
-    """The untrained model's log-probabilities: each choice scored by the first token of " choice" after the prompt.
+    """The untrained model's log-probabilities: each choice scored by its first token after the prompt.
 
     Raises:
         ModelError: two choices begin with the same token, or the model has no output embedding.
     """
-    first = [side.backbone.tokenizer(f" {choice}", add_special_tokens=False)["input_ids"][:1] for choice in choices]
+    texts = [answer_text(choice, chat=side.config.chat) for choice in choices]
+    first = [side.backbone.tokenizer(text, add_special_tokens=False)["input_ids"][:1] for text in texts]
     tokens = [ids[0] if ids else -1 for ids in first]
     if len(set(tokens)) < len(tokens):
         raise ModelError(
@@ -162,7 +164,7 @@ def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"])
 def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:
     """Both models; one load where they are cuts of the same checkpoint."""
     weak, strong = config.weak, config.strong
-    alike = {"model", "revision", "dtype", "max_length", "trust_remote_code_from"}
+    alike = {"model", "revision", "dtype", "max_length", "trust_remote_code_from", "chat"}
     if weak.model_dump(include=alike) != strong.model_dump(include=alike):
         return load_backbone(weak), load_backbone(strong)
     deeper = max((weak.n_layers, strong.n_layers), key=lambda n: n or 10**9)
@@ -172,7 +174,8 @@ def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:
 
 def _encode(backbone: Backbone, examples: tuple[Example, ...], config: ModelConfig) -> list[list[int]]:
     names = [e.id for e in examples]
-    return encode(backbone.tokenizer, [e.prompt for e in examples], max_length=config.max_length, names=names)
+    prompts = [e.prompt for e in examples]
+    return encode(backbone.tokenizer, prompts, max_length=config.max_length, names=names, chat=config.chat)
 
 
 def _open(

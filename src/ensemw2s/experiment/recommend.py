@@ -27,10 +27,14 @@ def recommended_row(rows: Sequence[Row]) -> Row:
 
 
 def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison], primary: Recipe) -> str:
-    """What to use, its OOD accuracy, and how far it lies from strong-on-easy, independent and single."""
-    ood = chosen.parts["ood_test"]["accuracy"].interval
+    """What to use, its accuracy on the hard test, and how far it lies from strong-on-easy, independent and single.
+
+    Without a hard test the same is said of the easy one, and that the rest is unknown.
+    """
+    test = "ood_test" if "ood_test" in chosen.parts else "id_test"
+    interval = chosen.parts[test]["accuracy"].interval
     kind = "a baseline, no weak supervision" if chosen.kind == "baseline" else "supervised by the weak ensemble"
-    text = f"Use {chosen.label} ({kind}): {_percent(ood)} on the hard test."
+    text = f"Use {chosen.label} ({kind}): {_percent(interval)} on the {'hard' if test == 'ood_test' else 'easy'} test."
     distances = []
     others = {STRONG_ON_EASY: "strong-on-easy"}
     recipe = chosen.key.rpartition(":")[2]
@@ -42,17 +46,17 @@ def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison]
             for m in ("independent", "single")
         }
     for key, name in others.items():
-        found = [c for c in comparisons if (c.row, c.baseline, c.part) == (chosen.key, key, "ood_test")]
+        found = [c for c in comparisons if (c.row, c.baseline, c.part) == (chosen.key, key, test)]
         distances += [f"{_points(c.difference)} against {name}" for c in found]
     boosted = student_key("boosting", primary)
-    gain = [
-        c for c in comparisons if (c.row, c.baseline, c.part) == (boosted, student_key("single", primary), "ood_test")
-    ]
+    gain = [c for c in comparisons if (c.row, c.baseline, c.part) == (boosted, student_key("single", primary), test)]
     if distances:
         text += " That is " + ", ".join(distances) + "."
     if gain and chosen.key != boosted:
         difference = _points(gain[0].difference)
         text += f" The boosted ensemble's student ({primary.name}) is {difference} against the single weak expert's."
+    if test == "id_test":
+        text += " There is no hard test: how it does on the unlabelled kind of question is unknown."
     return text
 
 

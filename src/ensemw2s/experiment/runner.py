@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
+from ensemw2s.data.balance import rare_classes
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import PACKAGES, evaluate
@@ -137,6 +138,7 @@ class _Classes:
     def evaluate(self) -> Results:
         prepared = self.prepared
         notes = _notes(prepared)
+        notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in rare_classes(prepared.split.easy_counts)]
         try:
             row = prepared.split.draw(prepared.config.seeds[0]).easy_val[:1]
             zero_shot(prepared.strong, prepared.task.choices, row)
@@ -175,6 +177,17 @@ def _notes(prepared: Prepared | AnswerPrepared) -> list[str]:
         )
     if prepared.task.split_uses_labels:
         notes.append("The difficulty was computed from the true labels of the hard side (split_uses_labels).")
+    if "hard_pool" not in prepared.split.sealed:
+        notes.append(
+            "The true answers of the unlabelled questions are unknown: there is no ceiling, so no gap recovered, and "
+            "nobody can say how many of the weak labels are right."
+        )
+    if "ood_test" not in prepared.split.pools:
+        notes.append(
+            "No test set of the unlabelled kind of question: how any row does on them is unknown. The recommended row "
+            "is chosen on easy validation data, and ID is held out from the labelled data. A hundred unlabelled "
+            "questions answered by hand, as task.test, would tell."
+        )
     notes.append(
         "Intervals are over seeds (each draws its own training part from the pools) and test items, for one split; "
         "another split.seed would move all rows together."

@@ -56,7 +56,7 @@ class Seed:
             )
         self.labels = split.easy_labels  # over the easy pool, which comes first in the split
         self.outcome = SeedOutcome(seed, self.draw, self.labels[self.draw.easy_val])
-        tests = {part: torch.tensor(list(split.pools[part])) for part in ("id_test", "ood_test")}
+        tests = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
         self.eval_rows = {"easy_val": self.draw.easy_val, **tests}
 
     # --- experts -----------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Seed:
     # --- students ----------------------------------------------------------------------------------------------
 
     def students(self) -> Iterator[None]:
-        """Train every student of every teacher, the baselines and the ceiling; yields after each."""
+        """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
         prepared = self.prepared
         hard, easy = self.draw.hard_unlabelled, self.draw.easy_train
         easy_labels = self.labels[easy]
@@ -225,7 +225,9 @@ class Seed:
                 if teacher in self.outcome.n_experts:
                     self.outcome.n_experts[lesson.key] = self.outcome.n_experts[teacher]
                 yield
-        sealed = prepared.split.sealed["hard_pool"]
+        sealed = prepared.split.sealed.get("hard_pool")
+        if sealed is None:
+            return  # nobody knows the true answers
         truth = sealed.open("ceiling")[hard - prepared.split.pools["hard_pool"].start]
         self._student(on_truth(CEILING, hard, truth, prepared.n_classes), label_cost=cost.NOTHING)
         yield

@@ -16,6 +16,7 @@ from ensemw2s.models.export import load_student
 from ensemw2s.models.export_language import ABOUT
 from ensemw2s.models.load import explained
 from ensemw2s.models.quiet import quiet
+from ensemw2s.prompting import Prompting
 
 
 def answer_prompts(folder: Path, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -38,8 +39,9 @@ def answer_prompts(folder: Path, prompts: Sequence[str]) -> Iterator[dict[str, A
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     config = DecodingConfig.model_validate(about["decoding"])
+    chat = Prompting.load(folder).chat
     longest = int(about["max_length"]) - config.max_new_tokens
-    ids = encode(tokenizer, prompts, max_length=longest, names=[p[:60] for p in prompts])
+    ids = encode(tokenizer, prompts, max_length=longest, names=[p[:60] for p in prompts], chat=chat)
     found = decode(SeparateModels([model], [tokenizer]), torch.ones(1), tokenizer, ids, config, row_ids=prompts)
     for prompt, d in zip(prompts, found, strict=True):
         yield {"prompt": prompt, "answer": d.text.strip(), "probability": d.confidence}

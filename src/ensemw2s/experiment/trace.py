@@ -18,7 +18,10 @@ def trace(
     test_rows: Mapping[str, Int[Tensor, " _"]],
     test_labels: Mapping[str, Int[Tensor, " _"]],
 ) -> EnsembleTrace:
-    """Errors, weights and accuracies of every round; whether each expert answers to its weights."""
+    """Errors, weights and accuracies of every round; whether each expert answers to its weights.
+
+    Errors are correlated on the last of the tests.
+    """
     rows = {"easy_val": val_rows, **test_rows}
     labels = {"easy_val": val_labels, **test_labels}
     stages = {part: ensemble.stages(r) for part, r in rows.items()}
@@ -37,8 +40,9 @@ def trace(
                 ensemble_accuracy={p: metrics.accuracy(stages[p][t], labels[p]) for p in rows},
             )
         )
-    answers = torch.stack([e.log_probs[rows["ood_test"]].argmax(-1) for e in ensemble.experts])
-    truth = labels["ood_test"]
+    hardest = list(test_rows)[-1]
+    answers = torch.stack([e.log_probs[rows[hardest]].argmax(-1) for e in ensemble.experts])
+    truth = labels[hardest]
     correlation = metrics.error_correlation(answers != truth)
     return EnsembleTrace(
         method=ensemble.method,

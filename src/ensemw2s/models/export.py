@@ -28,6 +28,7 @@ from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbone
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pad, pool, pooled_features, run_model
+from ensemw2s.prompting import Prompting, prompt_ids
 
 PACKAGE = "ensemw2s.json"
 HEAD = "head.safetensors"
@@ -41,13 +42,14 @@ def export_student(
     state: Mapping[str, Tensor],
     choices: Sequence[str],
     card: str,
+    template: str = Prompting.template,
 ) -> None:
     """Write the student with this owned state into `folder`, in float32; an older student there is replaced.
 
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
     architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
-    README.md. Memory: one float32 copy of the model, with `full` two.
+    README.md, `template` what the prompts were made by. Memory: one float32 copy of the model, with `full` two.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
@@ -66,6 +68,7 @@ def export_student(
         (whole or base).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        Prompting(template, config.chat).save(temporary)
         if whole is None:
             hidden = head.hidden.out_features if head.hidden is not None else 0
             save_file(owned_state(head), temporary / HEAD)
@@ -80,6 +83,7 @@ class Predictor:
     backbone: Backbone
     head: Head
     choices: tuple[str, ...]
+    chat: bool = False
 
     def log_probs(self, prompts: Sequence[str], *, batch_tokens: int = 2048) -> Float[Tensor, "examples classes"]:
         """Log-probabilities of `choices` for each prompt, in order; float32, on the CPU.
@@ -90,7 +94,7 @@ class Predictor:
         if not prompts:
             return torch.empty(0, len(self.choices))
         with quiet():
-            token_ids = self.backbone.tokenizer(list(prompts))["input_ids"]
+            token_ids = prompt_ids(self.backbone.tokenizer, prompts, chat=self.chat)
         longest = self.backbone.tokenizer.model_max_length
         for prompt, ids in zip(prompts, token_ids, strict=True):
             if not 0 < len(ids) <= longest:
@@ -112,7 +116,7 @@ def load_student(folder: Path) -> Predictor:
     """
     with explained(str(folder), folder), quiet():
         if (folder / PACKAGE).is_file():
-            return _load_package(folder)
+            return replace(_load_package(folder), chat=Prompting.load(folder).chat)
         path = folder / "config.json"
         names = json.loads(path.read_text(encoding="utf-8")).get("architectures") or [] if path.is_file() else []
         if not any(name.endswith("ForSequenceClassification") for name in names):
@@ -133,7 +137,8 @@ def load_student(folder: Path) -> Predictor:
         backbone = make_backbone(base, tokenizer, name=str(folder), fingerprint=fingerprint(folder, None))
         choices = tuple(model.config.id2label[k] for k in range(model.config.num_labels))
         state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
-        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices)
+        chat = Prompting.load(folder).chat
+        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat)
 
 
 def _load_package(folder: Path) -> Predictor:

@@ -20,6 +20,7 @@ from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.upper import own_layers
+from ensemw2s.prompting import Prompting
 
 ABOUT = "answers.json"
 """How the student was made to answer; its presence tells a student that answers in words."""
@@ -34,6 +35,7 @@ def export_language(
     state: Mapping[str, Tensor],
     decoding: DecodingConfig,
     card: str,
+    template: str = Prompting.template,
 ) -> None:
     """Write the checkpoint, cut to this side's layers, with what was trained in place (LoRA merged in), in float32.
 
@@ -78,6 +80,7 @@ def export_language(
         model.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        Prompting(template, config.chat).save(temporary)
         about = {"format": 1, "max_length": config.max_length, "decoding": decoding.model_dump(mode="json")}
         (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
 

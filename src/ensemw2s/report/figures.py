@@ -26,10 +26,15 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
     charts: dict[str, Any] = {}
     if distances(results):
         charts["gains"] = _gains(results)
-    charts |= {"difficulty": _difficulty(results), "reliability": _reliability(results)}
+    if results.difficulty:
+        charts["difficulty"] = _difficulty(results)
+    if results.reliability:
+        charts["reliability"] = _reliability(results)
     grown = [e for e in results.ensembles if len(e.rounds) > 1]
     if grown:
         for part, name in PARTS.items():
+            if part not in grown[0].rounds[0].ensemble_accuracy:
+                continue
             charts[f"rounds/together, {name}"] = _accuracy_by_round(grown, part, together=True)
             charts[f"rounds/each alone, {name}"] = _accuracy_by_round(grown, part, together=False)
         if boosted := [e for e in grown if e.method == "boosting"]:
@@ -60,7 +65,7 @@ def _seeds_and_mean(base: Any, field: str) -> Any:
 
 
 def _gains(results: Results) -> Any:
-    """Forest plot of paired OOD differences."""
+    """Forest plot of paired differences."""
     rows = [
         {
             "row": label,
@@ -80,7 +85,7 @@ def _gains(results: Results) -> Any:
     offset = alt.YOffset("against:N")
     x = alt.X(
         "low:Q",
-        title=f"points of OOD {results.metric}",
+        title=f"points of {PARTS[results.hardest_test]} {results.metric}",
         axis=alt.Axis(labelExpr="format(100 * datum.value, '+')", tickCount=6),
     )
     base = _chart(rows, height=alt.Step(16)).encode(y=y, yOffset=offset, color=_colour("against"))

@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ensemw2s.report.figures import figures
+from ensemw2s.report.figures import PARTS, figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
 
@@ -23,13 +23,15 @@ def render(results: Results, timing: Timing | None) -> str:
     """The whole page as text; it loads nothing from anywhere."""
     charts = figures(results, timing)
     lines = leaderboard(results)
-    low = min(line.ood.low for line in lines)
-    high = max(line.ood.high for line in lines)
+    low = min(line.hardest.low for line in lines)
+    high = max(line.hardest.high for line in lines)
     return _template().render(
         r=results,
         timing=timing,
         lines=lines,
         kinds=KINDS,
+        test=PARTS[results.hardest_test],
+        uneven=any(line.balanced for line in lines),
         bar=lambda interval: _bar(interval, low, high),
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
@@ -70,7 +72,7 @@ def _bar(interval: Interval, low: float, high: float) -> Markup:
 
 
 def _all_wrong(results: Results) -> list[tuple[str, float]]:
-    """Per method, the mean share of OOD on which every member gives the same wrong answer."""
+    """Per method, the mean share of the hardest test on which every member gives the same wrong answer."""
     methods = dict.fromkeys(e.method for e in results.ensembles if len(e.rounds) > 1)
     shares = {m: [e.all_wrong for e in results.ensembles if e.method == m] for m in methods}
     return [(m, sum(v) / len(v)) for m, v in shares.items()]

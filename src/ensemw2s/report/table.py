@@ -25,7 +25,10 @@ class Line:
     val: str
     id_test: str
     ood_test: str
-    ood: Interval
+    hardest: Interval
+    """On the test that the run is judged by."""
+    balanced: str
+    """Balanced accuracy on that test; empty where the classes are even enough."""
     n_experts: str
     tokens: str
     evaluations: str
@@ -39,12 +42,14 @@ def leaderboard(results: Results) -> list[Line]:
 
 
 def distances(results: Results) -> list[tuple[Comparison, str]]:
-    """OOD differences worth a reader's eye: against strong-on-easy and against the single weak expert's student."""
+    """Differences worth a reader's eye: against strong-on-easy and against the single weak expert's student.
+
+    They are on the test that the run is judged by.
+    """
     labels = {r.key: r.label for r in results.rows}
+    judged = [c for c in results.comparisons if c.part == results.hardest_test]
     return [
-        (c, labels[c.row])
-        for c in results.comparisons
-        if c.part == "ood_test" and (c.baseline == "strong_on_easy" or c.baseline.startswith("student:single:"))
+        (c, labels[c.row]) for c in judged if c.baseline == "strong_on_easy" or c.baseline.startswith("student:single:")
     ]
 
 
@@ -72,7 +77,8 @@ def terminal_table(results: Results) -> Table:
         title=f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}", title_justify="left"
     )
     table.add_column("row", overflow="fold")
-    for column in ("ID", "OOD", "tokens", "FLOPs"):
+    has_ood = results.hardest_test == "ood_test"
+    for column in ("ID", *(["OOD"] if has_ood else []), "tokens", "FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
     kind = ""
     for line in leaderboard(results):
@@ -82,7 +88,8 @@ def terminal_table(results: Results) -> Table:
             table.add_row(Text(KINDS[kind], style="dim"))
         style = "bold green" if line.recommended else ""
         label = line.label.removeprefix("student of the ")  # the section's title says it
-        cells = (label, line.id_test.partition(" ")[0], line.ood_test, line.tokens, line.flops)
+        tests = (line.id_test.partition(" ")[0], line.ood_test) if has_ood else (line.id_test,)
+        cells = (label, *tests, line.tokens, line.flops)
         table.add_row(*(Text(cell) for cell in cells), style=style)
     return table
 
@@ -117,15 +124,17 @@ def _seeds(results: Results) -> str:
 
 
 def _line(row: Row, results: Results) -> Line:
-    ood = row.parts["ood_test"]["accuracy"].interval
+    tests = {part: row.parts[part]["accuracy"].interval for part in ("id_test", "ood_test") if part in row.parts}
+    balanced = row.parts[results.hardest_test].get("balanced_accuracy")
     return Line(
         key=row.key,
         label=row.label,
         kind=row.kind,
         val=f"{100 * row.parts['easy_val']['accuracy'].interval.mean:.1f}",
-        id_test=percent(row.parts["id_test"]["accuracy"].interval),
-        ood_test=percent(ood),
-        ood=ood,
+        id_test=percent(tests["id_test"]),
+        ood_test=percent(tests["ood_test"]) if "ood_test" in tests else "unknown",
+        hardest=tests[results.hardest_test],
+        balanced=percent(balanced.interval) if balanced else "",
         n_experts=_sizes(row.n_experts),
         tokens=short(row.cost.training_tokens),
         evaluations=short(row.cost.expert_evaluations),

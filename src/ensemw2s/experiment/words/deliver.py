@@ -33,6 +33,7 @@ def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, se
         state=voters.states[0],
         decoding=prepared.config.generation.decoding,
         card=card,
+        template=prepared.config.template,
     )
 
 
@@ -54,6 +55,7 @@ def export_answer_ensemble(
         "vote": prepared.config.ensemble.vote,
         "expert_weights": voters.weights.tolist(),
         "expert_ids": [f"{best}/{e.seed:016x}" for e in ensemble.experts[: ensemble.selected]],
+        "prompt": prepared.config.template,
         "weak": prepared.weak.config.model_dump(mode="json"),
         "weak_fingerprint": prepared.weak.backbone.fingerprint,
         "decoding": prepared.config.generation.decoding.model_dump(mode="json"),

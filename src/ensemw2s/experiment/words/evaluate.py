@@ -12,7 +12,7 @@ from ensemw2s.core import intervals, metrics, sampling
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.scores import StagedScores
-from ensemw2s.experiment.evaluate import PACKAGES, TESTS, Table, Truth, open_truth, worth_showing
+from ensemw2s.experiment.evaluate import PACKAGES, Table, Truth, open_truth, worth_showing
 from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import ZERO_SHOT, Named, all_rows
 from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
@@ -52,7 +52,7 @@ class AnswerTable(Table):
         self.by_choice = prepared.config.generation.answer_by == "choices"
         self.resamples = {
             part: intervals.Resamples.draw(truth.groups[part], len(seeds), stream(0, "interval", part))
-            for part in TESTS
+            for part in truth.tests
         }
         self._answers: dict[tuple[int, str], AnswerTokens] = {}
         self._exact: dict[tuple[int, str, str], Bool[Tensor, " items"]] = {}
@@ -111,7 +111,7 @@ class AnswerTable(Table):
     def row(self, named: Named) -> Row:
         """Exact match, token error and log loss per answer token on easy-val, ID and OOD."""
         parts: dict[str, dict[str, Figure]] = {}
-        for part in ("easy_val", *TESTS):
+        for part in ("easy_val", *self.truth.tests):
             if part == "easy_val":
                 per_seed = [float(self.exact(s, named.key, part).double().mean()) for s in range(len(self.seeds))]
                 figures = {"accuracy": _figure(per_seed)}
@@ -138,7 +138,7 @@ class AnswerTable(Table):
         """How the ensemble grew: every size and every member, from the members' one evaluation."""
         states = [e.state for e in ensemble.experts]
         whole = Voters(self.prepared.weak, ensemble.keys, tuple(states), ensemble.weights)
-        found = {part: self.right(seed, whole, part) for part in ("easy_val", *TESTS)}
+        found = {part: self.right(seed, whole, part) for part in ("easy_val", *self.truth.tests)}
         rounds = []
         for t, expert in enumerate(ensemble.experts):
             before = ensemble.experts[t - 1] if t else None
@@ -154,7 +154,7 @@ class AnswerTable(Table):
                     ensemble_accuracy={p: float(f.together[t].double().mean()) for p, f in found.items()},
                 )
             )
-        wrong = ~found["ood_test"].member
+        wrong = ~found[self.truth.hardest].member
         return EnsembleTrace(
             method=ensemble.method,
             seed=ensemble.seed,
@@ -166,14 +166,18 @@ class AnswerTable(Table):
             all_wrong=float(wrong.all(0).double().mean()),
         )
 
-    def pseudo_right(self, seed: AnswerSeed, teacher: str) -> Bool[Tensor, " hard"]:
-        """Which pseudo-answers are true; opens the seal of the unlabelled questions, for the evaluation."""
+    def hard_truths(self, seed: AnswerSeed) -> list[str]:
+        """True answers of the unlabelled questions; opens their seal, for the evaluation."""
         split = self.prepared.split
         places = seed.draw.hard_unlabelled - split.pools["hard_pool"].start
         labels = split.sealed["hard_pool"].open("evaluation")[places]
-        truths = [self.prepared.task.choices[k] for k in labels.tolist()]
+        return [self.prepared.task.choices[k] for k in labels.tolist()]
+
+    def pseudo_right(self, seed: AnswerSeed, teacher: str) -> Bool[Tensor, " hard"]:
+        """Which pseudo-answers are true."""
         verifier = self.prepared.task.verifier
         texts = seed.outcome.pseudo[teacher].texts
+        truths = self.hard_truths(seed)
         return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])
 
     def reliability_of_labels(self, teacher: str) -> Reliability:
@@ -205,6 +209,7 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
     draw = seeds[0].draw
     sizes = {pool: len(pool_rows) for pool, pool_rows in prepared.split.pools.items()}
     drawn = {name: len(getattr(draw, name)) for name in ("easy_train", "easy_val", "hard_unlabelled")}
+    has_truth = "hard_pool" in prepared.split.sealed
     return Results(
         name=config.name,
         config=config.model_dump(mode="json"),
@@ -225,8 +230,8 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
         comparisons=comparisons,
         pgr=tuple(table.pgr(n) for n in named if n.kind == "student" or n.key == STRONG_ON_EASY),
         ensembles=tuple(table.trace(s, e) for s in seeds for e in s.outcome.ensembles.values()),
-        difficulty=tuple(table.difficulty(key) for key in shown),
-        reliability=tuple(table.reliability_of_labels(m) for m in outcome.ensembles),
+        difficulty=tuple(table.difficulty(key) for key in shown if len(truth.tests) > 1),
+        reliability=tuple(table.reliability_of_labels(m) for m in outcome.ensembles if has_truth),
         recommendation=Recommendation(
             row=chosen.key,
             headline=headline(chosen, rows, comparisons, primary),
@@ -234,26 +239,28 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
             seed=seeds[best].seed,
         ),
         metric="exact match",
-        samples=_samples(prepared, table, seeds[0]),
+        samples=_samples(prepared, table, seeds[0], has_truth),
         token_weights=_token_weights(prepared, seeds[0]),
         notes=tuple(notes),
     )
 
 
-def _samples(prepared: AnswerPrepared, table: AnswerTable, seed: AnswerSeed) -> tuple[AnswerSample, ...]:
+def _samples(
+    prepared: AnswerPrepared, table: AnswerTable, seed: AnswerSeed, has_truth: bool
+) -> tuple[AnswerSample, ...]:
     """The first questions on which the members differ, then others."""
     method = "boosting" if "boosting" in seed.outcome.ensembles else next(iter(seed.outcome.ensembles))
-    pseudo, right = seed.outcome.pseudo[method], table.pseudo_right(seed, method)
-    split = prepared.split
-    labels = split.sealed["hard_pool"].open("evaluation")[seed.draw.hard_unlabelled - split.pools["hard_pool"].start]
+    pseudo = seed.outcome.pseudo[method]
+    truths = table.hard_truths(seed) if has_truth else None
+    right = table.pseudo_right(seed, method) if has_truth else None
     order = sorted(range(len(pseudo.texts)), key=lambda i: (len(set(pseudo.record["labels"][i]["members"])) == 1, i))
     return tuple(
         AnswerSample(
-            question=split.examples[int(seed.draw.hard_unlabelled[i])].prompt,
-            truth=prepared.task.choices[int(labels[i])],
+            question=prepared.split.examples[int(seed.draw.hard_unlabelled[i])].prompt,
+            truth=None if truths is None else truths[i],
             answer=pseudo.texts[i],
             members=tuple(pseudo.record["labels"][i]["members"]),
-            is_right=bool(right[i]),
+            is_right=None if right is None else bool(right[i]),
             tokens=tuple(pseudo.record["labels"][i]["tokens"]),
             probabilities=tuple(float(torch.tensor(p).exp()) for p in pseudo.record["labels"][i]["token_log_probs"]),
         )

@@ -88,6 +88,7 @@ class AnswerSide:
             texts,
             max_length=self.config.max_length,
             names=names,
+            chat=self.config.chat,
         )
 
     @property
@@ -201,6 +202,7 @@ def _side(
         [e.prompt for e in split.examples],
         max_length=model.max_length - config.generation.decoding.max_new_tokens,
         names=[e.id for e in split.examples],
+        chat=model.chat,
     )
     trunk = backbone.cut(backbone.n_layers - n_own) if n_own < backbone.n_layers else None
     return AnswerSide(

@@ -25,7 +25,7 @@ STUDENT_VERSION = 1
 
 
 def train_students(work: AnswerWork) -> Iterator[None]:
-    """Train every student of every teacher, the baselines and the ceiling; yields after each."""
+    """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
     config, side = work.prepared.config, work.prepared.strong
     easy, hard, answers = work.draw.easy_train, work.draw.hard_unlabelled, work.easy["strong"]
     easy_inputs = side.open(answers.read)
@@ -54,7 +54,9 @@ def train_students(work: AnswerWork) -> Iterator[None]:
             if teacher in work.outcome.n_experts:
                 work.outcome.n_experts[key] = work.outcome.n_experts[teacher]
             yield
-    sealed = work.prepared.split.sealed["hard_pool"]
+    sealed = work.prepared.split.sealed.get("hard_pool")
+    if sealed is None:
+        return  # nobody knows the true answers
     truth = sealed.open("ceiling")[hard - work.prepared.split.pools["hard_pool"].start]
     given = side.answers(hard, [work.prepared.task.choices[k] for k in truth.tolist()], names)
     lesson = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))

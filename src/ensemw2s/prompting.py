@@ -1,0 +1,65 @@
+"""How a row becomes what a model reads: template, chat turn, token ids; kept with what was trained so."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ensemw2s.errors import ModelError
+
+FILE = "prompting.json"
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a student was asked in training."""
+
+    template: str = "{{ prompt }}"
+    """Jinja, over the columns of a row."""
+    chat: bool = False
+    """Whether the prompt is a user's turn in the tokenizer's chat template."""
+
+    def save(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Prompting":
+        """Of an exported student; a folder without the file has the plain one.
+
+        Raises:
+            ModelError: the file is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(str(found["template"]), bool(found["chat"]))
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ModelError(f"{path}: damaged ({error}); export the student again") from None
+
+
+def prompt_ids(tokenizer: Any, prompts: Sequence[str], *, chat: bool = False) -> list[list[int]]:
+    """Token ids of each prompt, as it stands or as a user's turn after which the assistant begins.
+
+    Raises:
+        ModelError: the tokenizer has no chat template.
+    """
+    if not prompts:
+        return []
+    if not chat:
+        return tokenizer(list(prompts))["input_ids"]
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its tokenizer has no chat template; set `chat: false` for this model, or "
+            "choose its chat or instruct version"
+        )
+    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return tokenizer(texts, add_special_tokens=False)["input_ids"]  # the template has written them
+
+
+def answer_text(answer: str, *, chat: bool = False) -> str:
+    """An answer as it follows its prompt: after a space, or at the start of the assistant's turn."""
+    return answer if chat else f" {answer}"

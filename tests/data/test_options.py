@@ -1,0 +1,120 @@
+"""Questions with options of their own: read from columns, named by text, letter or number."""
+
+import json
+
+import pytest
+
+from ensemw2s.config import TaskConfig, parse_config
+from ensemw2s.data.options import chosen, options_of
+from ensemw2s.data.tasks import load_task
+from ensemw2s.errors import ConfigError, DataError
+from tiny_run import merged, tiny_words_tree
+
+OPTIONS = ("rain", "sun", "snow")
+
+
+@pytest.mark.parametrize(
+    ("answer_as", "answers"),
+    [("text", OPTIONS), ("letter", "ABC"), ("letter", "abc"), ("index", "012"), ("number", "123")],
+)
+def test_an_answer_names_its_option_by_text_letter_index_or_number(answer_as, answers):
+    assert [chosen("f", "answer", a, OPTIONS, answer_as) for a in answers] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer_as", "answer", "allowed"),
+    [
+        ("text", "hail", "one of ['rain', 'sun', 'snow']"),
+        ("letter", "D", "a letter from A to C"),
+        ("letter", "AB", "a letter from A to C"),
+        ("index", "3", "a number from 0 to 2"),
+        ("index", "-1", "a number from 0 to 2"),
+        ("number", "0", "a number from 1 to 3"),
+        ("number", "²", "a number from 1 to 3"),
+    ],
+)
+def test_an_answer_that_names_no_option_is_refused_with_what_it_may_be(answer_as, answer, allowed):
+    with pytest.raises(DataError) as caught:
+        chosen("f line 3", "answer", answer, OPTIONS, answer_as)
+    message = str(caught.value)
+    assert message.startswith("f line 3, column 'answer': expected ")
+    assert allowed in message
+    assert f"(task.answer_as: {answer_as})" in message
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"o": [" rain", "sun", "snow"]}, ["o"]),
+        ({"o": '["rain", "sun", "snow"]'}, ["o"]),
+        ({"a": "rain", "b": "", "c": "sun", "d": None, "e": "snow"}, list("abcde")),
+    ],
+)
+def test_options_are_a_list_or_a_column_each(row, columns):
+    assert options_of("f", row, columns) == OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "complaint"),
+    [
+        ({"option": []}, ["options"], "no column 'options' (task.options); did you mean 'option'?"),
+        ({"o": "rain or sun"}, ["o"], "expected a list of texts"),
+        ({"o": {"text": ["a"]}}, ["o"], "expected a list of texts"),
+        ({"o": ["rain", 0.5]}, ["o"], "must be a text, got 0.5"),
+        ({"o": ["rain", " "]}, ["o"], "must be a text, got ' '"),
+        ({"o": ["rain", "rain "]}, ["o"], "all different, got ['rain', 'rain']"),
+        ({"a": "rain", "b": ""}, ["a", "b"], "two or more options"),
+    ],
+)
+def test_options_that_cannot_be_chosen_from_are_refused(row, columns, complaint):
+    with pytest.raises(DataError) as caught:
+        options_of("f line 3", row, columns)
+    assert str(caught.value).startswith("f line 3")
+    assert complaint in str(caught.value)
+
+
+def test_a_file_of_questions_with_options_is_a_task_answered_by_their_texts(tmp_path):
+    rows = [
+        {"q": "What falls?", "o": ["rain", "sun"], "answer": "A"},
+        {"q": "What shines?", "o": ["snow", "hail", "sun"], "answer": "C"},
+    ]
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    template = "{{ q }}{% for option in o %}\n- {{ option }}{% endfor %}"
+    task = load_task(
+        TaskConfig(
+            name="files", path=str(path), prompt=template, options=("o",), answer_as="letter", answer_form="free"
+        )
+    )
+    assert task.choices == ("rain", "sun")
+    assert [e.choices for e in task.examples] == [("rain", "sun"), ("snow", "hail", "sun")]
+    assert [e.answer for e in task.examples] == ["rain", "sun"]
+    assert task.examples[0].prompt == "What falls?\n- rain\n- sun"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"options": ["o"], "answer_form": "choice"}, "options, which differ by question, are answered in words"),
+        ({"answer_as": "letter"}, "answer_as: letter needs options"),
+        ({"test": "t.jsonl"}, "test is given without unlabelled"),
+        ({"unlabelled": "u.jsonl"}, "difficulty has no part where unlabelled is given"),
+        ({"name": "svamp", "unlabelled": "u.jsonl"}, "are for the task 'files', not 'svamp'"),
+    ],
+)
+def test_settings_of_own_files_that_contradict_each_other_are_refused(tmp_path, task, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(merged(tiny_words_tree(tmp_path / "q.jsonl"), {"task": task}))
+
+
+def test_difficulty_has_no_source_where_the_hard_side_is_a_file(tmp_path):
+    changes = {"task": {"unlabelled": "u.jsonl", "difficulty": None}, "difficulty": {"source": "entropy"}}
+    with pytest.raises(ConfigError, match=r"difficulty.source \(entropy\) has no part where task.unlabelled is given"):
+        parse_config(merged(tiny_words_tree(tmp_path / "q.jsonl"), changes))
+
+
+def test_answering_by_choice_is_allowed_where_there_are_options(tmp_path):
+    tree = merged(tiny_words_tree(tmp_path / "q.jsonl"), {"generation": {"answer_by": "choices"}})
+    with pytest.raises(ConfigError, match="the questions of files have no options"):
+        parse_config(tree)
+    assert parse_config(merged(tree, {"task": {"options": ["o"]}})).generation.answer_by == "choices"
