@@ -163,7 +163,7 @@ def test_other_tokenizers_are_refused_with_the_first_difference(backbone):
 
 def test_the_option_chosen_is_the_likeliest_by_token(backbone, members, prompts):
     options = [("yes", "no, never"), ("a", "b", "c")]
-    found = choose_answers(backbone, models(backbone), WEIGHTS, prompts[:2], options, vote="soft")
+    found = choose_answers(members, WEIGHTS, backbone.tokenizer, prompts[:2], options, vote="soft")
     for prompt, each, label in zip(prompts[:2], options, found, strict=True):
         ids = [[*prompt, *backbone.tokenizer(f" {o}")["input_ids"], 1] for o in each]
         scored = score(members, WEIGHTS, ids, [len(prompt)] * len(each))

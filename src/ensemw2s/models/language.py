@@ -48,7 +48,7 @@ class AnswerModel(nn.Module):
             own_weights(self.upper)
         else:
             add_lora(self.upper, config.lora_rank, config.lora_alpha, dropout, generator)
-        self._unembedding = unembedding.detach()  # shared: no parameter, no buffer, no part of any state
+        self.unembedding = unembedding.detach()  # shared: no parameter, no buffer, no part of any state
         if init_noise:
             self._add_noise(init_noise, generator)
 
@@ -75,7 +75,7 @@ class AnswerModel(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "positions dim"]) -> Float[Tensor, "positions vocab"]:
         """Next-token logits at these positions."""
-        return nn.functional.linear(hidden.to(self._unembedding.dtype), self._unembedding)
+        return nn.functional.linear(hidden.to(self.unembedding.dtype), self.unembedding)
 
     def _add_noise(self, scale: float, generator: Generator) -> None:
         with torch.no_grad():

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ensemw2s.config import canonical_hash
+from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.words.cost import decoding_cost, total
@@ -43,7 +44,8 @@ def pseudo_answers(work: AnswerWork, voters: Voters, expert_ids: list[str]) -> P
             found = side.choose(models, voters.weights, hard, work.prepared.options(hard), vote)
         else:
             prompts = [side.prompts[i] for i in hard.tolist()]
-            found = write_answers(side.backbone, models, voters.weights, prompts, decoding, vote=vote, row_ids=names)
+            members, tokenizer = SharedTrunk(side.backbone, models), side.backbone.tokenizer
+            found = write_answers(members, voters.weights, tokenizer, prompts, decoding, vote=vote, row_ids=names)
         record = {
             "ids": names,
             "labels": found,

@@ -83,7 +83,8 @@ class AnswerSide:
     ) -> list[dict[str, Any]]:
         """The likeliest option of examples of the split."""
         prompts = [self.prompts[row] for row in rows.tolist()]
-        return choose_answers(self.backbone, models, expert_weights, prompts, options, vote=vote)
+        members = SharedTrunk(self.backbone, models)
+        return choose_answers(members, expert_weights, self.backbone.tokenizer, prompts, options, vote=vote)
 
     def answers(self, rows: Int[Tensor, " rows"], texts: Sequence[str], names: Sequence[str]) -> AnswerTokens:
         """Prompts of the split with these answers; `names` are those of the rows. Raises DataError."""
