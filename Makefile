@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-generation test lint docs bench wheel clean
+.PHONY: demo demo-generation model test lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
 demo-generation: $(BIN)/.demo  ## the same for answers in words
 	$(BIN)/ensemw2s fetch smollm2-135m
 	$(BIN)/ensemw2s run configs/demo-generation.yaml --run-dir runs/demo-generation
+
+model: $(BIN)/.demo  ## the real model of the demos, against which `make test` also checks the decoding
+	$(BIN)/ensemw2s fetch smollm2-135m
 
 test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	$(MAKE) --no-print-directory lint

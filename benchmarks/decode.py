@@ -21,6 +21,7 @@ from ensemw2s.core.voting import combine
 from ensemw2s.data.answers import ask
 from ensemw2s.ensemble.decode import decode
 from ensemw2s.ensemble.members import Members, SeparateModels, SharedTrunk
+from ensemw2s.models.anatomy import memory_of
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import Backbone, load_backbone
 from side_by_side import ratio, shown
@@ -70,12 +71,6 @@ def one_after_another(models: list[LlamaForCausalLM], backbone: Backbone, batch:
             each()
 
     return work
-
-
-def n_bytes(*modules: torch.nn.Module) -> int:
-    """Of the distinct tensors."""
-    found = {p.data_ptr(): p.numel() * p.element_size() for m in modules for p in m.parameters()}
-    return sum(found.values())
 
 
 def speeds(dtype: torch.dtype) -> tuple[float, float]:
@@ -130,8 +125,10 @@ def main() -> None:
     compute, memory = speeds(backbone.dtype)
     machine = f"{compute / 1e9:.0f} G multiply-adds/s, {memory / 1e9:.1f} GB/s"
     print(f"{backbone.dtype}, {torch.get_num_threads()} threads: {machine}")
-    together, single = SharedTrunk(backbone, own), SharedTrunk(backbone, own[:1])
-    share = n_bytes(backbone.model, *(m.upper for m in own)) / n_bytes(backbone.model)
+    together = SharedTrunk(backbone, own)
+    single = together.alone(0)
+    # The backbone stays for the whole models of this comparison; an ensemble alone keeps its trunk only.
+    share = together.n_bytes / memory_of(backbone.model.parameters())
     print(f"weights in memory: {share:.2f} times one model")
     for batch in (4, 16):
         found, values = ratio(tokens(together, batch), tokens(single, batch), repeats=5)

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from tiny_run import comparison_rows, tiny_words_tree, write_jsonl
+from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 MEASURED = """
 import resource, sys
@@ -39,7 +39,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         environment = os.environ | {"ENSEMW2S_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"}
-        tree = tiny_words_tree(write_jsonl(root / "task.jsonl", comparison_rows())) | {"seeds": [0]}
+        # Two experts, short answers, wide batches: minutes for 100,000 prompts.
+        changes = {
+            "seeds": [0],
+            "ensemble": {"n_rounds": 2},
+            "generation": {"decoding": {"max_new_tokens": 4, "batch_rows": 256}},
+        }
+        tree = merged(tiny_words_tree(write_jsonl(root / "task.jsonl", comparison_rows())), changes)
         (root / "tiny.yaml").write_text(yaml.safe_dump(tree))
         command = [sys.executable, "-m", "ensemw2s", "run", str(root / "tiny.yaml"), "--run-dir", str(root / "run")]
         subprocess.run([*command, "--json"], env=environment, check=True, stdout=subprocess.DEVNULL)

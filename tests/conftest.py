@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from ensemw2s.config import ExperimentConfig, parse_config
+from ensemw2s.models.folders import cache_home
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 torch.set_num_threads(1)
+USERS_CACHE = cache_home()
+"""Before `home` takes its place."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,6 +23,15 @@ def home(tmp_path_factory):
         patch.setenv("ENSEMW2S_HOME", str(folder))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The one real model, where it was fetched: no test downloads it."""
+    folder = USERS_CACHE / "models" / "smollm2-135m"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there; fetch it with: ensemw2s fetch smollm2-135m")
+    return folder
 
 
 @pytest.fixture(scope="session")

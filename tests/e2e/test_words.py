@@ -1,6 +1,8 @@
 """A whole generation experiment on the tiny model, from the outside."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import yaml
 from test_kill import artifacts, go
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ensemw2s.config import parse_config
+from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.experiment import runner
@@ -20,6 +22,8 @@ from ensemw2s.experiment.runner import read_results, run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
 from ensemw2s.experiment.words.evaluate import AnswerTable
+from ensemw2s.models.anatomy import final_norm, layers_of, memory_of
+from ensemw2s.models.load import load_backbone
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 
@@ -190,6 +194,28 @@ def test_the_saved_ensemble_labels_a_file_as_the_run_labelled_its_own_questions(
         }
         assert found[name]["confidence"] == pytest.approx(label["confidence"], rel=1e-3)
         assert found[name]["expert_ids"] == record["expert_ids"]
+
+
+def test_a_loaded_ensemble_keeps_nothing_but_embeddings_trunk_and_the_experts_own_layers(finished, monkeypatch):
+    record = json.loads((finished / "ensemble" / "ensemble.json").read_text())
+    n_own, n_experts = record["weak"]["top_layers"], len(record["expert_weights"])
+    living: dict[str, weakref.ref[torch.Tensor]] = {}
+
+    def load(config):
+        backbone = load_backbone(config)
+        living.update({name: weakref.ref(p) for name, p in backbone.model.named_parameters()})
+        return backbone
+
+    monkeypatch.setattr("ensemw2s.experiment.labeller.load_backbone", load)
+    loaded = open_labeller(finished)
+    gc.collect()
+    gone = {name for name, parameter in living.items() if parameter() is None}
+    replaced = tuple(f"layers.{i}." for i in range(record["weak"]["n_layers"] - n_own, record["weak"]["n_layers"]))
+    assert gone == {name for name in living if name.startswith((*replaced, "norm."))}
+    model = load_backbone(ModelConfig.model_validate(record["weak"])).model
+    embeddings, *rest = (memory_of(p.parameters()) for p in (model.get_input_embeddings(), *layers_of(model)))
+    own = sum(rest[-n_own:]) + memory_of(final_norm(model).parameters())
+    assert loaded.members.n_bytes == embeddings + sum(rest[:-n_own]) + n_experts * own
 
 
 def test_an_ensemble_of_classifiers_labels_too(place, tiny_config, task_file):

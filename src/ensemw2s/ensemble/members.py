@@ -1,6 +1,7 @@
 """The members of an ensemble that reads and writes text, behind one interface: upper layers over a shared trunk, or
 whole models side by side."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import cut_model, final_norm, layer_list
+from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, memory_of
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.models.load import Backbone
 
@@ -67,6 +68,9 @@ class SharedTrunk:
     """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head. Models that
     own every weight (`full`) have neither in common and run one after another.
 
+    Of the backbone it keeps the trunk alone: where the members own copies of the upper layers (`adapter: top`), the
+    pretrained ones are freed with the last reference to the backbone.
+
     Args:
         backbone: cut to the layers that the members have together with the trunk.
         models: all with the same number of own layers.
@@ -85,6 +89,18 @@ class SharedTrunk:
     @property
     def n_members(self) -> int:
         return len(self._models)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the weights in memory: embeddings, trunk, what each member owns, the vocabulary head if untied."""
+        modules = [self._embed, *([] if self._trunk is None else [self._trunk]), *(m.upper for m in self._models)]
+        return memory_of([self._models[0].unembedding, *(p for module in modules for p in module.parameters())])
+
+    def alone(self, member: int) -> "SharedTrunk":
+        """One of the members by itself, over the same trunk."""
+        one = copy.copy(self)
+        one._models = [self._models[member]]
+        return one
 
     def start(self) -> Reading:
         return Reading([DynamicCache() for _ in range(1 + len(self._models))])

@@ -6,19 +6,18 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig
 from ensemw2s.core.voting import Vote
 from ensemw2s.ensemble.decode import decode
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import Backbone
 
 
 def write_answers(
-    backbone: Backbone,
-    models: Sequence[AnswerModel],
+    members: SharedTrunk,
     expert_weights: Float[Tensor, " experts"],
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     config: DecodingConfig,
     *,
@@ -31,20 +30,17 @@ def write_answers(
     members (each expert's own answer), tokens and token_log_probs (one more where the end token came), is_finished
     (ended by itself, not by the limit of length).
     """
-    tokenizer = backbone.tokenizer
-    found = decode(
-        SharedTrunk(backbone, models), expert_weights, tokenizer, prompts, config, vote=vote, row_ids=row_ids
-    )
-    own = [[d.text] * len(models) for d in found]
+    found = decode(members, expert_weights, tokenizer, prompts, config, vote=vote, row_ids=row_ids)
+    own = [[d.text] * members.n_members for d in found]
     # A member that agreed all along would have written the same: only the others are asked again. Drawn answers are
     # no member's greedy one, so then all are.
-    asked_again = len(models) > 1 or config.temperature > 0
-    for t, model in enumerate(models):
+    asked_again = members.n_members > 1 or config.temperature > 0
+    for t in range(members.n_members):
         other = [i for i, d in enumerate(found) if config.temperature > 0 or not d.agrees[t]] if asked_again else []
         if other:
             greedy = config.model_copy(update={"temperature": 0.0})
-            alone = SharedTrunk(backbone, [model])
-            texts = decode(alone, torch.ones(1), tokenizer, [prompts[i] for i in other], greedy, vote=vote)
+            asked = [prompts[i] for i in other]
+            texts = decode(members.alone(t), torch.ones(1), tokenizer, asked, greedy, vote=vote)
             for i, d in zip(other, texts, strict=True):
                 own[i][t] = d.text
     return [

@@ -12,16 +12,18 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, canonical_hash
 from ensemw2s.core import voting
 from ensemw2s.core.calibration import apply_temperature
+from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.experiment.label_shard import Labeller
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
-from ensemw2s.models.language import AnswerModel, load_answer_model
+from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
@@ -34,28 +36,31 @@ class _Saved:
 
     fingerprint: str
     max_length: int
-    backbone: Backbone
+    tokenizer: PreTrainedTokenizerBase
     expert_weights: Float[Tensor, " experts"]
     record: dict[str, Any]
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        return prompt_ids(self.backbone.tokenizer, prompts, chat=self.record["weak"].get("chat", False))
+        return prompt_ids(self.tokenizer, prompts, chat=self.record["weak"].get("chat", False))
 
 
 @dataclass(frozen=True)
 class WordLabeller(_Saved):
-    """Writes the answers of an ensemble that decides together at every token."""
+    """Writes the answers of an ensemble that decides together at every token.
 
-    models: tuple[AnswerModel, ...]
+    It holds no backbone: the pretrained layers that the experts' own copies replace are freed.
+    """
+
+    members: SharedTrunk
     decoding: DecodingConfig
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """As `ensemble.write.write_answers`, with the experts' ids and weights and the configuration's hash."""
         # A row is known by its prompt: its draws, too, depend on nothing but itself.
         found = write_answers(
-            self.backbone,
-            self.models,
+            self.members,
             self.expert_weights,
+            self.tokenizer,
             self.encode(prompts),
             self.decoding,
             vote=self.record["vote"],
@@ -68,6 +73,7 @@ class WordLabeller(_Saved):
 class ClassLabeller(_Saved):
     """Gives the calibrated vote of an ensemble of classifiers."""
 
+    backbone: Backbone
     adapters: tuple[Adapter, ...]
     config: ModelConfig
     store: TensorStore
@@ -160,9 +166,9 @@ def open_labeller(path: Path) -> Labeller:
         unembedding = backbone.unembedding
         if unembedding is None:
             unembedding = unembedding_rows(config).to(backbone.device, backbone.dtype)
-        models = tuple(load_answer_model(backbone, unembedding, config, state) for state in states)
+        members = SharedTrunk(backbone, [load_answer_model(backbone, unembedding, config, s) for s in states])
         longest = config.max_length - decoding.max_new_tokens
-        return WordLabeller(fingerprint, longest, backbone, weights, record, models, decoding)
+        return WordLabeller(fingerprint, longest, backbone.tokenizer, weights, record, members, decoding)
     adapters = []
     for state in states:
         adapter = build_adapter(
@@ -170,7 +176,8 @@ def open_labeller(path: Path) -> Labeller:
         )
         load_owned(adapter, state)
         adapters.append(adapter.eval())
-    return ClassLabeller(fingerprint, config.max_length, backbone, weights, record, tuple(adapters), config, _NoStore())
+    saved = (fingerprint, config.max_length, backbone.tokenizer, weights, record)
+    return ClassLabeller(*saved, backbone, tuple(adapters), config, _NoStore())
 
 
 def _origin(record: dict[str, Any]) -> dict[str, Any]:

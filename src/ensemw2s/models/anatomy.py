@@ -1,8 +1,9 @@
 """Where a pretrained model keeps its layers and its final norm, and how it is cut without a copy."""
 
 import copy
+from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ensemw2s.errors import ModelError
@@ -75,3 +76,9 @@ def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:
             if hasattr(module, "layer_idx"):
                 module.layer_idx = index  # pyright: ignore[reportArgumentType]
     return cut
+
+
+def memory_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes that these tensors keep in memory: what several of them share counts once, what none reads counts too."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())

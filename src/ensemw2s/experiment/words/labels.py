@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.ensemble.choices import choice_labels
+from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.words.cost import decoding_cost, total
@@ -43,8 +44,9 @@ def pseudo_answers(work: AnswerWork, voters: Voters, expert_ids: list[str]) -> P
         if config.generation.answer_by == "choices":
             found = choice_labels(work.choices(voters, hard), work.prepared.options(hard))
         else:
-            models, prompts = side.load(voters.states), [side.prompts[i] for i in hard.tolist()]
-            found = write_answers(side.backbone, models, voters.weights, prompts, decoding, vote=vote, row_ids=names)
+            members = SharedTrunk(side.backbone, side.load(voters.states))
+            prompts, tokenizer = [side.prompts[i] for i in hard.tolist()], side.backbone.tokenizer
+            found = write_answers(members, voters.weights, tokenizer, prompts, decoding, vote=vote, row_ids=names)
         record = {
             "ids": names,
             "labels": found,
