@@ -40,6 +40,9 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated.", show_default=False),
 ]
+TinyOption = Annotated[
+    bool, typer.Option("--tiny", help="Random models and generated data: seconds, no network, figures mean nothing.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
@@ -50,6 +53,7 @@ def run(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run folder.  [default: runs/NAME]", show_default=False)
     ] = None,
+    use_tiny: TinyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole experiment, or finish an interrupted one."""
@@ -57,6 +61,10 @@ def run(
     from ensemw2s.experiment.runner import run as run_experiment
 
     settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
     folder = run_dir or Path("runs") / settings.name
     with _stops_cleanly(f"{folder} and the store"):
         results = run_experiment(settings, folder, console=None if as_json else err)
@@ -91,12 +99,17 @@ def validate(
     config: ConfigArgument = None,
     overrides: SetOption = None,
     no_data: Annotated[bool, typer.Option("--no-data", help="Check the configuration alone.")] = False,
+    use_tiny: TinyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a configuration and its data without working."""
     from ensemw2s.config import canonical_hash, load_config
 
     settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
     if not no_data:
         from ensemw2s.experiment.prepare import check

@@ -55,6 +55,9 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"difficulty.source ({self.difficulty.source}) has no part where task.unlabelled is given; leave it out"
             )
+        if self.split.kind == "random" and (self.task.unlabelled or self.difficulty.source != "column"):
+            given = "task.unlabelled" if self.task.unlabelled else "difficulty.source"
+            raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")
         if self.is_generation:
             self._check_generation()
         for name in ("weak", "strong"):
@@ -76,6 +79,11 @@ class ExperimentConfig(Frozen):
     def is_generation(self) -> bool:
         """Whether the task is answered in words."""
         return self.task.name in FREE_TASKS or (self.task.name == "files" and self.task.answer_form == "free")
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether a model of random weights takes part, whose figures mean nothing."""
+        return "tiny" in (self.weak.model, self.strong.model)
 
     @property
     def template(self) -> str:

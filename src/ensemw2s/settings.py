@@ -26,9 +26,10 @@ class TaskConfig(Frozen):
     path: str | None = None
     """A .jsonl, .csv or .parquet file, a folder saved by `datasets`, or a hub name as hub:OWNER/NAME."""
     split: str = "train"
-    """The split of a hub name or of a `datasets` folder that has several."""
+    """The split of a hub name or of a `datasets` folder that has several; of a hub name also a slice or a sum, such
+    as train[:20000] or train+test."""
     seed: int = 0
-    """Of what the task itself draws (cities, wrong countries, wrong answers, puzzles)."""
+    """Of what the task itself draws (cities, wrong countries, candidate answers, puzzles)."""
     max_per_country: Count = 120
     """geo-facts, geo-countries: cities kept per country."""
     n_countries: Annotated[int, Field(ge=2)] = 32
@@ -55,11 +56,18 @@ class TaskConfig(Frozen):
     prompt: str = "{{ prompt }}"
     """files: the text that the model reads, a Jinja template over the columns; `row["its name"]` is any column."""
     answer: str = "answer"
-    """files: the column of the true answer."""
+    """files: the column of the true answer; where `choices` are given, true and false are the texts `true`, `false`."""
     options: tuple[str, ...] = ()
-    """files, answer_form free: the column that lists a question's options, or the columns that hold one each."""
+    """files, answer_form free: the column that lists a question's options, or the columns that hold one each;
+    `choices.text` is the entry `text` of the column `choices`. The template reads them as `options`."""
     answer_as: Literal["text", "letter", "index", "number"] = "text"
-    """files, with `options`: how the answer names one of them; `index` counts from 0, `number` from 1."""
+    """files, with `options` or `choices`: how the answer names one of them; `index` counts from 0, `number` from 1."""
+    right: str | None = None
+    """files, with `wrong`: the column of a right answer. Every row becomes the question whether an answer is right:
+    the template reads it as `candidate`, the right or a wrong one at even odds, and as `other` one of the other kind.
+    The classes are `choices`, the wrong candidates' first; left out: no and yes. `answer` has no part."""
+    wrong: tuple[str, ...] = ()
+    """files, with `right`: the columns of wrong answers, of which one is drawn."""
     answer_form: Literal["choice", "free"] = "choice"
     """files: answered by a class, or in words."""
     choices: tuple[str, ...] = ()
@@ -75,9 +83,10 @@ class TaskConfig(Frozen):
     def _path_given(self) -> "TaskConfig":
         if self.name not in ("geo-facts", "geo-countries", "reasoning") and not self.path:
             raise ValueError(f"path is required for the task {self.name!r}")
-        if self.name != "files" and (self.unlabelled or self.test or self.options):
+        if self.name != "files" and (self.unlabelled or self.test or self.options or self.right or self.wrong):
             raise ValueError(
-                f"unlabelled, test and options are for the task 'files', not {self.name!r}; leave them out"
+                f"unlabelled, test, options, right and wrong are for the task 'files', not {self.name!r}; leave them "
+                "out"
             )
         if self.test and not self.unlabelled:
             raise ValueError(
@@ -88,9 +97,23 @@ class TaskConfig(Frozen):
             raise ValueError("difficulty has no part where unlabelled is given; leave one of them out")
         if self.options and self.answer_form != "free":
             raise ValueError("options, which differ by question, are answered in words; set answer_form: free")
-        if self.answer_as != "text" and not self.options:
-            raise ValueError(f"answer_as: {self.answer_as} needs options; name their columns")
+        if self.answer_as != "text" and not (self.options or self.choices):
+            raise ValueError(
+                f"answer_as: {self.answer_as} needs options or choices; name the options' columns, or list the classes"
+            )
+        self._check_pairs()
         return self
+
+    def _check_pairs(self) -> None:
+        if bool(self.right) != bool(self.wrong):
+            raise ValueError("right and wrong belong together; name the columns of both, or of neither")
+        if self.right and (self.answer_form == "free" or self.unlabelled or self.answer_as != "text"):
+            raise ValueError(
+                "right and wrong make labelled questions answered by a class; leave out answer_form: free, unlabelled "
+                "and answer_as"
+            )
+        if self.right and len(self.choices) not in (0, 2):
+            raise ValueError(f"choices must be two where right is given, a wrong candidate's first: {self.choices}")
 
 
 class DifficultyConfig(Frozen):
@@ -105,6 +128,9 @@ class DifficultyConfig(Frozen):
 class SplitConfig(Frozen):
     seed: int = 0
     """Of the split; the seeds of training are `seeds`."""
+    kind: Literal["difficulty", "random"] = "difficulty"
+    """`random` deals all examples alike, as in plain weak-to-strong experiments: the easy pool is the labelled half,
+    the hard pool the unlabelled one, and the two tests are samples of one distribution."""
     easy_below: Fraction = 0.4
     """Quantile of difficulty: examples below it are the easy side."""
     hard_above: Fraction = 0.6

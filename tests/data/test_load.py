@@ -130,8 +130,8 @@ def test_a_file_that_the_system_refuses_is_a_data_error(write: Write, monkeypatc
     ids=["no network", "a broken file on the hub"],
 )
 def test_a_failing_hub_says_what_to_do_offline(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    def load_dataset(name: str) -> None:
-        assert name == "owner/name"
+    def load_dataset(name: str, *, split: str) -> None:
+        assert (name, split) == ("owner/name", "train")
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -139,7 +139,13 @@ def test_a_failing_hub_says_what_to_do_offline(error: Exception, monkeypatch: py
         read_rows("hub:owner/name")
 
 
-def test_a_hub_name_gives_the_rows_of_its_split(monkeypatch: pytest.MonkeyPatch):
-    found = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"q": ["x"]})})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name: found)
-    assert read_rows("hub:owner/name") == [("hub:owner/name row 1", {"q": "x"})]
+def test_a_hub_name_gives_the_rows_of_the_split_that_the_library_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def load_dataset(name: str, *, split: str) -> datasets.Dataset:
+        asked.append((name, split))
+        return datasets.Dataset.from_dict({"q": ["x"]})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert read_rows("hub:owner/name", split="train[:1]+test") == [("hub:owner/name row 1", {"q": "x"})]
+    assert asked == [("owner/name", "train[:1]+test")]

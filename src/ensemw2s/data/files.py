@@ -9,12 +9,15 @@ from typing import Any
 from ensemw2s.config import TaskConfig
 from ensemw2s.data.load import Row, read_rows
 from ensemw2s.data.options import chosen, options_of
+from ensemw2s.data.pairs import pair_of
 from ensemw2s.data.template import no_column, template
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task
 
 Placed = tuple[str, Example]
 """An example with its place in the file."""
+PAIR_CHOICES = ("no", "yes")
+"""Classes of `right` and `wrong`, where none are given."""
 
 
 def load_files(config: TaskConfig) -> Task:
@@ -33,7 +36,7 @@ def load_files(config: TaskConfig) -> Task:
     if config.answer_form == "free":
         choices = _table([*labelled, *test])
     else:
-        choices = config.choices or _table(labelled)
+        choices = config.choices or (PAIR_CHOICES if config.right else _table(labelled))
         labelled, unlabelled, test = (_classed(found, choices, config) for found in (labelled, unlabelled, test))
     meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
     return Task(
@@ -50,24 +53,40 @@ def load_files(config: TaskConfig) -> Task:
 
 def _read(config: TaskConfig, path: str, split: str, prefix: str = "", *, is_labelled: bool = True) -> list[Placed]:
     """The rows of one file as examples, each with its place; `prefix` tells its ids from those of other files."""
-    rows = read_rows(path, split=split)
+    prompt = template(config.prompt)
     examples: list[Placed] = []
     seen: dict[str, str] = {}
-    for number, ((place, row), prompt) in enumerate(zip(rows, prompts_of(rows, config.prompt), strict=True), start=1):
-        options = options_of(place, row, config.options) if config.options else None
-        answer = None
-        if is_labelled:
-            answer = name_of(place, row, config.answer, "task.answer")
-            if options is not None:
-                answer = options[chosen(place, config.answer, answer, options, config.answer_as)]
+    for number, (place, row) in enumerate(read_rows(path, split=split), start=1):
         name = name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
         if name in seen:
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
         seen[name] = place
+        options = options_of(place, row, config.options) if config.options else None
+        shown = {} if options is None else {"options": list(options)}
+        answer = None
+        if config.right:
+            pair = pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name)
+            answer = (config.choices or PAIR_CHOICES)[pair.is_right]
+            shown = {"candidate": pair.candidate, "other": pair.other}
+        elif is_labelled:
+            answer = _answer(place, row, config, options or config.choices)
         group = name_of(place, row, config.group, "task.group") if config.group else prefix + name
         difficulty = _number(place, row, config.difficulty) if config.difficulty else None
-        examples.append((place, Example(prefix + name, group, prompt, options, answer, difficulty)))
+        text = prompt.render(place, row | shown)
+        examples.append((place, Example(prefix + name, group, text, options, answer, difficulty)))
     return examples
+
+
+def _answer(place: str, row: dict[str, Any], config: TaskConfig, among: tuple[str, ...]) -> str:
+    """The true answer as the column has it, or the one of `among` that the column names."""
+    value = _value(place, row, config.answer, "task.answer")
+    if isinstance(value, bool) and config.choices:  # without choices it may be a slip among texts
+        answer = str(value).lower()
+    else:
+        answer = name_of(place, row, config.answer, "task.answer")
+    if config.options or config.answer_as != "text":
+        return among[chosen(place, config.answer, answer, among, config.answer_as)]
+    return answer
 
 
 def _table(found: list[Placed]) -> tuple[str, ...]:

@@ -15,18 +15,17 @@ def options_of(place: str, row: Mapping[str, Any], columns: Sequence[str]) -> tu
     """The texts of the options, in order: one column that lists them, or several that hold one each.
 
     A list is a list of the file, or (CSV has none) a text that is a JSON list. Of several columns, empty ones are
-    left out: questions may have fewer options than others.
+    left out: questions may have fewer options than others. `choices.text`, where no column has that name, is the
+    entry `text` of the column `choices`.
 
     Raises:
         DataError: a column is missing, is no list of texts, or gives fewer than two different options.
     """
-    for column in columns:
-        if column not in row:
-            raise DataError(f"{place}: {no_column(column, row, 'task.options')}")
+    found = [_at(place, row, column) for column in columns]
     if len(columns) == 1:
-        value = _list(place, columns[0], row[columns[0]])
+        value = _list(place, columns[0], found[0])
     else:
-        value = [row[c] for c in columns if row[c] is not None and str(row[c]).strip()]
+        value = [v for v in found if v is not None and str(v).strip()]
     wrong = [v for v in value if isinstance(v, bool) or not isinstance(v, str | int) or not str(v).strip()]
     if wrong:
         raise DataError(f"{place} (task.options): an option must be a text, got {wrong[0]!r:.80}; mend the value")
@@ -62,6 +61,18 @@ def chosen(place: str, column: str, answer: str, options: Sequence[str], answer_
             "value, or set task.answer_as to text, letter, index (from 0) or number (from 1)"
         )
     return k
+
+
+def _at(place: str, row: Mapping[str, Any], column: str) -> Any:
+    """The value of a column, or of an entry of one."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for name in column.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            raise DataError(f"{place}: {no_column(column, row, 'task.options')}")
+        value = value[name]
+    return value
 
 
 def _list(place: str, column: str, value: Any) -> list[Any]:

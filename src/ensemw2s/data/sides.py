@@ -12,6 +12,7 @@ from ensemw2s.types import Example, Task
 
 BY_DIFFICULTY = {"easy": ("id_test", "easy_pool"), "hard": ("ood_test", "hard_pool")}
 BY_FILE = {"easy": ("id_test", "easy_pool"), "hard": ("hard_pool",), "test": ("ood_test",)}
+AT_RANDOM = {"only": ("id_test", "ood_test", "easy_pool", "hard_pool")}
 """Side to the parts that it is dealt to, in this order."""
 
 

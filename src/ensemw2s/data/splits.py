@@ -4,7 +4,7 @@ easy side   easy_pool  -> per seed: easy_train, easy_val      id_test
 hard side   hard_pool  -> per seed: hard_unlabelled           ood_test
 
 The sides are cut by difficulty; or they are files: the labelled one is the easy side, the unlabelled one the hard pool,
-and OOD test is a labelled file of its own, if there is one.
+and OOD test is a labelled file of its own, if there is one. Or there is one side, dealt at random to all parts.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ensemw2s.config import SplitConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.data.sides import BY_DIFFICULTY, BY_FILE, groups_of, sides_by_difficulty, sides_by_file
+from ensemw2s.data.sides import AT_RANDOM, BY_DIFFICULTY, BY_FILE, groups_of, sides_by_difficulty, sides_by_file
 from ensemw2s.errors import DataError, SealError
 from ensemw2s.types import Example, Task, class_index
 
@@ -143,7 +143,8 @@ def make_split(task: Task, config: SplitConfig) -> Split:
 
     By difficulty, examples at or below the `easy_below` quantile are easy; those above it and at or above the
     `hard_above` quantile are hard. Examples of like text count as one group; a group that is not wholly on one
-    side is left out. Where the hard side is a file (`Task.unlabelled`), see `sides_by_file`.
+    side is left out. Where the hard side is a file (`Task.unlabelled`), see `sides_by_file`. A random split needs no
+    difficulty and has one side.
 
     Raises:
         DataError: there is no difficulty, too few examples or too large groups for a part, or a single class in a pool.
@@ -153,6 +154,11 @@ def make_split(task: Task, config: SplitConfig) -> Split:
         difficulty = torch.tensor([float(side != "easy") for side in side_of], dtype=torch.float64)
         sides = BY_FILE
         move = dict.fromkeys(sides, (" (without what another file has, too)", "give more"))
+    elif config.kind == "random":
+        examples = sorted(task.examples, key=lambda e: e.id)
+        difficulty = torch.tensor([e.difficulty or 0.0 for e in examples], dtype=torch.float64)
+        side_of, sides = ["only"] * len(examples), AT_RANDOM
+        move = {"only": ("", "give more")}
     else:
         examples = sorted(task.examples, key=lambda e: e.id)  # the result must not depend on the file's order
         difficulty, side_of, move = sides_by_difficulty(task.name, examples, config)

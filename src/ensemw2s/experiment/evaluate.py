@@ -57,6 +57,11 @@ class Truth:
         """The part of diagnostics: OOD, or ID where there is no OOD test."""
         return self.tests[-1]
 
+    @property
+    def has_difficulty(self) -> bool:
+        """Whether any two test items differ in it."""
+        return len(torch.cat(list(self.difficulty.values())).unique()) > 1
+
 
 def open_truth(split: Split) -> Truth:
     """Open the seals of the test parts."""
@@ -110,11 +115,11 @@ def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequenc
             for o in outcomes
             for e in o.ensembles.values()
         ),
-        difficulty=tuple(table.difficulty(key) for key in shown if len(truth.tests) > 1),
+        difficulty=tuple(table.difficulty(key) for key in shown if truth.has_difficulty),
         reliability=tuple(table.reliability(key) for key in shown if key != CEILING),
         recommendation=Recommendation(
             row=chosen.key,
-            headline=headline(chosen, rows, comparisons, config.students.recipes[0]),
+            headline=headline(chosen, rows, comparisons, config),
             is_baseline=chosen.kind == "baseline",
             seed=outcomes[best_seed].seed,
         ),

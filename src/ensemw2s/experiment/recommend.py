@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ensemw2s.config import Recipe
+from ensemw2s.config import ExperimentConfig
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
 from ensemw2s.results import Comparison, Interval, Row
@@ -26,15 +26,17 @@ def recommended_row(rows: Sequence[Row]) -> Row:
     return max(candidates, key=score)
 
 
-def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison], primary: Recipe) -> str:
+def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison], config: ExperimentConfig) -> str:
     """What to use, its accuracy on the hard test, and how far it lies from strong-on-easy, independent and single.
 
     Without a hard test the same is said of the easy one, and that the rest is unknown.
     """
+    primary = config.students.recipes[0]
     test = "ood_test" if "ood_test" in chosen.parts else "id_test"
     interval = chosen.parts[test]["accuracy"].interval
     kind = "a baseline, no weak supervision" if chosen.kind == "baseline" else "supervised by the weak ensemble"
-    text = f"Use {chosen.label} ({kind}): {_percent(interval)} on the {'hard' if test == 'ood_test' else 'easy'} test."
+    where = "held-out" if config.split.kind == "random" else "hard" if test == "ood_test" else "easy"
+    text = f"Use {chosen.label} ({kind}): {_percent(interval)} on the {where} test."
     distances = []
     others = {STRONG_ON_EASY: "strong-on-easy"}
     recipe = chosen.key.rpartition(":")[2]
@@ -57,6 +59,8 @@ def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison]
         text += f" The boosted ensemble's student ({primary.name}) is {difference} against the single weak expert's."
     if test == "id_test":
         text += " There is no hard test: how it does on the unlabelled kind of question is unknown."
+    if config.is_tiny:
+        text += " The models are tiny and random: these figures mean nothing."
     return text
 
 

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,12 @@ class Artifact:
 
 def artifact_key(stage_version: int, inputs: dict[str, Any]) -> str:
     """Hash of a stage's version, its inputs (settings it reads, hashes of what it consumes, seed) and the libraries."""
-    libraries = {name: version(name) for name in ("torch", "transformers")}
-    return canonical_hash({"stage_version": stage_version, "inputs": inputs, "libraries": libraries})
+    return canonical_hash({"stage_version": stage_version, "inputs": inputs, "libraries": _libraries()})
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers")}  # each look-up parses a file for milliseconds
 
 
 class Store:

@@ -230,11 +230,11 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
         comparisons=comparisons,
         pgr=tuple(table.pgr(n) for n in named if n.kind == "student" or n.key == STRONG_ON_EASY),
         ensembles=tuple(table.trace(s, e) for s in seeds for e in s.outcome.ensembles.values()),
-        difficulty=tuple(table.difficulty(key) for key in shown if len(truth.tests) > 1),
+        difficulty=tuple(table.difficulty(key) for key in shown if truth.has_difficulty),
         reliability=tuple(table.reliability_of_labels(m) for m in outcome.ensembles if has_truth),
         recommendation=Recommendation(
             row=chosen.key,
-            headline=headline(chosen, rows, comparisons, primary),
+            headline=headline(chosen, rows, comparisons, config),
             is_baseline=chosen.kind == "baseline",
             seed=seeds[best].seed,
         ),
