@@ -14,8 +14,8 @@ from ensemw2s.data.arc import PARTS, SCALES, SETS
 from ensemw2s.data.questions import OPENBOOKQA_FILES
 from ensemw2s.data.template import template
 
-N = 400
-"""Questions of a file: enough that a side of a tenth of them fills its parts."""
+N = 200
+"""Questions of a file: enough that a side of a fifth of them fills its parts."""
 COLOURS = ("red", "green", "blue", "grey")
 Row = dict[str, Any]
 

@@ -156,6 +156,7 @@ class Scored:
     member_gold: Float[Tensor, "members tokens"]
 
 
+@torch.no_grad()
 def score(
     members: Members,
     expert_weights: Float[Tensor, " members"],

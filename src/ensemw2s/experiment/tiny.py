@@ -10,10 +10,10 @@ SIZES = {
     "n_easy_pool": 28,
     "n_easy_train": 20,
     "n_easy_val": 8,
-    "n_hard_pool": 20,
-    "n_hard_unlabelled": 16,
-    "n_id_test": 12,
-    "n_ood_test": 16,
+    "n_hard_pool": 16,
+    "n_hard_unlabelled": 12,
+    "n_id_test": 8,
+    "n_ood_test": 12,
 }
 WEAK_LAYERS, STRONG_LAYERS = 2, 3
 TRAINING = {"epochs": 4, "batch_size": 10, "micro_batch_size": None, "learning_rate": 0.01, "warmup_frac": 0.1}
