@@ -34,6 +34,11 @@ TASKS = {
     "openbookqa": "configs/openbookqa.yaml",
 }
 SCREEN = "benchmarks/generation_screen.yaml"
+PLAIN: dict[str, dict[str, Any]] = {
+    "ensemble": {"reweight": "loss", "error_source": "train", "expert_weights": "alpha"},
+    "generation": {"boost_unit": "token", "count_trivial": False, "bootstrap": False},
+}
+"""What a variant has where it says nothing."""
 BASE = {"prior": "pretrained", "shrinkage": 0.3}
 VARIANTS: dict[str, dict[str, Any]] = {
     "single": {"method": "single"},
@@ -80,7 +85,7 @@ class Cell:
         path = SCREEN if self.phase == "screen" else TASKS[self.task]
         tree = load_config(ROOT / path).model_dump(mode="json")
         for part in ("ensemble", "generation"):
-            tree[part] |= VARIANTS[self.variant].get(part, {})
+            tree[part] |= PLAIN[part] | VARIANTS[self.variant].get(part, {})
         tree["seeds"] = [self.seed]
         if self.phase == "screen":
             tree["ensemble"]["methods"] = [VARIANTS[self.variant].get("method", "boosting")]

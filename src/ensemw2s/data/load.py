@@ -147,8 +147,9 @@ def _from_hub(name: str, split: str) -> list[Row]:
         found = datasets.load_dataset(name, split=split)  # which takes slices and sums of splits
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise DataError(
-            f"hub:{name}: cannot be loaded ({' '.join(str(error).split())[:200]}); check the name, the split ({split!r}) "
-            "and the network, or save it on a machine that has one with datasets.save_to_disk and give that folder"
+            f"hub:{name}: cannot be loaded ({' '.join(str(error).split())[:200]}); check the name, the split "
+            f"({split!r}) and the network, or save it on a machine that has one with datasets.save_to_disk and give "
+            "that folder"
         ) from None
     return _split_rows(found, f"hub:{name}", split)
 

@@ -173,8 +173,8 @@ def _notes(prepared: Prepared | AnswerPrepared) -> list[str]:
         notes.append("The models are tiny, with random weights: no figure of this run means anything.")
     if prepared.config.split.kind == "random":
         notes.append(
-            "The split is random: the labelled, the unlabelled and both tests are samples of one distribution, and where "
-            "this page says easy or hard, ID or OOD, nothing is harder than the rest."
+            "The split is random: the labelled, the unlabelled and both tests are samples of one distribution, and "
+            "where this page says easy or hard, ID or OOD, nothing is harder than the rest."
         )
     weak, strong = prepared.weak.backbone, prepared.strong.backbone
     if weak.fingerprint == strong.fingerprint and weak.n_layers != strong.n_layers:

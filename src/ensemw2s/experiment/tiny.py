@@ -1,4 +1,4 @@
-"""The same experiment with everything in it tiny: it ends in seconds, needs no network, and its figures mean nothing."""
+"""The same experiment with everything in it tiny: it ends in seconds, needs no network; its figures mean nothing."""
 
 from typing import Any
 
