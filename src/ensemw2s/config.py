@@ -106,8 +106,6 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
             )
-        if self.difficulty.source != "column":
-            raise ValueError(f"difficulty.source: {self.task.name} has a difficulty of its own; choose `column`")
         if self.ensemble.vote == "hard":
             raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
         for recipe in self.students.recipes:

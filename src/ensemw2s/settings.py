@@ -119,7 +119,8 @@ class TaskConfig(Frozen):
 class DifficultyConfig(Frozen):
     source: Literal["column", "entropy", "margin", "p_true"] = "column"
     """`column`: the task's own; `entropy`, `margin`: the weak model's cross-fitted, label-free uncertainty;
-    `p_true`: its cross-fitted probability of the true label, which reads hard labels (the report says so)."""
+    `p_true`: its cross-fitted probability of the true label, which reads hard labels (the report says so). In words,
+    per token: uncertainty along its own greedy answer, log-probability of the true one."""
     n_folds: Annotated[int, Field(ge=2)] = 5
     n_labelled: Count = 500
     """entropy, margin: examples whose labels train the raters; they take no further part in the run."""

@@ -22,6 +22,7 @@ from ensemw2s.experiment.runner import read_results, run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
 from ensemw2s.experiment.words.evaluate import AnswerTable
+from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.models.anatomy import final_norm, layers_of, memory_of
 from ensemw2s.models.load import load_backbone
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
@@ -161,6 +162,27 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
         assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
 
+@pytest.mark.parametrize("source", ["entropy", "p_true"])
+def test_a_split_by_the_weak_models_own_uncertainty_reads_no_unlabelled_answer(source, tmp_path):
+    # Answered by the first of two numbers, flipped by the second: yes and no would be a side of the split each.
+    rows = [r | {"answer": r["q"].split()[1]} for r in comparison_rows()]
+    rated = {"source": source, "n_labelled": 40, "n_folds": 2}
+    found = []
+    for name in ("plain", "flipped"):
+        file = write_jsonl(tmp_path / "task.jsonl", rows)
+        config = config_of(file, difficulty=rated, expert_training={"epochs": 1})
+        found.append(prepare_answers(config, Store(tmp_path / name), lambda model, n: None))
+        labelled = {e.id for e in found[0].split.examples if e.answer is not None}
+        kept = {e.id for e in found[0].task.examples}
+        rows = [r | {"answer": r["q"].split()[-1]} if r["id"] in kept - labelled else r for r in rows]
+    plain, flipped = found
+    assert plain.task.difficulty_meaning == f"the weak model's cross-fitted {source}"
+    assert plain.task.split_uses_labels == (source == "p_true")
+    assert len(plain.task.examples) == (500 if source == "p_true" else 460)
+    assert (plain.split.examples == flipped.split.examples) == (source != "p_true")
+    assert torch.equal(plain.split.difficulty, flipped.split.difficulty) == (source != "p_true")
+
+
 @pytest.mark.timeout(600)
 def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
     path = tmp_path / "config.yaml"
@@ -250,7 +272,6 @@ def test_a_damaged_or_foreign_ensemble_is_refused(finished, tmp_path):
     [
         ({"weak": {"adapter": "head"}}, "weak.adapter: files is answered in words; choose `top`, `lora` or `full`"),
         ({"ensemble": {"vote": "hard"}}, "ensemble.vote: next-token distributions are mixed"),
-        ({"difficulty": {"source": "entropy"}}, "difficulty.source: files has a difficulty of its own"),
         ({"students": {"recipes": [{"labels": "soft"}]}}, "students.recipes: xent-soft is for classes"),
     ],
 )

@@ -515,6 +515,7 @@ def command(monkeypatch, capsys):
     fake = Fake()
     module = types.ModuleType("ensemw2s.experiment.labeller")
     module.open_labeller = lambda path: fake
+    module.saved_template = lambda path: "{{ prompt }}"
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
     def call(*arguments):

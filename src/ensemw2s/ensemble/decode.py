@@ -17,6 +17,8 @@ from ensemw2s.models.trunk import length_batches, pad
 HEAD_POSITIONS = 64
 """Answer tokens scored at a time: members x tokens x vocabulary is the largest tensor there is."""
 
+Measure = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -32,6 +34,8 @@ class Decoded:
     is_finished: bool
     """Ended by itself or by a stop string, not by the limit of length."""
     text: str
+    measured: tuple[float, ...] = ()
+    """What `decode` was asked to measure at every step, the end token's included."""
 
     @property
     def confidence(self) -> float:
@@ -48,6 +52,7 @@ def decode(
     *,
     vote: Vote = "soft",
     row_ids: Sequence[str] | None = None,
+    measure: Measure | None = None,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> list[Decoded]:
     """An answer to every prompt, in their order; what a row gets does not depend on the rows beside it.
@@ -56,13 +61,15 @@ def decode(
         prompts: token ids, none empty; batches are made of prompts of like length, padded on the left.
         row_ids: with `config.temperature` above 0, what seeds a row's draws, together with `config.seed` and the
             step; None numbers the rows.
+        measure: what to keep of the mixture that each token was chosen from, for example its entropy.
     """
     answers: list[Decoded | None] = [None] * len(prompts)
     budget = config.batch_rows * max(map(len, prompts), default=1)
     for batch in length_batches([len(p) for p in prompts], budget):
         for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
             names: list[str] = [str(r) if row_ids is None else row_ids[r] for r in rows]
-            found = _decode_batch(members, expert_weights, tokenizer, [prompts[r] for r in rows], names, config, vote)
+            of_rows = [prompts[r] for r in rows]
+            found = _decode_batch(members, expert_weights, tokenizer, of_rows, names, config, vote, measure)
             for row, answer in zip(rows, found, strict=True):
                 answers[row] = answer
             on_rows(len(rows))
@@ -77,10 +84,12 @@ def _decode_batch(
     names: Sequence[str],
     config: DecodingConfig,
     vote: Vote,
+    measure: Measure | None,
 ) -> list[Decoded]:
     n, end = len(prompts), tokenizer.eos_token_id
     tokens: list[list[int]] = [[] for _ in prompts]
     log_probs: list[list[float]] = [[] for _ in prompts]
+    measured: list[list[float]] = [[] for _ in prompts]
     agrees = torch.ones(members.n_members, n, dtype=torch.bool)
     done: dict[int, str] = {}
     alive = torch.arange(n)
@@ -94,6 +103,9 @@ def _decode_batch(
         chosen = _choose(mixed, [names[r] for r in rows], step, config)
         agrees[:, alive] &= (each.argmax(-1) == chosen).cpu()
         gold = mixed.gather(-1, chosen.unsqueeze(-1))[:, 0].tolist()
+        if measure is not None:
+            for row, value in zip(rows, measure(mixed).tolist(), strict=True):
+                measured[row].append(value)
         going = []
         for place, (row, token, log_prob) in enumerate(zip(rows, chosen.tolist(), gold, strict=True)):
             log_probs[row].append(log_prob)
@@ -121,6 +133,7 @@ def _decode_batch(
             tuple(agrees[:, r].tolist()),
             r in done,
             done[r] if r in done else _text(tokenizer, tokens[r]),
+            tuple(measured[r]),
         )
         for r in range(n)
     ]

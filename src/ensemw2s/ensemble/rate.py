@@ -3,25 +3,34 @@
 `entropy` and `margin` need no label of the examples they score, but their raters must learn from some. A random
 part of the task is set aside for that and takes no further part, so that no label of the hard side decides
 anything. `p_true` (as the authors of 2410.04571 rate) reads every label, and the split says so.
+
+In words the label-free kinds are means over the tokens of the rater's own greedy answer, and `p_true` is the mean
+over those of the true one: sums would call long answers hard.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ensemw2s.config import DifficultyConfig, TrainConfig
+from ensemw2s.config import DecodingConfig, DifficultyConfig, TrainConfig
 from ensemw2s.core import difficulty, sampling
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.ensemble.decode import decode, score
 from ensemw2s.ensemble.fit import SCALE_ROWS
+from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.errors import DataError
 from ensemw2s.models.adapters import Adapter, fit_scale
+from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.load import Backbone
+from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.types import Inputs
+from ensemw2s.types import AnswerTokens, Inputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Rating:
     """A difficulty per example of the task, and which examples lent their label to the raters."""
 
     difficulty: Float[Tensor, " examples"]
-    """Larger is harder: nats for entropy, probability for margin and p_true."""
+    """Larger is harder: nats for entropy, probability for margin and p_true; in words p_true is nats per token."""
     set_aside: Bool[Tensor, " examples"]
 
 
@@ -44,32 +53,108 @@ def rate(
     *,
     seed: int,
 ) -> Rating:
-    """Cross-fit the weak model over `config.n_folds` folds of its labelled examples and score every example.
+    """Rate examples of classes: the label-free kinds read the mean of the raters' probabilities.
 
-    An example of a fold is scored by the one model that did not see its fold; an example that no model saw is
-    scored by the mean of them all.
+    Args:
+        labels: of the examples that `learners` names; the label-free kinds read no other.
     """
-    n = len(labels)
-    labelled = learners(group_ids, config, seed)
-    folds = sampling.group_folds([str(group_ids[int(i)]) for i in labelled], config.n_folds, stream(seed, "rate-folds"))
-    outside = torch.ones(n, dtype=torch.bool)
-    outside[labelled] = False
-    probabilities = torch.zeros(n, n_classes)
-    for fold in range(config.n_folds):
-        rows = labelled[folds != fold]
+
+    def fit(rows: Tensor, fold: int) -> Callable[[Tensor], Tensor]:
         module = build(stream(seed, "rate-init", fold))
         fit_scale(module, inputs, rows[:SCALE_ROWS])
         targets = nn.functional.one_hot(labels[rows], n_classes).float()
         supervision = Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows)))
         train(module, inputs, supervision, CrossEntropy(), training, seed=stream_seed(seed, "rate", fold))
-        scored = torch.cat([labelled[folds == fold], outside.nonzero()[:, 0]])
-        share = torch.where(outside[scored], 1.0 / config.n_folds, 1.0)
-        probabilities[scored] += share[:, None] * predict(module, inputs, scored).exp()
+        return lambda scored: predict(module, inputs, scored).exp()
+
+    probabilities, set_aside = _cross_fit(group_ids, fit, config, seed)
     log_probs = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
     if config.source == "p_true":
-        return Rating(difficulty.p_true_difficulty(log_probs, labels), torch.zeros(n, dtype=torch.bool))
-    kind: Literal["entropy", "margin"] = "margin" if config.source == "margin" else "entropy"
-    return Rating(difficulty.uncertainty(log_probs, kind), ~outside)
+        return Rating(difficulty.p_true_difficulty(log_probs, labels), set_aside)
+    return Rating(difficulty.uncertainty(log_probs, _kind(config)), set_aside)
+
+
+def rate_answers(
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    truths: Callable[[Int[Tensor, " rows"]], AnswerTokens],
+    open_inputs: Callable[[Sequence[Sequence[int]]], Inputs],
+    group_ids: Sequence[str],
+    build: Callable[[torch.Generator], AnswerModel],
+    training: TrainConfig,
+    decoding: DecodingConfig,
+    config: DifficultyConfig,
+    *,
+    seed: int,
+) -> Rating:
+    """Rate questions that are answered in words.
+
+    Args:
+        prompts: token ids of every example.
+        truths: the true answers of these rows; the label-free kinds ask for those of `learners` alone.
+        open_inputs: trunk activations of token sequences.
+        decoding: how the rater writes; always the likeliest token.
+    """
+    labelled = learners(group_ids, config, seed)
+    answers, place = truths(labelled), {row: i for i, row in enumerate(labelled.tolist())}
+    inputs, one = open_inputs(answers.read), torch.ones(1)
+    greedy = decoding.model_copy(update={"temperature": 0.0})
+
+    def fit(rows: Tensor, fold: int) -> Callable[[Tensor], Tensor]:
+        module = build(stream(seed, "rate-init", fold))
+        places = torch.tensor([place[row] for row in rows.tolist()])
+        supervision = AnswerSupervision(answers, places, torch.ones(len(answers.targets)))
+        train_answers(module, inputs, supervision, training, seed=stream_seed(seed, "rate", fold))
+        members = SharedTrunk(backbone, [module])
+
+        def true_answers(scored: Tensor) -> Tensor:
+            mine = [place[row] for row in scored.tolist()]
+            lengths = [answers.prompt_lengths[i] for i in mine]
+            return torch.stack([-s.gold.mean() for s in score(members, one, [answers.ids[i] for i in mine], lengths)])
+
+        def own_answers(scored: Tensor) -> Tensor:
+            asked = [prompts[row] for row in scored.tolist()]
+            found = decode(members, one, backbone.tokenizer, asked, greedy, measure=uncertainty)
+            return torch.tensor([fmean(d.measured) for d in found])
+
+        return true_answers if config.source == "p_true" else own_answers
+
+    def uncertainty(log_probs: Tensor) -> Tensor:
+        return difficulty.uncertainty(log_probs, _kind(config))
+
+    return Rating(*_cross_fit(group_ids, fit, config, seed))
+
+
+def _cross_fit(
+    group_ids: Sequence[str],
+    fit: Callable[[Int[Tensor, " rows"], int], Callable[[Int[Tensor, " rows"]], Float[Tensor, "rows *scores"]]],
+    config: DifficultyConfig,
+    seed: int,
+) -> tuple[Float[Tensor, "examples *scores"], Bool[Tensor, " examples"]]:
+    """Scores of every example, and which are set aside.
+
+    `fit` trains a rater of a fold on these rows and returns what scores others. An example of a fold is scored by the
+    one rater that did not see its fold; an example that none saw gets the mean of them all.
+    """
+    labelled = learners(group_ids, config, seed)
+    folds = sampling.group_folds([str(group_ids[int(i)]) for i in labelled], config.n_folds, stream(seed, "rate-folds"))
+    outside = torch.ones(len(group_ids), dtype=torch.bool)
+    outside[labelled] = False
+    scores: Tensor | None = None
+    for fold in range(config.n_folds):
+        scorer = fit(labelled[folds != fold], fold)
+        scored = torch.cat([labelled[folds == fold], outside.nonzero()[:, 0]])
+        found = scorer(scored)
+        if scores is None:
+            scores = torch.zeros(len(group_ids), *found.shape[1:])
+        share = torch.where(outside[scored], 1.0 / config.n_folds, 1.0)
+        scores[scored] += share.view(-1, *[1] * (found.ndim - 1)) * found
+    assert scores is not None
+    return scores, ~outside if config.source != "p_true" else torch.zeros(len(group_ids), dtype=torch.bool)
+
+
+def _kind(config: DifficultyConfig) -> Literal["entropy", "margin"]:
+    return "margin" if config.source == "margin" else "entropy"
 
 
 def learners(group_ids: Sequence[str], config: DifficultyConfig, seed: int) -> Int[Tensor, " learners"]:

@@ -1,7 +1,8 @@
 """Everything that must be right before work starts: the task, its split, both models, and what they read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +12,7 @@ from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonica
 from ensemw2s.data.encode import encode
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks import load_task
-from ensemw2s.ensemble.rate import learners, rate
+from ensemw2s.ensemble.rate import Rating, learners, rate
 from ensemw2s.errors import ModelError
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
@@ -220,8 +221,8 @@ def _rated(
     side = _side(config.weak, backbone, inputs, ids, config, store)
     labels = class_index(task.examples, task.choices)
 
-    def compute() -> Artifact:
-        rating = rate(
+    def rating() -> Rating:
+        return rate(
             inputs,
             labels,
             [e.group_id for e in task.examples],
@@ -231,7 +232,22 @@ def _rated(
             config.difficulty,
             seed=config.split.seed,
         )
-        return Artifact({"difficulty": rating.difficulty, "set_aside": rating.set_aside}, {})
+
+    return with_rating(task, rating, {"weak": side.fingerprint}, config, store)
+
+
+def with_rating(
+    task: Task, rating: Callable[[], Rating], deciding: Mapping[str, Any], config: ExperimentConfig, store: Store
+) -> Task:
+    """The task with the difficulties of `rating`, from the store or computed; the raters' own examples leave it.
+
+    Args:
+        deciding: what of the models decides the rating.
+    """
+
+    def compute() -> Artifact:
+        found = rating()
+        return Artifact({"difficulty": found.difficulty, "set_aside": found.set_aside}, {})
 
     facts = [(e.id, e.group_id, e.prompt, e.answer) for e in task.examples]
     key = artifact_key(
@@ -239,7 +255,7 @@ def _rated(
         {
             "task": canonical_hash(facts),
             "choices": list(task.choices),
-            "weak": side.fingerprint,
+            **deciding,
             "training": config.expert_training.deciding,
             "difficulty": config.difficulty.model_dump(),
             "seed": config.split.seed,

@@ -1,7 +1,7 @@
 """Everything that must be right before a generation experiment starts: task, split, both models, the easy answers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -10,17 +10,18 @@ from torch import Generator, Tensor
 from ensemw2s.config import DecodingConfig, ExperimentConfig, ModelConfig, TrainConfig
 from ensemw2s.core.voting import Vote
 from ensemw2s.data.encode import encode, encode_answers
-from ensemw2s.data.splits import Split
+from ensemw2s.data.splits import Split, make_split
 from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.rate import Rating, rate_answers
 from ensemw2s.errors import ConfigError
-from ensemw2s.experiment.prepare import check
+from ensemw2s.experiment.prepare import check, with_rating
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
 from ensemw2s.models.language import AnswerModel, load_answer_model
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
 from ensemw2s.models.upper import own_layers
-from ensemw2s.types import AnswerTokens, Inputs, Task
+from ensemw2s.types import AnswerTokens, Example, Inputs, Task
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class AnswerSide:
     """Trunk activations of token sequences, through the store."""
     flops_per_token: float
     """Of one forward pass through the trunk: twice its weights that multiply."""
-    prompts: tuple[tuple[int, ...], ...]
+    prompts: tuple[tuple[int, ...], ...] = ()
     """Of every example of the split."""
 
     def builder(self, training: TrainConfig) -> Callable[[Generator], AnswerModel]:
@@ -136,16 +137,19 @@ class AnswerPrepared:
 
 
 def prepare_answers(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]) -> AnswerPrepared:
-    """Load, split, encode; every prompt and easy answer is checked before any training.
+    """Load, rate, split, encode; every prompt and easy answer is checked before the experts are trained.
 
     Raises:
         DataError, ModelError, ConfigError: naming what to mend.
     """
     task, split = check(config)
-    assert split is not None  # the configuration asks for a task's own difficulty
-    weak = _side(config.weak, config, split, store, on_tokens, config.generation.init_noise)
+    weak = _side(config.weak, config, store, on_tokens, config.generation.init_noise)
+    if split is None:
+        task = _rated(task, config, _asked(weak, task.examples, config), store)
+        split = make_split(task, config.split)
     same = config.weak == config.strong and not config.generation.init_noise
-    strong = weak if same else _side(config.strong, config, split, store, on_tokens, 0.0)
+    weak = _asked(weak, split.examples, config)
+    strong = weak if same else _asked(_side(config.strong, config, store, on_tokens, 0.0), split.examples, config)
     prepared = AnswerPrepared(config, task, split, weak, strong)
     rows = torch.arange(len(split.easy_labels))
     for side in (weak, strong):
@@ -168,7 +172,6 @@ def joined_inputs(first: Inputs, second: Inputs) -> Inputs:
 def _side(
     model: ModelConfig,
     config: ExperimentConfig,
-    split: Split,
     store: Store,
     on_tokens: Callable[[str, int], None],
     init_noise: float,
@@ -197,13 +200,6 @@ def _side(
             on_tokens=lambda n: on_tokens(model.model, n),
         )
 
-    prompts = encode(
-        backbone.tokenizer,
-        [e.prompt for e in split.examples],
-        max_length=model.max_length - config.generation.decoding.max_new_tokens,
-        names=[e.id for e in split.examples],
-        chat=model.chat,
-    )
     trunk = backbone.cut(backbone.n_layers - n_own) if n_own < backbone.n_layers else None
     return AnswerSide(
         model,
@@ -212,8 +208,45 @@ def _side(
         init_noise,
         open_,
         0.0 if trunk is None else 2.0 * _weights(trunk),
-        tuple(tuple(p) for p in prompts),
     )
+
+
+def _asked(side: AnswerSide, examples: Sequence[Example], config: ExperimentConfig) -> AnswerSide:
+    """The side with the prompts of these examples. Raises DataError."""
+    prompts = encode(
+        side.backbone.tokenizer,
+        [e.prompt for e in examples],
+        max_length=side.config.max_length - config.generation.decoding.max_new_tokens,
+        names=[e.id for e in examples],
+        chat=side.config.chat,
+    )
+    return replace(side, prompts=tuple(tuple(p) for p in prompts))
+
+
+def _rated(task: Task, config: ExperimentConfig, side: AnswerSide, store: Store) -> Task:
+    """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
+    decoding = config.generation.decoding
+
+    def truths(rows: Int[Tensor, " rows"]) -> AnswerTokens:
+        chosen = [task.examples[row] for row in rows.tolist()]
+        return side.answers(rows, [str(e.answer) for e in chosen], [e.id for e in chosen])
+
+    def rating() -> Rating:
+        return rate_answers(
+            side.backbone,
+            side.prompts,
+            truths,
+            side.open,
+            [e.group_id for e in task.examples],
+            side.builder(config.expert_training),
+            config.expert_training,
+            decoding,
+            config.difficulty,
+            seed=config.split.seed,
+        )
+
+    deciding = {"weak": side.fingerprint, "decoding": decoding.model_dump(exclude={"batch_rows"})}
+    return with_rating(task, rating, deciding, config, store)
 
 
 def _weights(trunk: Backbone) -> int:
