@@ -5,12 +5,14 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -25,6 +27,8 @@ from ensemw2s.experiment.files import run_lock
 from ensemw2s.experiment.label_folder import MANIFEST
 from ensemw2s.experiment.label_shard import batches
 from ensemw2s.experiment.labelling import LabelCounts, label_file
+
+DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
 
 class Fake:
@@ -135,28 +139,42 @@ def test_the_kind_of_file_changes_nothing(tmp_path, kind):
     assert f"was used before, at {tmp_path / place}" in lines(folders[1], "errors")[0]["reason"]
 
 
-@pytest.mark.parametrize(
-    ("row", "name", "words"),
-    [
-        (b'{"id": "x", "prompt"', None, ["column 21", "not valid JSON"]),
-        (b'["a"]', None, ["expected an object", "got list"]),
-        (b'{"prompt": "\xff"}', None, ["not UTF-8"]),
-        (b"[" * 100_000, None, ["cannot be read"]),
-        ({"prompt": "no id"}, None, ["no column 'id'"]),
-        ({"id": " ", "prompt": "a"}, None, ["'id'", "empty"]),
-        ({"id": 1.5, "prompt": "a"}, None, ["'id'", "expected text", "1.5"]),
-        ({"id": "x", "promt": "a"}, "x", ["no column 'prompt'", "did you mean 'promt'"]),
-        ({"id": "x", "prompt": None}, "x", ["expected text", "None"]),
-        ({"id": "x", "prompt": ["a"] * 10_000}, "x", ["expected text", "…", "mend the value"]),
-        ({"id": "x", "prompt": " \n"}, "x", ["prompt is empty"]),
-        (b'{"id": "x", "prompt": "\\ud800"}', "x", ["not valid Unicode"]),
-        ({"id": "x", "prompt": "word " * 13}, "x", ["13 tokens", "at most 12"]),
-        ({"id": "x", "prompt": "tokenless"}, "x", ["no token"]),
-        ({"id": "x", "prompt": "nan"}, "x", ["cannot be written as JSON"]),
-        ({"id": "first", "prompt": "b"}, "first", ["'first' was used before", "in.jsonl:1"]),
-    ],
-)
-def test_a_row_that_cannot_be_labelled_is_an_error_with_its_reason_and_the_rest_goes_on(tmp_path, row, name, words):
+BAD_ROWS = [
+    ("line of no JSON", b'{"id": "x", "prompt"', None, ["column 21", "not valid JSON"]),
+    ("line of another kind", b'["a"]', None, ["expected an object", "got list"]),
+    ("line of no UTF-8", b'{"prompt": "\xff"}', None, ["not UTF-8"]),
+    ("line nested too deep", b"[" * 100_000, None, ["cannot be read"]),
+    ("id absent", {"prompt": "no id"}, None, ["no column 'id'"]),
+    ("id empty", {"id": " ", "prompt": "a"}, None, ["'id'", "empty"]),
+    ("id of a wrong type", {"id": 1.5, "prompt": "a"}, None, ["'id'", "expected text", "1.5"]),
+    ("column absent", {"id": "x", "promt": "a"}, "x", ["no column 'prompt'", "did you mean 'promt'"]),
+    ("prompt of a wrong type", {"id": "x", "prompt": None}, "x", ["expected text", "None"]),
+    (
+        "prompt of a wrong type",
+        {"id": "x", "prompt": ["a"] * 10_000},
+        "x",
+        ["expected text", "…", "mend the value"],
+    ),
+    ("prompt empty", {"id": "x", "prompt": " \n"}, "x", ["prompt is empty"]),
+    ("text of no Unicode", b'{"id": "x", "prompt": "\\ud800"}', "x", ["not valid Unicode"]),
+    ("prompt over the length", {"id": "x", "prompt": "word " * 13}, "x", ["13 tokens", "at most 12"]),
+    ("prompt without a token", {"id": "x", "prompt": "tokenless"}, "x", ["no token"]),
+    ("label that is no JSON", {"id": "x", "prompt": "nan"}, "x", ["cannot be written as JSON"]),
+    ("id used before", {"id": "first", "prompt": "b"}, "first", ["'first' was used before", "in.jsonl:1"]),
+]
+OTHER_BAD_ROWS = {
+    "line too long",
+    "line of no CSV",
+    "too many values for the header",
+    "value that Parquet cannot give",
+}
+"""With tests of their own."""
+
+
+@pytest.mark.parametrize(("kind", "row", "name", "words"), BAD_ROWS)
+def test_a_row_that_cannot_be_labelled_is_an_error_with_its_reason_and_the_rest_goes_on(
+    tmp_path, kind, row, name, words
+):
     error = refused(tmp_path, row)
     assert error["id"] == name
     assert all(word in error["reason"] for word in words), error["reason"]
@@ -182,7 +200,8 @@ def test_errors_of_csv_lines_cost_no_other_row(tmp_path):
         (None, "7"),
         (None, "9"),
     ]
-    assert ["not valid Unicode" in errors[0]["reason"], "3 values for 2" in errors[1]["reason"]] == [True, True]
+    expected = ["not valid Unicode", "3 values for 2", "not valid CSV", "not valid CSV"]
+    assert all(words in e["reason"] for words, e in zip(expected, errors, strict=True))
 
 
 def test_text_of_parquet_that_is_not_utf8_is_an_error_of_its_row(tmp_path):
@@ -194,24 +213,46 @@ def test_text_of_parquet_that_is_not_utf8_is_an_error_of_its_row(tmp_path):
     assert "cannot be read" in lines(tmp_path / "out", "errors")[0]["reason"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "options", "words"),
-    [
-        ("none.jsonl", None, {}, ["no such file", "--input"]),
-        ("in.txt", b"a", {}, ["cannot tell the format", ".jsonl"]),
-        ("in.jsonl", b"\n \n", {}, ["no rows"]),
-        ("in.csv", b"id,prompt\n", {}, ["no rows"]),
-        ("in.csv", b"id,id\n1,2\n", {}, ["two columns"]),
-        ("in.csv", b"id,promt\n1,2\n", {}, ["no column 'prompt'", "did you mean 'promt'"]),
-        ("in.parquet", b"PAR1", {}, ["not a whole Parquet file"]),
-        ("in.jsonl", b"{}\n", {"prompt": "{{ a"}, ["template '{{ a'"]),
-        ("in.jsonl", b"{}\n", {"prompt": "no column"}, ["name at least one column"]),
-        ("in.jsonl", b"{}\n", {"prompt": "\udcff {{ a }}"}, ["not valid Unicode"]),
-        ("in.jsonl", b"{}\n", {"shard_rows": 0}, ["--shard-rows is 0"]),
-        ("in.jsonl", b"{}\n", {"batch_tokens": -1}, ["--batch-tokens is -1"]),
-    ],
-)
-def test_what_cannot_work_is_refused_before_any_work(tmp_path, name, content, options, words):
+REFUSED = [
+    ("input missing", "none.jsonl", None, {}, ["no such file", "--input"]),
+    ("input is no file", ".", None, {}, ["not a file", "--input"]),
+    ("input of an unknown type", "in.txt", b"a", {}, ["cannot tell the format", ".jsonl"]),
+    ("input without rows", "in.jsonl", b"\n \n", {}, ["no rows"]),
+    ("input without rows", "in.csv", b"id,prompt\n", {}, ["no rows"]),
+    ("column twice in the header", "in.csv", b"id,id\n1,2\n", {}, ["two columns"]),
+    (
+        "column not in the header",
+        "in.csv",
+        b"id,promt\n1,2\n",
+        {},
+        ["no column 'prompt'", "did you mean 'promt'"],
+    ),
+    ("torn Parquet input", "in.parquet", b"PAR1", {}, ["not a whole Parquet file"]),
+    ("malformed template", "in.jsonl", b"{}\n", {"prompt": "{{ a"}, ["template '{{ a'"]),
+    ("malformed template", "in.jsonl", b"{}\n", {"prompt": "no column"}, ["name at least one column"]),
+    ("malformed template", "in.jsonl", b"{}\n", {"prompt": "\udcff {{ a }}"}, ["not valid Unicode"]),
+    ("count below one", "in.jsonl", b"{}\n", {"shard_rows": 0}, ["--shard-rows is 0"]),
+    ("count below one", "in.jsonl", b"{}\n", {"batch_tokens": -1}, ["--batch-tokens is -1"]),
+]
+OTHERS_REFUSED = {
+    "input unreadable",
+    "input changed while it was read",
+    "output is a file",
+    "output begun otherwise",
+    "manifest damaged",
+    "labels without a manifest",
+    "two calls on one output",
+    "disk full while labelling",
+    # tests/e2e/test_words.py:
+    "ensemble of another model",
+    "ensemble missing",
+    "ensemble damaged",
+}
+"""With tests of their own."""
+
+
+@pytest.mark.parametrize(("kind", "name", "content", "options", "words"), REFUSED)
+def test_what_cannot_work_is_refused_before_any_work(tmp_path, kind, name, content, options, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     fake = Fake()
@@ -220,6 +261,23 @@ def test_what_cannot_work_is_refused_before_any_work(tmp_path, name, content, op
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert not (tmp_path / "out").exists()
     assert not fake.encoded
+
+
+def test_an_input_that_may_not_be_read_is_refused_before_any_work(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.jsonl", questions(1))
+    monkeypatch.setattr(labelling.os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(DataError, match="cannot be read; check its permissions"):
+        label_file(Fake(), source, tmp_path / "out")
+
+
+def test_the_tables_in_the_docs_list_every_kind_and_no_other():
+    _, text = DOCS.read_text().split("## Labelling a file")
+    refused, of_rows = text.split("errors-*.jsonl")
+    codes = {kind: int(code) for kind, code in re.findall(r"^\| ([^|]+?) \| (\d) \|", refused, re.M)}
+    assert set(codes) == {case[0] for case in REFUSED} | OTHERS_REFUSED
+    assert all(codes[case[0]] == DataError.exit_code for case in REFUSED)
+    listed = re.findall(r"^\| ([^|]+?) \| [^|]+ \|$", of_rows, re.M)
+    assert set(listed[1:]) == {case[0] for case in BAD_ROWS} | OTHER_BAD_ROWS  # the first is the table's head
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path):
