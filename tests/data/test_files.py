@@ -117,3 +117,20 @@ def test_a_task_that_no_experiment_can_use_is_refused(
 ):
     with pytest.raises(DataError, match=message):
         validate_task(Task("t", examples, choices, "nowhere", "nothing"))
+
+
+def test_an_answer_may_name_a_class_by_its_place(make: Make):
+    rows = [GOOD | {"answer": k} for k in (0, 1, 1)]
+    task = load_task(make(*rows, choices=("bad", "good"), answer_as="index"))
+    assert [e.answer for e in task.examples] == ["bad", "good", "good"]
+    with pytest.raises(DataError, match=r"line 1, column 'answer': expected a number from 1 to 2 .*, got '0'"):
+        load_task(make(*rows, choices=("bad", "good"), answer_as="number"))
+    with pytest.raises(ValueError, match="answer_as: index needs options or choices"):
+        make(*rows, answer_as="index")
+
+
+def test_true_and_false_are_answers_where_they_are_among_the_choices(make: Make):
+    rows = [GOOD | {"answer": value} for value in (True, False)]
+    assert [e.answer for e in load_task(make(*rows, choices=("false", "true"))).examples] == ["true", "false"]
+    with pytest.raises(DataError, match=r"line 1, column 'answer': unknown answer 'true'"):
+        load_task(make(*rows, choices=("no", "yes")))

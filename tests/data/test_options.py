@@ -48,6 +48,9 @@ def test_an_answer_that_names_no_option_is_refused_with_what_it_may_be(answer_as
         ({"o": [" rain", "sun", "snow"]}, ["o"]),
         ({"o": '["rain", "sun", "snow"]'}, ["o"]),
         ({"a": "rain", "b": "", "c": "sun", "d": None, "e": "snow"}, list("abcde")),
+        ({"o": {"text": ["rain", "sun", "snow"]}}, ["o.text"]),
+        ({"o.text": ["rain", "sun", "snow"], "o": {"text": ["other"]}}, ["o.text"]),
+        ({"o": {"a": "rain", "b": "sun", "c": "snow"}}, ["o.a", "o.b", "o.c"]),
     ],
 )
 def test_options_are_a_list_or_a_column_each(row, columns):
@@ -58,6 +61,8 @@ def test_options_are_a_list_or_a_column_each(row, columns):
     ("row", "columns", "complaint"),
     [
         ({"option": []}, ["options"], "no column 'options' (task.options); did you mean 'option'?"),
+        ({"o": {"texts": []}}, ["o.text"], "no column 'o.text'"),
+        ({"o": "rain or sun"}, ["o.text"], "no column 'o.text'"),
         ({"o": "rain or sun"}, ["o"], "expected a list of texts"),
         ({"o": {"text": ["a"]}}, ["o"], "expected a list of texts"),
         ({"o": ["rain", 0.5]}, ["o"], "must be a text, got 0.5"),
@@ -118,3 +123,23 @@ def test_answering_by_choice_is_allowed_where_there_are_options(tmp_path):
     with pytest.raises(ConfigError, match="the questions of files have no options"):
         parse_config(tree)
     assert parse_config(merged(tree, {"task": {"options": ["o"]}})).generation.answer_by == "choices"
+
+
+def test_the_template_reads_the_options_and_so_may_the_nested_column(tmp_path):
+    path = tmp_path / "q.jsonl"
+    rows = [{"q": "What falls?", "c": {"text": ["rain", "sun"]}, "key": key} for key in "AB"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for template in ("{{ q }}{% for o in options %} {{ o }}{% endfor %}", "{{ q }} {{ c.text | join(' ') }}"):
+        task = load_task(
+            TaskConfig(
+                name="files",
+                path=str(path),
+                prompt=template,
+                options=("c.text",),
+                answer="key",
+                answer_as="letter",
+                answer_form="free",
+            )
+        )
+        assert {e.prompt for e in task.examples} == {"What falls? rain sun"}
+        assert [e.answer for e in task.examples] == ["rain", "sun"]

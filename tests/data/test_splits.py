@@ -380,3 +380,42 @@ def test_what_two_files_have_stays_in_the_test_else_in_the_labelled_one():
 def test_a_file_too_small_for_its_parts_is_refused_with_the_setting_to_lower(few: dict[str, int], message: str):
     with pytest.raises(DataError, match=message):
         make_split(by_file(**few), sizes())
+
+
+def test_a_random_split_deals_all_examples_alike_and_needs_no_difficulty():
+    task = task_of([example(i) for i in range(60)])
+    split = make_split(task, sizes(kind="random"))
+    assert {name: len(rows) for name, rows in split.pools.items()} == {
+        "easy_pool": 20,
+        "hard_pool": 20,
+        "id_test": 10,
+        "ood_test": 10,
+    }
+    assert len({e.id for e in split.examples}) == 60
+    assert set(split.sealed) == set(SEALED)
+    assert make_split(task, sizes(kind="random")).examples == split.examples
+    assert make_split(task, sizes(kind="random", seed=1)).examples != split.examples
+
+
+def test_in_a_random_split_every_part_has_easy_and_hard_examples():
+    split = make_split(ranked(60), sizes(kind="random"))
+    for rows in split.pools.values():
+        found = split.difficulty[list(rows)]
+        assert found.min() < 20
+        assert found.max() > 40
+
+
+def test_a_random_split_tears_no_group():
+    task = task_of([example(i, group=f"g{i // 2}") for i in range(80)])
+    split = make_split(task, sizes(kind="random"))
+    for pool in split.pools:
+        for other in split.pools:
+            if pool != other:
+                assert not {n[:4] + str(int(n[4:]) // 2) for n in ids(split, pool)} & {
+                    n[:4] + str(int(n[4:]) // 2) for n in ids(split, other)
+                }
+
+
+def test_too_few_examples_for_a_random_split_are_refused():
+    with pytest.raises(DataError, match=r"the only side has 50 examples, too few for .* \(60 together\); lower"):
+        make_split(ranked(50), sizes(kind="random"))
