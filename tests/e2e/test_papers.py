@@ -81,6 +81,7 @@ def kept(config: ExperimentConfig) -> dict:
     for name in sections:
         tree[name] = {key: value for key, value in tree[name].items() if key not in sizes}
     tree["task"].pop("n_examples")
+    tree["generation"].pop("boost_unit")
     tree["generation"]["decoding"].pop("max_new_tokens")
     return tree
 

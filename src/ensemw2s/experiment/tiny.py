@@ -50,6 +50,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     }
     for section, values in changes.items():
         tree[section] |= values
+    tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = min(decoding["max_new_tokens"], 8)
     return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})
