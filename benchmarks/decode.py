@@ -24,7 +24,7 @@ from ensemw2s.ensemble.members import Members, SeparateModels, SharedTrunk
 from ensemw2s.models.anatomy import memory_of
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import Backbone, load_backbone
-from side_by_side import ratio, shown
+from side_by_side import ratio, shown, steady
 
 T, PROMPT, STEPS = 8, 4, 16
 CONFIG = ModelConfig(n_layers=10, adapter="top", top_layers=2)
@@ -47,15 +47,15 @@ def whole_models(backbone: Backbone, n: int) -> list[LlamaForCausalLM]:
     return models
 
 
-def tokens(members: Members, batch: int) -> Callable[[], None]:
-    """STEPS tokens one by one, after a short prompt whose reading is on the clock too."""
+def tokens(members: Members, batch: int, steps: int = STEPS) -> Callable[[], None]:
+    """Tokens one by one, after a short prompt whose reading is on the clock too."""
     weights = torch.ones(members.n_members)
     ids = torch.randint(1000, 2000, (batch, PROMPT), generator=stream(0, "ids"))
 
     def work() -> None:
         reading = members.start()
         token = ids
-        for _ in range(1 + STEPS):
+        for _ in range(1 + steps):
             states = members.read(token, torch.ones_like(token), reading)[:, :, -1]
             log_probs = members.logits(states).log_softmax(-1)
             token = combine(log_probs, weights, dtype=torch.float32).argmax(-1, keepdim=True)
@@ -63,8 +63,10 @@ def tokens(members: Members, batch: int) -> Callable[[], None]:
     return work
 
 
-def one_after_another(models: list[LlamaForCausalLM], backbone: Backbone, batch: int) -> Callable[[], None]:
-    works = [tokens(SeparateModels([model], [backbone.tokenizer]), batch) for model in models]
+def one_after_another(
+    models: list[LlamaForCausalLM], backbone: Backbone, batch: int, steps: int = STEPS
+) -> Callable[[], None]:
+    works = [tokens(SeparateModels([model], [backbone.tokenizer]), batch, steps) for model in models]
 
     def work() -> None:
         for each in works:
@@ -131,6 +133,7 @@ def main() -> None:
     share = together.n_bytes / memory_of(backbone.model.parameters())
     print(f"weights in memory: {share:.2f} times one model")
     for batch in (4, 16):
+        print(f"batch {batch}: the same against itself: {steady(tokens(together, batch)):.2f}")
         found, values = ratio(tokens(together, batch), tokens(single, batch), repeats=5)
         roof = predicted(backbone, T, batch, compute, memory) / predicted(backbone, 1, batch, compute, memory)
         print(f"batch {batch}: {T} experts / one expert: {found:.2f} ({shown(values)}); roofline {roof:.2f}")

@@ -25,5 +25,13 @@ def ratio(slow: Callable[[], object], fast: Callable[[], object], *, repeats: in
     return statistics.median(found), found
 
 
+def steady(work: Callable[[], object]) -> float:
+    """The ratio of one thing to itself. Ends the benchmark where the machine is too busy for any other to mean much."""
+    found, values = ratio(work, work)
+    if not 0.9 <= found <= 1.1:
+        raise SystemExit(f"one version against itself: {found:.2f} ({shown(values)}); too noisy to report anything")
+    return found
+
+
 def shown(values: list[float]) -> str:
     return ", ".join(f"{v:.2f}" for v in values)

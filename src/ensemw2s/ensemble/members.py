@@ -15,6 +15,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, memory_of
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.models.load import Backbone
+from ensemw2s.models.stacked import StackedUpper
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Reading:
     """What has been read of a batch of prompts: keys and values of the trunk and of each member."""
 
     caches: list[DynamicCache]
+    n_stacked: int = 1
+    """Members in the last cache, the rows of one after those of another."""
     mask: Int[Tensor, "batch length"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
 
     def extend(
@@ -34,9 +37,11 @@ class Reading:
 
     def keep(self, rows: Int[Tensor, " rows"]) -> None:
         """Go on with these rows alone."""
+        n = len(self.mask)
         self.mask = self.mask[rows]
-        for cache in self.caches:
+        for cache in self.caches[:-1]:
             cache.batch_select_indices(rows)
+        self.caches[-1].batch_select_indices(torch.cat([rows + n * member for member in range(self.n_stacked)]))
 
 
 @runtime_checkable
@@ -65,8 +70,10 @@ class Members(Protocol):
 
 
 class SharedTrunk:
-    """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head. Models that
-    own every weight (`full`) have neither in common and run one after another.
+    """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head.
+
+    Models that differ by low-rank updates (`lora`) run together from there on, too; those with copies of the upper
+    layers (`top`) one after another; those that own every weight (`full`) have nothing in common.
 
     Of the backbone it keeps the trunk alone: where the members own copies of the upper layers (`adapter: top`), the
     pretrained ones are freed with the last reference to the backbone.
@@ -84,6 +91,8 @@ class SharedTrunk:
         self._trunk = trunk if backbone.n_layers > n_own else None
         # Own copies are trained in float32; to decode, all run in the trunk's dtype.
         self._models = [model.to(backbone.dtype) for model in models]
+        uppers = [model.upper for model in self._models]
+        self._stack = StackedUpper(uppers) if StackedUpper.fits(uppers) else None
         self.pad_id = backbone.pad_id
 
     @property
@@ -99,10 +108,12 @@ class SharedTrunk:
     def alone(self, member: int) -> "SharedTrunk":
         """One of the members by itself, over the same trunk."""
         one = copy.copy(self)
-        one._models = [self._models[member]]
+        one._models, one._stack = [self._models[member]], None
         return one
 
     def start(self) -> Reading:
+        if self._stack is not None:
+            return Reading([DynamicCache(), DynamicCache()], self.n_members)
         return Reading([DynamicCache() for _ in range(1 + len(self._models))])
 
     @torch.no_grad()
@@ -124,6 +135,8 @@ class SharedTrunk:
                 use_cache=reading is not None,
             ).last_hidden_state
         )
+        if self._stack is not None:
+            return self._stack.hidden(values, whole, positions=positions, cache=caches[-1])
         return torch.stack(
             [
                 model.hidden(values, whole, positions=positions, cache=cache)
