@@ -214,6 +214,9 @@ class TrainConfig(Frozen):
     gradient_checkpointing: bool = False
     """Keep only what enters each layer and compute the rest again for the gradient: a third more work, much less
     memory. `head` has no layers."""
+    packing: bool = False
+    """Put short sequences of a batch side by side instead of padding each to the longest: same gradients, less work
+    where lengths differ much. Causal models; `head` reads no sequences."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_frac: Fraction = 0.1
@@ -230,7 +233,7 @@ class TrainConfig(Frozen):
     @property
     def deciding(self) -> dict[str, Any]:
         """What decides the result of a training: for keys of the store."""
-        return self.model_dump(exclude={"micro_batch_size", "checkpoint_steps", "gradient_checkpointing"})
+        return self.model_dump(exclude={"micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"})
 
 
 class EnsembleConfig(Frozen):

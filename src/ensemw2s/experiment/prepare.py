@@ -18,6 +18,7 @@ from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter
 from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.packing import check_packing
 from ensemw2s.models.upper import own_layers
 from ensemw2s.prompting import answer_text
 from ensemw2s.types import Example, Inputs, Task, class_index
@@ -108,6 +109,7 @@ def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, in
     """
     task, split = check(config)
     weak_backbone, strong_backbone = _backbones(config)
+    check_packings(config, weak_backbone, strong_backbone)
     if split is None:
         task = _rated(task, config, weak_backbone, store, lambda n: on_tokens(config.weak.model, n))
         split = make_split(task, config.split)
@@ -209,6 +211,16 @@ def _side(
     embeddings = {id(p) for p in cut.model.get_input_embeddings().parameters()}
     weights = sum(p.numel() for p in cut.model.parameters() if id(p) not in embeddings and p.ndim > 1)
     return Side(model, cut, inputs, pooled, 2.0 * weights)
+
+
+def check_packings(config: ExperimentConfig, weak: Backbone, strong: Backbone) -> None:
+    """Raises ModelError where sequences shall be packed and the model's cannot be."""
+    for model, backbone, training in (
+        (config.weak, weak, config.expert_training),
+        (config.strong, strong, config.student_training),
+    ):
+        if training.packing and model.adapter != "head":
+            check_packing(backbone)
 
 
 def _rated(

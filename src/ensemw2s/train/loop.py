@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss, global_stats
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
 from ensemw2s.train.micro import Accumulate, MicroBatches
@@ -95,7 +96,8 @@ def optimise(
     optimizer = make_optimizer(module, config)
     module.train()
     recomputed = layers_recomputed(module) if config.gradient_checkpointing else contextlib.nullcontext()
-    with torch.random.fork_rng(devices=[]), recomputed:
+    packed = sequences_packed(module) if config.packing else contextlib.nullcontext()
+    with torch.random.fork_rng(devices=[]), recomputed, packed:
         torch.manual_seed(stream_seed(seed, "dropout"))
         micro = MicroBatches(module, config)
         micro.try_out(lengths, config.batch_size, accumulate)

@@ -15,7 +15,7 @@ from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.rate import Rating, rate_answers
 from ensemw2s.errors import ConfigError
-from ensemw2s.experiment.prepare import check, with_rating
+from ensemw2s.experiment.prepare import check, check_packings, with_rating
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
 from ensemw2s.models.language import AnswerModel, load_answer_model
@@ -150,6 +150,7 @@ def prepare_answers(config: ExperimentConfig, store: Store, on_tokens: Callable[
     same = config.weak == config.strong and not config.generation.init_noise
     weak = _asked(weak, split.examples, config)
     strong = weak if same else _asked(_side(config.strong, config, store, on_tokens, 0.0), split.examples, config)
+    check_packings(config, weak.backbone, strong.backbone)
     prepared = AnswerPrepared(config, task, split, weak, strong)
     rows = torch.arange(len(split.easy_labels))
     for side in (weak, strong):
