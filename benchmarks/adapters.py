@@ -89,7 +89,7 @@ def main() -> None:
         found, values = ratio(one_after_another(whole, backbone, batch, STEPS), ours, repeats=5)
         print(f"batch {batch}: {T} whole models one after another / ours: {found:.2f} ({shown(values)})")
         found, values = ratio(by_names(named, batch), ours, repeats=5)
-        print(f"batch {batch}: peft's adapter_names / ours: {found:.2f} ({shown(values)})")
+        print(f"batch {batch}: peft's adapter_names / ours: {found:.2f} ({shown(values)})", flush=True)
 
 
 if __name__ == "__main__":
