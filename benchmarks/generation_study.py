@@ -162,10 +162,12 @@ def main() -> None:
     parser.add_argument("--budget", default="2h", help="no cell is started after this time (90m, 2h)")
     parser.add_argument("--phase", choices=["screen", "confirm"], help="only this one")
     parser.add_argument("--task", choices=list(TASKS), help="only this one, so that two machines can share the work")
+    parser.add_argument("--seed", type=int, action="append", help="only this one; may be given several times")
     arguments = parser.parse_args()
     stop = time.monotonic() + seconds_of(arguments.budget)
     for cell in cells():
         others = (arguments.phase not in (None, cell.phase)) or (arguments.task not in (None, cell.task))
+        others |= cell.seed not in (arguments.seed or [cell.seed])
         if cell.path.exists() or others:
             continue
         if time.monotonic() > stop:

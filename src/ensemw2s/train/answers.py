@@ -1,5 +1,6 @@
 """Training on answer tokens, and scoring them: weights per token, one normaliser for the whole data set."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.token_loss import token_loss
 from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.last_mlp import last_mlp_at
+from ensemw2s.models.packing import plan
 from ensemw2s.models.trunk import length_batches
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import optimise
@@ -55,7 +58,8 @@ def train_answers(
 
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         for part in micro:
-            answer_loss(module, inputs, supervision, rows[part]).mul(scale).backward()
+            with only_answers_read(module, inputs, supervision.answers, rows[part], packing=config.packing):
+                answer_loss(module, inputs, supervision, rows[part]).mul(scale).backward()
 
     lengths = inputs.lengths[rows]
     optimise(module, lengths, accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
@@ -78,6 +82,17 @@ def answer_states(
     """The states that predict these rows' answer tokens: the vocabulary head is needed at no other position."""
     values, mask = inputs.batch(rows)
     return module.hidden(values, mask)[answer_positions(answers, rows)]
+
+
+def only_answers_read(
+    module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " batch"], *, packing: bool = False
+) -> contextlib.AbstractContextManager[None]:
+    """For a pass over these rows that reads `answer_states` alone: the last MLP is computed nowhere else."""
+    row, position = answer_positions(answers, rows)
+    lengths = inputs.lengths[rows]
+    width = int(lengths.max())
+    places = plan(lengths.tolist(), width).place[row, position] if packing else row * width + position
+    return last_mlp_at(module.upper, places)
 
 
 def answer_positions(
@@ -108,7 +123,8 @@ def score_answers(module: AnswerModel, inputs: Inputs, answers: AnswerTokens, ro
     gold: dict[int, Tensor] = {}
     wrong: dict[int, Tensor] = {}
     for places in batches_of(inputs, rows):
-        hidden = answer_states(module, inputs, answers, rows[places])
+        with only_answers_read(module, inputs, answers, rows[places]):
+            hidden = answer_states(module, inputs, answers, rows[places])
         targets = answers.targets[answers.tokens_of(rows[places])].to(hidden.device)
         parts = [
             token_scores(module.logits(h).float().log_softmax(-1), t)

@@ -24,7 +24,7 @@ from ensemw2s.experiment.words.work import AnswerEnsemble, AnswerWork
 from ensemw2s.names import Method
 from ensemw2s.types import Expert
 
-EXPERT_VERSION = 2
+EXPERT_VERSION = 3
 
 
 def train_experts(work: AnswerWork) -> Iterator[None]:

@@ -21,7 +21,7 @@ from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.types import AnswerTokens, Inputs
 
-STUDENT_VERSION = 1
+STUDENT_VERSION = 2
 
 
 def train_students(work: AnswerWork) -> Iterator[None]:
