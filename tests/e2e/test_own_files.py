@@ -105,7 +105,9 @@ def test_questions_with_options_of_their_own_are_answered_by_choosing_one(place:
     files = {"path": "labelled", "unlabelled": "unlabelled"}
     task = {k: str(place / f"{name}-options.jsonl") for k, name in files.items()}
     tree = tree_of(place, tiny_words_tree(place), **task, options=["o"], answer_as="index")
-    tree = merged(tree, {"generation": {"answer_by": "choices"}, "ensemble": {"methods": ["single"]}})
+    boosting = {"methods": ["single", "boosting"], "prior": "chance", "max_expert_weight": 2.0}
+    generation = {"answer_by": "choices", "boost_unit": "sequence"}
+    tree = merged(tree, {"generation": generation, "ensemble": boosting})
     results, _ = finish(place, "options", tree | {"students": {"recipes": [{"labels": "hard"}]}})
     assert {s.answer for s in results.samples} <= {"no", "yes", "who knows"}
     assert results.row("single").parts["id_test"]["accuracy"].interval.mean > 0.3

@@ -9,7 +9,9 @@ from ensemw2s.config import CacheConfig, EnsembleConfig, GenerationConfig, Model
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.ensemble.fit import EnsembleState, grow
 from ensemw2s.ensemble.tokens import (
+    Options,
     WeakAnswers,
+    errors,
     fit_answer_expert,
     held_out_errors,
     prior_error,
@@ -21,6 +23,7 @@ from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import load_backbone
+from ensemw2s.train.answers import score_answers
 
 CONFIG = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)
 TEXTS = ["a.", "b", "a", "ab.", "a", "b"]
@@ -66,10 +69,10 @@ def test_samples_are_counted_tokens_or_whole_answers(weak):
     flat = weak().answers.tokens_of(weak().rows)
     is_wrong = torch.zeros(len(flat), dtype=torch.bool)
     is_wrong[2] = True  # the full stop of the first answer: trivial for tokens, an error of the answer
-    assert wrong_samples(tokens, is_wrong).tolist() == [False] * 5
-    assert wrong_samples(sequences, is_wrong).tolist() == [True, False, False, False]
+    assert wrong_samples(tokens, is_wrong, tokens.rows).tolist() == [False] * 5
+    assert wrong_samples(sequences, is_wrong, tokens.rows).tolist() == [True, False, False, False]
     is_wrong[1] = True
-    assert wrong_samples(tokens, is_wrong).tolist() == [True, False, False, False, False]
+    assert wrong_samples(tokens, is_wrong, tokens.rows).tolist() == [True, False, False, False, False]
 
 
 def test_weights_have_mean_one_over_the_samples_and_leave_other_tokens_alone(weak):
@@ -98,6 +101,30 @@ def test_priors_by_hand(weak):
     assert prior_error(whole, EnsembleConfig(prior="chance")) == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize("source", ["train", "folds"])
+def test_among_options_an_answer_is_wrong_if_another_one_is_likelier(weak, source):
+    """Against each option's mean log-probability, one at a time."""
+    texts, sizes = ["a.", "b", "ab.", "b", "a", "a", "ba", "b", "abb."], [3, 2, 2, 2]
+    listed, plain = weak(texts), weak(boost_unit="sequence")  # the options are rows of their own
+    options = Options(listed.inputs, listed.answers, torch.tensor(sizes), torch.tensor([0, 0, 1, 1]))
+    one = replace(plain, options=options)
+    config = EnsembleConfig(prior="chance", error_source=source, n_folds=2)
+    assert prior_error(one, config) == pytest.approx(1 - (1 / 3 + 3 / 2) / 4)
+    module = one.build(torch.Generator())
+    means = [
+        float(score_answers(module, listed.inputs, listed.answers, torch.tensor([i])).gold.mean()) for i in range(9)
+    ]
+    expected = [
+        max(range(n), key=means[first:].__getitem__) != t
+        for first, n, t in ((0, 3, 0), (3, 2, 0), (5, 2, 1), (7, 2, 1))
+    ]
+    assert errors(one, module, torch.arange(4)).tolist() == expected
+    assert errors(one, module, torch.tensor([3, 1])).tolist() == [expected[3], expected[1]]
+    if source == "folds":
+        found, _ = held_out_errors(one, EnsembleState.start("boosting", 0, 4), config)
+        assert found.shape == (4,)
+
+
 @pytest.mark.parametrize("unit", ["token", "sequence"])
 @pytest.mark.parametrize("changes", [{}, {"reweight": "resample"}, {"error_source": "folds", "n_folds": 2}])
 def test_every_form_of_boosting_grows_and_repeats_itself(weak, unit, changes):
@@ -108,11 +135,11 @@ def test_every_form_of_boosting_grows_and_repeats_itself(weak, unit, changes):
         state = EnsembleState.start("boosting", 0, one.n_samples)
         while not state.finished:
             fitted = fit_answer_expert(one, state, config)
-            is_wrong = fitted.is_wrong
+            is_wrong = wrong_samples(one, fitted.is_wrong, one.rows)
             if config.error_source == "folds":
                 is_wrong, tokens = held_out_errors(one, state, config)
                 assert tokens > 0
-            fitted = replace(fitted, is_wrong=wrong_samples(one, is_wrong))
+            fitted = replace(fitted, is_wrong=is_wrong)
             assert len(fitted.is_wrong) == one.n_samples
             state = grow(state, fitted, config, prior_error(one, config))
         runs.append(state)

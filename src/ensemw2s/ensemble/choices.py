@@ -29,18 +29,23 @@ def staged_choices(scores: StagedScores, n_options: Sequence[int]) -> StagedChoi
         scores: of every option of the first question, then of the second, and so on.
         n_options: of each question.
     """
-    sizes = scores.sizes.tolist()
-    member, together = (
-        torch.stack([part.double().mean(-1) for part in gold.split(sizes, dim=-1)], dim=-1)
-        for gold in (scores.member_gold, scores.gold)
-    )
-    alone = [part.argmax(-1) for part in member.split(list(n_options), dim=-1)]
-    shares = [part.softmax(-1).max(-1) for part in together.split(list(n_options), dim=-1)]
-    return StagedChoices(
-        torch.stack(alone, dim=-1),
-        torch.stack([s.indices for s in shares], dim=-1),
-        torch.stack([s.values for s in shares], dim=-1),
-    )
+    alone, _ = likeliest(scores.member_gold, scores.sizes.tolist(), n_options)
+    return StagedChoices(alone, *likeliest(scores.gold, scores.sizes.tolist(), n_options))
+
+
+def likeliest(
+    gold: Float[Tensor, "*lead tokens"], sizes: Sequence[int], n_options: Sequence[int]
+) -> tuple[Int[Tensor, "*lead rows"], Float[Tensor, "*lead rows"]]:
+    """The place of each question's option of the highest mean log-likelihood, and its share over the options.
+
+    Args:
+        gold: log-probabilities of the options' tokens, option after option.
+        sizes: tokens of each option.
+        n_options: of each question.
+    """
+    means = torch.stack([part.double().mean(-1) for part in gold.split(list(sizes), dim=-1)], dim=-1)
+    best = [part.softmax(-1).max(-1) for part in means.split(list(n_options), dim=-1)]
+    return torch.stack([b.indices for b in best], dim=-1), torch.stack([b.values for b in best], dim=-1)
 
 
 def choice_labels(choices: StagedChoices, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Rounds of experts that answer in words: boosting over answer tokens, or over whole answers (EnsemW2S, 2410.04571).
 
-The methods are those of `fit`; here a sample is an answer token (`boost_unit: token`) or an answer (`sequence`).
+The methods are those of `fit`; here a sample is an answer token (`boost_unit: token`) or an answer (`sequence`). Where
+the task is to take one of a question's options, an answer is wrong if another option is taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +15,32 @@ from transformers import PreTrainedTokenizerBase
 from ensemw2s.config import EnsembleConfig, GenerationConfig, TrainConfig
 from ensemw2s.core import sampling
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.ensemble.choices import likeliest
 from ensemw2s.ensemble.fit import EnsembleState, Fitted
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.train.answers import AnswerSupervision, Scores, score_answers, train_answers
 from ensemw2s.types import AnswerTokens, Inputs
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of every training question, one question after another."""
+
+    inputs: Inputs
+    answers: AnswerTokens
+    sizes: Int[Tensor, " train"]
+    """Options of each question."""
+    true: Int[Tensor, " train"]
+    """The place of the true one among them."""
+
+    def wrong(self, module: AnswerModel, candidates: Int[Tensor, " candidates"]) -> Bool[Tensor, " candidates"]:
+        """Whether the model finds another option likelier per token."""
+        first = self.sizes.cumsum(0) - self.sizes
+        rows = torch.cat([torch.arange(int(self.sizes[c])) + first[c] for c in candidates.tolist()])
+        gold = score_answers(module, self.inputs, self.answers, rows).gold
+        taken, _ = likeliest(gold, self.answers.offsets.diff()[rows].tolist(), self.sizes[candidates].tolist())
+        return taken != self.true[candidates]
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,8 @@ class WeakAnswers:
     build: Callable[[torch.Generator], AnswerModel]
     training: TrainConfig
     generation: GenerationConfig
+    options: Options | None = None
+    """Where an answer is one of the question's options and boosting weighs answers."""
 
     def tokens_of(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " tokens"]:
         """The counted answer tokens of these rows."""
@@ -69,8 +93,8 @@ def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleC
 
 def held_out_errors(
     weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig
-) -> tuple[Bool[Tensor, " tokens"], int]:
-    """Which training tokens the next expert gets wrong without having seen the answer, by folds; and the tokens read.
+) -> tuple[Bool[Tensor, " samples"], int]:
+    """Which samples the next expert gets wrong without having seen the answer, by folds; and the tokens read.
 
     An expert that knows its training answers by heart has no errors there for boosting to follow.
     """
@@ -80,18 +104,27 @@ def held_out_errors(
     for fold in range(config.n_folds):
         inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
         module, tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold))
-        found = score_answers(module, weak.inputs, weak.answers, weak.rows[outside])
-        sizes = weak.answers.offsets.diff()[weak.rows[outside]].tolist()
-        pieces.update(zip(outside.tolist(), found.is_wrong.split(sizes), strict=True))
+        sizes = [len(_samples_of(weak, outside[i : i + 1])) for i in range(len(outside))]
+        pieces.update(zip(outside.tolist(), errors(weak, module, outside).split(sizes), strict=True))
         spent += tokens
     return torch.cat([pieces[i] for i in range(len(weak.rows))]), spent
 
 
-def wrong_samples(weak: WeakAnswers, is_wrong: Bool[Tensor, " tokens"]) -> Bool[Tensor, " samples"]:
-    """Errors of the training rows' tokens as errors of samples: an answer is wrong if any of its tokens is."""
+def errors(weak: WeakAnswers, module: AnswerModel, candidates: Int[Tensor, " candidates"]) -> Bool[Tensor, " samples"]:
+    """Which samples of these training rows (positions in weak.rows) the model gets wrong."""
+    if weak.options is not None:
+        return weak.options.wrong(module, candidates)
+    rows = weak.rows[candidates]
+    return wrong_samples(weak, score_answers(module, weak.inputs, weak.answers, rows).is_wrong, rows)
+
+
+def wrong_samples(
+    weak: WeakAnswers, is_wrong: Bool[Tensor, " tokens"], rows: Int[Tensor, " rows"]
+) -> Bool[Tensor, " samples"]:
+    """Errors of these rows' tokens as errors of samples: an answer is wrong if any of its tokens is."""
     if weak.generation.boost_unit == "token":
-        return is_wrong[weak.counted[weak.answers.tokens_of(weak.rows)]]
-    sizes = weak.answers.offsets.diff()[weak.rows].tolist()
+        return is_wrong[weak.counted[weak.answers.tokens_of(rows)]]
+    sizes = weak.answers.offsets.diff()[rows].tolist()
     return torch.tensor([bool(part.any()) for part in is_wrong.split(sizes)])
 
 
@@ -99,14 +132,16 @@ def prior_error(weak: WeakAnswers, config: EnsembleConfig) -> float:
     """The error, on the same samples, of a reference that knows nothing of the task (algorithms, section 1).
 
     `pretrained`: the untrained model (the paper's). `unigram`: always the most frequent sample of its kind.
-    `chance`: a uniform guess among the distinct answer tokens, or answers.
+    `chance`: a uniform guess among the distinct answer tokens, or answers. Among a question's options, both are a
+    uniform guess.
     """
     if isinstance(config.prior, float):
         return config.prior
     answers, rows = weak.answers, weak.rows
     if config.prior == "pretrained":
-        untrained = weak.build(torch.Generator())
-        error = float(wrong_samples(weak, score_answers(untrained, weak.inputs, answers, rows).is_wrong).float().mean())
+        error = float(errors(weak, weak.build(torch.Generator()), torch.arange(len(rows))).float().mean())
+    elif weak.options is not None:
+        error = 1.0 - float((1.0 / weak.options.sizes).mean())
     else:
         if weak.generation.boost_unit == "token":
             found = answers.targets[weak.tokens_of(rows)].tolist()
@@ -174,8 +209,10 @@ def _train_on(
 
 
 __all__ = [
+    "Options",
     "Scores",
     "WeakAnswers",
+    "errors",
     "fit_answer_expert",
     "held_out_errors",
     "prior_error",

@@ -10,7 +10,9 @@ from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
 from ensemw2s.ensemble.label import expert_weights
 from ensemw2s.ensemble.tokens import (
+    Options,
     WeakAnswers,
+    errors,
     fit_answer_expert,
     held_out_errors,
     prior_error,
@@ -106,7 +108,21 @@ def _weak(work: AnswerWork, training: TrainConfig) -> WeakAnswers:
         build=side.builder(training),
         training=training,
         generation=prepared.config.generation,
+        options=_options(work),
     )
+
+
+def _options(work: AnswerWork) -> Options | None:
+    """What the training questions can be answered with, where boosting weighs which option is taken."""
+    prepared, side, rows = work.prepared, work.prepared.weak, work.draw.easy_train
+    generation = prepared.config.generation
+    if generation.answer_by != "choices" or generation.boost_unit != "sequence":
+        return None
+    options = prepared.options(rows)
+    answers = side.option_answers(rows, options, [prepared.names[r] for r in rows.tolist()])
+    true = [each.index(prepared.easy_texts[r]) for each, r in zip(options, rows.tolist(), strict=True)]
+    sizes = torch.tensor([len(each) for each in options])
+    return Options(side.open(answers.read), answers, sizes, torch.tensor(true))
 
 
 def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[str, Fitted]:
@@ -136,23 +152,35 @@ def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[
         return Artifact(tensors, {"training_tokens": fitted.training_tokens})
 
     found = work.memo("experts", key, compute)
-    is_wrong, tokens = found.tensors["is_wrong"], found.record["training_tokens"]
-    if state.method == "boosting" and ensemble.error_source == "folds":  # the other methods ask for no error
-        held_out = _held_out(work, weak, state, key)
-        is_wrong, tokens = held_out.tensors["is_wrong"], tokens + held_out.record["training_tokens"]
     owned = {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")}
-    return key, Fitted(owned, found.tensors["gold"], wrong_samples(weak, is_wrong), tokens)
+    is_wrong, tokens = wrong_samples(weak, found.tensors["is_wrong"], weak.rows), found.record["training_tokens"]
+    by_folds = ensemble.error_source == "folds"
+    if state.method == "boosting" and (by_folds or weak.options is not None):  # the other methods ask for no error
+        judged = _judged(work, weak, state, key, None if by_folds else owned)
+        is_wrong, tokens = judged.tensors["is_wrong"], tokens + judged.record["training_tokens"]
+    return key, Fitted(owned, found.tensors["gold"], is_wrong, tokens)
 
 
-def _held_out(work: AnswerWork, weak: WeakAnswers, state: EnsembleState, expert: str) -> Artifact:
-    ensemble = work.prepared.config.ensemble
-    deciding = {"expert": expert, "n_folds": ensemble.n_folds, "groups": weak.group_ids}
+def _judged(
+    work: AnswerWork, weak: WeakAnswers, state: EnsembleState, expert: str, owned: dict[str, Tensor] | None
+) -> Artifact:
+    """The expert's errors on the training samples: its own, or those of its like on folds that they did not see."""
+    ensemble, options = work.prepared.config.ensemble, weak.options
+    deciding = {
+        "expert": expert,
+        "samples": [weak.generation.boost_unit, weak.generation.count_trivial],
+        "options": None if options is None else canonical_hash([list(options.answers.ids), options.true.tolist()]),
+        "folds": [ensemble.n_folds, weak.group_ids] if owned is None else None,
+    }
 
     def compute() -> Artifact:
-        is_wrong, tokens = held_out_errors(weak, state, ensemble)
+        if owned is None:
+            is_wrong, tokens = held_out_errors(weak, state, ensemble)
+        else:
+            is_wrong, tokens = errors(weak, work.prepared.weak.load([owned])[0], torch.arange(len(weak.rows))), 0
         return Artifact({"is_wrong": is_wrong}, {"training_tokens": tokens})
 
-    return work.memo("held_out", artifact_key(EXPERT_VERSION, deciding), compute)
+    return work.memo("errors", artifact_key(EXPERT_VERSION, deciding), compute)
 
 
 def _answer_tokens(work: AnswerWork, expert: Expert) -> int:
