@@ -1,6 +1,7 @@
 """The command line: parse, one call, format."""
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -68,6 +69,8 @@ def run(
     folder = run_dir or Path("runs") / settings.name
     with _stops_cleanly(f"{folder} and the store"):
         results = run_experiment(settings, folder, console=None if as_json else err)
+    if not _is_main():
+        return
     if as_json:
         sys.stdout.write(results.model_dump_json() + "\n")
         return
@@ -284,6 +287,11 @@ def _stops_cleanly(where: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _is_main() -> bool:
+    """Of the processes of one launch, the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class _Terminated(BaseException):
     """SIGTERM; not an Exception, so that nothing on the way swallows it."""
 
@@ -293,6 +301,7 @@ def main() -> None:
     try:
         app()
     except EnsemW2SError as error:
-        err.print("[red]error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
+        if _is_main():
+            err.print("[red]error:[/] ", end="")
+            err.print(str(error), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -309,7 +309,7 @@ class GenerationConfig(Frozen):
     """What only tasks with free answers have."""
 
     boost_unit: Literal["token", "sequence"] = "token"
-    """What boosting weighs: answer tokens (the paper), or whole answers. One of these is wrong if any of its tokens is; with
+    """What boosting weighs: answer tokens (the paper), or whole answers. One of these is wrong if any token is; with
     `answer_by: choices`, if another of the question's options is likelier."""
     count_trivial: bool = False
     """Count errors on the end token and on tokens without a letter or digit."""

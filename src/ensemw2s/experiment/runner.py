@@ -2,6 +2,7 @@
 
 import json
 import platform
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from ensemw2s import processes
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.data.balance import rare_classes
-from ensemw2s.errors import ModelError, RunError
+from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import PACKAGES, evaluate
 from ensemw2s.experiment.files import run_lock, write_atomic
@@ -34,12 +36,22 @@ def run(
     """Run the experiment in `run_dir`, or what is missing of it, and return its results.
 
     Finished units come from the store (`store_root`, default `$ENSEMW2S_HOME/store`), whoever made them. Interrupted
-    at any instant, the same call continues and ends in the same `results.json`, figure for figure.
+    at any instant, the same call continues and ends in the same `results.json`, figure for figure. In each process of
+    one launch (`accelerate launch`, torchrun) the same call trains together with the others; the main one writes.
 
     Raises:
         ConfigError, DataError, ModelError: before any training, naming what to mend.
         RunError: the folder belongs to another configuration, is in use, or cannot be written.
     """
+    processes.start()
+    _check_launch(config)
+    if processes.rank() == 0:
+        return _run(config, run_dir, store_root, console)
+    with tempfile.TemporaryDirectory() as nowhere:  # what the others would write is the same
+        return _run(config, Path(nowhere), store_root, None)
+
+
+def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None) -> Results:
     with run_lock(run_dir):
         _claim(config, run_dir)
         journal = Journal(run_dir, console)
@@ -66,7 +78,9 @@ def run(
             _manifest(run_dir, stage, config, [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]])
         with journal.stage("evaluate", store, total=0):
             results = experiment.evaluate()
-            experiment.deliver(run_dir, results)
+            if processes.rank() == 0:
+                with processes.alone():
+                    experiment.deliver(run_dir, results)
         _manifest(run_dir, "evaluate", config, [])
         write_atomic(run_dir / "results.json", results.model_dump_json(indent=2) + "\n")
         write_report(results, read_timing(run_dir), run_dir / "report.html")
@@ -95,6 +109,15 @@ def read_timing(run_dir: Path) -> Timing | None:
         return Timing.model_validate_json((run_dir / "timing.json").read_text())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def _check_launch(config: ExperimentConfig) -> None:
+    auto = [n for n in ("expert_training", "student_training") if getattr(config, n).micro_batch_size == "auto"]
+    if processes.count() > 1 and auto:
+        raise ConfigError(
+            f"{auto[0]}.micro_batch_size: auto finds a size for one process, and {processes.count()} were launched; "
+            "give a number of examples"
+        )
 
 
 def _claim(config: ExperimentConfig, run_dir: Path) -> None:

@@ -22,7 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ensemw2s import processes
 from ensemw2s.config import canonical_hash
+from ensemw2s.errors import RunError
 from ensemw2s.experiment.files import explained, sync_folder
 
 TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
@@ -64,14 +66,20 @@ class Store:
             self._sweep()
 
     def memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
-        """The artifact of that key: from the store, or computed, saved and read back."""
-        found = self.load(kind, key)
-        if found is not None:
+        """The artifact of that key: from the store, or computed, saved and read back.
+
+        Of several processes the main one looks and writes; all compute, because they may train together.
+        """
+        is_main = processes.rank() == 0
+        found = self.load(kind, key) if is_main else None
+        if processes.agreed(found is not None):
             self.reused[kind] += 1
-            return found
+            return found or self._shared(kind, key)
         made = compute()
         self.computed[kind] += 1
-        return self.save(kind, key, made)
+        saved = self.save(kind, key, made) if is_main else None
+        processes.agreed(None)  # the others wait until it is there
+        return saved or self._shared(kind, key)
 
     def load(self, kind: str, key: str) -> Artifact | None:
         """None where there is none; a damaged one is named, removed and None too."""
@@ -131,13 +139,24 @@ class Store:
     def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
         """Save over an older state; a crash in between loses the state, never leaves a wrong one."""
         self.discard(kind, key)
-        self.save(kind, key, Artifact(tensors, {}))
+        if processes.rank() == 0:
+            self.save(kind, key, Artifact(tensors, {}))
 
     def discard(self, kind: str, key: str) -> None:
-        shutil.rmtree(self.path(kind, key), ignore_errors=True)
+        if processes.rank() == 0:
+            shutil.rmtree(self.path(kind, key), ignore_errors=True)
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key
+
+    def _shared(self, kind: str, key: str) -> Artifact:
+        found = self.load(kind, key)
+        if found is None:
+            raise RunError(
+                f"{self.path(kind, key)}: the main process has it and process {processes.rank()} does not see it; put "
+                "the store (ENSEMW2S_HOME) on a disk that all processes of the launch share"
+            )
+        return found
 
     def _sweep(self) -> None:
         """Remove what this machine's processes that are gone left half written; other machines may share the folder."""

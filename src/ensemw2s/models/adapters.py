@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
+from ensemw2s import processes
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import share
@@ -136,7 +137,7 @@ def head_of(adapter: Adapter) -> Head:
 
 def owned_state(module: nn.Module) -> dict[str, Tensor]:
     """The trainable parameters and the head's scale, by name: clones on the CPU, no frozen weight."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in _owned(module).items()}
+    return {name: processes.whole(tensor.detach()).cpu().clone() for name, tensor in _owned(module).items()}
 
 
 def load_owned(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from ensemw2s import processes
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, layers_of
@@ -121,6 +122,12 @@ def layers_recomputed(module: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+def sharded(module: nn.Module) -> None:
+    """Spread the module's weights over the processes, layer by layer."""
+    model = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+    processes.shard(module, None if model is None else layers_of(model))
 
 
 def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:

@@ -58,8 +58,10 @@ def train_answers(
 
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         for part in micro:
-            with only_answers_read(module, inputs, supervision.answers, rows[part], packing=config.packing):
-                answer_loss(module, inputs, supervision, rows[part]).mul(scale).backward()
+            # A process without a row computes one that nobody counts: sharded weights come together in every pass.
+            own, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
+            with only_answers_read(module, inputs, supervision.answers, own, packing=config.packing):
+                answer_loss(module, inputs, supervision, own).mul(share).backward()
 
     lengths = inputs.lengths[rows]
     optimise(module, lengths, accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)

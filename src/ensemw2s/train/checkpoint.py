@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ensemw2s import processes
 from ensemw2s.types import TensorStore
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -28,13 +29,13 @@ class Checkpointer:
 
 
 def snapshot(module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Tensor]:
-    """Everything that the next step depends on."""
+    """Everything that the next step depends on, whole, whatever number of processes trains."""
     state = {"step": torch.tensor(step), "rng": torch.get_rng_state()}
     for name, parameter in _owned(module):
-        state[f"parameter/{name}"] = parameter.detach()
+        state[f"parameter/{name}"] = processes.whole(parameter.detach())
         # A weight that no gradient has reached has no moments.
         moments = optimizer.state.get(parameter, {})
-        state |= {f"{moment}/{name}": moments[moment] for moment in _MOMENTS if moment in moments}
+        state |= {f"{moment}/{name}": processes.whole(moments[moment]) for moment in _MOMENTS if moment in moments}
     return state
 
 
@@ -42,10 +43,17 @@ def restore(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str
     """Put a snapshot back; returns the number of steps done."""
     with torch.no_grad():
         for name, parameter in _owned(module):
-            parameter.copy_(state[f"parameter/{name}"])
-            if moments := {m: state[f"{m}/{name}"].clone() for m in _MOMENTS if f"{m}/{name}" in state}:
-                optimizer.state[parameter] = moments
-    torch.set_rng_state(state["rng"].clone())
+            parameter.copy_(processes.like(state[f"parameter/{name}"].to(parameter.device), parameter))
+            moments = {m: state[f"{m}/{name}"].to(parameter.device) for m in _MOMENTS if f"{m}/{name}" in state}
+            if moments:
+                optimizer.state[parameter] = {
+                    m: (value if m == "step" else processes.like(value, parameter)).clone()
+                    for m, value in moments.items()
+                }
+    if processes.rank() == 0:
+        torch.set_rng_state(state["rng"].clone())
+    else:  # the main process's stream is kept alone; the others begin a new one
+        torch.manual_seed(torch.initial_seed() + int(state["step"]))
     return int(state["step"])
 
 

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ensemw2s import processes
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss, global_stats
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.models.packing import sequences_packed
-from ensemw2s.models.upper import layers_recomputed
+from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
 from ensemw2s.train.micro import Accumulate, MicroBatches
 from ensemw2s.train.optim import learning_rate_at, make_optimizer
@@ -85,7 +86,8 @@ def optimise(
 ) -> None:
     """The steps of any training over samples of these lengths, in tokens.
 
-    Shuffled by epoch, resumed from the checkpointer's snapshot where it has one, in evaluation mode at the end.
+    Shuffled by epoch, resumed from the checkpointer's snapshot where it has one, in evaluation mode at the end. Of
+    several processes each takes its part of every batch, and all make the same step.
 
     Raises:
         ModelError: with `micro_batch_size: auto`, not even one sample fits into memory.
@@ -93,12 +95,15 @@ def optimise(
     n_samples = len(lengths)
     total = n_steps(n_samples, config)
     per_epoch = total // config.epochs
+    if processes.is_sharded():
+        sharded(module)
     optimizer = make_optimizer(module, config)
     module.train()
     recomputed = layers_recomputed(module) if config.gradient_checkpointing else contextlib.nullcontext()
     packed = sequences_packed(module) if config.packing else contextlib.nullcontext()
     with torch.random.fork_rng(devices=[]), recomputed, packed:
-        torch.manual_seed(stream_seed(seed, "dropout"))
+        # Dropout's masks differ between processes as between the rows of one.
+        torch.manual_seed(stream_seed(seed, "dropout", *([processes.rank()] if processes.rank() else [])))
         micro = MicroBatches(module, config)
         micro.try_out(lengths, config.batch_size, accumulate)
         done = 0
@@ -112,11 +117,13 @@ def optimise(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
             micro.accumulate(index, step / total, accumulate)
+            processes.sum_gradients(module)
             nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
             if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0 and step + 1 < total:
                 checkpointer.save(snapshot(module, optimizer, step + 1))
+    processes.gather_back(module)
     module.eval()
 
 
@@ -130,12 +137,17 @@ def _accumulate(
     *,
     train_frac: float,
 ) -> None:
-    """Add the gradient of one global batch to the module's parameters."""
+    """Add the gradient of this process's part of a global batch to the module's parameters."""
     index = torch.cat(list(micro))
 
+    def stats_of(logits: Tensor) -> GlobalStats:
+        soft = supervision.targets.soft[index]
+        return global_stats(processes.gathered(logits), processes.gathered(soft))
+
     def logits_of(part: Tensor) -> Tensor:
-        values, mask = inputs.batch(supervision.rows[part])
-        return module(values, mask)
+        # A process without a row computes one that nobody counts: sharded weights come together in every pass.
+        values, mask = inputs.batch(supervision.rows[part if len(part) else [0]])
+        return module(values, mask)[: len(part)]
 
     stats = GlobalStats()
     if loss.needs_stats and len(micro) > 1:
@@ -143,12 +155,12 @@ def _accumulate(
         # dropout masks of this pass must be those of the training pass, or 8x1 would not equal 1x8.
         state = torch.get_rng_state()
         with torch.no_grad():
-            stats = global_stats(torch.cat([logits_of(part) for part in micro]), supervision.targets.soft[index])
+            stats = stats_of(torch.cat([logits_of(part) for part in micro]))
         torch.set_rng_state(state)
     for part in micro:
         logits = logits_of(part)
         if loss.needs_stats and len(micro) == 1:
-            stats = global_stats(logits.detach(), supervision.targets.soft[part])
+            stats = stats_of(logits.detach())
         per_example = loss(logits, supervision.take(part), stats, train_frac=train_frac)
         ((supervision.weights[part] * per_example).sum() / config.batch_size).backward()
 

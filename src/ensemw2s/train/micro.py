@@ -7,11 +7,13 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from ensemw2s import processes
 from ensemw2s.config import TrainConfig
 from ensemw2s.errors import ModelError
 
 Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], None]
-"""accumulate(micro-batches, train_frac) adds the gradient of one global batch of samples."""
+"""accumulate(micro-batches, train_frac) adds the gradient of this process's part of a global batch; the parts of all
+processes have equally many micro-batches, of which some may be empty."""
 
 
 class MicroBatches:
@@ -36,7 +38,8 @@ class MicroBatches:
             random_state = torch.get_rng_state()
             self._module.zero_grad(set_to_none=True)
             try:
-                return work(index.split(self.size), train_frac)
+                largest = -(-len(index) // processes.count())
+                return work(processes.share(index).tensor_split(-(-largest // self.size)), train_frac)
             except RuntimeError as error:
                 if not (self._is_auto and should_reduce_batch_size(error)):
                     raise

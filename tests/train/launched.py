@@ -1,0 +1,79 @@
+"""Helper of test_processes.py: trains small models, alone or as one of the processes of a launch, and writes what came
+out of them.
+
+    [torchrun --nproc-per-node 2] python launched.py OUTPUT.safetensors STORE [N_STEPS]
+
+With N_STEPS the trainings stop there, as if the machine had failed, and leave their checkpoints in STORE.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ensemw2s import processes
+from ensemw2s.config import ModelConfig, TrainConfig
+from ensemw2s.core.losses import LogConf, WeakBatch
+from ensemw2s.core.seeds import stream
+from ensemw2s.experiment.store import Store
+from ensemw2s.models.activations import IdInputs
+from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.load import load_backbone
+from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
+from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.types import AnswerTokens
+
+LENGTHS = tuple(5 + 3 * i % 17 for i in range(17))  # 17 rows in batches of 4: the last one has a single row
+TRAINING = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, checkpoint_steps=3, micro_batch_size=1)
+
+
+class Stopped(Exception):
+    pass
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    processes.start()
+    n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    store, out = Store(Path(sys.argv[2])), {}
+
+    def on_step(done: int, total: int) -> None:
+        if done == n_steps:
+            raise Stopped
+
+    draw = stream(0, "ids")
+    ids = tuple(tuple(torch.randint(3, 60, (n,), generator=draw).tolist()) for n in LENGTHS)
+    answers = AnswerTokens(ids, tuple(n - 3 for n in LENGTHS))
+    weights = torch.rand(len(answers.targets), generator=draw)
+    soft = torch.rand(len(ids), 2, generator=draw).softmax(-1)
+    rows = torch.arange(len(ids))
+    for adapter in ("lora", "full"):
+        config = ModelConfig(model="tiny", n_layers=4, adapter=adapter)  # pyright: ignore[reportArgumentType]
+        backbone = load_backbone(config)
+        inputs = IdInputs(answers.read, backbone.pad_id)
+        if adapter == "full":
+            module = AnswerModel(backbone, backbone.unembedding, config, generator=stream(0, "init"))
+            lesson, kept = AnswerSupervision(answers, rows, weights), Checkpointer(store, "words")
+            try:
+                train_answers(module, inputs, lesson, TRAINING, seed=0, checkpointer=kept, on_step=on_step)
+            except Stopped:
+                continue
+            out["words/gold"] = score_answers(module, inputs, answers, rows).gold
+        else:
+            module = build_adapter(config, backbone, 2, dropout=0.0, init_std=0.02, generator=stream(0, "init"))
+            lesson, kept = Supervision(rows, WeakBatch(soft=soft), torch.ones(len(ids))), Checkpointer(store, "classes")
+            loss = LogConf(aux_coef=0.6, warmup_frac=0.5)  # its statistics are of the whole batch
+            try:
+                train(module, inputs, lesson, loss, TRAINING, seed=0, checkpointer=kept, on_step=on_step)
+            except Stopped:
+                continue
+            out["classes/gold"] = predict(module, inputs, rows)
+        out |= {f"{adapter}/{name}": tensor for name, tensor in owned_state(module).items()}
+    if processes.rank() == 0:
+        save_file(out, sys.argv[1])
+
+
+main()
