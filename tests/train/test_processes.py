@@ -40,9 +40,12 @@ def alone(tmp_path_factory) -> dict[str, torch.Tensor]:
 
 
 def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """The loss to 1e-6; weights less closely: Adam divides rounding errors by gradients that are hardly there."""
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=atol, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+        if name.endswith("gold"):
+            assert float(found[name].mean()) == pytest.approx(float(tensor.mean()), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -52,9 +55,7 @@ def test_two_processes_give_the_weights_and_losses_of_one(tmp_path, alone, shard
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("first", "then"), [((2, True), (1, False)), ((1, False), (2, True)), ((2, False), (1, False))]
-)
+@pytest.mark.parametrize(("first", "then"), [((2, True), (1, False)), ((1, False), (2, False))])
 def test_a_training_resumes_on_another_number_of_processes(tmp_path, alone, first, then):
     store = tmp_path / "store"
     stopped = trained(tmp_path, "stopped", n=first[0], sharded=first[1], store=store, stop=7)
@@ -80,7 +81,8 @@ def test_a_launched_run_has_the_figures_of_a_plain_one(tmp_path, tree):
         assert a.key == b.key
         for part, figures in a.parts.items():
             for name, figure in figures.items():
-                assert figure.mean == pytest.approx(b.parts[part][name].mean, abs=0.03), (a.key, part, name)
+                same = pytest.approx(b.parts[part][name].interval.mean, abs=0.03)
+                assert figure.interval.mean == same, (a.key, part, name)
     assert (tmp_path / "two" / "student").is_dir()
     # What was made together is what a single process goes on with.
     again = launch("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "again", ENSEMW2S_HOME=str(home))
