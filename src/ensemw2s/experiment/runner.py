@@ -25,6 +25,7 @@ from ensemw2s.experiment.words.deliver import export_answer_ensemble, export_ans
 from ensemw2s.experiment.words.evaluate import evaluate_answers
 from ensemw2s.experiment.words.prepare import AnswerPrepared, prepare_answers
 from ensemw2s.experiment.words.stages import AnswerSeed
+from ensemw2s.models.checkpoint import resolve
 from ensemw2s.models.folders import cache_home
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
@@ -44,7 +45,8 @@ def run(
         RunError: the folder belongs to another configuration, is in use, or cannot be written.
     """
     processes.start()
-    _check_launch(config)
+    if processes.count() > 1:
+        _prepare_launch(config)
     if processes.rank() == 0:
         return _run(config, run_dir, store_root, console)
     with tempfile.TemporaryDirectory() as nowhere:  # what the others would write is the same
@@ -111,13 +113,17 @@ def read_timing(run_dir: Path) -> Timing | None:
         return None
 
 
-def _check_launch(config: ExperimentConfig) -> None:
+def _prepare_launch(config: ExperimentConfig) -> None:
     auto = [n for n in ("expert_training", "student_training") if getattr(config, n).micro_batch_size == "auto"]
-    if processes.count() > 1 and auto:
+    if auto:
         raise ConfigError(
             f"{auto[0]}.micro_batch_size: auto finds a size for one process, and {processes.count()} were launched; "
             "give a number of examples"
         )
+    if processes.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
+        for model in (config.weak, config.strong):
+            resolve(model)
+    processes.agreed(None)
 
 
 def _claim(config: ExperimentConfig, run_dir: Path) -> None:
