@@ -44,6 +44,7 @@ bench: $(BIN)/.dev  ## every claim about speed, side by side
 	$(BIN)/python benchmarks/rounds.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/adapters.py
+	$(BIN)/python benchmarks/training.py
 
 wheel: $(BIN)/.dev  ## the wheel in an empty environment
 	.ci/wheel
