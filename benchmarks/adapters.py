@@ -6,7 +6,7 @@ Seconds per token of SmolLM2's shapes at batch 4 and 16, against one LoRA model;
 another; and against peft's way, `generate` with `adapter_names` and a logits processor that mixes. Weights in memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -42,11 +42,11 @@ def peft_members(backbone: Backbone) -> PeftModel:
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.01)
-    return model.to(backbone.dtype).eval()
+    return model.to(backbone.device, backbone.dtype).eval()
 
 
 def by_names(model: PeftModel, batch: int) -> Callable[[], None]:
-    ids = torch.randint(1000, 2000, (batch, PROMPT), generator=stream(0, "ids")).repeat(T, 1)
+    ids = torch.randint(1000, 2000, (batch, PROMPT), generator=stream(0, "ids")).repeat(T, 1).to(model.device)
     names = [f"m{t}" for t in range(T) for _ in range(batch)]
 
     def work() -> None:
@@ -65,13 +65,13 @@ def by_names(model: PeftModel, batch: int) -> Callable[[], None]:
     return work
 
 
-def main() -> None:
-    backbone = load_backbone(CONFIG)
+def compare(backbone: Backbone, batches: Sequence[int]) -> None:
+    """Print the table of one base."""
     models = [
         AnswerModel(backbone, backbone.unembedding, CONFIG, init_noise=0.1, generator=stream(t, "expert")).eval()
         for t in range(T)
     ]
-    compute, memory = speeds(backbone.dtype)
+    compute, memory = speeds(backbone)
     machine = f"{compute / 1e9:.0f} G multiply-adds/s, {memory / 1e9:.1f} GB/s"
     print(f"{backbone.dtype}, {torch.get_num_threads()} threads: {machine}")
     together = SharedTrunk(backbone, models)
@@ -79,7 +79,7 @@ def main() -> None:
     print(f"weights in memory: {together.n_bytes / memory_of(backbone.model.parameters()):.2f} times one model")
     n_weights = sum(p.numel() for p in {id(p): p for p in backbone.model.parameters()}.values())
     whole, named = whole_models(backbone, T), peft_members(backbone)
-    for batch in (4, 16):
+    for batch in batches:
         ours = tokens(together, batch, STEPS)
         print(f"batch {batch}: the same against itself: {steady(ours):.2f}")
         found, values = ratio(ours, tokens(single, batch, STEPS), repeats=5)
@@ -93,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compare(load_backbone(CONFIG), (4, 16))

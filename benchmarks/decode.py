@@ -9,7 +9,6 @@
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import torch
@@ -24,7 +23,7 @@ from ensemw2s.ensemble.members import Members, SeparateModels, SharedTrunk
 from ensemw2s.models.anatomy import memory_of
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import Backbone, load_backbone
-from side_by_side import ratio, shown, steady
+from side_by_side import ratio, seconds, shown, steady
 
 T, PROMPT, STEPS = 8, 4, 16
 CONFIG = ModelConfig(n_layers=10, adapter="top", top_layers=2)
@@ -41,7 +40,7 @@ def whole_models(backbone: Backbone, n: int) -> list[LlamaForCausalLM]:
     """As many models with weights of their own, of the same shape."""
     models = []
     for _ in range(n):
-        model = LlamaForCausalLM(backbone.model.config).to(backbone.dtype).eval()
+        model = LlamaForCausalLM(backbone.model.config).to(backbone.device, backbone.dtype).eval()
         model.model.load_state_dict(backbone.model.state_dict())
         models.append(model.requires_grad_(False))
     return models
@@ -75,20 +74,18 @@ def one_after_another(
     return work
 
 
-def speeds(dtype: torch.dtype) -> tuple[float, float]:
+def speeds(backbone: Backbone) -> tuple[float, float]:
     """Multiply-adds per second of a large product, and bytes per second of a product with one row."""
-    a, b = torch.randn(512, 2048, dtype=dtype), torch.randn(2048, 4096, dtype=dtype)
-    head, row = torch.randn(49152, 576, dtype=dtype), torch.randn(1, 576, dtype=dtype)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=backbone.dtype, device=backbone.device)
+
+    a, b, head, row = random(512, 2048), random(2048, 4096), random(49152, 576), random(1, 576)
 
     def best(work: Callable[[], object]) -> float:
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-        return min(times)
+        return min(seconds(work) for _ in range(7))
 
-    return a.shape[0] * b.numel() / best(lambda: a @ b), head.numel() * dtype.itemsize / best(lambda: row @ head.T)
+    return a.shape[0] * b.numel() / best(lambda: a @ b), head.nbytes / best(lambda: row @ head.T)
 
 
 def predicted(backbone: Backbone, n: int, batch: int, compute: float, memory: float) -> float:
@@ -124,7 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     backbone = load_backbone(CONFIG)
     own, whole = experts(backbone, T), whole_models(backbone, T)
-    compute, memory = speeds(backbone.dtype)
+    compute, memory = speeds(backbone)
     machine = f"{compute / 1e9:.0f} G multiply-adds/s, {memory / 1e9:.1f} GB/s"
     print(f"{backbone.dtype}, {torch.get_num_threads()} threads: {machine}")
     together = SharedTrunk(backbone, own)

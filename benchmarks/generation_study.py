@@ -17,6 +17,7 @@ from typing import Any
 
 import generation_tables
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
+from ensemw2s.errors import ModelError
 from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.words.experts import fit_ensemble
@@ -109,21 +110,35 @@ def work(cell: Cell) -> dict[str, Any]:
     if cell.phase == "screen":
         figures = screened(config, cell.seed)
     else:
-        results = run(config, cache_home() / "study" / cell.task / f"{cell.variant}-{cell.seed}")
-        figures = {
-            "rows": {
-                r.key: {p: {m: f.per_seed[0] for m, f in figures.items()} for p, figures in r.parts.items()}
-                for r in results.rows
-            },
-            "rounds": [
-                r.model_dump(mode="json") for e in results.ensembles for r in e.rounds if e.method == "boosting"
-            ],
-            "selected": {e.method: e.selected for e in results.ensembles},
-            "recommended": results.recommendation.row,
-        }
+        figures = confirmed(config, cache_home() / "study" / cell.task / f"{cell.variant}-{cell.seed}")
     seconds = round(time.monotonic() - started, 1)
     about = {"phase": cell.phase, "task": cell.task, "variant": cell.variant, "seed": cell.seed}
     return about | {"config_hash": canonical_hash(config), "seconds": seconds, **figures}
+
+
+def confirmed(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+    """All rows of one run. Where boosting refuses to start, its rows are those of the single expert that is left."""
+    refused = None
+    try:
+        results = run(config, folder)
+    except ModelError as error:
+        refused = str(error)
+        tree = config.model_dump(mode="json")
+        tree["ensemble"]["methods"] = [m for m in tree["ensemble"]["methods"] if m != "boosting"]
+        results = run(ExperimentConfig.model_validate(tree), folder.with_name(f"{folder.name}-without-boosting"))
+    rows = {
+        r.key: {p: {m: f.per_seed[0] for m, f in figures.items()} for p, figures in r.parts.items()}
+        for r in results.rows
+    }
+    if refused:
+        rows |= {k.replace("single", "boosting"): v for k, v in rows.items() if "single" in k.split(":")}
+    return {
+        "rows": rows,
+        "rounds": [r.model_dump(mode="json") for e in results.ensembles for r in e.rounds if e.method == "boosting"],
+        "selected": {e.method: e.selected for e in results.ensembles},
+        "recommended": results.recommendation.row,
+        "refused": refused,
+    }
 
 
 def screened(config: ExperimentConfig, seed: int) -> dict[str, Any]:

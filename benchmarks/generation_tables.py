@@ -125,6 +125,11 @@ def _confirmed(found: list[dict[str, Any]]) -> list[str]:
     seeds = sorted(c["seed"] for c in found)
     lines = [
         f"Seeds {', '.join(map(str, seeds))}; exact match in %, mean with 95% Student-t interval over seeds.",
+        *(
+            f"Seed {c['seed']}: boosting refused to start, so its rows are the single expert's ({c['refused']})."
+            for c in found
+            if c.get("refused")
+        ),
         "",
         "| row | ID | OOD |",
         "|---|---|---|",

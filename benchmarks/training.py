@@ -94,8 +94,8 @@ def librarys(backbone: Backbone, answers: AnswerTokens) -> Callable[[], None]:
     return lambda: trainer.train()
 
 
-def main() -> None:
-    backbone = load_backbone(CONFIG)
+def compare(backbone: Backbone) -> None:
+    """Print the table of one base."""
     print(f"{backbone.dtype}, {torch.get_num_threads()} threads")
     answers = rows(2 * BATCH, 64, 128)
     weighted = ours(backbone, answers)
@@ -106,8 +106,8 @@ def main() -> None:
     packed = ours(backbone, answers, packing=True)
     print(f"packed training against itself: {steady(packed):.2f}")
     found, values = ratio(ours(backbone, answers), packed)
-    print(f"tokens/s, packed / padded: {found:.2f} ({shown(values)})")
+    print(f"tokens/s, packed / padded: {found:.2f} ({shown(values)})", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    compare(load_backbone(CONFIG))

@@ -64,11 +64,12 @@ def _write(folder: Path, model: PreTrainedModel, seed: int) -> Path:
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
     with new_folder(folder) as temporary, quiet():
         model.save_pretrained(temporary)
-        _byte_tokenizer().save_pretrained(temporary)
+        byte_tokenizer().save_pretrained(temporary)
     return folder
 
 
-def _byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A token for every byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate((*SPECIAL, *alphabet))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
