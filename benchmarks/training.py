@@ -7,6 +7,8 @@ LoRA of rank 8 on all linear layers of SmolLM2's first 4, float32 where the mach
    the same rows, order, padding and steps; 64 to 128 tokens a row, the last quarter of them the answer.
 2. Tokens per second (padding not counted) of weighted training, packed against padded: both in shuffled batches of 16,
    lengths drawn log-uniformly from 16 to 512.
+3. Forward and backward of four seeds' adapters one after another, against all in one pass over the base: what training
+   them together could save at most.
 """
 
 import math
@@ -24,6 +26,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.models.activations import EmbeddedInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.load import Backbone, load_backbone
+from ensemw2s.models.stacked import StackedUpper
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.types import AnswerTokens
 from side_by_side import ratio, shown, steady
@@ -94,6 +97,28 @@ def librarys(backbone: Backbone, answers: AnswerTokens) -> Callable[[], None]:
     return lambda: trainer.train()
 
 
+def seeds_apart_and_together(backbone: Backbone, n_seeds: int = 4) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Forward and backward of a batch of 16 rows of 32 tokens for each seed."""
+    draw = stream(0, "values")
+    values = torch.randn(BATCH, 32, backbone.hidden_size, generator=draw).to(backbone.device)
+    mask = torch.ones(BATCH, 32, dtype=torch.long, device=backbone.device)
+
+    def model(seed: int) -> AnswerModel:
+        return AnswerModel(backbone, backbone.unembedding, CONFIG, generator=stream(seed, "init")).eval()
+
+    models = [model(seed) for seed in range(n_seeds)]
+    stack = StackedUpper([model(seed).upper for seed in range(n_seeds)])
+    for part in stack.linears():
+        part.down.requires_grad_()
+        part.up.requires_grad_()
+
+    def apart() -> None:
+        for each in models:
+            each.hidden(values, mask).float().square().mean().backward()
+
+    return apart, lambda: stack.hidden(values, mask).float().square().mean().backward()
+
+
 def compare(backbone: Backbone) -> None:
     """Print the table of one base."""
     print(f"{backbone.dtype}, {torch.get_num_threads()} threads")
@@ -107,6 +132,10 @@ def compare(backbone: Backbone) -> None:
     print(f"packed training against itself: {steady(packed):.2f}")
     found, values = ratio(ours(backbone, answers), packed)
     print(f"tokens/s, packed / padded: {found:.2f} ({shown(values)})", flush=True)
+    apart, together = seeds_apart_and_together(backbone)
+    print(f"four seeds together against themselves: {steady(together):.2f}")
+    found, values = ratio(apart, together)
+    print(f"four seeds' adapters, one after another / together: {found:.2f} ({shown(values)})", flush=True)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class StackedUpper:
         """Whether there are several and low-rank updates are all in which they differ."""
         return len(models) > 1 and all(any(isinstance(m, LoraLayer) for m in model.modules()) for model in models)
 
+    def linears(self) -> list[StackedLinear]:
+        """Every layer with updates."""
+        return [m for m in self._model.modules() if isinstance(m, StackedLinear)]
+
     def hidden(
         self,
         values: Float[Tensor, "batch length dim"],
