@@ -62,7 +62,11 @@ class Listening:
 
     plain: LogConf = field(default_factory=lambda: LogConf(aux_coef=0.6, warmup_frac=0.0))
     needs_stats: bool = True
+    needs_groups: bool = False
     heard: list = field(default_factory=list)
+
+    def stats(self, student_logits, batch):
+        return global_stats(student_logits, batch.soft)
 
     def __call__(self, student_logits, batch, stats, *, train_frac):
         self.heard.append((student_logits.detach().clone(), batch.soft, stats.class_bias))

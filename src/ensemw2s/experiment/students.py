@@ -1,6 +1,6 @@
 """Which students a seed trains. A student, a baseline and the ceiling are one training with other labels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,17 +9,15 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ensemw2s.config import Recipe, StudentConfig
-from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.losses import CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.train.loop import Supervision
 
 STRONG_ON_EASY = "strong_on_easy"
 CEILING = "ceiling"
 SELF = "self"
 """The teacher that is strong-on-easy itself: self-training."""
-_LOSSES: dict[str, Callable[[StudentConfig], WeakToStrongLoss]] = {
-    "xent": lambda config: CrossEntropy(),
-    "logconf": lambda config: LogConf(aux_coef=config.aux_coef, warmup_frac=config.warmup_frac),
-}
+N_GROUPS = 4
+"""Bins of difficulty, of equally many examples, for losses over groups."""
 TRUTH = Recipe(loss="xent", labels="hard")
 """How the strong model learns from true labels: strong-on-easy and the ceiling."""
 
@@ -51,8 +49,13 @@ def on_labels(
     easy_rows: Int[Tensor, " easy"],
     easy_labels: Int[Tensor, " easy"],
     config: StudentConfig,
+    difficulty: Float[Tensor, " examples"],
 ) -> Iterator[Lesson]:
-    """One lesson per recipe from one teacher's labels; `with_easy` adds the true easy labels, every example alike."""
+    """One lesson per recipe from one teacher's labels; `with_easy` adds the true easy labels, every example alike.
+
+    Args:
+        difficulty: of every example of the split, by which losses over groups bin theirs.
+    """
     n_classes = soft.shape[1]
     for recipe in config.recipes:
         targets = soft if recipe.labels == "soft" else one_hot(soft.argmax(-1), n_classes).float()
@@ -60,5 +63,15 @@ def on_labels(
         if recipe.with_easy:
             rows = torch.cat([easy_rows, hard_rows])
             targets = torch.cat([one_hot(easy_labels, n_classes).float(), targets])
-        supervision = Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows)))
-        yield Lesson(student_key(teacher, recipe), supervision, _LOSSES[recipe.loss](config))
+        loss = recipe.make_loss()
+        group = difficulty_bins(difficulty[rows]) if loss.needs_groups else None
+        supervision = Supervision(rows, WeakBatch(soft=targets, group=group), torch.ones(len(rows)))
+        yield Lesson(student_key(teacher, recipe), supervision, loss)
+
+
+def difficulty_bins(difficulty: Float[Tensor, " samples"]) -> Int[Tensor, " samples"]:
+    """Bins of equally many examples, easiest first; one bin where nobody knows the difficulty."""
+    if not bool(difficulty.isfinite().all()):
+        return torch.zeros(len(difficulty), dtype=torch.long)
+    edges = torch.quantile(difficulty.double(), torch.linspace(0, 1, N_GROUPS + 1, dtype=torch.float64))[1:-1]
+    return torch.bucketize(difficulty.double(), edges.unique())

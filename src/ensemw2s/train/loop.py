@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ensemw2s import processes
 from ensemw2s.config import TrainConfig
-from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss, global_stats
+from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
@@ -141,8 +141,10 @@ def _accumulate(
     index = torch.cat(list(micro))
 
     def stats_of(logits: Tensor) -> GlobalStats:
-        soft = supervision.targets.soft[index]
-        return global_stats(processes.gathered(logits), processes.gathered(soft))
+        mine = supervision.take(index)
+        group = None if mine.group is None else processes.gathered(mine.group)
+        whole = WeakBatch(soft=processes.gathered(mine.soft), group=group)
+        return loss.stats(processes.gathered(logits), whole)
 
     def logits_of(part: Tensor) -> Tensor:
         # A process without a row computes one that nobody counts: sharded weights come together in every pass.

@@ -1,0 +1,57 @@
+"""The student's own predictions, hardened so that class counts are the weak labels' (2312.09390, appendix A.4)."""
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linprog
+from scipy.sparse import coo_array
+from torch import Tensor
+
+from ensemw2s.core.losses.base import GlobalStats
+
+
+def global_stats(student_logits: Float[Tensor, "batch classes"], soft: Float[Tensor, "batch classes"]) -> GlobalStats:
+    """Class biases with which the student's hardened predictions have the class counts of q, up to ties.
+
+    The counts are the mean of q times the batch, rounded to integers by largest remainder. The biases are the dual
+    prices of the assignment of examples to classes that has these counts and the largest total logit. At K = 2 this
+    is the published rule: the examples with the largest log-odds get class 1.
+    """
+    logits = student_logits.detach().double()
+    n, k = logits.shape
+    counts = _target_counts(soft.double().mean(0), n)
+    if k == 2:
+        return GlobalStats(_two_class_bias(logits, int(counts[1])).to(student_logits))
+    # maximise sum x_ik logit_ik with each example in one class and counts_k examples in class k: its linear programme
+    # has an integral solution, and the prices of the class constraints are the biases.
+    rows = torch.arange(n).repeat_interleave(k)
+    columns = torch.arange(n * k)
+    classes = torch.arange(k).repeat(n) + n
+    entries = (torch.cat([rows, classes]).numpy(), torch.cat([columns, columns]).numpy())
+    constraints = coo_array(([1.0] * (2 * n * k), entries), shape=(n + k, n * k))
+    totals = torch.cat([torch.ones(n, dtype=torch.float64), counts.double()]).numpy()
+    found = linprog(-logits.flatten().numpy(), A_eq=constraints.tocsr(), b_eq=totals, method="highs")
+    prices = torch.from_numpy(found.eqlin.marginals[n:].copy())
+    return GlobalStats(prices.to(student_logits))
+
+
+def _two_class_bias(logits: Float[Tensor, "batch 2"], n_ones: int) -> Float[Tensor, "2"]:
+    """Bias halfway between the log-odds that just get class 1 and those that just do not."""
+    odds = (logits[:, 1] - logits[:, 0]).sort(descending=True).values
+    if n_ones == 0:
+        threshold = odds[0] + 1.0
+    elif n_ones == len(odds):
+        threshold = odds[-1] - 1.0
+    else:
+        threshold = (odds[n_ones - 1] + odds[n_ones]) / 2
+    return torch.stack([torch.zeros_like(threshold), -threshold])
+
+
+def _target_counts(share: Float[Tensor, " classes"], n: int) -> Int[Tensor, " classes"]:
+    exact = share / share.sum() * n
+    counts = exact.floor()
+    left = n - int(counts.sum())
+    counts[(exact - counts).argsort(descending=True, stable=True)[:left]] += 1
+    return counts.long()
