@@ -45,6 +45,8 @@ bench: $(BIN)/.dev  ## every claim about speed, side by side
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/plan.py
 
 wheel: $(BIN)/.dev  ## the wheel in an empty environment
 	.ci/wheel

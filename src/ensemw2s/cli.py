@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -33,6 +34,14 @@ app = typer.Typer(
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+
+class Engine(StrEnum):
+    """Who does independent pieces of work."""
+
+    local = "local"
+    ray = "ray"
+
+
 ConfigArgument = Annotated[
     Path | None,
     typer.Argument(help="YAML file; left out: the embedded default (geo-facts).", show_default=False),
@@ -43,6 +52,16 @@ SetOption = Annotated[
 ]
 TinyOption = Annotated[
     bool, typer.Option("--tiny", help="Random models and generated data: seconds, no network, figures mean nothing.")
+]
+EngineOption = Annotated[
+    Engine, typer.Option(help="Who works: this process, or workers through Ray. The results are the same.")
+]
+WorkersOption = Annotated[int, typer.Option(help="Workers of `--engine ray`.", min=1)]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running Ray cluster (`auto`: the one of this machine).  [default: start one]", show_default=False
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
@@ -134,6 +153,36 @@ def validate(
     out.print("valid")
 
 
+@app.command(epilog="Example:  ensemw2s plan my.yaml --set ensemble.n_rounds=8")
+def plan(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time a little of each kind of work, about ten seconds in all.")
+    ] = True,
+    use_tiny: TinyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a run will cost, before it starts: rows, tokens, FLOPs, memory, disk and time."""
+    from ensemw2s.config import load_config
+    from ensemw2s.experiment.planning.plan import make_plan
+
+    settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
+    found = make_plan(settings, calibrated=calibrate)
+    if as_json:
+        sys.stdout.write(found.model_dump_json() + "\n")
+        return
+    from ensemw2s.report.plan import plan_facts, plan_table
+
+    out.print(plan_table(found))
+    for name, value in plan_facts(found):
+        out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
+
+
 @app.command(epilog="Example:  ensemw2s init --labelled easy.jsonl --unlabelled hard.jsonl --output my.yaml")
 def init(
     output: Annotated[Path, typer.Option(help="The configuration to write.")],
@@ -213,6 +262,9 @@ def label(
     ] = None,
     shard_rows: Annotated[int, typer.Option(help="Rows to a file of labels; what a crash can cost.")] = 1024,
     batch_tokens: Annotated[int, typer.Option(help="Tokens that the models read at once.")] = 4096,
+    engine: EngineOption = Engine.local,
+    workers: WorkersOption = 1,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
@@ -223,23 +275,77 @@ def label(
     check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
     from ensemw2s.experiment.labeller import open_labeller, saved_template
 
+    _check_engine(engine, workers, address)
+    settings: dict[str, Any] = {
+        "prompt": prompt or saved_template(ensemble),
+        "id_column": id_column,
+        "shard_rows": shard_rows,
+        "batch_tokens": batch_tokens,
+        "console": None if as_json else err,
+    }
     with _stops_cleanly(str(output)):
-        counts = label_file(
-            open_labeller(ensemble),
-            input_path,
-            output,
-            prompt=prompt or saved_template(ensemble),
-            id_column=id_column,
-            shard_rows=shard_rows,
-            batch_tokens=batch_tokens,
-            console=None if as_json else err,
-        )
+        if engine is Engine.local:
+            counts = label_file(open_labeller(ensemble), input_path, output, **settings)
+        else:
+            from ensemw2s.experiment.cluster import RayEngine, connected
+            from ensemw2s.experiment.labeller import open_reader
+
+            reader = open_reader(ensemble)
+            with connected(workers, address) as ray:
+                many = RayEngine(ray, ensemble, workers)
+                counts = label_file(reader, input_path, output, engine=many, **settings)
     if as_json:
         sys.stdout.write(json.dumps(asdict(counts) | {"output": str(output)}) + "\n")
         return
     out.print(f"{counts.labelled:,} of {counts.rows:,} rows labelled: {output}/labels-*.jsonl", soft_wrap=True)
     if counts.failed:
         out.print(f"{counts.failed:,} rows could not be, with reasons: {output}/errors-*.jsonl", soft_wrap=True)
+
+
+@app.command(
+    epilog="Example:  ensemw2s sweep my.yaml --over seeds=0,1,2 --over weak.n_layers=8,12 --output sweeps/depth"
+)
+def sweep(
+    over: Annotated[list[str], typer.Option(metavar="A.B=V1,V2", help="A setting and its values; may be repeated.")],
+    output: Annotated[Path, typer.Option(help="Folder of the runs' folders; one begun before is gone on with.")],
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    engine: EngineOption = Engine.local,
+    workers: WorkersOption = 1,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run every combination of some settings' values, each in a folder of its own, or finish what is missing."""
+    from ensemw2s.experiment.sweep import combinations, run_here
+    from ensemw2s.experiment.sweep import sweep as finish
+
+    _check_engine(engine, workers, address)
+    jobs = combinations(config, overrides or (), over, output)
+    console = None if as_json else err
+    with _stops_cleanly(f"{output} and the store"):
+        if engine is Engine.local:
+            found = finish(jobs, run_here, console)
+        else:
+            from ensemw2s.experiment.cluster import connected, run_each
+
+            with connected(workers, address) as ray:
+                found = finish(jobs, lambda todo: run_each(ray, todo, workers), console)
+    failed = [each for each in found if each.state == "failed"]
+    if as_json:
+        lines = [{"folder": str(each.folder), "state": each.state, "reason": each.reason} for each in found]
+        sys.stdout.write(json.dumps({"runs": lines}) + "\n")
+    elif len(found) - len(failed) > 1:
+        out.print(f"Side by side:  ensemw2s compare {output}/*", soft_wrap=True)
+    if failed:
+        err.print(f"[red]{len(failed)} of {len(found)} runs failed;[/] mend them and run the same command again")
+        raise typer.Exit(1)
+
+
+def _check_engine(engine: Engine, workers: int, address: str | None) -> None:
+    from ensemw2s.errors import ConfigError
+
+    if engine is Engine.local and (workers > 1 or address):
+        raise ConfigError("--workers and --address are of --engine ray; add it, or leave them out")
 
 
 @app.command(epilog="Example:  ensemw2s compare runs/*")

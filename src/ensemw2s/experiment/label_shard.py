@@ -16,8 +16,8 @@ full."""
 
 
 @runtime_checkable
-class Labeller(Protocol):
-    """What labels prompts; `experiment.labeller` makes one of an ensemble."""
+class Reader(Protocol):
+    """What knows which prompts an ensemble can read."""
 
     @property
     def fingerprint(self) -> str:
@@ -32,6 +32,11 @@ class Labeller(Protocol):
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt."""
         ...
+
+
+@runtime_checkable
+class Labeller(Reader, Protocol):
+    """What labels prompts; `experiment.labeller` makes one of an ensemble."""
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """A label for each prompt, in order, ready for JSON; the same whatever else is in the batch."""
@@ -56,7 +61,11 @@ class Shard:
     lengths: list[int] = field(default_factory=list)
     """In tokens, of those that are ready."""
     errors: list[tuple[int, str, str | None, str]] = field(default_factory=list)
-    last_row: int = 0
+    index: int = 0
+    """Its number in the file."""
+    n_rows: int = 0
+    n_units: int = 0
+    """What of the file it takes, in bytes or rows, as `data.stream` counts."""
     last_unit: int = 0
     """How far its last row is in the file."""
 
@@ -66,14 +75,14 @@ class Shard:
 
 
 def read_shard(
-    rows: Iterator[StreamedRow], labeller: Labeller, prompt: str, id_column: str | None, seen: SeenIds
+    rows: Iterator[StreamedRow], labeller: Reader, prompt: str, id_column: str | None, seen: SeenIds
 ) -> Shard:
     """Sort the rows of a shard into those to label and errors; an id is taken by its first row, even if that fails."""
     shard = Shard()
     waiting: list[_Ready] = []
     characters = 0
     for row in rows:
-        shard.last_row, shard.last_unit = row.number, row.done
+        shard.n_rows, shard.last_unit = shard.n_rows + 1, row.done
         name = None
         try:
             if row.problem:
@@ -97,7 +106,7 @@ def read_shard(
     return shard
 
 
-def _encode(waiting: list[_Ready], labeller: Labeller, shard: Shard) -> None:
+def _encode(waiting: list[_Ready], labeller: Reader, shard: Shard) -> None:
     """Move prompts that the models can read to `shard.ready`, and their lengths."""
     if not waiting:
         return

@@ -20,11 +20,11 @@ from ensemw2s.core.calibration import apply_temperature
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import ModelError, RunError
-from ensemw2s.experiment.label_shard import Labeller
+from ensemw2s.experiment.label_shard import Labeller, Reader
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer, unembedding_rows
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import TensorStore
@@ -128,13 +128,33 @@ def saved_template(path: Path) -> str:
         raise
 
 
-def open_labeller(path: Path) -> Labeller:
-    """The ensemble of a run folder, or of an `ensemble` folder itself.
+@dataclass(frozen=True)
+class _Files:
+    """A saved ensemble as it lies in its folder."""
 
-    Raises:
-        RunError: there is no saved ensemble, or its files are damaged.
-        ModelError: the weak model is not the one that the experts were trained on.
-    """
+    folder: Path
+    record: dict[str, Any]
+    tensors: dict[str, Tensor]
+    config: ModelConfig
+    weights: Float[Tensor, " experts"]
+    fingerprint: str
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it answers in words."""
+        return self.record.get("answer_form") == "free"
+
+    @property
+    def decoding(self) -> DecodingConfig:
+        return DecodingConfig.model_validate(self.record["decoding"])
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a prompt."""
+        return self.config.max_length - (self.decoding.max_new_tokens if self.is_free else 0)
+
+
+def _files(path: Path) -> _Files:
     folder = path / "ensemble" if (path / "ensemble").is_dir() else path
     try:
         record = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
@@ -150,6 +170,28 @@ def open_labeller(path: Path) -> Labeller:
     except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{folder}: the saved ensemble is damaged ({reason}); run its experiment again") from None
+    return _Files(folder, record, tensors, config, weights, canonical_hash({"record": record, "experts": digest}))
+
+
+def open_reader(path: Path) -> Reader:
+    """What reads prompts as that ensemble does, without its models: for a process that lets others label.
+
+    Raises:
+        RunError, ModelError: as `open_labeller`.
+    """
+    files = _files(path)
+    return _Saved(files.fingerprint, files.max_length, load_tokenizer(files.config), files.weights, files.record)
+
+
+def open_labeller(path: Path) -> Labeller:
+    """The ensemble of a run folder, or of an `ensemble` folder itself.
+
+    Raises:
+        RunError: there is no saved ensemble, or its files are damaged.
+        ModelError: the weak model is not the one that the experts were trained on.
+    """
+    files = _files(path)
+    folder, record, config, weights = files.folder, files.record, files.config, files.weights
     backbone = load_backbone(config)
     if backbone.fingerprint != record["weak_fingerprint"]:
         raise ModelError(
@@ -157,18 +199,16 @@ def open_labeller(path: Path) -> Labeller:
             f"({backbone.fingerprint[:12]}, not {record['weak_fingerprint'][:12]}); restore that model"
         )
     states: list[dict[str, Tensor]] = [{} for _ in weights]
-    for name, tensor in tensors.items():
+    for name, tensor in files.tensors.items():
         expert, _, rest = name.partition("/")
         states[int(expert.removeprefix("expert"))][rest] = tensor
-    fingerprint = canonical_hash({"record": record, "experts": digest})
-    if record.get("answer_form") == "free":
-        decoding = DecodingConfig.model_validate(record["decoding"])
+    saved = (files.fingerprint, files.max_length, backbone.tokenizer, weights, record)
+    if files.is_free:
         unembedding = backbone.unembedding
         if unembedding is None:
             unembedding = unembedding_rows(config).to(backbone.device, backbone.dtype)
         members = SharedTrunk(backbone, [load_answer_model(backbone, unembedding, config, s) for s in states])
-        longest = config.max_length - decoding.max_new_tokens
-        return WordLabeller(fingerprint, longest, backbone.tokenizer, weights, record, members, decoding)
+        return WordLabeller(*saved, members, files.decoding)
     adapters = []
     for state in states:
         adapter = build_adapter(
@@ -176,7 +216,6 @@ def open_labeller(path: Path) -> Labeller:
         )
         load_owned(adapter, state)
         adapters.append(adapter.eval())
-    saved = (fingerprint, config.max_length, backbone.tokenizer, weights, record)
     return ClassLabeller(*saved, backbone, tuple(adapters), config, _NoStore())
 
 

@@ -13,9 +13,10 @@ from ensemw2s.data.load import READERS
 from ensemw2s.data.stream import StreamedRow, stream_rows, total_units
 from ensemw2s.data.template import template
 from ensemw2s.errors import DataError
+from ensemw2s.experiment.label_engine import Engine, LocalEngine
 from ensemw2s.experiment.label_folder import LabelFolder, SeenIds, input_facts
-from ensemw2s.experiment.label_shard import Labeller, label_shard, read_shard
-from ensemw2s.experiment.meter import metered
+from ensemw2s.experiment.label_shard import Labeller, Reader, Shard, read_shard
+from ensemw2s.experiment.meter import Meter, metered
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def check_request(input_path: str, prompt: str, id_column: str | None, shard_row
 
 
 def label_file(
-    labeller: Labeller,
+    labeller: Reader,
     input_path: str,
     output: Path,
     *,
@@ -66,15 +67,16 @@ def label_file(
     shard_rows: int = 1024,
     batch_tokens: int = 4096,
     console: Console | None = None,
+    engine: Engine | None = None,
 ) -> LabelCounts:
     """Label each row of a .jsonl, .csv or .parquet file into `output`, or finish what an interrupted call began.
 
-    Memory holds one shard, whatever the length of the file. Each row ends either in a file of labels or, with its
-    reason, in one of errors, and exactly once. A shard that is there is never labelled again; of two rows with one id,
-    the first has it, even if it could not be labelled.
+    Memory holds the shards that are being labelled (one, without an engine of many workers), whatever the length of the
+    file. Each row ends either in a file of labels or, with its reason, in one of errors, and exactly once. A shard that
+    is there is never labelled again; of two rows with one id, the first has it, even if it could not be labelled.
 
     Args:
-        labeller: what labels.
+        labeller: what labels; with an engine, whatever reads as its workers do.
         input_path: the file; it must not change before the end.
         output: a folder, made when missing.
         prompt: template of the text to read (`data.template`).
@@ -82,6 +84,7 @@ def label_file(
         shard_rows: rows of the input to a shard.
         batch_tokens: at most that many tokens to a batch, padding included; a longer prompt is a batch of its own.
         console: where progress is drawn if it is a terminal.
+        engine: who labels the shards; None: `labeller`, one after another. It changes no label.
 
     Raises:
         DataError: see `check_request`; the file has no rows, its header lacks a column, or it changed meanwhile.
@@ -105,43 +108,82 @@ def label_file(
             return LabelCounts(**manifest["counts"])
         # Places name the input as the first call did: one that was moved meanwhile gives the same bytes.
         rows = stream_rows(path, columns, shown=manifest["input"]["path"])
-        n_rows = units = n_labelled = n_shards = 0
+        tally = _Tally()
+        engine = engine or LocalEngine(_able(labeller))
         with SeenIds(output) as seen, metered(console, total_units(path)) as meter:
-            for first in rows:
-                of_shard = itertools.chain([first], itertools.islice(rows, shard_rows - 1))
-                done = folder.n_labels(n_shards)
-                if done is not None:
-                    n_rows, units = _pass(of_shard, id_column, seen)
-                    meter.passed(n_rows, units)
-                else:
-                    shard = read_shard(of_shard, labeller, prompt, id_column, seen)
-                    told = meter.between(n_rows, units, shard.last_row, shard.last_unit)
-                    labels = label_shard(shard, labeller, batch_tokens, told)
-                    if _version(path) != version:
-                        raise DataError(
-                            f"{input_path}: the file changed while it was read; label a copy that nobody writes to, "
-                            "into another --output"
-                        )
-                    folder.save(n_shards, labels, shard.error_lines())
-                    done, n_rows, units = len(labels), shard.last_row, shard.last_unit
-                n_labelled += done
-                n_shards += 1
-        counts = LabelCounts(n_rows, n_labelled, n_rows - n_labelled, n_shards)
+            todo = _unfinished(rows, shard_rows, folder, labeller, prompt, id_column, seen, meter, tally)
+            told = lambda shard, part: meter.working(shard.n_rows, shard.n_units, part)  # noqa: E731
+            for shard, labels in engine.label(todo, batch_tokens, told):
+                if _version(path) != version:
+                    raise DataError(
+                        f"{input_path}: the file changed while it was read; label a copy that nobody writes to, into "
+                        "another --output"
+                    )
+                folder.save(shard.index, labels, shard.error_lines())
+                meter.finished(shard.n_rows, shard.n_units)
+                tally.labelled += len(labels)
+        counts = LabelCounts(tally.rows, tally.labelled, tally.rows - tally.labelled, tally.shards)
         folder.finish(manifest, asdict(counts))
     return counts
 
 
+@dataclass
+class _Tally:
+    """What has been read so far, and how much of it has labels."""
+
+    rows: int = 0
+    units: int = 0
+    shards: int = 0
+    labelled: int = 0
+
+
+def _able(labeller: Reader) -> Labeller:
+    if not isinstance(labeller, Labeller):
+        raise TypeError("label_file: a reader alone labels nothing; give an engine, too")
+    return labeller
+
+
+def _unfinished(
+    rows: Iterator[StreamedRow],
+    shard_rows: int,
+    folder: LabelFolder,
+    labeller: Reader,
+    prompt: str,
+    id_column: str | None,
+    seen: SeenIds,
+    meter: Meter,
+    tally: _Tally,
+) -> Iterator[Shard]:
+    """The shards that have no labels yet; read one at a time, when they are asked for."""
+    for first in rows:
+        of_shard = itertools.chain([first], itertools.islice(rows, shard_rows - 1))
+        index, before = tally.shards, tally.units
+        done = folder.n_labels(index)
+        if done is not None:
+            n_rows, tally.units = _pass(of_shard, id_column, seen)
+            tally.labelled += done
+            meter.passed(n_rows, tally.units - before)
+        else:
+            shard = read_shard(of_shard, labeller, prompt, id_column, seen)
+            shard.index, shard.n_units = index, shard.last_unit - before
+            n_rows, tally.units = shard.n_rows, shard.last_unit
+        tally.rows += n_rows
+        tally.shards += 1
+        if done is None:
+            yield shard
+
+
 def _pass(rows: Iterator[StreamedRow], id_column: str | None, seen: SeenIds) -> tuple[int, int]:
-    """Stream past a finished shard, taking note of its ids; returns the number and units of its last row."""
-    number = units = 0
+    """Stream past a finished shard, taking note of its ids; returns its number of rows, and its last row's units."""
+    n_rows = units = 0
     for row in rows:
-        number, units = row.number, row.done
+        n_rows, units = n_rows + 1, row.done
         if id_column is not None and not row.problem:
             try:
                 seen.claim(name_of(row.place, row.columns, id_column, "--id"), row.line)
             except DataError:
                 continue  # it is in the errors already
-    return number, units
+    return n_rows, units
 
 
 def _version(path: Path) -> tuple[int, ...] | None:

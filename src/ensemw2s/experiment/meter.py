@@ -1,7 +1,7 @@
 """Progress over rows whose number may be unknown: rows done, rows a second, time left."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -21,22 +21,29 @@ class Meter:
         self._progress = progress
         self._total = total
         self._task = TaskID(0) if progress is None else progress.add_task("rows", total=total, note="")
-        self._start = (time.monotonic(), 0, 0)
+        self._start = time.monotonic()
+        self._passed = self._worked = (0, 0)
 
     def passed(self, rows: int, units: int) -> None:
-        """That far without work."""
-        self._start = (time.monotonic(), rows, units)
-        self._show(float(rows), float(units), "already done")
+        """So many more without work."""
+        self._passed = (self._passed[0] + rows, self._passed[1] + units)
+        if self._worked == (0, 0):
+            self._start = time.monotonic()
+            self._show(float(self._passed[0]), float(self._passed[1]), "already done")
 
-    def between(self, row: int, unit: int, last_row: int, last_unit: int) -> Callable[[float], None]:
-        """What shows that a part, from 0 to 1, of the way between two places is worked off."""
-        return lambda part: self._worked(row + part * (last_row - row), unit + part * (last_unit - unit))
+    def finished(self, rows: int, units: int) -> None:
+        """So many more are worked off."""
+        self.working(rows, units, 1.0)
+        self._worked = (self._worked[0] + rows, self._worked[1] + units)
 
-    def _worked(self, rows: float, units: float) -> None:
-        started, rows_before, units_before = self._start
-        seconds = max(time.monotonic() - started, 1e-9)
-        left = (self._total - units) * seconds / max(units - units_before, 1)
-        self._show(rows, units, f"{(rows - rows_before) / seconds:,.1f} rows/s, left {timedelta(seconds=round(left))}")
+    def working(self, rows: int, units: int, part: float) -> None:
+        """Show that of so many more a part, from 0 to 1, is worked off."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        n_rows, n_units = self._worked[0] + part * rows, self._worked[1] + part * units
+        all_units = self._passed[1] + n_units
+        left = (self._total - all_units) * seconds / max(n_units, 1)
+        note = f"{n_rows / seconds:,.1f} rows/s, left {timedelta(seconds=round(left))}"
+        self._show(self._passed[0] + n_rows, all_units, note)
 
     def _show(self, rows: float, units: float, note: str) -> None:
         if self._progress is not None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonical_hash
+from ensemw2s.core.seeds import stream
 from ensemw2s.data.encode import encode
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks import load_task
@@ -101,8 +102,13 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     return task, None
 
 
-def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]) -> Prepared:
+def prepare(
+    config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None], *, is_plan: bool = False
+) -> Prepared:
     """Load, rate, split, encode and cache activations.
+
+    Args:
+        is_plan: what the weak model shall rate is given difficulties by chance, because rating is work.
 
     Raises:
         DataError, ModelError, ConfigError: each before any training has begun.
@@ -110,7 +116,10 @@ def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, in
     task, split = check(config)
     weak_backbone, strong_backbone = _backbones(config)
     check_packings(config, weak_backbone, strong_backbone)
-    if split is None:
+    if split is None and is_plan:
+        task = rated_by_chance(task, config)
+        split = make_split(task, config.split)
+    elif split is None:
         task = _rated(task, config, weak_backbone, store, lambda n: on_tokens(config.weak.model, n))
         split = make_split(task, config.split)
     ids = {
@@ -143,6 +152,14 @@ def prepare(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, in
         _side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store),
         _side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
     )
+
+
+def rated_by_chance(task: Task, config: ExperimentConfig) -> Task:
+    """As many examples as a rating leaves, with difficulties that mean nothing."""
+    n_aside = 0 if config.difficulty.source == "p_true" else config.difficulty.n_labelled
+    drawn = torch.rand(len(task.examples), generator=stream(config.split.seed, "plan")).tolist()
+    kept = [replace(e, difficulty=d) for e, d in zip(task.examples, drawn, strict=True)][n_aside:]
+    return replace(task, examples=tuple(kept))
 
 
 def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:

@@ -219,8 +219,9 @@ class Seed:
         spent = {SELF: self.outcome.cost[STRONG_ON_EASY]}
         for method, weak_labels in self.weak_labels.items():
             soft[method], spent[method] = weak_labels.soft, self.outcome.cost[method]
+        difficulty = prepared.split.difficulty
         for teacher, labels in soft.items():
-            for lesson in on_labels(teacher, labels, hard, easy, easy_labels, prepared.config.students):
+            for lesson in on_labels(teacher, labels, hard, easy, easy_labels, prepared.config.students, difficulty):
                 self._student(lesson, label_cost=spent[teacher])
                 if teacher in self.outcome.n_experts:
                     self.outcome.n_experts[lesson.key] = self.outcome.n_experts[teacher]
@@ -256,7 +257,7 @@ class Seed:
         if lesson.key == STRONG_ON_EASY:
             rows["hard"] = self.draw.hard_unlabelled
         seed = stream_seed(self.seed, "student")  # one stream for all rows: they differ by their labels alone
-        targets = lesson.supervision.targets.soft
+        targets, groups = lesson.supervision.targets.soft, lesson.supervision.targets.group
         key = artifact_key(
             STUDENT_VERSION,
             {
@@ -268,6 +269,7 @@ class Seed:
                 "loss": f"{lesson.loss!r}",
                 "training": training.deciding,
                 "stream": seed,
+                **({} if groups is None else {"groups": groups.tolist()}),
             },
         )
 

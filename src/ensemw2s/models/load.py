@@ -135,6 +135,14 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
     return make_backbone(model, tokenizer, name=config.model, fingerprint=fingerprint(folder, config.revision))
 
 
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, without its weights. Raises ModelError where there is none."""
+    folder = checkpoint_folder(config)
+    trust = own_code(config, folder)
+    with quiet(), explained(config.model, folder):
+        return _tokenizer(config, folder, trust)
+
+
 def make_backbone(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, fingerprint: str
 ) -> Backbone:

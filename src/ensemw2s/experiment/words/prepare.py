@@ -15,7 +15,7 @@ from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.rate import Rating, rate_answers
 from ensemw2s.errors import ConfigError
-from ensemw2s.experiment.prepare import check, check_packings, with_rating
+from ensemw2s.experiment.prepare import check, check_packings, rated_by_chance, with_rating
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
 from ensemw2s.models.language import AnswerModel, load_answer_model
@@ -136,15 +136,23 @@ class AnswerPrepared:
         return [self.task.choices[k] for k in self.split.easy_labels.tolist()]
 
 
-def prepare_answers(config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]) -> AnswerPrepared:
+def prepare_answers(
+    config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None], *, is_plan: bool = False
+) -> AnswerPrepared:
     """Load, rate, split, encode; every prompt and easy answer is checked before the experts are trained.
+
+    Args:
+        is_plan: as `prepare`.
 
     Raises:
         DataError, ModelError, ConfigError: naming what to mend.
     """
     task, split = check(config)
     weak = _side(config.weak, config, store, on_tokens, config.generation.init_noise)
-    if split is None:
+    if split is None and is_plan:
+        task = rated_by_chance(task, config)
+        split = make_split(task, config.split)
+    elif split is None:
         task = _rated(task, config, _asked(weak, task.examples, config), store)
         split = make_split(task, config.split)
     same = config.weak == config.strong and not config.generation.init_noise

@@ -1,0 +1,113 @@
+"""A plan says what the run then does."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ensemw2s.config import EnsembleConfig, load_config, parse_config
+from ensemw2s.errors import ModelError
+from ensemw2s.experiment.planning.calibrate import measured
+from ensemw2s.experiment.planning.plan import make_plan
+from ensemw2s.experiment.planning.units import expert_trainings
+from ensemw2s.experiment.runner import run
+from ensemw2s.experiment.tiny import tiny
+from test_cli import call
+from tiny_run import merged, tiny_tree, tiny_words_tree
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+KINDS = {"classes": tiny_tree, "words": tiny_words_tree}
+
+
+def config_of(kind, task_file, **changes):
+    return parse_config(merged(KINDS[kind](task_file), changes))
+
+
+def records(store: Path, kind: str) -> list[dict]:
+    return [json.loads(path.read_text()) for path in (store / kind).rglob("record.json")]
+
+
+def size(store: Path) -> int:
+    return sum(path.stat().st_size for path in store.rglob("tensors.safetensors"))
+
+
+@pytest.mark.parametrize(("kind", "errors"), [("classes", "train"), ("classes", "folds"), ("words", "folds")])
+def test_the_counts_are_those_of_the_run(kind, errors, task_file, tmp_path):
+    # Every round takes place: the prior is one that every expert beats.
+    ensemble = {"error_source": errors, "n_folds": 2, "prior": 0.9999, "n_rounds": 2}
+    config = config_of(kind, task_file, ensemble=ensemble, seeds=[0])
+    found = make_plan(config, calibrated=False)
+    run(config, tmp_path / "run", store_root=tmp_path / "store")
+    experts = [line for line in found.lines if line.what.startswith("an expert") and line.tokens and line.disk]
+    assert sum(line.count for line in experts) == len(records(tmp_path / "store", "experts"))
+    trained = [line for line in found.lines if line.stage == "experts" and line.flops and "evalu" not in line.what]
+    trained = [line for line in trained if "answers" not in line.what]
+    tokens = sum(r["training_tokens"] for kind_ in ("experts", "errors") for r in records(tmp_path / "store", kind_))
+    assert sum(line.count * line.tokens for line in trained) == pytest.approx(tokens, rel=0.05)
+    students = [line for line in found.lines if line.stage == "students" and line.disk and "reads" not in line.what]
+    # Teachers that give the same labels have the same student.
+    n_students = len(records(tmp_path / "store", "students"))
+    assert 0.5 * sum(line.count for line in students) <= n_students <= sum(line.count for line in students)
+    assert 0.6 < size(tmp_path / "store") / found.disk < 1.4
+    assert found.seconds is None
+
+
+def test_shared_first_experts_count_once():
+    assert expert_trainings(EnsembleConfig(n_rounds=5)) == 1 + 4 + 5 + 4
+    assert expert_trainings(EnsembleConfig(n_rounds=5, methods=("bagging",))) == 5
+    assert expert_trainings(EnsembleConfig(n_rounds=5, methods=("single", "bagging"))) == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_time_is_measured_here_and_nothing_is_kept(kind, task_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENSEMW2S_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    found = make_plan(config_of(kind, task_file))
+    assert found.seconds is not None
+    assert all(line.seconds is not None and line.seconds > 0 for line in found.lines)
+    assert found.seconds >= found.loading_seconds > 0
+    assert found.peak_memory > 100 * 2**20
+    kept = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert not [p for p in kept if "store" in p.parts or "runs" in p.parts]
+
+
+def test_the_weak_models_rating_is_not_done(task_file):
+    config = config_of("classes", task_file, difficulty={"source": "entropy", "n_labelled": 50})
+    found = make_plan(config, calibrated=False)
+    assert found.rows_per_seed["easy_train"] == 60
+    assert "rating" in found.notes[0]
+
+
+def test_what_a_run_refuses_is_refused(task_file):
+    with pytest.raises(ModelError, match="99"):
+        make_plan(config_of("classes", task_file, weak={"n_layers": 99}), calibrated=False)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_shipped_configuration_can_be_planned(path):
+    found = make_plan(tiny(load_config(path)), calibrated=False)
+    assert {"experts", "students", "evaluate"} <= {line.stage for line in found.lines}
+    assert found.flops > 0
+
+
+def test_the_command_prints_a_table_or_json(task_file, monkeypatch, capsys, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_tree(task_file)))
+    code, out, err = call(monkeypatch, capsys, "plan", path, "--no-calibrate")
+    assert code == 0, err
+    for word in ("an expert", "the ceiling", "evaluations", "memory", "disk", "easy_train 60"):
+        assert word in out
+    code, out, _ = call(monkeypatch, capsys, "plan", path, "--no-calibrate", "--json")
+    assert json.loads(out)["name"] == "tiny"
+    code, _, err = call(monkeypatch, capsys, "plan", path, "--set", "seeds=[]")
+    assert code == 2
+    assert "seeds" in err
+
+
+def test_a_measurement_ends_in_time_and_is_the_median():
+    calls: list[int] = []
+    assert measured(lambda: calls.append(1), 0.02) < 0.01
+    assert len(calls) > 2
+    calls.clear()
+    measured(lambda: calls.append(1), 0.0)
+    assert len(calls) == 2
