@@ -10,6 +10,7 @@ it). Students are linear and see all features. Tested on fresh examples; interva
 
 import argparse
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -26,6 +27,8 @@ DIM, N, N_MEMBERS = 16, 1500, 5
 CONFIG = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02)
 PLANTS = {"independent": 2.5, "correlated": 1.5, "systematic": 1.2}
 """Kind of error to its standard deviation, in distances from the plane."""
+UNEVEN = (0.4, 1.5, 3.0, 4.0, 5.0)
+"""Of each member, where they differ (planted_labels.py)."""
 
 
 class Features:
@@ -36,29 +39,53 @@ class Features:
         return self.values[rows].unsqueeze(1), torch.ones(len(rows), 1, dtype=torch.long)
 
 
-def planted(seed: int, kind: str) -> tuple[Features, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features of 2 N examples, their classes, the weak probabilities of the first N, and how hard these are."""
+class Plant(NamedTuple):
+    """2 N examples; the first N have weak labels."""
+
+    inputs: Features
+    truth: torch.Tensor
+    member: torch.Tensor
+    """Of the first N: [members, N, 2]."""
+    difficulty: torch.Tensor
+    """Of all; largest next to the plane."""
+
+    @property
+    def soft(self) -> torch.Tensor:
+        return self.member.mean(0)
+
+
+def planted(seed: int, kind: str) -> Plant:
+    """One draw of features, truth and members."""
     generator = stream(seed, "planted", kind)
     x = torch.randn(2 * N, DIM, generator=generator)
     axes = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator)).Q
     distance = x @ axes[0]
     own = torch.randn(N_MEMBERS, 2 * N, generator=generator)
     shared = x @ axes[1] if kind == "systematic" else torch.randn(2 * N, generator=generator)
-    share = {"independent": 0.0, "correlated": 0.9, "systematic": 1.0}[kind]
-    error = PLANTS[kind] * (math.sqrt(share) * shared + math.sqrt(1.0 - share) * own)
-    weak = (2.0 * (distance + error)).sigmoid().mean(0)[:N]
-    return Features(x), (distance > 0).long(), torch.stack([1.0 - weak, weak], dim=1), -distance[:N].abs()
+    share = {"independent": 0.0, "uneven": 0.0, "correlated": 0.9, "systematic": 1.0}[kind]
+    size = torch.tensor(UNEVEN)[:, None] if kind == "uneven" else PLANTS[kind]
+    error = size * (math.sqrt(share) * shared + math.sqrt(1.0 - share) * own)
+    weak = (2.0 * (distance + error)).sigmoid()[:, :N]
+    return Plant(Features(x), (distance > 0).long(), torch.stack([1.0 - weak, weak], dim=-1), -distance.abs())
+
+
+def student(plant: Plant, labels: WeakBatch, rows: torch.Tensor, loss: WeakToStrongLoss, seed: int) -> torch.Tensor:
+    """Log-probabilities of all 2 N examples by a linear student of these labels."""
+    module = Head(DIM, 2, hidden=0, dropout=0.0, init_std=0.02, generator=stream(seed, "init"))
+    train(module, plant.inputs, Supervision(rows, labels, torch.ones(len(rows))), loss, CONFIG, seed=seed)
+    return predict(module, plant.inputs, torch.arange(2 * N))
+
+
+def percent_right(found: torch.Tensor, truth: torch.Tensor) -> float:
+    return 100 * float((found.argmax(-1) == truth).double().mean())
 
 
 def accuracy(loss: WeakToStrongLoss, seed: int, kind: str) -> float:
     """Of a student on the fresh half, in %."""
-    inputs, truth, soft, difficulty = planted(seed, kind)
-    group = difficulty_bins(difficulty) if loss.needs_groups else None
-    supervision = Supervision(torch.arange(N), WeakBatch(soft=soft, group=group), torch.ones(N))
-    module = Head(DIM, 2, hidden=0, dropout=0.0, init_std=0.02, generator=stream(seed, "init"))
-    train(module, inputs, supervision, loss, CONFIG, seed=seed)
-    found = predict(module, inputs, torch.arange(N, 2 * N))
-    return 100 * float((found.argmax(-1) == truth[N:]).double().mean())
+    plant = planted(seed, kind)
+    group = difficulty_bins(plant.difficulty[:N]) if loss.needs_groups else None
+    found = student(plant, WeakBatch(soft=plant.soft, group=group), torch.arange(N), loss, seed)
+    return percent_right(found[N:], plant.truth[N:])
 
 
 def main() -> None:
@@ -71,10 +98,7 @@ def main() -> None:
     print("| loss | " + " | ".join(PLANTS) + " |\n|" + "---|" * (len(PLANTS) + 1))
     teacher = []
     for kind in PLANTS:
-        right = [
-            100 * float((soft.argmax(-1) == t[:N]).double().mean())
-            for _, t, soft, _ in (planted(s, kind) for s in seeds)
-        ]
+        right = [percent_right(p.soft, p.truth[:N]) for p in (planted(s, kind) for s in seeds)]
         teacher.append(f"{sum(right) / len(right):.1f}")
     print(f"| (the weak labels) | {' | '.join(teacher)} |")
     for name, loss in losses.items():
@@ -83,14 +107,14 @@ def main() -> None:
             found = torch.tensor([accuracy(loss, seed, kind) for seed in seeds], dtype=torch.float64)
             if name == "xent":
                 plain[kind] = found
-                cells.append(_shown(seed_interval(found), ""))
+                cells.append(shown(seed_interval(found), ""))
             else:
-                cells.append(_shown(seed_interval(found - plain[kind]), "+"))
+                cells.append(shown(seed_interval(found - plain[kind]), "+"))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     print("\nxent: accuracy in %; the others: points above xent, paired by seed.")
 
 
-def _shown(found: Estimate, sign: str) -> str:
+def shown(found: Estimate, sign: str) -> str:
     return f"{found.mean:{sign}.1f} [{found.low:{sign}.1f}, {found.high:{sign}.1f}]"
 
 

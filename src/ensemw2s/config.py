@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ensemw2s.errors import ConfigError
+from ensemw2s.recipes import Recipe, StudentConfig
 from ensemw2s.settings import (
     CacheConfig,
     DecodingConfig,
@@ -19,9 +20,7 @@ from ensemw2s.settings import (
     Frozen,
     GenerationConfig,
     ModelConfig,
-    Recipe,
     SplitConfig,
-    StudentConfig,
     TaskConfig,
     TrainConfig,
 )
@@ -109,10 +108,10 @@ class ExperimentConfig(Frozen):
         if self.ensemble.vote == "hard":
             raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
         for recipe in self.students.recipes:
-            if (recipe.loss, recipe.labels) != ("xent", "hard"):
+            if (recipe.loss, recipe.labels, recipe.label_model, recipe.selection) != ("xent", "hard", "vote", "all"):
                 raise ValueError(
                     f"students.recipes: {recipe.name} is for classes; pseudo-answers are learned with loss: xent and "
-                    "labels: hard"
+                    "labels: hard, the ensemble's vote, and min_agreement as their selection"
                 )
 
 

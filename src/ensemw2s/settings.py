@@ -1,11 +1,9 @@
 """Every setting with its meaning and its check, one class per section of the configuration file."""
 
-from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
 from ensemw2s.names import Method
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -256,60 +254,6 @@ class EnsembleConfig(Frozen):
     expert_weights: Literal["alpha", "equal"] = "alpha"
     select_by: Literal["accuracy", "log_loss"] = "log_loss"
     """What chooses T on the easy validation part."""
-
-
-class Recipe(Frozen):
-    """One way to train a student on a set of weak labels. Pseudo-answers in words are always hard labels under xent."""
-
-    loss: str = "xent"
-    """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group."""
-    options: dict[str, float | str] = {}
-    """Of the loss: its page says which there are."""
-    labels: Literal["soft", "hard"] = "soft"
-    with_easy: bool = False
-    """Train on the labelled easy examples too."""
-    weigh_by: Literal["none", "confidence"] = "none"
-    """generation: `confidence` weighs each answer by its probability under the mixture, mean 1."""
-    min_agreement: Fraction = 0.0
-    """generation: only answers that at least this share of the voting experts would have given by themselves."""
-
-    @model_validator(mode="after")
-    def _loss_known(self) -> "Recipe":
-        self.make_loss()
-        return self
-
-    def make_loss(self) -> WeakToStrongLoss:
-        """The loss with its options. Raises ValueError naming what there is instead."""
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss: there is no {self.loss!r}; choose one of {', '.join(LOSSES)}")
-        kind = LOSSES[self.loss]
-        known = [f.name for f in fields(kind) if f.name != "needs_stats"]  # type: ignore[arg-type]
-        if unknown := sorted(set(self.options) - set(known)):
-            raise ValueError(f"options: {self.loss} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-        try:
-            return TypeAdapter(kind).validate_python(self.options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in ("options", *first["loc"]))
-            raise ValueError(f"{place}: {first['msg']}, got {first['input']!r}") from None
-
-    @property
-    def name(self) -> str:
-        options = ",".join(f"{name}={value}" for name, value in self.options.items())
-        parts = [f"{self.loss}[{options}]-{self.labels}" if options else f"{self.loss}-{self.labels}"]
-        parts += ["weighed"] if self.weigh_by == "confidence" else []
-        parts += [f"agreed{self.min_agreement:g}"] if self.min_agreement else []
-        return "-".join(parts) + ("+easy" if self.with_easy else "")
-
-
-class StudentConfig(Frozen):
-    recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
-        Recipe(),
-        Recipe(with_easy=True),
-        Recipe(loss="logconf"),
-        Recipe(labels="hard"),
-    )
-    """The first one makes the headline comparison; each is trained from every teacher."""
 
 
 class DecodingConfig(Frozen):

@@ -17,7 +17,7 @@ from ensemw2s.core.losses.weights import Adaptive, Group, Window
 from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.students import difficulty_bins
 from ensemw2s.models.head import Head
-from ensemw2s.settings import Recipe
+from ensemw2s.recipes import Recipe
 from ensemw2s.train.loop import Supervision, train
 from tiny_run import merged, tiny_tree
 

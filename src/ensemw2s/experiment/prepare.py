@@ -177,8 +177,12 @@ def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"])
             f"{list(choices)}"
         )
     unembedding = unembedding_rows(side.config, tokens)
-    features = torch.cat([side.pooled.batch(part)[0][:, 0] for part in rows.split(512)])
-    return (features @ unembedding.T).log_softmax(-1)
+    return (pooled(side, rows) @ unembedding.T).log_softmax(-1)
+
+
+def pooled(side: Side, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
+    """The untrained model's feature of each prompt."""
+    return torch.cat([side.pooled.batch(part)[0][:, 0].float() for part in rows.split(512)])
 
 
 def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:

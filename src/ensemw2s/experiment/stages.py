@@ -1,63 +1,29 @@
 """The work of one seed: experts, labels, students. Each unit goes through the store, so a resume redoes none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.core.boosting import chance_error
-from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.metrics import accuracy
-from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.fit import SCALE_ROWS, EnsembleState, Fitted, Weak, fit_expert, grow
+from ensemw2s.ensemble.fit import EnsembleState, Fitted, Weak, fit_expert, grow
 from ensemw2s.ensemble.label import choose
-from ensemw2s.errors import DataError, ModelError
 from ensemw2s.experiment import cost
-from ensemw2s.experiment.evaluate import part_predictions
 from ensemw2s.experiment.prepare import Prepared, zero_shot
-from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG, ZERO_SHOT, SeedOutcome
-from ensemw2s.experiment.store import Artifact, Store, artifact_key
-from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, Lesson, on_labels, on_truth
-from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
-from ensemw2s.names import Method
+from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG
+from ensemw2s.experiment.store import Artifact, artifact_key
+from ensemw2s.experiment.teach import Teaching
+from ensemw2s.experiment.work import Work
 from ensemw2s.results import Cost
-from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.loop import predict, train
-from ensemw2s.types import Expert, WeakLabels
+from ensemw2s.types import Expert
 
 EXPERT_VERSION = 1
 LABEL_VERSION = 1
-STUDENT_VERSION = 1
 
 
-class Seed:
-    """One seed's share of a run.
-
-    Args:
-        prepared: the validated experiment.
-        store: where every unit of work is found or kept.
-    """
-
-    def __init__(self, prepared: Prepared, store: Store, seed: int):
-        self.prepared, self.store, self.seed = prepared, store, seed
-        self.used: list[tuple[str, str]] = []
-        """Kind and key of every artifact, in the order of use: for the stages' manifests."""
-        self.weak_labels: dict[Method, WeakLabels] = {}
-        split = prepared.split
-        self.draw = split.draw(seed)
-        ensemble = prepared.config.ensemble
-        n_groups = len(split.groups[self.draw.easy_train].unique())
-        if ensemble.error_source == "folds" and n_groups < ensemble.n_folds:
-            raise DataError(
-                f"seed {seed}: ensemble.n_folds ({ensemble.n_folds}) exceeds the {n_groups} groups of the training "
-                "examples; lower it, or raise split.n_easy_train"
-            )
-        self.labels = split.easy_labels  # over the easy pool, which comes first in the split
-        self.outcome = SeedOutcome(seed, self.draw, self.labels[self.draw.easy_val])
-        tests = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
-        self.eval_rows = {"easy_val": self.draw.easy_val, **tests}
+class Seed(Work):
+    """One seed's share of a run whose questions are answered by a class."""
 
     # --- experts -----------------------------------------------------------------------------------------------
 
@@ -158,7 +124,7 @@ class Seed:
             tensors |= {"log_probs": fitted.log_probs, "is_wrong": fitted.is_wrong}
             return Artifact(tensors, {"training_tokens": fitted.training_tokens})
 
-        found = self._memo("experts", key, compute)
+        found = self.memo("experts", key, compute)
         return Fitted(
             {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")},
             found.tensors["log_probs"],
@@ -200,38 +166,8 @@ class Seed:
                 name: getattr(labels, name) for name in ("soft", "member", "confidence", "agreement", "expert_weights")
             }
             key = artifact_key(LABEL_VERSION, {"record": record, "soft": canonical_hash(labels.soft.tolist())})
-            self._memo("labels", key, lambda t=tensors, r=record: Artifact(t, r))
+            self.memo("labels", key, lambda t=tensors, r=record: Artifact(t, r))
             yield
-
-    # --- students ----------------------------------------------------------------------------------------------
-
-    def students(self) -> Iterator[None]:
-        """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
-        prepared = self.prepared
-        hard, easy = self.draw.hard_unlabelled, self.draw.easy_train
-        easy_labels = self.labels[easy]
-        self._zero_shot()
-        lesson = on_truth(STRONG_ON_EASY, easy, easy_labels, prepared.n_classes)
-        tensors = self._student(lesson, label_cost=cost.NOTHING)
-        yield
-        temperature = fit_temperature(self.outcome.log_probs[STRONG_ON_EASY]["easy_val"], self.outcome.val_labels)
-        soft = {SELF: apply_temperature(tensors["hard_log_probs"], temperature).exp()}
-        spent = {SELF: self.outcome.cost[STRONG_ON_EASY]}
-        for method, weak_labels in self.weak_labels.items():
-            soft[method], spent[method] = weak_labels.soft, self.outcome.cost[method]
-        difficulty = prepared.split.difficulty
-        for teacher, labels in soft.items():
-            for lesson in on_labels(teacher, labels, hard, easy, easy_labels, prepared.config.students, difficulty):
-                self._student(lesson, label_cost=spent[teacher])
-                if teacher in self.outcome.n_experts:
-                    self.outcome.n_experts[lesson.key] = self.outcome.n_experts[teacher]
-                yield
-        sealed = prepared.split.sealed.get("hard_pool")
-        if sealed is None:
-            return  # nobody knows the true answers
-        truth = sealed.open("ceiling")[hard - prepared.split.pools["hard_pool"].start]
-        self._student(on_truth(CEILING, hard, truth, prepared.n_classes), label_cost=cost.NOTHING)
-        yield
 
     @property
     def n_units(self) -> tuple[int, int]:
@@ -240,76 +176,6 @@ class Seed:
         rounds = sum(1 if m == "single" else config.ensemble.n_rounds for m in config.ensemble.methods)
         return rounds + 1, (1 + len(config.ensemble.methods)) * len(config.students.recipes) + 2
 
-    def _zero_shot(self) -> None:
-        side = self.prepared.strong
-        try:
-            found = {part: zero_shot(side, self.prepared.task.choices, rows) for part, rows in self.eval_rows.items()}
-        except ModelError:
-            return  # the run's notes say why (see runner)
-        self.outcome.log_probs[ZERO_SHOT] = found
-        n_tokens = sum(int(side.pooled.lengths[rows].sum()) for rows in self.eval_rows.values())
-        self.outcome.cost[ZERO_SHOT] = cost.NOTHING.model_copy(update={"flops": side.flops_per_token * n_tokens})
-
-    def _student(self, lesson: Lesson, *, label_cost: Cost) -> dict[str, Tensor]:
-        """Train (or find) one student, evaluate it on the three parts; strong-on-easy on the hard part too."""
-        prepared, side, training = self.prepared, self.prepared.strong, self.prepared.config.student_training
-        rows = dict(self.eval_rows)
-        if lesson.key == STRONG_ON_EASY:
-            rows["hard"] = self.draw.hard_unlabelled
-        seed = stream_seed(self.seed, "student")  # one stream for all rows: they differ by their labels alone
-        targets, groups = lesson.supervision.targets.soft, lesson.supervision.targets.group
-        key = artifact_key(
-            STUDENT_VERSION,
-            {
-                "inputs": prepared.split.inputs_fingerprint,
-                "rows": lesson.supervision.rows.tolist(),
-                "targets": canonical_hash(targets.tolist()),
-                "evaluated": [r.tolist() for r in rows.values()],
-                "strong": side.fingerprint,
-                "loss": f"{lesson.loss!r}",
-                "training": training.deciding,
-                "stream": seed,
-                **({} if groups is None else {"groups": groups.tolist()}),
-            },
-        )
-
-        def compute() -> Artifact:
-            checkpointer = Checkpointer(self.store, key) if side.config.adapter != "head" else None
-            module = side.builder(training, prepared.n_classes)(stream(seed, "init"))
-            fit_scale(module, side.inputs, lesson.supervision.rows[:SCALE_ROWS])
-            train(
-                module,
-                side.inputs,
-                lesson.supervision,
-                lesson.loss,
-                training,
-                seed=seed,
-                checkpointer=checkpointer,
-            )
-            log_probs = predict(
-                module,
-                side.inputs,
-                torch.cat(list(rows.values())),
-                batch_tokens=prepared.config.cache.batch_tokens,
-            )
-            tensors = {f"state/{name}": t for name, t in owned_state(module).items()}
-            return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)})
-
-        found = self._memo("students", key, compute)
-        Checkpointer(self.store, key).clear()
-        parts = part_predictions(found.tensors["log_probs"], {part: len(r) for part, r in rows.items()})
-        self.outcome.log_probs[lesson.key] = {part: parts[part] for part in self.eval_rows}
-        self.outcome.cost[lesson.key] = cost.total([label_cost, self._training_cost(lesson, found.record["owned"])])
-        self.outcome.student_keys[lesson.key] = key
-        return {"hard_log_probs": parts["hard"]} if "hard" in parts else {}
-
-    def _training_cost(self, lesson: Lesson, owned: int) -> Cost:
-        side, epochs = self.prepared.strong, self.prepared.config.student_training.epochs
-        rows: Int[Tensor, " samples"] = lesson.supervision.rows
-        n_tokens = int(side.inputs.lengths[rows].sum())
-        trained = cost.training_cost(side, owned=owned, tokens=epochs * n_tokens, examples=epochs * len(rows))
-        return cost.total([cost.trunk_cost(side, n_tokens), trained])
-
-    def _memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
-        self.used.append((kind, key))
-        return self.store.memo(kind, key, compute)
+    def students(self) -> Iterator[None]:
+        """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
+        return Teaching(self).train()

@@ -1,6 +1,5 @@
 """Which students a seed trains. A student, a baseline and the ceiling are one training with other labels."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ensemw2s.config import Recipe, StudentConfig
+from ensemw2s.config import Recipe
+from ensemw2s.core.labels import Labelled
 from ensemw2s.core.losses import CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.train.loop import Supervision
 
@@ -42,31 +42,33 @@ def on_truth(key: str, rows: Int[Tensor, " samples"], labels: Int[Tensor, " samp
     return Lesson(key, Supervision(rows, WeakBatch(soft=soft), torch.ones(len(rows))), CrossEntropy())
 
 
-def on_labels(
-    teacher: str,
-    soft: Float[Tensor, "hard classes"],
-    hard_rows: Int[Tensor, " hard"],
-    easy_rows: Int[Tensor, " easy"],
-    easy_labels: Int[Tensor, " easy"],
-    config: StudentConfig,
-    difficulty: Float[Tensor, " examples"],
-) -> Iterator[Lesson]:
-    """One lesson per recipe from one teacher's labels; `with_easy` adds the true easy labels, every example alike.
+@dataclass(frozen=True)
+class Lessons:
+    """What all lessons of one seed share."""
 
-    Args:
-        difficulty: of every example of the split, by which losses over groups bin theirs.
-    """
-    n_classes = soft.shape[1]
-    for recipe in config.recipes:
+    easy_rows: Int[Tensor, " easy"]
+    easy_labels: Int[Tensor, " easy"]
+    hard_rows: Int[Tensor, " hard"]
+    difficulty: Float[Tensor, " examples"]
+    """Of every example of the split, by which losses over groups bin theirs."""
+
+    def plain(self, key: str, labelled: Labelled) -> Lesson:
+        """Cross-entropy on these labels of the hard examples."""
+        rows, targets = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
+        return Lesson(key, Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows))), CrossEntropy())
+
+    def from_labels(self, teacher: str, recipe: Recipe, labelled: Labelled) -> Lesson:
+        """A recipe on these labels; `with_easy` adds the true easy labels, every example alike."""
+        n_classes = labelled.soft.shape[1]
+        rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
         targets = soft if recipe.labels == "soft" else one_hot(soft.argmax(-1), n_classes).float()
-        rows = hard_rows
         if recipe.with_easy:
-            rows = torch.cat([easy_rows, hard_rows])
-            targets = torch.cat([one_hot(easy_labels, n_classes).float(), targets])
+            rows = torch.cat([self.easy_rows, rows])
+            targets = torch.cat([one_hot(self.easy_labels, n_classes).float(), targets])
         loss = recipe.make_loss()
-        group = difficulty_bins(difficulty[rows]) if loss.needs_groups else None
+        group = difficulty_bins(self.difficulty[rows]) if loss.needs_groups else None
         supervision = Supervision(rows, WeakBatch(soft=targets, group=group), torch.ones(len(rows)))
-        yield Lesson(student_key(teacher, recipe), supervision, loss)
+        return Lesson(student_key(teacher, recipe), supervision, loss)
 
 
 def difficulty_bins(difficulty: Float[Tensor, " samples"]) -> Int[Tensor, " samples"]:

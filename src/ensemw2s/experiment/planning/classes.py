@@ -70,6 +70,11 @@ class Classes:
         for n in students_per_teacher(config, self.n_easy, self.n_hard):
             count = (1 + n_methods) * self.n_seeds
             students += self._trained("students", f"a student of {n}", "strong", config.student_training, n, count)
+        n_asked = sum(recipe.make_label_model().n_students for recipe in config.students.recipes)
+        if n_asked:
+            count = (1 + n_methods) * self.n_seeds * n_asked
+            what = "a label model's student"
+            students += self._trained("students", what, "strong", config.student_training, self.n_hard, count)
         n_students = sum(unit.count for unit in students)
         seen = self.n_val + self.n_tests
         students.append(self._scored("students", "a student's evaluation", "strong", seen, n_students))

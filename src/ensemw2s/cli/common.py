@@ -1,0 +1,107 @@
+"""What all commands share: the application, its consoles, common options, and how a long one stops."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ensemw2s.errors import ConfigError
+
+EPILOG = (
+    "Exit codes: 0 done, 1 other error, 2 configuration or usage, 3 data, 4 model, 5 run folder or store, "
+    "130 interrupted, 143 terminated."
+)
+app = typer.Typer(
+    name="ensemw2s",
+    help="Boost weak language models, let them label hard data, train a stronger model on those labels.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Engine(StrEnum):
+    """Who does independent pieces of work."""
+
+    local = "local"
+    ray = "ray"
+
+
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(help="YAML file; left out: the embedded default (geo-facts).", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated.", show_default=False),
+]
+TinyOption = Annotated[
+    bool, typer.Option("--tiny", help="Random models and generated data: seconds, no network, figures mean nothing.")
+]
+EngineOption = Annotated[
+    Engine, typer.Option(help="Who works: this process, or workers through Ray. The results are the same.")
+]
+WorkersOption = Annotated[int, typer.Option(help="Workers of `--engine ray`.", min=1)]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running Ray cluster (`auto`: the one of this machine).  [default: start one]", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+def check_engine(engine: Engine, workers: int, address: str | None) -> None:
+    if engine is Engine.local and (workers > 1 or address):
+        raise ConfigError("--workers and --address are of --engine ray; add it, or leave them out")
+
+
+def warn_of_rare(counts: dict[str, int]) -> None:
+    from ensemw2s.data.balance import rare_classes
+
+    for sentence in rare_classes(counts):
+        err.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
+
+
+@contextmanager
+def stops_cleanly(where: str) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into one line that says how to go on."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as stop:
+        command = shlex.join(["ensemw2s", *sys.argv[1:]])
+        err.print(
+            f"\nStopped; everything finished is kept in {where}. Resume with: {command}",
+            soft_wrap=True,
+            markup=False,
+        )
+        raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def is_main() -> bool:
+    """Of the processes of one launch, the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class _Terminated(BaseException):
+    """SIGTERM; not an Exception, so that nothing on the way swallows it."""

@@ -1,0 +1,143 @@
+"""Commands around an experiment: your data and models before it, answers and labels after it."""
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ensemw2s.cli.common import (
+    AddressOption,
+    Engine,
+    EngineOption,
+    JsonOption,
+    WorkersOption,
+    app,
+    check_engine,
+    err,
+    out,
+    stops_cleanly,
+    warn_of_rare,
+)
+
+
+@app.command(epilog="Example:  ensemw2s init --labelled easy.jsonl --unlabelled hard.jsonl --output my.yaml")
+def init(
+    output: Annotated[Path, typer.Option(help="The configuration to write.")],
+    labelled: Annotated[str | None, typer.Option(help="Easy questions with answers.", show_default=False)] = None,
+    unlabelled: Annotated[str | None, typer.Option(help="Harder ones without.", show_default=False)] = None,
+    test: Annotated[str | None, typer.Option(help="Harder ones with answers.", show_default=False)] = None,
+    prompt: Annotated[str | None, typer.Option(help="Jinja template over columns.", show_default=False)] = None,
+    answer: Annotated[str | None, typer.Option(help="Column of the answer.", show_default=False)] = None,
+    weak: Annotated[str | None, typer.Option(help="Hub id, folder or known model.", show_default=False)] = None,
+    strong: Annotated[str | None, typer.Option(help="Hub id, folder or known model.", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, take what the columns suggest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a configuration that is there.")] = False,
+) -> None:
+    """Write a configuration for your own data, asking for what is not given."""
+    from ensemw2s.experiment.own_data import Wishes, write_config
+
+    def ask(question: str, proposal: str | None) -> str:
+        return typer.prompt(question, default=proposal, err=True)
+
+    asks = sys.stdin.isatty() and not yes
+    wishes = Wishes(labelled, unlabelled, test, prompt, answer, weak, strong)
+    settings, split = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
+    if split is not None and not settings.is_generation:
+        warn_of_rare(split.easy_counts)
+    command = shlex.join(["ensemw2s", "run", str(output)])
+    out.print(f"{output} is written and valid. Look it over, then: {command}", soft_wrap=True, markup=False)
+
+
+@app.command(epilog="Example:  ensemw2s fetch smollm2-135m")
+def fetch(name: Annotated[str, typer.Argument(help="A known model.")] = "smollm2-135m") -> None:
+    """Get a known model once, into the per-user cache."""
+    from ensemw2s.models.fetch import fetch as fetch_model
+
+    out.print(str(fetch_model(name, echo=lambda text: err.print(text, soft_wrap=True))), soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s predict runs/geo-facts/student --input questions.jsonl --output answers.jsonl")
+def predict(
+    student: Annotated[Path, typer.Argument(help="A student folder, or a run folder that has one.")],
+    input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV, Parquet, a datasets folder or hub:NAME.")],
+    output: Annotated[
+        Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
+) -> None:
+    """Answer each row of a file with a trained student."""
+    from ensemw2s.data.files import prompts_of
+    from ensemw2s.data.load import read_rows
+    from ensemw2s.experiment.files import write_atomic
+    from ensemw2s.experiment.student import answer_prompts
+    from ensemw2s.prompting import Prompting
+
+    folder = student / "student" if (student / "student").is_dir() else student
+    prompts = prompts_of(read_rows(input_path, split=split), prompt or Prompting.load(folder).template)
+    lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
+    text = "\n".join(lines) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(output, text)
+        err.print(f"{len(lines)} answers in {output}", soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
+def label(
+    ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
+    input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV or Parquet, of any length.")],
+    output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
+    prompt: Annotated[
+        str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
+    ] = None,
+    shard_rows: Annotated[int, typer.Option(help="Rows to a file of labels; what a crash can cost.")] = 1024,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens that the models read at once.")] = 4096,
+    engine: EngineOption = Engine.local,
+    workers: WorkersOption = 1,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
+    from ensemw2s.experiment.labelling import check_request, label_file
+    from ensemw2s.prompting import Prompting
+
+    # Before models are loaded.
+    check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
+    from ensemw2s.experiment.labeller import open_labeller, saved_template
+
+    check_engine(engine, workers, address)
+    settings: dict[str, Any] = {
+        "prompt": prompt or saved_template(ensemble),
+        "id_column": id_column,
+        "shard_rows": shard_rows,
+        "batch_tokens": batch_tokens,
+        "console": None if as_json else err,
+    }
+    with stops_cleanly(str(output)):
+        if engine is Engine.local:
+            counts = label_file(open_labeller(ensemble), input_path, output, **settings)
+        else:
+            from ensemw2s.experiment.cluster import RayEngine, connected
+            from ensemw2s.experiment.labeller import open_reader
+
+            reader = open_reader(ensemble)
+            with connected(workers, address) as ray:
+                many = RayEngine(ray, ensemble, workers)
+                counts = label_file(reader, input_path, output, engine=many, **settings)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(counts) | {"output": str(output)}) + "\n")
+        return
+    out.print(f"{counts.labelled:,} of {counts.rows:,} rows labelled: {output}/labels-*.jsonl", soft_wrap=True)
+    if counts.failed:
+        out.print(f"{counts.failed:,} rows could not be, with reasons: {output}/errors-*.jsonl", soft_wrap=True)

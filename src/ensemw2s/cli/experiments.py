@@ -1,0 +1,182 @@
+"""Commands that run experiments, or say what one would do."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemw2s.cli.common import (
+    AddressOption,
+    ConfigArgument,
+    Engine,
+    EngineOption,
+    JsonOption,
+    SetOption,
+    TinyOption,
+    WorkersOption,
+    app,
+    check_engine,
+    err,
+    is_main,
+    out,
+    stops_cleanly,
+    warn_of_rare,
+)
+
+
+@app.command(epilog="Example:  ensemw2s run my.yaml --set seeds=[3] --set ensemble.n_rounds=8")
+def run(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="The run folder.  [default: runs/NAME]", show_default=False)
+    ] = None,
+    use_tiny: TinyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole experiment, or finish an interrupted one."""
+    from ensemw2s.config import load_config
+    from ensemw2s.experiment.runner import run as run_experiment
+
+    settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
+    folder = run_dir or Path("runs") / settings.name
+    with stops_cleanly(f"{folder} and the store"):
+        results = run_experiment(settings, folder, console=None if as_json else err)
+    if not is_main():
+        return
+    if as_json:
+        sys.stdout.write(results.model_dump_json() + "\n")
+        return
+    from ensemw2s.report.table import terminal_table
+
+    out.print(terminal_table(results))
+    out.print(results.recommendation.headline, soft_wrap=True)
+    out.print(f"\nReport:  {folder / 'report.html'}\nStudent: {folder / 'student'}", soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s report runs/geo-facts")
+def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
+    """Write report.html of a finished run anew, and print its table."""
+    from ensemw2s.experiment.runner import read_results, read_timing
+    from ensemw2s.report.page import write_report
+    from ensemw2s.report.table import terminal_table
+
+    results = read_results(run_dir)
+    write_report(results, read_timing(run_dir), run_dir / "report.html")
+    if as_json:
+        sys.stdout.write(results.model_dump_json() + "\n")
+        return
+    out.print(terminal_table(results))
+    out.print(f"Report: {run_dir / 'report.html'}", soft_wrap=True)
+
+
+@app.command(epilog="Example:  ensemw2s validate my.yaml --set task.path=questions.jsonl")
+def validate(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    no_data: Annotated[bool, typer.Option("--no-data", help="Check the configuration alone.")] = False,
+    use_tiny: TinyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a configuration and its data without working."""
+    from ensemw2s.config import canonical_hash, load_config
+
+    settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
+    facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
+    if not no_data:
+        from ensemw2s.experiment.prepare import check
+
+        task, split = check(settings)
+        facts |= {"task": task.name, "examples": len(task.examples)}
+        # The answers in words may be thousands.
+        is_free = task.answer_form == "free"
+        facts |= {"distinct_answers": len(task.choices)} if is_free else {"choices": list(task.choices)}
+        facts["pools"] = None if split is None else {name: len(rows) for name, rows in split.pools.items()}
+        if split is not None and not is_free:
+            facts["easy_counts"] = split.easy_counts
+            warn_of_rare(split.easy_counts)
+    if as_json:
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    for name, value in facts.items():
+        out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
+    out.print("valid")
+
+
+@app.command(epilog="Example:  ensemw2s plan my.yaml --set ensemble.n_rounds=8")
+def plan(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time a little of each kind of work, about ten seconds in all.")
+    ] = True,
+    use_tiny: TinyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a run will cost, before it starts: rows, tokens, FLOPs, memory, disk and time."""
+    from ensemw2s.config import load_config
+    from ensemw2s.experiment.planning.plan import make_plan
+
+    settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
+    found = make_plan(settings, calibrated=calibrate)
+    if as_json:
+        sys.stdout.write(found.model_dump_json() + "\n")
+        return
+    from ensemw2s.report.plan import plan_facts, plan_table
+
+    out.print(plan_table(found))
+    for name, value in plan_facts(found):
+        out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
+
+
+@app.command(
+    epilog="Example:  ensemw2s sweep my.yaml --over seeds=0,1,2 --over weak.n_layers=8,12 --output sweeps/depth"
+)
+def sweep(
+    over: Annotated[list[str], typer.Option(metavar="A.B=V1,V2", help="A setting and its values; may be repeated.")],
+    output: Annotated[Path, typer.Option(help="Folder of the runs' folders; one begun before is gone on with.")],
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    engine: EngineOption = Engine.local,
+    workers: WorkersOption = 1,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run every combination of some settings' values, each in a folder of its own, or finish what is missing."""
+    from ensemw2s.experiment.sweep import combinations, run_here
+    from ensemw2s.experiment.sweep import sweep as finish
+
+    check_engine(engine, workers, address)
+    jobs = combinations(config, overrides or (), over, output)
+    console = None if as_json else err
+    with stops_cleanly(f"{output} and the store"):
+        if engine is Engine.local:
+            found = finish(jobs, run_here, console)
+        else:
+            from ensemw2s.experiment.cluster import connected, run_each
+
+            with connected(workers, address) as ray:
+                found = finish(jobs, lambda todo: run_each(ray, todo, workers), console)
+    failed = [each for each in found if each.state == "failed"]
+    if as_json:
+        lines = [{"folder": str(each.folder), "state": each.state, "reason": each.reason} for each in found]
+        sys.stdout.write(json.dumps({"runs": lines}) + "\n")
+    elif len(found) - len(failed) > 1:
+        out.print(f"Side by side:  ensemw2s compare {output}/*", soft_wrap=True)
+    if failed:
+        err.print(f"[red]{len(failed)} of {len(found)} runs failed;[/] mend them and run the same command again")
+        raise typer.Exit(1)

@@ -1,0 +1,64 @@
+"""What a label model is: from the members' votes on unlabelled examples to one distribution for each (section 5).
+
+A label model may ask for students: it hands out labels, the strong model learns them, and what that student then says
+of the same examples comes back. So learned weights, chosen specialists and second rounds are all one kind of thing.
+"""
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Votes(NamedTuple):
+    """What the members of one ensemble say of the unlabelled examples."""
+
+    member: Float[Tensor, "experts items classes"]
+    """Each member's own distribution."""
+    weights: Float[Tensor, " experts"]
+    """alpha of each, in nats; none is negative."""
+    soft: Float[Tensor, "items classes"]
+    """The ensemble's calibrated vote."""
+
+
+class Labelled(NamedTuple):
+    """Labels to learn from."""
+
+    soft: Float[Tensor, "items classes"]
+    """Rows sum to 1."""
+    keep: Bool[Tensor, " items"]
+    """The examples to learn from; at least one."""
+
+
+Learn = Callable[[Labelled], Tensor]
+"""Trains a student on labels; gives its distribution [items, classes] over all the examples."""
+
+
+@runtime_checkable
+class LabelModel(Protocol):
+    """A frozen dataclass per label model; its fields are its configuration."""
+
+    @property
+    def n_students(self) -> int:
+        """Students that are trained on the way."""
+        ...
+
+    def __call__(self, votes: Votes, learn: Learn) -> Labelled: ...
+
+
+class NoStudents:
+    """A label model that looks at the votes alone."""
+
+    @property
+    def n_students(self) -> int:
+        return 0
+
+
+def everything(soft: Float[Tensor, "items classes"]) -> Labelled:
+    """Labels that are all learned from."""
+    return Labelled(soft.float(), torch.ones(len(soft), dtype=torch.bool))

@@ -1,0 +1,57 @@
+"""Self-knowledge: where the strong model is likelier right on its own than its weak label is, its own label is taken.
+
+A small classifier learns, on labelled easy examples that the strong model was not trained on, whether its own answer
+is right; it reads the model's pooled features and how sure it is. What it says of a hard example competes with the
+confidence of the weak label. Both are probabilities of being right, learned on easy data.
+"""
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from ensemw2s.core.labels.base import Labelled
+from ensemw2s.core.selection.base import Evidence
+
+
+@dataclass(frozen=True)
+class SelfKnowledge:
+    """The likelier right of the strong model's own label and the weak one."""
+
+    reads_own: ClassVar[bool] = True
+    regularisation: float = 0.01
+    """C of the logistic regression: smaller is stronger; must be above 0."""
+
+    def __post_init__(self) -> None:
+        if self.regularisation <= 0:
+            raise ValueError(f"self-knowledge: regularisation is {self.regularisation}; give a number above 0")
+
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        trust = self.trust(evidence)
+        use_own = trust > labelled.soft.amax(-1)
+        return Labelled(torch.where(use_own[:, None], evidence.own, labelled.soft).float(), labelled.keep | use_own)
+
+    def trust(self, evidence: Evidence) -> Float[Tensor, " items"]:
+        """Probability that the strong model's own answer is right; its mean where it is always or never right."""
+        right = evidence.trusted_own.argmax(-1) == evidence.trusted_labels
+        if len(right.unique()) < 2:
+            return torch.full((len(evidence.own),), float(right.double().mean()))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=self.regularisation, max_iter=1000))
+        features, trusted = evidence.features()
+        model.fit(_read(trusted, evidence.trusted_own).numpy(), right.numpy())
+        found = model.predict_proba(_read(features, evidence.own).numpy())[:, 1]
+        return torch.from_numpy(found).float()
+
+
+def _read(
+    features: Float[Tensor, "items dim"], own: Float[Tensor, "items classes"]
+) -> Float[Tensor, "items dim_and_one"]:
+    return torch.cat([features.float(), own.float().amax(-1, keepdim=True)], dim=1)

@@ -1,0 +1,103 @@
+"""Selections that score each label: by its confidence, the members' agreement, its neighbours, or a trusted loss."""
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from ensemw2s.core.labels.base import Labelled
+from ensemw2s.core.selection.base import Evidence, best_share, check_share
+
+
+@dataclass(frozen=True)
+class All:
+    """Every label."""
+
+    reads_own: ClassVar[bool] = False
+
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        return labelled
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The most confident labels of each class, so that easy classes do not crowd out the others."""
+
+    reads_own: ClassVar[bool] = False
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share("confidence", "share", self.share)
+
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        score, answer = labelled.soft.max(-1)
+        keep = torch.zeros_like(labelled.keep)
+        for label in answer[labelled.keep].unique():
+            keep |= best_share(score, labelled.keep & (answer == label), self.share)
+        return labelled._replace(keep=keep)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Labels that at least this share of the members would give; where none is, those with most members."""
+
+    reads_own: ClassVar[bool] = False
+    least: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_share("agreement", "least", self.least)
+
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        score = (evidence.member.argmax(-1) == labelled.soft.argmax(-1)).double().mean(0)
+        # The tolerance lets 0.6 be three of five, whatever the rounding.
+        least = min(self.least, float(score[labelled.keep].max())) - 1e-9
+        return labelled._replace(keep=labelled.keep & (score >= least))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Labels that their nearest neighbours among the strong model's features share."""
+
+    reads_own: ClassVar[bool] = False
+    k: int = 20
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share("neighbours", "share", self.share)
+        if self.k < 1:
+            raise ValueError(f"neighbours: k is {self.k}; give 1 or more")
+
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        return labelled._replace(keep=best_share(self.score(labelled, evidence), labelled.keep, self.share))
+
+    def score(self, labelled: Labelled, evidence: Evidence) -> Float[Tensor, " items"]:
+        """Mean probability, over the k nearest by cosine, of the example's own answer."""
+        k = min(self.k, len(labelled.soft) - 1)
+        if k < 1:
+            return torch.ones(len(labelled.soft))
+        features = evidence.features()[0].numpy()
+        near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(features).kneighbors(return_distance=False)
+        answer = labelled.soft.argmax(-1)
+        said = labelled.soft[torch.from_numpy(near)]  # [items, k, classes]; an example is not its own neighbour
+        return said.mean(1).gather(1, answer[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class TopRho:
+    """The labels with the least loss under the strong model that learned trusted labels alone (2503.03201)."""
+
+    reads_own: ClassVar[bool] = True
+    rho: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_share("top-rho", "rho", self.rho)
+
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        score = (labelled.soft * evidence.own.clamp_min(1e-12).log()).sum(-1)
+        return labelled._replace(keep=best_share(score, labelled.keep, self.rho))

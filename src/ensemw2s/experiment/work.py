@@ -1,0 +1,45 @@
+"""What the stages of one seed share: the draw, the store, and what has come out so far."""
+
+from collections.abc import Callable
+
+import torch
+
+from ensemw2s.errors import DataError
+from ensemw2s.experiment.prepare import Prepared
+from ensemw2s.experiment.rows import SeedOutcome
+from ensemw2s.experiment.store import Artifact, Store
+from ensemw2s.names import Method
+from ensemw2s.types import WeakLabels
+
+
+class Work:
+    """One seed's share of a run.
+
+    Args:
+        prepared: the validated experiment.
+        store: where every unit of work is found or kept.
+    """
+
+    def __init__(self, prepared: Prepared, store: Store, seed: int):
+        self.prepared, self.store, self.seed = prepared, store, seed
+        self.used: list[tuple[str, str]] = []
+        """Kind and key of every artifact, in the order of use: for the stages' manifests."""
+        self.weak_labels: dict[Method, WeakLabels] = {}
+        split = prepared.split
+        self.draw = split.draw(seed)
+        ensemble = prepared.config.ensemble
+        n_groups = len(split.groups[self.draw.easy_train].unique())
+        if ensemble.error_source == "folds" and n_groups < ensemble.n_folds:
+            raise DataError(
+                f"seed {seed}: ensemble.n_folds ({ensemble.n_folds}) exceeds the {n_groups} groups of the training "
+                "examples; lower it, or raise split.n_easy_train"
+            )
+        self.labels = split.easy_labels  # over the easy pool, which comes first in the split
+        self.outcome = SeedOutcome(seed, self.draw, self.labels[self.draw.easy_val])
+        tests = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
+        self.eval_rows = {"easy_val": self.draw.easy_val, **tests}
+
+    def memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
+        """A unit of work from the store, or computed and kept there."""
+        self.used.append((kind, key))
+        return self.store.memo(kind, key, compute)

@@ -1,0 +1,96 @@
+"""How students are trained on weak labels: loss, label model and selection by name, each with its options."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from ensemw2s.core.labels import LABEL_MODELS, LabelModel
+from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
+from ensemw2s.core.selection import SELECTIONS, Selection
+from ensemw2s.settings import Fraction, Frozen
+
+Options = dict[str, float | str]
+
+
+def _made(kinds: Mapping[str, type[Any]], setting: str, name: str, option_setting: str, options: Options) -> Any:
+    """An instance of what a table has by this name. Raises ValueError naming what there is instead."""
+    if name not in kinds:
+        raise ValueError(f"{setting}: there is no {name!r}; choose one of {', '.join(kinds)}")
+    kind = kinds[name]
+    known = [f.name for f in fields(kind) if f.name != "needs_stats"]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"{option_setting}: {name} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    try:
+        return TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in (option_setting, *first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _shown(name: str, options: Options) -> str:
+    text = ",".join(f"{option}={value}" for option, value in options.items())
+    return f"{name}[{text}]" if text else name
+
+
+class Recipe(Frozen):
+    """One way to train a student on a set of weak labels. Pseudo-answers in words are always hard labels under xent."""
+
+    loss: str = "xent"
+    """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group."""
+    options: Options = Field(default_factory=dict)
+    """Of the loss: its page says which there are."""
+    label_model: str = "vote"
+    """Who decides among the members: vote (the ensemble's own), majority, alpha, dawid-skene, glws, raven,
+    co-supervised, next-round."""
+    label_model_options: Options = Field(default_factory=dict)
+    selection: str = "all"
+    """Which labels are learned: all, confidence, agreement, neighbours, top-rho, self-knowledge."""
+    selection_options: Options = Field(default_factory=dict)
+    labels: Literal["soft", "hard"] = "soft"
+    with_easy: bool = False
+    """Train on the labelled easy examples too."""
+    weigh_by: Literal["none", "confidence"] = "none"
+    """generation: `confidence` weighs each answer by its probability under the mixture, mean 1."""
+    min_agreement: Fraction = 0.0
+    """generation: only answers that at least this share of the voting experts would have given by themselves."""
+
+    @model_validator(mode="after")
+    def _pieces_known(self) -> "Recipe":
+        self.make_loss()
+        self.make_label_model()
+        self.make_selection()
+        return self
+
+    def make_loss(self) -> WeakToStrongLoss:
+        """The loss with its options. Raises ValueError naming what there is instead."""
+        return _made(LOSSES, "loss", self.loss, "options", self.options)
+
+    def make_label_model(self) -> LabelModel:
+        """As `make_loss`."""
+        return _made(LABEL_MODELS, "label_model", self.label_model, "label_model_options", self.label_model_options)
+
+    def make_selection(self) -> Selection:
+        """As `make_loss`."""
+        return _made(SELECTIONS, "selection", self.selection, "selection_options", self.selection_options)
+
+    @property
+    def name(self) -> str:
+        parts = [_shown(self.loss, self.options), self.labels]
+        parts += [_shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
+        parts += [_shown(self.selection, self.selection_options)] if self.selection != "all" else []
+        parts += ["weighed"] if self.weigh_by == "confidence" else []
+        parts += [f"agreed{self.min_agreement:g}"] if self.min_agreement else []
+        return "-".join(parts) + ("+easy" if self.with_easy else "")
+
+
+class StudentConfig(Frozen):
+    recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
+        Recipe(),
+        Recipe(with_easy=True),
+        Recipe(loss="logconf"),
+        Recipe(labels="hard"),
+    )
+    """The first one makes the headline comparison; each is trained from every teacher."""
