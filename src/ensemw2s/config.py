@@ -72,6 +72,13 @@ class ExperimentConfig(Frozen):
         names = [r.name for r in self.students.recipes]
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
+        there = ("self", *self.ensemble.methods)
+        for recipe in self.students.recipes:
+            if missing := [t for t in recipe.teachers if t not in there]:
+                raise ValueError(
+                    f"students.recipes: {recipe.name} has the teacher {missing[0]}, which the run lacks; choose "
+                    f"among {', '.join(there)}, or add it to ensemble.methods"
+                )
         return self
 
     @property
@@ -108,11 +115,7 @@ class ExperimentConfig(Frozen):
         if self.ensemble.vote == "hard":
             raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
         for recipe in self.students.recipes:
-            if (recipe.loss, recipe.labels, recipe.label_model, recipe.selection) != ("xent", "hard", "vote", "all"):
-                raise ValueError(
-                    f"students.recipes: {recipe.name} is for classes; pseudo-answers are learned with loss: xent and "
-                    "labels: hard, the ensemble's vote, and min_agreement as their selection"
-                )
+            recipe.check_words()
 
 
 def canonical_hash(value: Any) -> str:

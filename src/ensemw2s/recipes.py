@@ -1,6 +1,6 @@
 """How students are trained on weak labels: loss, label model and selection by name, each with its options."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,10 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from ensemw2s.core.labels import LABEL_MODELS, LabelModel
 from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
 from ensemw2s.core.selection import SELECTIONS, Selection
-from ensemw2s.settings import Fraction, Frozen
+from ensemw2s.names import Method
+from ensemw2s.settings import Frozen
+
+Teacher = Literal["self"] | Method
 
 Options = dict[str, float | str]
 
@@ -36,7 +39,10 @@ def _shown(name: str, options: Options) -> str:
 
 
 class Recipe(Frozen):
-    """One way to train a student on a set of weak labels. Pseudo-answers in words are always hard labels under xent."""
+    """One way to train a student on a set of weak labels.
+
+    Pseudo-answers in words are always hard labels under xent, and only pieces that can decide among texts have a part.
+    """
 
     loss: str = "xent"
     """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group."""
@@ -54,8 +60,9 @@ class Recipe(Frozen):
     """Train on the labelled easy examples too."""
     weigh_by: Literal["none", "confidence"] = "none"
     """generation: `confidence` weighs each answer by its probability under the mixture, mean 1."""
-    min_agreement: Fraction = 0.0
-    """generation: only answers that at least this share of the voting experts would have given by themselves."""
+    teachers: tuple[Teacher, ...] = ()
+    """Whose labels are learned: `self` (the strong model that learned the easy labels) and methods of the run; empty
+    means all of them."""
 
     @model_validator(mode="after")
     def _pieces_known(self) -> "Recipe":
@@ -76,13 +83,29 @@ class Recipe(Frozen):
         """As `make_loss`."""
         return _made(SELECTIONS, "selection", self.selection, "selection_options", self.selection_options)
 
+    def check_words(self) -> None:
+        """Raises ValueError where a piece cannot be used on answers in words."""
+        for setting, name, kinds in (
+            ("loss", self.loss, LOSSES),
+            ("label_model", self.label_model, LABEL_MODELS),
+            ("selection", self.selection, SELECTIONS),
+        ):
+            if not kinds[name].for_words:
+                fit = ", ".join(n for n, kind in kinds.items() if kind.for_words)
+                raise ValueError(
+                    f"students.recipes: {setting} {name} is for classes; answers in words are learned with {fit}"
+                )
+        if self.labels != "hard":
+            raise ValueError(
+                f"students.recipes: {self.name} is for classes; pseudo-answers are learned with labels: hard"
+            )
+
     @property
     def name(self) -> str:
         parts = [_shown(self.loss, self.options), self.labels]
         parts += [_shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
         parts += [_shown(self.selection, self.selection_options)] if self.selection != "all" else []
         parts += ["weighed"] if self.weigh_by == "confidence" else []
-        parts += [f"agreed{self.min_agreement:g}"] if self.min_agreement else []
         return "-".join(parts) + ("+easy" if self.with_easy else "")
 
 
@@ -93,4 +116,9 @@ class StudentConfig(Frozen):
         Recipe(loss="logconf"),
         Recipe(labels="hard"),
     )
-    """The first one makes the headline comparison; each is trained from every teacher."""
+    """The first one makes the headline comparison; each is trained from every teacher, or from its own `teachers`."""
+
+    def pairs(self, methods: Sequence[Method]) -> list[tuple[Teacher, Recipe]]:
+        """Every student of a run, as its teacher and its recipe, teacher by teacher."""
+        everyone: tuple[Teacher, ...] = ("self", *methods)
+        return [(t, r) for t in everyone for r in self.recipes if t in (r.teachers or everyone)]

@@ -79,7 +79,7 @@ def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequenc
     config = prepared.config
     truth = open_truth(prepared.split)
     table = Table(outcomes, truth)
-    named = [n for n in all_rows(config.ensemble.methods, config.students.recipes) if n.key in outcomes[0].log_probs]
+    named = [n for n in all_rows(config.ensemble.methods, config.students) if n.key in outcomes[0].log_probs]
     rows = tuple(table.row(n) for n in named)
     comparisons = tuple(table.comparisons(named))
     chosen = recommended_row(rows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.config import Recipe
+from ensemw2s.config import StudentConfig
 from ensemw2s.data.splits import Draw
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
@@ -37,7 +37,7 @@ class Named:
     recipe: str | None = None
 
 
-def all_rows(methods: tuple[Method, ...], recipes: tuple[Recipe, ...]) -> list[Named]:
+def all_rows(methods: tuple[Method, ...], students: StudentConfig) -> list[Named]:
     """Every row of a run, in the order of the table."""
     rows = [
         Named(ZERO_SHOT, "strong model, zero-shot", "baseline"),
@@ -46,11 +46,10 @@ def all_rows(methods: tuple[Method, ...], recipes: tuple[Recipe, ...]) -> list[N
         *(Named(m, METHOD_LABELS[m], "ensemble") for m in methods),
         Named(STRONG_ON_EASY, "strong model on easy labels", "baseline"),
     ]
-    for teacher in (SELF, *methods):
-        for recipe in recipes:
-            source = "self-training" if teacher == SELF else f"student of the {METHOD_LABELS[teacher]}"
-            kind: RowKind = "baseline" if teacher == SELF else "student"
-            rows.append(Named(student_key(teacher, recipe), f"{source}, {recipe.name}", kind, teacher, recipe.name))
+    for teacher, recipe in students.pairs(methods):
+        source = "self-training" if teacher == "self" else f"student of the {METHOD_LABELS[teacher]}"
+        kind: RowKind = "baseline" if teacher == SELF else "student"
+        rows.append(Named(student_key(teacher, recipe), f"{source}, {recipe.name}", kind, teacher, recipe.name))
     return [*rows, Named(CEILING, "ceiling: strong model on the true hard labels", "ceiling")]
 
 

@@ -174,7 +174,7 @@ class Seed(Work):
         """Experts and students of this seed, at most: for the progress bars."""
         config = self.prepared.config
         rounds = sum(1 if m == "single" else config.ensemble.n_rounds for m in config.ensemble.methods)
-        return rounds + 1, (1 + len(config.ensemble.methods)) * len(config.students.recipes) + 2
+        return rounds + 1, len(config.students.pairs(config.ensemble.methods)) + 2
 
     def students(self) -> Iterator[None]:
         """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""

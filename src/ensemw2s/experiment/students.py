@@ -10,11 +10,12 @@ from torch.nn.functional import one_hot
 from ensemw2s.config import Recipe
 from ensemw2s.core.labels import Labelled
 from ensemw2s.core.losses import CrossEntropy, WeakBatch, WeakToStrongLoss
+from ensemw2s.recipes import Teacher
 from ensemw2s.train.loop import Supervision
 
 STRONG_ON_EASY = "strong_on_easy"
 CEILING = "ceiling"
-SELF = "self"
+SELF: Teacher = "self"
 """The teacher that is strong-on-easy itself: self-training."""
 N_GROUPS = 4
 """Bins of difficulty, of equally many examples, for losses over groups."""
@@ -22,7 +23,7 @@ TRUTH = Recipe(loss="xent", labels="hard")
 """How the strong model learns from true labels: strong-on-easy and the ceiling."""
 
 
-def student_key(teacher: str, recipe: Recipe) -> str:
+def student_key(teacher: Teacher, recipe: Recipe) -> str:
     """The row of a student: of an ensemble's labels, or of the strong model's own."""
     return f"self_training:{recipe.name}" if teacher == SELF else f"student:{teacher}:{recipe.name}"
 
@@ -57,7 +58,7 @@ class Lessons:
         rows, targets = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
         return Lesson(key, Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows))), CrossEntropy())
 
-    def from_labels(self, teacher: str, recipe: Recipe, labelled: Labelled) -> Lesson:
+    def from_labels(self, teacher: Teacher, recipe: Recipe, labelled: Labelled) -> Lesson:
         """A recipe on these labels; `with_easy` adds the true easy labels, every example alike."""
         n_classes = labelled.soft.shape[1]
         rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]

@@ -22,6 +22,7 @@ from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, Lesson, Lessons, on_truth
 from ensemw2s.experiment.work import Work
 from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
+from ensemw2s.recipes import Teacher
 from ensemw2s.results import Cost
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
@@ -48,25 +49,25 @@ class Teaching:
         own, trusted = (
             apply_temperature(log_probs, temperature).exp() for log_probs in (tensors["hard_log_probs"], on_val)
         )
-        teachers = {SELF: Votes(own[None], torch.ones(1), own)}
-        spent = {SELF: outcome.cost[STRONG_ON_EASY]}
+        teachers: dict[Teacher, Votes] = {SELF: Votes(own[None], torch.ones(1), own)}
+        spent: dict[Teacher, Cost] = {SELF: outcome.cost[STRONG_ON_EASY]}
         for method, said in work.weak_labels.items():
             teachers[method] = Votes(said.member, said.expert_weights, said.soft)
             spent[method] = outcome.cost[method]
         lessons = Lessons(easy, work.labels[easy], hard, prepared.split.difficulty)
-        for teacher, votes in teachers.items():
-            for recipe in prepared.config.students.recipes:
-                labelled, on_the_way = self._labelled(lessons, recipe, votes)
-                select = recipe.make_selection()
-                evidence = Evidence(votes.member, own, trusted, outcome.val_labels, lambda: self._features)
-                labelled = select(labelled, evidence)
-                if select.reads_own and teacher != SELF:
-                    on_the_way.append(spent[SELF])
-                lesson = lessons.from_labels(teacher, recipe, labelled)
-                self._student(lesson, label_cost=cost.total([spent[teacher], *on_the_way]))
-                if teacher in outcome.n_experts:
-                    outcome.n_experts[lesson.key] = outcome.n_experts[teacher]
-                yield
+        for teacher, recipe in prepared.config.students.pairs(prepared.config.ensemble.methods):
+            votes = teachers[teacher]
+            labelled, on_the_way = self._labelled(lessons, recipe, votes)
+            select = recipe.make_selection()
+            evidence = Evidence(votes.member, own, trusted, outcome.val_labels, lambda: self._features)
+            labelled = select(labelled, evidence)
+            if select.reads_own and teacher != SELF:
+                on_the_way.append(spent[SELF])
+            lesson = lessons.from_labels(teacher, recipe, labelled)
+            self._student(lesson, label_cost=cost.total([spent[teacher], *on_the_way]))
+            if teacher in outcome.n_experts:
+                outcome.n_experts[lesson.key] = outcome.n_experts[teacher]
+            yield
         sealed = prepared.split.sealed.get("hard_pool")
         if sealed is None:
             return  # nobody knows the true answers

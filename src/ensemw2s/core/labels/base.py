@@ -8,7 +8,7 @@ of the same examples comes back. So learned weights, chosen specialists and seco
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
     """Labels to learn from."""
 
     soft: Float[Tensor, "items classes"]
-    """Rows sum to 1."""
+    """Rows sum to 1; of answers in words to at most 1, because texts that nobody gave have no column."""
     keep: Bool[Tensor, " items"]
     """The examples to learn from; at least one."""
 
@@ -43,6 +43,9 @@ Learn = Callable[[Labelled], Tensor]
 class LabelModel(Protocol):
     """A frozen dataclass per label model; its fields are its configuration."""
 
+    for_words: ClassVar[bool]
+    """Whether it can decide among texts: the classes of one example are then not those of another."""
+
     @property
     def n_students(self) -> int:
         """Students that are trained on the way."""
@@ -53,6 +56,8 @@ class LabelModel(Protocol):
 
 class NoStudents:
     """A label model that looks at the votes alone."""
+
+    for_words: ClassVar[bool] = True
 
     @property
     def n_students(self) -> int:

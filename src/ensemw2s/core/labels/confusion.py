@@ -15,7 +15,7 @@ Experts that share a trunk err together, so that their votes are not independent
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -68,6 +68,7 @@ def expectation_maximisation(
 class DawidSkene(NoStudents):
     """Confusion matrices and the classes' frequencies, from the votes alone."""
 
+    for_words: ClassVar[bool] = False
     smoothing: float = 0.01
     """Pseudo-count of every cell; must not be negative."""
 
@@ -83,6 +84,7 @@ class DawidSkene(NoStudents):
 class Glws:
     """Confusion matrices with the student as the prior, in turns with its training."""
 
+    for_words: ClassVar[bool] = False
     rounds: int = 2
     """Students trained on the way; 1 or more."""
     smoothing: float = 1.0

@@ -12,6 +12,7 @@ student of the mean of the members (the warm-up), then w against it, then the ne
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,7 @@ _FLOOR = 1e-12
 class Raven:
     """One learned weight per member."""
 
+    for_words: ClassVar[bool] = False
     rounds: int = 2
     """Students trained on the way; 1 or more."""
     steps: int = 100
@@ -83,6 +85,7 @@ def simplex_weights(
 class CoSupervised:
     """A specialist for each example, and only examples on which student and specialist agree."""
 
+    for_words: ClassVar[bool] = False
     rounds: int = 2
     """Students trained on the way; 1 or more."""
 
@@ -117,6 +120,7 @@ def specialists(member: Float[Tensor, "experts items classes"], student: Float[T
 class NextRound:
     """The student of the ensemble's vote teaches in its place."""
 
+    for_words: ClassVar[bool] = True
     rounds: int = 1
     """Students trained on the way; 1 or more."""
 

@@ -37,6 +37,8 @@ class GlobalStats(NamedTuple):
 class WeakToStrongLoss(Protocol):
     """A frozen dataclass per loss; its fields are its configuration."""
 
+    for_words: ClassVar[bool]
+    """Whether answers in words are learned with it, token by token."""
     needs_groups: ClassVar[bool]
     """Whether `WeakBatch.group` must be given."""
 
@@ -62,6 +64,7 @@ class WeakToStrongLoss(Protocol):
 class NoStats:
     """A loss that looks at one example at a time."""
 
+    for_words: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
 
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:

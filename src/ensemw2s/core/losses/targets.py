@@ -32,6 +32,7 @@ from ensemw2s.core.losses.hardening import global_stats
 class CrossEntropy(NoStats):
     """CE(f, q)."""
 
+    for_words: ClassVar[bool] = True
     needs_stats: bool = False
 
     def __call__(
@@ -76,6 +77,7 @@ class LogConf:
     """c at the end of the ramp."""
     warmup_frac: float = 0.2
     needs_stats: bool = True
+    for_words: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
 
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:

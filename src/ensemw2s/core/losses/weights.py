@@ -78,6 +78,7 @@ class Group:
 
     beta: float = 1.0
     needs_stats: bool = True
+    for_words: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = True
 
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:

@@ -31,6 +31,8 @@ class Evidence(NamedTuple):
 class Selection(Protocol):
     """A frozen dataclass per selection; its fields are its configuration."""
 
+    for_words: ClassVar[bool]
+    """Whether it can judge texts: the classes of one example are then not those of another."""
     reads_own: ClassVar[bool]
     """Whether it asks the strong model that learned the easy labels, whose training then counts as its cost."""
 

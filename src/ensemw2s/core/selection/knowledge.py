@@ -26,6 +26,7 @@ from ensemw2s.core.selection.base import Evidence
 class SelfKnowledge:
     """The likelier right of the strong model's own label and the weak one."""
 
+    for_words: ClassVar[bool] = False
     reads_own: ClassVar[bool] = True
     regularisation: float = 0.01
     """C of the logistic regression: smaller is stronger; must be above 0."""

@@ -19,6 +19,7 @@ from ensemw2s.core.selection.base import Evidence, best_share, check_share
 class All:
     """Every label."""
 
+    for_words: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
 
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
@@ -29,6 +30,7 @@ class All:
 class Confidence:
     """The most confident labels of each class, so that easy classes do not crowd out the others."""
 
+    for_words: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
     share: float = 0.5
 
@@ -47,6 +49,7 @@ class Confidence:
 class Agreement:
     """Labels that at least this share of the members would give; where none is, those with most members."""
 
+    for_words: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
     least: float = 1.0
 
@@ -64,6 +67,7 @@ class Agreement:
 class Neighbours:
     """Labels that their nearest neighbours among the strong model's features share."""
 
+    for_words: ClassVar[bool] = False
     reads_own: ClassVar[bool] = False
     k: int = 20
     share: float = 0.5
@@ -92,6 +96,7 @@ class Neighbours:
 class TopRho:
     """The labels with the least loss under the strong model that learned trusted labels alone (2503.03201)."""
 
+    for_words: ClassVar[bool] = True
     reads_own: ClassVar[bool] = True
     rho: float = 0.15
 
@@ -99,5 +104,6 @@ class TopRho:
         check_share("top-rho", "rho", self.rho)
 
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
-        score = (labelled.soft * evidence.own.clamp_min(1e-12).log()).sum(-1)
+        q = labelled.soft / labelled.soft.sum(-1, keepdim=True)  # in words a row may sum to less than 1
+        score = (q * evidence.own.clamp_min(1e-12).log()).sum(-1)
         return labelled._replace(keep=best_share(score, labelled.keep, self.rho))

@@ -9,7 +9,8 @@ from ensemw2s.experiment.planning.units import (
     Unit,
     WhichSide,
     expert_trainings,
-    students_per_teacher,
+    student_sizes,
+    students_on_the_way,
     training_amount,
 )
 from ensemw2s.experiment.prepare import Prepared, Side
@@ -67,12 +68,10 @@ class Classes:
             students += self._trained(
                 "students", "the ceiling", "strong", config.student_training, self.n_hard, self.n_seeds
             )
-        for n in students_per_teacher(config, self.n_easy, self.n_hard):
-            count = (1 + n_methods) * self.n_seeds
+        for n, each in student_sizes(config, self.n_easy, self.n_hard).items():
+            count = each * self.n_seeds
             students += self._trained("students", f"a student of {n}", "strong", config.student_training, n, count)
-        n_asked = sum(recipe.make_label_model().n_students for recipe in config.students.recipes)
-        if n_asked:
-            count = (1 + n_methods) * self.n_seeds * n_asked
+        if count := students_on_the_way(config) * self.n_seeds:
             what = "a label model's student"
             students += self._trained("students", what, "strong", config.student_training, self.n_hard, count)
         n_students = sum(unit.count for unit in students)
@@ -81,7 +80,7 @@ class Classes:
         reading = self._trunk("strong", strong) + ([] if self._one_pass() else self._trunk("weak", weak))
         if config.strong.adapter != "head":  # the pooled feature of zero-shot scoring is not cached
             reading.append(self._pass("students", "zero-shot scoring", seen, self.n_seeds))
-        n_rows = 4 + n_methods + (1 + n_methods) * len(config.students.recipes)
+        n_rows = 4 + n_methods + len(config.students.pairs(config.ensemble.methods))
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
         evaluate = Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)
         return [*reading, *experts, *students, evaluate]

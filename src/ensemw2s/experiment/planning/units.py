@@ -1,5 +1,6 @@
 """The units of work of a run, counted from its configuration and its data."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,9 +45,16 @@ def voters(config: EnsembleConfig) -> int:
     return sum(1 if method == "single" else config.n_rounds for method in config.methods)
 
 
-def students_per_teacher(config: ExperimentConfig, n_easy: int, n_hard: int) -> list[int]:
-    """How many examples each recipe trains on."""
-    return [n_hard + (n_easy if recipe.with_easy else 0) for recipe in config.students.recipes]
+def student_sizes(config: ExperimentConfig, n_easy: int, n_hard: int) -> Counter[int]:
+    """How many students of one seed train on how many examples, at most: a selection may leave fewer."""
+    pairs = config.students.pairs(config.ensemble.methods)
+    return Counter(n_hard + (n_easy if recipe.with_easy else 0) for _, recipe in pairs)
+
+
+def students_on_the_way(config: ExperimentConfig) -> int:
+    """Students of one seed that label models ask."""
+    pairs = config.students.pairs(config.ensemble.methods)
+    return sum(recipe.make_label_model().n_students for _, recipe in pairs)
 
 
 def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) -> float:

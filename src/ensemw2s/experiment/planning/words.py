@@ -10,7 +10,8 @@ from ensemw2s.experiment.planning.units import (
     Unit,
     WhichSide,
     expert_trainings,
-    students_per_teacher,
+    student_sizes,
+    students_on_the_way,
     training_amount,
     voters,
 )
@@ -97,11 +98,16 @@ class Answers:
         ]
         if "hard_pool" in self.prepared.split.sealed:
             found.append(self._trained("students", "the ceiling", "strong", config.student_training, self.n_hard, n))
-        for size in students_per_teacher(config, self.n_easy, self.n_hard):
-            count = (1 + n_methods) * n
-            found.append(
-                self._trained("students", f"a student of {size}", "strong", config.student_training, size, count)
-            )
+        for size, each in student_sizes(config, self.n_easy, self.n_hard).items():
+            what = f"a student of {size}"
+            found.append(self._trained("students", what, "strong", config.student_training, size, each * n))
+        if count := students_on_the_way(config) * n:
+            what = "a label model's student"
+            found += [
+                self._trained("students", what, "strong", config.student_training, self.n_hard, count),
+                self._written("students", "a label model's student's answers", "strong", self.n_hard, count),
+                self._read("students", "the trunk reads these answers", "strong", self.n_hard, count),
+            ]
         n_students = sum(unit.count for unit in found if unit.verb == "train" and unit.side == "strong")
         n_seen = self.n_tests + self.n_val
         found += [

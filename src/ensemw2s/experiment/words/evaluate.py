@@ -199,7 +199,7 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
         seed.outcome.voters[ZERO_SHOT] = Voters(prepared.strong, (), (), torch.ones(1))
     table = AnswerTable(prepared, seeds, truth)
     outcome = seeds[0].outcome
-    named = [n for n in all_rows(config.ensemble.methods, config.students.recipes) if n.key in outcome.voters]
+    named = [n for n in all_rows(config.ensemble.methods, config.students) if n.key in outcome.voters]
     rows = tuple(table.row(n) for n in named)
     comparisons = tuple(table.comparisons(named))
     chosen = recommended_row(rows)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ensemw2s.experiment.words.experts import train_experts
 from ensemw2s.experiment.words.labels import label
-from ensemw2s.experiment.words.students import train_students
+from ensemw2s.experiment.words.students import AnswerTeaching
 from ensemw2s.experiment.words.work import AnswerWork
 
 
@@ -16,7 +16,7 @@ class AnswerSeed(AnswerWork):
         """Experts and students of this seed, at most: for the progress bars."""
         config = self.prepared.config
         rounds = sum(1 if m == "single" else config.ensemble.n_rounds for m in config.ensemble.methods)
-        return rounds + 1, (1 + len(config.ensemble.methods)) * len(config.students.recipes) + 2
+        return rounds + 1, len(config.students.pairs(config.ensemble.methods)) + 2
 
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble and choose its size on easy-val; yields after each unit."""
@@ -28,4 +28,4 @@ class AnswerSeed(AnswerWork):
 
     def students(self) -> Iterator[None]:
         """Train every student of every teacher, the baselines and the ceiling; yields after each."""
-        return train_students(self)
+        return AnswerTeaching(self).train()

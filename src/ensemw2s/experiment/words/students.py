@@ -3,121 +3,180 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.core.labels import Labelled
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.core.selection import Evidence
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
-from ensemw2s.experiment.words.cost import NOTHING, total, training_cost
+from ensemw2s.experiment.words.candidates import Candidates
+from ensemw2s.experiment.words.cost import NOTHING, decoding_cost, total, training_cost
 from ensemw2s.experiment.words.labels import pseudo_answers
 from ensemw2s.experiment.words.prepare import join, joined_inputs
-from ensemw2s.experiment.words.work import AnswerWork, PseudoAnswers
+from ensemw2s.experiment.words.work import AnswerWork, Voters
 from ensemw2s.models.adapters import n_trainable, owned_state
+from ensemw2s.recipes import Teacher
 from ensemw2s.results import Cost
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.types import AnswerTokens, Inputs
+from ensemw2s.types import Inputs
 
 STUDENT_VERSION = 2
 
 
-def train_students(work: AnswerWork) -> Iterator[None]:
-    """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
-    config, side = work.prepared.config, work.prepared.strong
-    easy, hard, answers = work.draw.easy_train, work.draw.hard_unlabelled, work.easy["strong"]
-    easy_inputs = side.open(answers.read)
-    ones = torch.ones(len(answers.targets))
-    _student(work, STRONG_ON_EASY, easy_inputs, AnswerSupervision(answers, easy, ones), NOTHING)
-    yield
-    work.outcome.pseudo[SELF] = pseudo_answers(work, work.outcome.voters[STRONG_ON_EASY], ["strong_on_easy"])
-    spent = {SELF: work.outcome.cost[STRONG_ON_EASY]} | {m: work.outcome.cost[m] for m in work.outcome.ensembles}
-    names = [work.prepared.names[i] for i in hard.tolist()]
-    for teacher in (SELF, *work.outcome.ensembles):
-        pseudo = work.outcome.pseudo[teacher]
-        # A question that nobody answered has nothing to be learned from.
-        answered = torch.tensor([i for i, t in enumerate(pseudo.texts) if t.strip()], dtype=torch.long)
-        if not len(answered):
-            raise DataError(
-                f"seed {work.seed}: the {teacher} ensemble answers none of the {len(hard)} unlabelled questions; "
-                "train it longer (expert_training), or look at generation.decoding.stop"
-            )
-        given = side.answers(hard[answered], [pseudo.texts[i].strip() for i in answered], [names[i] for i in answered])
-        both = join(answers, given)
-        inputs = joined_inputs(easy_inputs, side.open(given.read))
-        for recipe in config.students.recipes:
-            supervision = _lesson(recipe, both, len(answers.ids), easy, pseudo, answered)
+class AnswerTeaching:
+    """Every training of the strong model in one seed."""
+
+    def __init__(self, work: AnswerWork):
+        self.work = work
+        self.easy_answers = work.easy["strong"]
+        self.easy_inputs = work.prepared.strong.open(self.easy_answers.read)
+        self.names = [work.prepared.names[i] for i in work.draw.hard_unlabelled.tolist()]
+
+    def train(self) -> Iterator[None]:
+        """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
+        work, config, side = self.work, self.work.prepared.config, self.work.prepared.strong
+        outcome, hard = work.outcome, work.draw.hard_unlabelled
+        ones = torch.ones(len(self.easy_answers.targets))
+        lesson = AnswerSupervision(self.easy_answers, work.draw.easy_train, ones)
+        self._student(STRONG_ON_EASY, self.easy_inputs, lesson, NOTHING)
+        yield
+        outcome.pseudo[SELF] = pseudo_answers(work, outcome.voters[STRONG_ON_EASY], ["strong_on_easy"])
+        spent: dict[str, Cost] = {SELF: outcome.cost[STRONG_ON_EASY]}
+        spent |= {method: outcome.cost[method] for method in outcome.ensembles}
+        for teacher, recipe in config.students.pairs(config.ensemble.methods):
+            texts, labelled, on_the_way = self._labelled(teacher, recipe)
+            if recipe.make_selection().reads_own and teacher != SELF:
+                on_the_way.append(spent[SELF])
+            inputs, lesson = self._lesson(teacher, texts, labelled, recipe)
             key = student_key(teacher, recipe)
-            _student(work, key, inputs, supervision, spent[teacher])
-            if teacher in work.outcome.n_experts:
-                work.outcome.n_experts[key] = work.outcome.n_experts[teacher]
+            self._student(key, inputs, lesson, total([spent[teacher], *on_the_way]))
+            if teacher in outcome.n_experts:
+                outcome.n_experts[key] = outcome.n_experts[teacher]
             yield
-    sealed = work.prepared.split.sealed.get("hard_pool")
-    if sealed is None:
-        return  # nobody knows the true answers
-    truth = sealed.open("ceiling")[hard - work.prepared.split.pools["hard_pool"].start]
-    given = side.answers(hard, [work.prepared.task.choices[k] for k in truth.tolist()], names)
-    lesson = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
-    _student(work, CEILING, side.open(given.read), lesson, NOTHING)
-    yield
+        sealed = work.prepared.split.sealed.get("hard_pool")
+        if sealed is None:
+            return  # nobody knows the true answers
+        truth = sealed.open("ceiling")[hard - work.prepared.split.pools["hard_pool"].start]
+        given = side.answers(hard, [work.prepared.task.choices[k] for k in truth.tolist()], self.names)
+        lesson = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
+        self._student(CEILING, side.open(given.read), lesson, NOTHING)
+        yield
 
+    def _labelled(self, teacher: Teacher, recipe: Recipe) -> tuple[tuple[str, ...], Labelled, list[Cost]]:
+        """What a recipe's label model and selection leave of a teacher's answers, and what students on the way cost."""
+        model, select = recipe.make_label_model(), recipe.make_selection()
+        candidates = Candidates.of(self.work.outcome.pseudo[teacher], model.n_students)
+        spent: list[Cost] = []
 
-def _student(work: AnswerWork, row: str, inputs: Inputs, lesson: AnswerSupervision, label_cost: Cost) -> None:
-    """Train (or find) one student."""
-    side, training = work.prepared.strong, work.prepared.config.student_training
-    seed = stream_seed(work.seed, "student")  # one stream for all rows: they differ by their labels alone
-    answers, rows = lesson.answers, lesson.rows
-    key = artifact_key(
-        STUDENT_VERSION,
-        {
-            "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
-            "weights": canonical_hash(lesson.weights[answers.tokens_of(rows)].tolist()),
-            "strong": side.fingerprint,
-            "training": training.deciding,
-            "stream": seed,
-        },
-    )
+        def learn(labelled: Labelled) -> Tensor:
+            inputs, lesson = self._lesson(teacher, candidates.chosen(labelled), labelled, Recipe(labels="hard"))
+            _, voters, cost = self._taught(inputs, lesson)
+            said = pseudo_answers(self.work, voters, ["student"])
+            spent.extend([cost, decoding_cost(self.work.prepared.strong, 1, said.record)])
+            return candidates.add(said)
 
-    def compute() -> Artifact:
-        module = side.builder(training)(stream(seed, "init"))
-        checkpointer = Checkpointer(work.store, key)
-        train_answers(module, inputs, lesson, training, seed=seed, checkpointer=checkpointer)
-        state = {f"state/{name}": t for name, t in owned_state(module).items()}
-        return Artifact(state, {"owned": n_trainable(module)})
-
-    found = work.memo("students", key, compute)
-    Checkpointer(work.store, key).clear()
-    state = {n.removeprefix("state/"): t for n, t in found.tensors.items()}
-    work.set_voters(row, side, (key,), [state], torch.ones(1))
-    tokens = training.epochs * int(inputs.lengths[rows].sum())
-    trained = training_cost(side, state, tokens, training.epochs * len(answers.tokens_of(rows)))
-    work.outcome.cost[row] = total([label_cost, trained])
-    work.outcome.student_keys[row] = key
-
-
-def _lesson(
-    recipe: Recipe,
-    both: AnswerTokens,
-    n_easy_pool: int,
-    easy: Int[Tensor, " easy"],
-    pseudo: PseudoAnswers,
-    answered: Int[Tensor, " answered"],
-) -> AnswerSupervision:
-    """What a recipe takes of the easy answers (first in `both`) and of the pseudo-answers (after the easy pool)."""
-    weights = torch.ones(len(both.targets))
-    kept = (pseudo.agreement[answered] >= recipe.min_agreement).nonzero()[:, 0]
-    if not len(kept):
-        raise DataError(
-            f"students.recipes: {recipe.name} keeps no answer, none has an agreement of {recipe.min_agreement:g}; "
-            "lower min_agreement"
+        labelled = model(candidates.votes, learn)
+        evidence = Evidence(
+            candidates.votes.member,
+            self._own(candidates) if select.reads_own else torch.zeros_like(candidates.votes.soft),
+            torch.zeros(0, candidates.votes.soft.shape[1]),
+            torch.zeros(0, dtype=torch.long),
+            _no_features,
         )
-    rows = n_easy_pool + kept
-    if recipe.weigh_by == "confidence":
-        confidence = pseudo.confidence[answered][rows - n_easy_pool].float()
-        sizes = both.offsets.diff()[rows]
-        weights[both.tokens_of(rows)] = (confidence / confidence.mean()).repeat_interleave(sizes)
-    if recipe.with_easy:
-        rows = torch.cat([easy, rows])
-    return AnswerSupervision(both, rows, weights)
+        labelled = select(labelled, evidence)
+        return candidates.chosen(labelled), labelled, spent
+
+    def _own(self, candidates: Candidates) -> Float[Tensor, "items classes"]:
+        """Of each text, the probability per token that the strong model gives it that learned the easy answers."""
+        side, voters = self.work.prepared.strong, self.work.outcome.voters[STRONG_ON_EASY]
+        places = [(i, k) for i, there in enumerate(candidates.texts) for k, text in enumerate(there) if text]
+        owner = torch.tensor([i for i, _ in places])
+        answers = side.answers(
+            self.work.draw.hard_unlabelled[owner],
+            [candidates.texts[i][k] for i, k in places],
+            [self.names[i] for i, _ in places],
+        )
+        found = self.work.scores(
+            side, voters.keys, list(voters.states), voters.weights, answers, torch.arange(len(places))
+        )
+        means = torch.stack([part.double().mean() for part in found.gold[-1].split(found.sizes.tolist())])
+        own = torch.zeros_like(candidates.votes.soft)
+        own[owner, torch.tensor([k for _, k in places])] = means.exp().float()
+        return own
+
+    def _lesson(
+        self, teacher: Teacher, texts: tuple[str, ...], labelled: Labelled, recipe: Recipe
+    ) -> tuple[Inputs, AnswerSupervision]:
+        """What a recipe learns of these texts, and of the easy answers where it shall.
+
+        Raises:
+            DataError: nobody answered any of the questions that are kept.
+        """
+        side, hard = self.work.prepared.strong, self.work.draw.hard_unlabelled
+        # A question that nobody answered has nothing to be learned from.
+        answered = torch.tensor([i for i, text in enumerate(texts) if text], dtype=torch.long)
+        kept = labelled.keep[answered].nonzero()[:, 0]
+        if not len(kept):
+            raise DataError(
+                f"seed {self.work.seed}: {teacher}, {recipe.name}: none of the {int(labelled.keep.sum())} unlabelled "
+                "questions that are kept has an answer; train the experts longer (expert_training), or look at "
+                "generation.decoding.stop"
+            )
+        given = side.answers(hard[answered], [texts[i] for i in answered], [self.names[i] for i in answered])
+        both = join(self.easy_answers, given)
+        inputs = joined_inputs(self.easy_inputs, side.open(given.read))
+        weights = torch.ones(len(both.targets))
+        rows = len(self.easy_answers.ids) + kept
+        if recipe.weigh_by == "confidence":
+            confidence = labelled.soft.amax(-1)[answered][kept].float()
+            sizes = both.offsets.diff()[rows]
+            weights[both.tokens_of(rows)] = (confidence / confidence.mean()).repeat_interleave(sizes)
+        if recipe.with_easy:
+            rows = torch.cat([self.work.draw.easy_train, rows])
+        return inputs, AnswerSupervision(both, rows, weights)
+
+    def _student(self, row: str, inputs: Inputs, lesson: AnswerSupervision, label_cost: Cost) -> None:
+        """Train (or find) the student of a row."""
+        key, voters, trained = self._taught(inputs, lesson)
+        self.work.outcome.voters[row] = voters
+        self.work.outcome.cost[row] = total([label_cost, trained])
+        self.work.outcome.student_keys[row] = key
+
+    def _taught(self, inputs: Inputs, lesson: AnswerSupervision) -> tuple[str, Voters, Cost]:
+        """A student of this lesson, from the store or trained: its key there, who answers, and what it cost."""
+        side, training = self.work.prepared.strong, self.work.prepared.config.student_training
+        seed = stream_seed(self.work.seed, "student")  # one stream for all rows: they differ by their labels alone
+        answers, rows = lesson.answers, lesson.rows
+        key = artifact_key(
+            STUDENT_VERSION,
+            {
+                "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
+                "weights": canonical_hash(lesson.weights[answers.tokens_of(rows)].tolist()),
+                "strong": side.fingerprint,
+                "training": training.deciding,
+                "stream": seed,
+            },
+        )
+
+        def compute() -> Artifact:
+            module = side.builder(training)(stream(seed, "init"))
+            checkpointer = Checkpointer(self.work.store, key)
+            train_answers(module, inputs, lesson, training, seed=seed, checkpointer=checkpointer)
+            state = {f"state/{name}": t for name, t in owned_state(module).items()}
+            return Artifact(state, {"owned": n_trainable(module)})
+
+        found = self.work.memo("students", key, compute)
+        Checkpointer(self.work.store, key).clear()
+        state = {n.removeprefix("state/"): t for n, t in found.tensors.items()}
+        tokens = training.epochs * int(inputs.lengths[rows].sum())
+        trained = training_cost(side, state, tokens, training.epochs * len(answers.tokens_of(rows)))
+        return key, Voters(side, (key,), (state,), torch.ones(1)), trained
+
+
+def _no_features() -> tuple[Tensor, Tensor]:
+    raise NotImplementedError("no selection that judges texts reads features")
