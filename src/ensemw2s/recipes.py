@@ -110,6 +110,8 @@ class Recipe(Frozen):
 
 
 class StudentConfig(Frozen):
+    method: Literal["recipes", "auto"] = "recipes"
+    """`auto` adds a row that is, seed by seed, the student that did best on harder easy data, and recommends it."""
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
         Recipe(),
         Recipe(with_easy=True),

@@ -12,7 +12,8 @@ from ensemw2s.data.splits import SealedLabels
 from ensemw2s.ensemble import fit
 from ensemw2s.errors import RunError, SealError
 from ensemw2s.experiment import runner
-from ensemw2s.experiment.runner import read_results, run
+from ensemw2s.experiment.run_folder import read_results
+from ensemw2s.experiment.runner import run
 from ensemw2s.models.export import load_student
 from ensemw2s.results import Timing
 from tiny_run import comparison_rows, merged, write_jsonl

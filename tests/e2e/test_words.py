@@ -18,7 +18,8 @@ from ensemw2s.experiment import runner
 from ensemw2s.experiment.evaluate import open_truth
 from ensemw2s.experiment.labeller import open_labeller
 from ensemw2s.experiment.labelling import label_file
-from ensemw2s.experiment.runner import read_results, run
+from ensemw2s.experiment.run_folder import read_results
+from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
 from ensemw2s.experiment.words.evaluate import AnswerTable

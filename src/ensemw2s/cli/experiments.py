@@ -63,7 +63,7 @@ def run(
 @app.command(epilog="Example:  ensemw2s report runs/geo-facts")
 def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
     """Write report.html of a finished run anew, and print its table."""
-    from ensemw2s.experiment.runner import read_results, read_timing
+    from ensemw2s.experiment.run_folder import read_results, read_timing
     from ensemw2s.report.page import write_report
     from ensemw2s.report.table import terminal_table
 

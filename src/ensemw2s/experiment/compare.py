@@ -7,7 +7,7 @@ import torch
 
 from ensemw2s.core import intervals
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.runner import read_results
+from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY
 from ensemw2s.results import Interval, Results, RunComparison, RunLine, RunPair
 

@@ -56,6 +56,11 @@ def total(costs: Iterable[Cost]) -> Cost:
     )
 
 
+def minus(whole: Cost, part: Cost) -> Cost:
+    """What is left of a cost."""
+    return Cost(**{name: value - getattr(part, name) for name, value in whole.model_dump().items()})
+
+
 def mean(costs: Iterable[Cost]) -> Cost:
     """The mean over seeds."""
     costs = list(costs)

@@ -74,8 +74,10 @@ def open_truth(split: Split) -> Truth:
     )
 
 
-def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str]) -> Results:
-    """Every figure of the run, with intervals over seeds and items (algorithms, section 9)."""
+def evaluate(
+    prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str]
+) -> tuple[Results, dict[str, Tensor]]:
+    """Every figure of the run, with intervals over seeds and items (algorithms, section 9), and its items' answers."""
     config = prepared.config
     truth = open_truth(prepared.split)
     table = Table(outcomes, truth)
@@ -91,7 +93,7 @@ def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequenc
         "easy_val": len(outcomes[0].draw.easy_val),
         "hard_unlabelled": len(outcomes[0].draw.hard_unlabelled),
     }
-    return Results(
+    results = Results(
         name=config.name,
         config=config.model_dump(mode="json"),
         config_hash=canonical_hash(config),
@@ -125,6 +127,7 @@ def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequenc
         ),
         notes=tuple(notes),
     )
+    return results, table.items(named)
 
 
 class Table:
@@ -144,6 +147,13 @@ class Table:
     def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
         labels = self.truth.labels[part]
         return torch.stack([(lp.argmax(-1) == labels) for lp in self.log_probs(key, part)]).double()
+
+    def items(self, named: Sequence[Named]) -> dict[str, Tensor]:
+        """What every row answers truly, by item and seed, and the items' groups."""
+        groups = {f"{part}/groups": self.truth.groups[part].long().contiguous() for part in self.truth.tests}
+        return groups | {
+            f"{part}/{n.key}": self.correct(n.key, part).bool() for n in named for part in self.truth.tests
+        }
 
     def row(self, named: Named) -> Row:
         """All metrics of a row on easy-val, ID and OOD."""

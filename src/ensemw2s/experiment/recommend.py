@@ -4,18 +4,24 @@ from collections.abc import Sequence
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.errors import RunError
+from ensemw2s.experiment.rows import AUTO
 from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
 from ensemw2s.results import Comparison, Interval, Row
 
 
 def recommended_row(rows: Sequence[Row]) -> Row:
-    """The trained strong model with the best mean accuracy on easy-val; ties go to the lower log loss.
+    """The row of `auto`; without one the trained strong model with the best mean accuracy on easy-val.
+
+    Ties go to the lower log loss.
 
     Students compete with strong-on-easy and self-training: where a baseline wins, the page says so.
     """
     candidates = [
         r for r in rows if r.kind == "student" or r.key == STRONG_ON_EASY or r.key.startswith("self_training:")
     ]
+    for row in candidates:
+        if row.key == AUTO:
+            return row
     if not candidates:
         raise RunError("no student was trained, so none can be recommended; list recipes in students.recipes")
 

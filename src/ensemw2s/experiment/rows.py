@@ -16,6 +16,8 @@ from ensemw2s.results import Cost, RowKind
 ZERO_SHOT = "zero_shot"
 BEST_SINGLE = "best_single"
 SINGLE_LONG = "single_long"
+AUTO = "auto"
+"""The student that a rule picks on easy data alone, seed by seed."""
 
 METHOD_LABELS: dict[Method, str] = {
     "single": "single weak expert",
@@ -50,6 +52,8 @@ def all_rows(methods: tuple[Method, ...], students: StudentConfig) -> list[Named
         source = "self-training" if teacher == "self" else f"student of the {METHOD_LABELS[teacher]}"
         kind: RowKind = "baseline" if teacher == SELF else "student"
         rows.append(Named(student_key(teacher, recipe), f"{source}, {recipe.name}", kind, teacher, recipe.name))
+    if students.method == "auto":
+        rows.append(Named(AUTO, "chosen by auto on harder easy data", "student"))
     return [*rows, Named(CEILING, "ceiling: strong model on the true hard labels", "ceiling")]
 
 
@@ -61,6 +65,8 @@ class SeedOutcome:
     draw: Draw
     val_labels: Int[Tensor, " val"]
     ensembles: dict[Method, Ensemble] = field(default_factory=dict)
+    chosen: str | None = None
+    """Row that `auto` stands for."""
     log_probs: dict[str, Mapping[str, Float[Tensor, "_ classes"]]] = field(default_factory=dict)
     """Row to part (easy_val, id_test, ood_test) to log-probabilities."""
     cost: dict[str, Cost] = field(default_factory=dict)

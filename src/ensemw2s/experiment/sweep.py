@@ -10,7 +10,8 @@ from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
-from ensemw2s.experiment.runner import read_results, run
+from ensemw2s.experiment.run_folder import read_results
+from ensemw2s.experiment.runner import run
 
 Work = Callable[[Sequence[tuple[ExperimentConfig, Path]]], Iterator[tuple[int, EnsemW2SError | None]]]
 """Runs each experiment in its folder; yields numbers with what went wrong."""

@@ -14,10 +14,10 @@ from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.core.selection import Evidence
 from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.errors import ModelError
-from ensemw2s.experiment import cost
+from ensemw2s.experiment import auto, cost
 from ensemw2s.experiment.evaluate import part_predictions
 from ensemw2s.experiment.prepare import pooled, zero_shot
-from ensemw2s.experiment.rows import ZERO_SHOT
+from ensemw2s.experiment.rows import AUTO, ZERO_SHOT
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, Lesson, Lessons, on_truth
 from ensemw2s.experiment.work import Work
@@ -68,6 +68,8 @@ class Teaching:
             if teacher in outcome.n_experts:
                 outcome.n_experts[lesson.key] = outcome.n_experts[teacher]
             yield
+        if prepared.config.students.method == "auto":
+            self._choose()
         sealed = prepared.split.sealed.get("hard_pool")
         if sealed is None:
             return  # nobody knows the true answers
@@ -92,6 +94,15 @@ class Teaching:
         """The strong model's, of what is labelled and of what selections may trust."""
         side, draw = self.work.prepared.strong, self.work.draw
         return pooled(side, draw.hard_unlabelled), pooled(side, draw.easy_val)
+
+    def _choose(self) -> None:
+        """Let the rule of `auto` pick among the students."""
+        work, outcome = self.work, self.work.outcome
+        teachers = auto.candidates(work.prepared.config)
+        right = {row: outcome.log_probs[row]["easy_val"].argmax(-1) == outcome.val_labels for row in teachers}
+        chosen = auto.best_row(right, work.prepared.split.difficulty[work.draw.easy_val])
+        auto.enter(outcome, chosen, teachers)
+        outcome.log_probs[AUTO] = outcome.log_probs[chosen]
 
     def _zero_shot(self) -> None:
         side = self.work.prepared.strong

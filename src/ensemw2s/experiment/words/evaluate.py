@@ -17,7 +17,7 @@ from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import ZERO_SHOT, Named, all_rows
 from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
 from ensemw2s.experiment.words.cost import NOTHING, mean
-from ensemw2s.experiment.words.labels import answers_to
+from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
 from ensemw2s.experiment.words.stages import AnswerSeed
 from ensemw2s.experiment.words.work import AnswerEnsemble, Right, Voters
@@ -83,9 +83,7 @@ class AnswerTable(Table):
             voters = seed.outcome.voters[key]
             # An untrained model does not know where to end: its answer is written out and compared as text.
             by_text = self.by_text or (key == ZERO_SHOT and not self.by_choice)
-            self._exact[place] = (
-                self._by_text(seed, voters, part) if by_text else self.right(seed, voters, part).together[-1]
-            )
+            self._exact[place] = right_answers(seed, voters, *self.questions(seed, part), by_text=by_text)
         return self._exact[place]
 
     def questions(self, seed: AnswerSeed, part: str) -> tuple[Int[Tensor, " rows"], list[str]]:
@@ -99,11 +97,6 @@ class AnswerTable(Table):
     def right(self, seed: AnswerSeed, voters: Voters, part: str) -> Right:
         """Who answers what truly, at every size."""
         return seed.right(voters, *self.questions(seed, part))
-
-    def _by_text(self, seed: AnswerSeed, voters: Voters, part: str) -> Bool[Tensor, " items"]:
-        rows, truths = self.questions(seed, part)
-        verifier, texts = self.prepared.task.verifier, answers_to(seed, voters, rows)
-        return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])
 
     def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
         return torch.stack([self.exact(s, key, part) for s in range(len(self.seeds))]).double()
@@ -191,7 +184,9 @@ class AnswerTable(Table):
         )
 
 
-def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], notes: Sequence[str]) -> Results:
+def evaluate_answers(
+    prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], notes: Sequence[str]
+) -> tuple[Results, dict[str, Tensor]]:
     """Every figure of a generation run, with intervals over seeds and items (algorithms, section 9)."""
     config = prepared.config
     truth = open_truth(prepared.split)
@@ -210,7 +205,7 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
     sizes = {pool: len(pool_rows) for pool, pool_rows in prepared.split.pools.items()}
     drawn = {name: len(getattr(draw, name)) for name in ("easy_train", "easy_val", "hard_unlabelled")}
     has_truth = "hard_pool" in prepared.split.sealed
-    return Results(
+    results = Results(
         name=config.name,
         config=config.model_dump(mode="json"),
         config_hash=canonical_hash(config),
@@ -243,6 +238,7 @@ def evaluate_answers(prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], note
         token_weights=_token_weights(prepared, seeds[0]),
         notes=tuple(notes),
     )
+    return results, table.items(named)
 
 
 def _samples(

@@ -1,13 +1,14 @@
 """The second stage in words: what an ensemble (or the strong model itself) answers to the unlabelled questions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ensemw2s.config import canonical_hash
+from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.choices import choice_labels
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
@@ -79,6 +80,21 @@ def answers_to(work: AnswerWork, voters: Voters, rows: Int[Tensor, " rows"]) -> 
         return Artifact({}, {"texts": texts})
 
     return work.store.memo("texts", key, compute).record["texts"]
+
+
+def right_answers(
+    work: AnswerWork, voters: Voters, rows: Int[Tensor, " rows"], truths: Sequence[str], *, by_text: bool
+) -> Bool[Tensor, " rows"]:
+    """Which questions all these voters together answer truly.
+
+    Args:
+        by_text: the answers are written out and compared as the task compares them; else one pass with the true
+            answer says whether each of its tokens would be written, or its option taken.
+    """
+    if not by_text:
+        return work.right(voters, rows, truths).together[-1]
+    verifier, texts = work.prepared.task.verifier, answers_to(work, voters, rows)
+    return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(texts, truths, strict=True)])
 
 
 def _deciding(work: AnswerWork, voters: Voters, rows: Int[Tensor, " rows"], names: list[str]) -> dict[str, Any]:

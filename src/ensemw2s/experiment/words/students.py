@@ -11,11 +11,13 @@ from ensemw2s.core.labels import Labelled
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.core.selection import Evidence
 from ensemw2s.errors import DataError
+from ensemw2s.experiment import auto
+from ensemw2s.experiment.rows import AUTO
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.words.candidates import Candidates
 from ensemw2s.experiment.words.cost import NOTHING, decoding_cost, total, training_cost
-from ensemw2s.experiment.words.labels import pseudo_answers
+from ensemw2s.experiment.words.labels import pseudo_answers, right_answers
 from ensemw2s.experiment.words.prepare import join, joined_inputs
 from ensemw2s.experiment.words.work import AnswerWork, Voters
 from ensemw2s.models.adapters import n_trainable, owned_state
@@ -58,6 +60,8 @@ class AnswerTeaching:
             if teacher in outcome.n_experts:
                 outcome.n_experts[key] = outcome.n_experts[teacher]
             yield
+        if config.students.method == "auto":
+            self._choose()
         sealed = work.prepared.split.sealed.get("hard_pool")
         if sealed is None:
             return  # nobody knows the true answers
@@ -66,6 +70,17 @@ class AnswerTeaching:
         lesson = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
         self._student(CEILING, side.open(given.read), lesson, NOTHING)
         yield
+
+    def _choose(self) -> None:
+        """Let the rule of `auto` pick among the students."""
+        work, outcome, val = self.work, self.work.outcome, self.work.draw.easy_val
+        teachers = auto.candidates(work.prepared.config)
+        truths = [work.prepared.easy_texts[r] for r in val.tolist()]
+        by_text = work.prepared.config.task.worked
+        right = {row: right_answers(work, outcome.voters[row], val, truths, by_text=by_text) for row in teachers}
+        chosen = auto.best_row(right, work.prepared.split.difficulty[val])
+        auto.enter(outcome, chosen, teachers)
+        outcome.voters[AUTO] = outcome.voters[chosen]
 
     def _labelled(self, teacher: Teacher, recipe: Recipe) -> tuple[tuple[str, ...], Labelled, list[Cost]]:
         """What a recipe's label model and selection leave of a teacher's answers, and what students on the way cost."""

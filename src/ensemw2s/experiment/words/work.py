@@ -80,6 +80,8 @@ class AnswerOutcome:
     cost: dict[str, Cost] = field(default_factory=dict)
     n_experts: dict[str, int] = field(default_factory=dict)
     student_keys: dict[str, str] = field(default_factory=dict)
+    chosen: str | None = None
+    """Row that `auto` stands for."""
     counted: Bool[Tensor, " tokens"] | None = None
     """Which answer tokens of the easy pool count in boosting."""
 
