@@ -1,4 +1,4 @@
-"""Commands that put runs side by side."""
+"""Commands that put methods and runs side by side."""
 
 import sys
 from pathlib import Path
@@ -6,15 +6,63 @@ from typing import Annotated
 
 import typer
 
-from ensemw2s.cli.common import JsonOption, app, out
+from ensemw2s.cli.common import JsonOption, SetOption, TinyOption, app, err, out, stops_cleanly
+from ensemw2s.errors import ConfigError
 
 
-@app.command(epilog="Example:  ensemw2s compare runs/*")
+@app.command(
+    epilog="Examples:  ensemw2s compare runs/*   |   ensemw2s compare --methods all --tasks a.yaml,b.yaml --seeds 5 "
+    "--budget 2h --output boards/mine"
+)
 def compare(
-    run_dirs: Annotated[list[Path], typer.Argument(help="Two or more finished runs.")],
+    run_dirs: Annotated[
+        list[Path] | None, typer.Argument(help="Two or more finished runs.", show_default=False)
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Compare methods, not runs: `all`, or names with commas between.", show_default=False),
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(help="Configuration files with commas between, or geo-facts.", metavar="A.yaml,B.yaml")
+    ] = "geo-facts",
+    seeds: Annotated[int, typer.Option(help="How many seeds of each task.", min=1)] = 5,
+    first_seed: Annotated[int, typer.Option(help="The first of them; the others follow.", min=0)] = 0,
+    budget: Annotated[
+        str | None, typer.Option(help="Begin nothing that would end later: 45m, 2h.", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the leaderboard; one begun before is gone on with.")] = Path(
+        "leaderboard"
+    ),
+    overrides: SetOption = None,
+    use_tiny: TinyOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Several runs in one table: each run's main rows, and paired differences where they share seeds and split."""
+    """Several runs in one table, or with --methods a leaderboard of many methods on many tasks, with intervals."""
+    if methods is None:
+        _compare_runs(run_dirs or [], as_json)
+        return
+    if run_dirs:
+        raise ConfigError(
+            f"compare: --methods runs its own experiments; leave {run_dirs[0]} out, or leave --methods out"
+        )
+    from ensemw2s.experiment.leaderboard import build_board, parse_budget, plan_board
+    from ensemw2s.report.board import sentences, terminal_table
+
+    limit = None if budget is None else parse_budget(budget)
+    wanted = [t.strip() for t in tasks.split(",") if t.strip()]
+    plan = plan_board(methods, wanted, range(first_seed, first_seed + seeds), overrides or (), use_tiny=use_tiny)
+    with stops_cleanly(f"{output} and the store"):
+        board = build_board(plan, output, budget=limit, console=None if as_json else err)
+    if as_json:
+        sys.stdout.write(board.model_dump_json() + "\n")
+        return
+    out.print(terminal_table(board))
+    for sentence in sentences(board):
+        out.print(sentence, soft_wrap=True, markup=False)
+    out.print(f"\nPage: {output / 'leaderboard.html'}\nMarkdown: {output / 'leaderboard.md'}", soft_wrap=True)
+
+
+def _compare_runs(run_dirs: list[Path], as_json: bool) -> None:
     from ensemw2s.experiment.compare import compare_runs
     from ensemw2s.report.table import comparison_table
 

@@ -62,7 +62,7 @@ class Resamples:
 def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) -> Estimate:
     """The mean of per-item values (correctness, or a paired difference of it) and its interval."""
     mean = float(values.double().mean())
-    low, high = _percentiles(resamples.means(values))
+    low, high = percentiles(resamples.means(values))
     n_seeds = len(values)
     if n_seeds == 1:
         return Estimate(mean, low, high, "items only")
@@ -121,7 +121,7 @@ def pgr(
             f"the gap between the ceiling and the weak model is {100 * gap.mean:.1f} points "
             f"[{100 * gap.low:.1f}, {100 * gap.high:.1f}], not clearly above 0"
         )
-    low, high = _percentiles(resamples.means(student - weak) / resamples.means(ceiling - weak))
+    low, high = percentiles(resamples.means(student - weak) / resamples.means(ceiling - weak))
     value = float((student - weak).double().mean()) / gap.mean
     return Estimate(value, low, high, "crossed bootstrap"), ""
 
@@ -132,7 +132,7 @@ def _counts(n_resamples: int, n: int, generator: Generator) -> Float[Tensor, "re
     return torch.zeros(n_resamples, n).scatter_add_(1, drawn, torch.ones(n_resamples, n))
 
 
-def _percentiles(samples: Float[Tensor, " resamples"]) -> tuple[float, float]:
+def percentiles(samples: Float[Tensor, " resamples"]) -> tuple[float, float]:
     tail = (1.0 - LEVEL) / 2
     low, high = torch.quantile(samples, torch.tensor([tail, 1.0 - tail], dtype=samples.dtype)).tolist()
     return low, high

@@ -25,22 +25,22 @@ def render(results: Results, timing: Timing | None) -> str:
     lines = leaderboard(results)
     low = min(line.hardest.low for line in lines)
     high = max(line.hardest.high for line in lines)
-    return _template().render(
+    return page(
+        "page.html.j2",
+        charts,
         r=results,
         timing=timing,
         lines=lines,
         kinds=KINDS,
         test=PARTS[results.hardest_test],
         uneven=any(line.balanced for line in lines),
-        bar=lambda interval: _bar(interval, low, high),
+        bar=lambda interval: bar(interval, low, high),
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
         wrong=_all_wrong(results),
         prior=_prior(results),
         undefined=_undefined(results),
         panels=lambda section: [name for name in charts if name.split("/")[0] == section],
-        specs=_embedded(charts),
-        bundle=Markup(_bundle()),
         percent=percent,
         points=points,
         short=short,
@@ -50,10 +50,15 @@ def render(results: Results, timing: Timing | None) -> str:
 
 def write_report(results: Results, timing: Timing | None, path: Path) -> None:
     """Write the page whole or not at all."""
+    write_text(path, render(results, timing))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(render(results, timing))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -61,7 +66,7 @@ def write_report(results: Results, timing: Timing | None, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _bar(interval: Interval, low: float, high: float) -> Markup:
+def bar(interval: Interval, low: float, high: float) -> Markup:
     """An interval as a line and a dot, on the scale that the whole table shares."""
     span = (high - low) or 1.0
     a, m, b = (round(2 + 96 * (v - low) / span, 1) for v in (interval.low, interval.mean, interval.high))
@@ -104,7 +109,8 @@ def _bundle() -> str:
     return vl_convert.javascript_bundle(_BUNDLE).replace("</script", "<\\/script")
 
 
-def _template() -> Any:
+def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
+    """A page that loads nothing from anywhere: the template with its charts' data and the library that draws them."""
     environment = Environment(
         loader=PackageLoader("ensemw2s.report", "."),
         autoescape=True,
@@ -112,4 +118,4 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(template).render(specs=_embedded(charts), bundle=Markup(_bundle()), **shown)
