@@ -11,7 +11,7 @@ from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
 from ensemw2s.core.selection import SELECTIONS, Selection
 from ensemw2s.settings import Fraction, Frozen
 
-Options = dict[str, float | str]
+Options = dict[str, int | float | str]
 
 
 def _made(kinds: Mapping[str, type[Any]], setting: str, name: str, option_setting: str, options: Options) -> Any:
