@@ -7,10 +7,10 @@ error; its label is the members' mean probability. The error is drawn for each m
 tenths between them (correlated), or a direction of the features, the same for all (systematic: a student can learn
 it). Students are linear and see all features. Tested on fresh examples; intervals are Student-t over seeds.
 
-Three more plants are for planted_labels.py: `uneven`, independent errors from very small to very large; `twins`, three of
-the five members are one bad member and the two others are good and independent; `biased`, each member calls an example
-of class 1 wrongly far more often than one of class 0, and the more so the further the example lies along a direction of
-its own.
+Three more plants are for planted_labels.py: `uneven`, independent errors from very small to very large; `twins`, three
+of the five members are one bad member and the two others are good and independent; `biased`, each member calls an
+example of class 1 wrongly far more often than one of class 0, and the more so the further it lies along a direction of
+the member's own.
 """
 
 import argparse

@@ -2,10 +2,11 @@
 
     python benchmarks/planted_labels.py [--seeds 12]
 
-The plants are those of planted.py: in three of them errors are independent, shared or systematic; in `uneven` members are
-from very good to nearly useless; in `twins` and `biased` what label models assume of the members does not hold. A linear student learns each label model's labels, or what a selection leaves of the members' mean, by cross-entropy. What
-selections trust is a linear model of 100 truly labelled examples of the easy kind (far from the plane) and 200 more of
-them for checking it. Intervals are Student-t over seeds.
+The plants are those of planted.py: in three of them errors are independent, shared or systematic; in `uneven` members
+are from very good to nearly useless; in `twins` and `biased` what label models assume of the members does not hold. A
+linear student learns each label model's labels, or what a selection leaves of the members' mean, by cross-entropy.
+What selections trust is a linear model of 100 truly labelled examples of the easy kind (far from the plane) and 200
+more of them for checking it. Intervals are Student-t over seeds.
 """
 
 import argparse

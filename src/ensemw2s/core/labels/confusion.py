@@ -6,8 +6,8 @@ C_m[y, v] is the probability that member m answers v where the truth is y, and v
     M   C_m[y, v] ∝ smoothing + sum over examples with vote_m = v of q_y
 
 started from the majority, which says which class is which: where members are right more often than they give any one
-wrong answer, no two classes trade places. With s the classes' frequencies it is Dawid and Skene (1979); with s a classifier's own
-distribution it is Raykar et al. (2010), and GLWS (2402.01922) for noisy sources of any kind.
+wrong answer, no two classes trade places. With s the classes' frequencies it is Dawid and Skene (1979); with s a
+classifier's own distribution it is Raykar et al. (2010), and GLWS (2402.01922) for noisy sources of any kind.
 
 Experts that share a trunk err together, so that their votes are not independent and q is far too sure of itself.
 """
