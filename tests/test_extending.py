@@ -65,8 +65,8 @@ def test_the_page_s_label_model_runs_in_a_copy_of_the_package(own_config):
     (labels / "__init__.py").write_text(table)
     (own_config / "test_median.py").write_text(test)
     assert ROW in child(["-c", RUN, str(own_config)], [source], own_config / "home").splitlines()
-    said = child(["-m", "pytest", "-q", "-p", "no:cacheprovider", str(own_config / "test_median.py"), "--rootdir", str(own_config),
-                  "--import-mode=importlib"], [source], own_config / "home")  # fmt: skip
+    pytest_call = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(own_config)]
+    said = child([*pytest_call, str(own_config / "test_median.py")], [source], own_config / "home")
     assert "1 passed" in said
 
 

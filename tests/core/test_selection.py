@@ -178,7 +178,7 @@ def small_run(task_file, folder, **changes):
 def test_eight_accumulated_batches_of_one_equal_one_of_eight(task_file, tmp_path):
     found = []
     for micro in (1, 8):
-        training = {"batch_size": 8, "micro_batch_size": micro, "dropout": 0.0}
+        training = {"batch_size": 8, "micro_batch_size": micro, "dropout": 0.0, "epochs": 1}
         config, results = small_run(task_file, tmp_path / str(micro), student_training=training)
         rows = [results.row(f"student:bagging:{recipe.name}") for recipe in config.students.recipes]
         found.append([row.parts["ood_test"]["log_loss"].per_seed[0] for row in rows])
