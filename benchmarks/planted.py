@@ -6,6 +6,11 @@ Truth is a half-space of 16 features. Each of five members scores an example by 
 error; its label is the members' mean probability. The error is drawn for each member (independent), shared by nine
 tenths between them (correlated), or a direction of the features, the same for all (systematic: a student can learn
 it). Students are linear and see all features. Tested on fresh examples; intervals are Student-t over seeds.
+
+Three more plants are for planted_labels.py: `uneven`, independent errors from very small to very large; `twins`, three
+of the five members are one bad member and the two others are good and independent; `biased`, each member calls an
+example of class 1 wrongly far more often than one of class 0, and the more so the further it lies along a direction of
+the member's own.
 """
 
 import argparse
@@ -28,7 +33,12 @@ CONFIG = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02)
 PLANTS = {"independent": 2.5, "correlated": 1.5, "systematic": 1.2}
 """Kind of error to its standard deviation, in distances from the plane."""
 UNEVEN = (0.4, 1.5, 3.0, 4.0, 5.0)
-"""Of each member, where they differ (planted_labels.py)."""
+TWINS = (4.0, 4.0, 4.0, 0.8, 0.8)
+"""Of each member: the first three make the same error."""
+BIAS = 1.5
+"""How far the plane is moved against class 1, in distances, where an example lies at 0 of the member's direction."""
+PLANTED_LABELS = (*PLANTS, "uneven", "twins", "biased")
+"""Kinds of errors of planted_labels.py."""
 
 
 class Features:
@@ -60,13 +70,30 @@ def planted(seed: int, kind: str) -> Plant:
     x = torch.randn(2 * N, DIM, generator=generator)
     axes = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator)).Q
     distance = x @ axes[0]
-    own = torch.randn(N_MEMBERS, 2 * N, generator=generator)
-    shared = x @ axes[1] if kind == "systematic" else torch.randn(2 * N, generator=generator)
-    share = {"independent": 0.0, "uneven": 0.0, "correlated": 0.9, "systematic": 1.0}[kind]
-    size = torch.tensor(UNEVEN)[:, None] if kind == "uneven" else PLANTS[kind]
-    error = size * (math.sqrt(share) * shared + math.sqrt(1.0 - share) * own)
+    error = _errors(kind, x, axes, distance, generator)
     weak = (2.0 * (distance + error)).sigmoid()[:, :N]
     return Plant(Features(x), (distance > 0).long(), torch.stack([1.0 - weak, weak], dim=-1), -distance.abs())
+
+
+def _errors(
+    kind: str, x: torch.Tensor, axes: torch.Tensor, distance: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """What each member adds to an example's distance from the plane: [members, 2 N]."""
+    own = torch.randn(N_MEMBERS, 2 * N, generator=generator)
+    if kind == "systematic":
+        return PLANTS[kind] * (x @ axes[1]).expand(N_MEMBERS, -1)
+    if kind == "correlated":
+        shared = torch.randn(2 * N, generator=generator)
+        return PLANTS[kind] * (math.sqrt(0.9) * shared + math.sqrt(0.1) * own)
+    if kind == "uneven":
+        return torch.tensor(UNEVEN)[:, None] * own
+    if kind == "twins":
+        own[:3] = own[0]
+        return torch.tensor(TWINS)[:, None] * own
+    if kind == "biased":
+        bias = BIAS * (1.0 + (axes[1 : 1 + N_MEMBERS] @ x.T).tanh())  # [members, 2 N], from 0 to twice BIAS
+        return own - torch.where(distance > 0, bias, 0.0)
+    return PLANTS[kind] * own
 
 
 def student(plant: Plant, labels: WeakBatch, rows: torch.Tensor, loss: WeakToStrongLoss, seed: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from ensemw2s.settings import Frozen
 
 Teacher = Literal["self"] | Method
 
-Options = dict[str, float | str]
+Options = dict[str, int | float | str]
 
 
 def _made(kinds: Mapping[str, type[Any]], setting: str, name: str, option_setting: str, options: Options) -> Any:

@@ -15,9 +15,11 @@ from ensemw2s.core.selection.base import best_share
 from ensemw2s.core.selection.knowledge import SelfKnowledge
 from ensemw2s.core.selection.scores import Agreement, All, Confidence, Neighbours, TopRho
 from ensemw2s.experiment.planning.plan import make_plan
+from ensemw2s.experiment.prepare import prepare
 from ensemw2s.experiment.runner import run
+from ensemw2s.experiment.store import Store
 from ensemw2s.recipes import Recipe
-from tiny_run import merged, tiny_tree
+from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 
 def evidence(member=None, own=None, trusted_own=None, trusted_labels=None, features=None):
@@ -161,7 +163,44 @@ def test_a_run_trains_a_student_by_every_label_model_and_selection(task_file, tm
     assert planned["a label model's student"] == 2 * n_asked
 
 
-@pytest.mark.parametrize("name", [name for name in SELECTIONS if name != "all"])
+RECIPES = [{"label_model": name} for name in LABEL_MODELS] + [
+    {"selection": name} for name in SELECTIONS if name != "all"
+]
+
+
+def small_run(task_file, folder, **changes):
+    """One ensemble and one student for every label model and selection."""
+    tree = {"seeds": [0], "ensemble": {"methods": ["bagging"], "n_rounds": 3}, "students": {"recipes": RECIPES}}
+    config = parse_config(merged(merged(tiny_tree(task_file), tree), changes))
+    return config, run(config, folder / "run", store_root=folder / "store")
+
+
+def test_eight_accumulated_batches_of_one_equal_one_of_eight(task_file, tmp_path):
+    found = []
+    for micro in (1, 8):
+        training = {"batch_size": 8, "micro_batch_size": micro, "dropout": 0.0, "epochs": 1}
+        config, results = small_run(task_file, tmp_path / str(micro), student_training=training)
+        rows = [results.row(f"student:bagging:{recipe.name}") for recipe in config.students.recipes]
+        found.append([row.parts["ood_test"]["log_loss"].per_seed[0] for row in rows])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
+def test_no_label_model_and_no_selection_sees_a_sealed_label(tmp_path):
+    rows, other = comparison_rows(), {"yes": "no", "no": "yes"}
+    file = write_jsonl(tmp_path / "questions.jsonl", rows)
+    config, plain = small_run(file, tmp_path / "plain")
+    split = prepare(config, Store(tmp_path / "plain" / "store"), lambda model, n: None).split
+    sealed = {e.id for e in split.examples if e.answer is None}
+    write_jsonl(file, [r | {"answer": other[r["answer"]]} if r["id"] in sealed else r for r in rows])
+    _, flipped = small_run(file, tmp_path / "flipped")
+    for recipe in config.students.recipes:
+        before, after = (r.row(f"student:bagging:{recipe.name}").parts for r in (plain, flipped))
+        assert before["easy_val"] == after["easy_val"]
+        accuracy = [parts["ood_test"]["accuracy"].per_seed[0] for parts in (before, after)]
+        assert accuracy[0] == pytest.approx(1 - accuracy[1])
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
 def test_every_selection_has_its_page(name):
     docs = Path(__file__).parents[2] / "docs" / "methods"
     assert f"(`{name}`)" in (docs / f"{name}.md").read_text()

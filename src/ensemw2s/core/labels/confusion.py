@@ -5,8 +5,9 @@ C_m[y, v] is the probability that member m answers v where the truth is y, and v
     E   q_y ∝ s_y prod_m C_m[y, vote_m]
     M   C_m[y, v] ∝ smoothing + sum over examples with vote_m = v of q_y
 
-started from the majority. With s the classes' frequencies it is Dawid and Skene (1979); with s a classifier's own
-distribution it is Raykar et al. (2010), and GLWS (2402.01922) for noisy sources of any kind.
+started from the majority, which says which class is which: where members are right more often than they give any one
+wrong answer, no two classes trade places. With s the classes' frequencies it is Dawid and Skene (1979); with s a
+classifier's own distribution it is Raykar et al. (2010), and GLWS (2402.01922) for noisy sources of any kind.
 
 Experts that share a trunk err together, so that their votes are not independent and q is far too sure of itself.
 """
@@ -18,11 +19,11 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everything
-from ensemw2s.core.labels.votes import ballots
+from ensemw2s.core.labels.votes import answers, vote_share
 
 _FLOOR = 1e-10
 """Of a probability: none is impossible, or one vote could rule a class out for good."""
@@ -36,10 +37,13 @@ class Fit(NamedTuple):
     soft: Float[Tensor, "items classes"]
     confusion: Float[Tensor, "experts classes classes"]
     """Row: the truth; column: the answer."""
+    objective: tuple[float, ...]
+    """After each step, in nats: log-likelihood of the votes plus smoothing * sum log C. It never falls."""
 
 
 def expectation_maximisation(
-    ballot: Float[Tensor, "experts items classes"],
+    answer: Int[Tensor, "experts items"],
+    n_classes: int,
     prior: Float[Tensor, "items classes"] | None,
     *,
     smoothing: float | int,
@@ -47,21 +51,36 @@ def expectation_maximisation(
 ) -> Fit:
     """The distribution of the truth of each example, and the members' confusion matrices.
 
+    Memory is three matrices [items, classes] in float64, whatever the number of members; a step takes two passes over
+    [items, classes] for each member.
+
     Args:
-        ballot: one-hot answers.
+        answer: the class that each member gives.
         prior: s of each example; None estimates the classes' frequencies along the way.
         smoothing: pseudo-count of every cell of a confusion matrix.
     """
-    q = ballot.mean(0)
+    q = vote_share(answer, n_classes)
+    objective: list[float] = []
     while True:
-        counts = torch.einsum("iy,miv->myv", q, ballot) + smoothing
-        confusion = counts.clamp_min(_FLOOR) / counts.clamp_min(_FLOOR).sum(-1, keepdim=True)
+        confusion = torch.stack([_confusion(given, q, smoothing) for given in answer])
         s = q.mean(0, keepdim=True) if prior is None else prior.double()
-        log_q = s.clamp_min(_FLOOR).log() + torch.einsum("miv,myv->iy", ballot, confusion.log())
-        before, q = q, log_q.softmax(-1)
-        max_steps -= 1
-        if max_steps <= 0 or float((q - before).abs().amax()) < _TOLERANCE:
-            return Fit(q, confusion)
+        joint = s.clamp_min(_FLOOR).log().expand(len(q), -1).clone()  # log s_y prod_m C_m[y, vote_m]
+        for given, matrix in zip(answer, confusion, strict=True):
+            joint += matrix.log().T.contiguous()[given]
+        objective.append(float(joint.logsumexp(-1).sum() + smoothing * confusion.log().sum()))
+        before, q = q, joint.softmax(-1)
+        if len(objective) >= max_steps or float((q - before).abs().amax()) < _TOLERANCE:
+            return Fit(q, confusion, tuple(objective))
+
+
+def _confusion(
+    given: Int[Tensor, " items"], q: Float[Tensor, "items classes"], smoothing: float | int
+) -> Float[Tensor, "classes classes"]:
+    """One member's matrix, row: the truth, from its answers and the distribution of the truth."""
+    n_classes = q.shape[1]
+    counts = torch.zeros(n_classes, n_classes, dtype=q.dtype).index_add_(0, given, q).T  # [truth, answer]
+    counts = (counts + smoothing).clamp_min(_FLOOR)
+    return counts / counts.sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,8 @@ class DawidSkene(NoStudents):
             raise ValueError(f"dawid-skene: smoothing is {self.smoothing}; give 0 or more")
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        return everything(expectation_maximisation(ballots(votes), None, smoothing=self.smoothing).soft)
+        n_classes = votes.member.shape[-1]
+        return everything(expectation_maximisation(answers(votes), n_classes, None, smoothing=self.smoothing).soft)
 
 
 @dataclass(frozen=True)
@@ -99,8 +119,9 @@ class Glws:
         return self.rounds
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        ballot = ballots(votes)
-        soft = ballot.mean(0)
+        answer, n_classes = answers(votes), votes.member.shape[-1]
+        soft = vote_share(answer, n_classes)
         for _ in range(self.rounds):
-            soft = expectation_maximisation(ballot, learn(everything(soft)), smoothing=self.smoothing).soft
+            student = learn(everything(soft))
+            soft = expectation_maximisation(answer, n_classes, student, smoothing=self.smoothing).soft
         return everything(soft)

@@ -1,11 +1,13 @@
 """Label models that ask what a student so far makes of the labels.
 
-    raven           q = softmax(sum_m w_m log p_m), w on the simplex by descent on CE(student, q)    (RAVEN)
+    raven           q = softmax(sum_m w_m log p_m), w on the simplex by descent on CE(f, q)     (RAVEN, 2510.21332)
     co-supervised   of the members the one closest in KL to the student, example by example          (2402.15505)
     next-round      the student's own distribution: it becomes the next teacher
 
 RAVEN steps w and the student together; here they take turns, so that any training of the student will do: first a
-student of the mean of the members (the warm-up), then w against it, then the next student.
+student of the even mixture (the warm-up), then w against it, then the next student. RAVEN clamps w at 0 and divides by
+the sum; where the loss falls by scaling all of w, dividing pulls it to points that are no minimum, so ours goes to the
+nearest point of the simplex, and a step that would raise the loss is halved.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -21,6 +23,10 @@ from torch import Tensor
 from ensemw2s.core.labels.base import Labelled, Learn, Votes, everything
 
 _FLOOR = 1e-12
+_ROWS = 4096
+"""Examples whose mixture is held in float64 at once."""
+_SETTLED = 1e-7
+"""Largest change of a weight at which descent ends."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +37,23 @@ class Raven:
     rounds: int = 2
     """Students trained on the way; 1 or more."""
     steps: int = 100
+    """Of descent on the weights after each student, at most; 1 or more."""
     learning_rate: float = 0.1
+    """Of the first step; each later one starts from twice the last that lowered the loss. Above 0."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.steps < 1 or self.learning_rate <= 0:
-            raise ValueError(f"raven: rounds {self.rounds}, steps {self.steps} and learning_rate must be positive")
+            raise ValueError(
+                f"raven: rounds is {self.rounds}, steps {self.steps}, learning_rate {self.learning_rate}; "
+                "all must be positive"
+            )
 
     @property
     def n_students(self) -> int:
         return self.rounds
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        log_probs = votes.member.double().clamp_min(_FLOOR).log()
+        log_probs = votes.member.clamp_min(_FLOOR).log()
         weights = torch.full((len(log_probs),), 1.0 / len(log_probs), dtype=torch.float64)
         for _ in range(self.rounds):
             student = learn(everything(mixed(log_probs, weights)))
@@ -54,7 +65,8 @@ def mixed(
     log_probs: Float[Tensor, "experts items classes"], weights: Float[Tensor, " experts"]
 ) -> Float[Tensor, "items classes"]:
     """softmax(sum_m w_m log p_m)."""
-    return torch.einsum("m,mik->ik", weights, log_probs).softmax(-1)
+    parts = [torch.einsum("m,mik->ik", weights, part.double()).softmax(-1) for part in log_probs.split(_ROWS, dim=1)]
+    return torch.cat(parts)
 
 
 def simplex_weights(
@@ -64,21 +76,48 @@ def simplex_weights(
     steps: int,
     learning_rate: float | int,
 ) -> Float[Tensor, " experts"]:
-    """Gradient steps on the mean of CE(student, q_w), each clamped at 0 and renormalised to sum 1.
+    """Projected gradient descent on the mean of CE(f, q_w) over w >= 0, sum w = 1. The loss never rises.
 
-    A step that would leave no weight at all is the last one, undone.
+    A step costs one pass over [experts, items, classes], and one more for each time it is halved.
     """
-    target = student.double().clamp_min(_FLOOR).log()
-    weights = start.double()
+    weights, rate = start.double(), float(learning_rate)
+    loss, slope = loss_and_slope(log_probs, student, weights)
     for _ in range(steps):
-        leaf = weights.detach().requires_grad_()
-        loss = -(mixed(log_probs, leaf) * target).sum(-1).mean()
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        stepped = (weights - learning_rate * gradient).clamp_min(0.0)
-        if not bool(stepped.any()):
-            break
-        weights = stepped / stepped.sum()
+        while True:
+            tried = nearest_on_simplex(weights - rate * slope)
+            moved = tried - weights
+            if float(moved.abs().amax()) < _SETTLED:
+                return weights
+            tried_loss, tried_slope = loss_and_slope(log_probs, student, tried)
+            # Sufficient decrease: the quadratic of curvature 1 / rate must lie above the loss there.
+            if tried_loss <= loss + float(slope @ moved + 0.5 / rate * moved @ moved):
+                break
+            rate /= 2
+        weights, loss, slope, rate = tried, tried_loss, tried_slope, 2 * rate
     return weights
+
+
+def loss_and_slope(
+    log_probs: Float[Tensor, "experts items classes"],
+    student: Float[Tensor, "items classes"],
+    weights: Float[Tensor, " experts"],
+) -> tuple[float, Float[Tensor, " experts"]]:
+    """The mean of -sum_y q_y log f_y, and its derivative by w_m: the mean of -Cov_q(log p_m, log f)."""
+    loss, slope = 0.0, torch.zeros_like(weights)
+    for part, said in zip(log_probs.split(_ROWS, dim=1), student.split(_ROWS), strict=True):
+        log_p, log_f = part.double(), said.double().clamp_min(_FLOOR).log()
+        q = torch.einsum("m,mik->ik", weights, log_p).softmax(-1)
+        mean = (q * log_f).sum(-1, keepdim=True)
+        loss -= float(mean.sum())
+        slope -= torch.einsum("mik,ik->m", log_p, q * (log_f - mean))
+    return loss / len(student), slope / len(student)
+
+
+def nearest_on_simplex(point: Float[Tensor, " experts"]) -> Float[Tensor, " experts"]:
+    """The weights, none negative and of sum 1, with the least Euclidean distance: max(point - shift, 0)."""
+    ordered = point.sort(descending=True).values
+    shift = (ordered.cumsum(0) - 1.0) / torch.arange(1, len(point) + 1, dtype=point.dtype)
+    return (point - shift[ordered > shift][-1]).clamp_min(0.0)
 
 
 @dataclass(frozen=True)

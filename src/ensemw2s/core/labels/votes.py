@@ -5,9 +5,9 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everything
 
@@ -25,7 +25,7 @@ class Majority(NoStudents):
     """The share of the members whose answer is y."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        return everything(ballots(votes).mean(0))
+        return everything(vote_share(answers(votes), votes.member.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,20 @@ class Alpha(NoStudents):
     """The share of alpha of the members whose answer is y; all count alike where every alpha is 0."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        weights = votes.weights.double()
-        if not bool(weights.any()):
-            weights = weights + 1.0
-        return everything((weights[:, None, None] * ballots(votes)).sum(0) / weights.sum())
+        weights = votes.weights if bool(votes.weights.any()) else None
+        return everything(vote_share(answers(votes), votes.member.shape[-1], weights))
 
 
-def ballots(votes: Votes) -> Float[Tensor, "experts items classes"]:
-    """One-hot answers, in float64."""
-    return one_hot(votes.member.argmax(-1), votes.member.shape[-1]).double()
+def answers(votes: Votes) -> Int[Tensor, "experts items"]:
+    """The class that each member holds likeliest; of equal ones the first."""
+    return votes.member.argmax(-1)
+
+
+def vote_share(
+    answer: Int[Tensor, "experts items"], n_classes: int, weights: Float[Tensor, " experts"] | None = None
+) -> Float[Tensor, "items classes"]:
+    """Share of the members, or of their weights, that answer each class; in float64."""
+    w = torch.ones(len(answer)) if weights is None else weights
+    w = w.double() / w.double().sum()
+    share = torch.zeros(answer.shape[1], n_classes, dtype=torch.float64)
+    return share.scatter_add_(1, answer.T, w.expand(answer.shape[1], -1))
