@@ -98,10 +98,10 @@ def test_what_a_member_does_not_read_changes_nothing_of_it():
     assert torch.equal(predict(head, inputs(other), torch.arange(N)), expert.log_probs)
 
 
-def test_subspaces_are_those_that_scikit_learn_draws_in_number_and_give_the_accuracy_of_its_ensemble():
+def test_subspaces_are_as_large_as_scikit_learns_and_a_member_is_the_logistic_regression_of_its_slice():
     values, labels = data()
     config = EnsembleConfig(n_rounds=8, feature_share=0.5)
-    experts = grown("subspace", config, weak(epochs=60, weight_decay=0.0)).experts
+    experts = grown("subspace", config, weak(epochs=150, weight_decay=0.0, learning_rate=0.1, batch_size=200)).experts
     theirs = BaggingClassifier(
         LogisticRegression(C=1e6, fit_intercept=False), 8, max_features=0.5, bootstrap=False, random_state=0
     ).fit(values[:N_TRAIN].numpy(), labels[:N_TRAIN].numpy())

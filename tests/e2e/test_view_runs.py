@@ -81,9 +81,10 @@ def test_an_interrupted_run_goes_on_without_training_a_member_again(tiny_config,
 
         return plain(self, kind, key, counted)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(runner.Store, "memo", dies)
-        run(config, tmp_path / "run", store_root=tmp_path / "store")
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "run", store_root=tmp_path / "store")
     done = experts(tmp_path / "store")
     assert len(done) == 3
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "store" / "experts").rglob("manifest.json")}
