@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ensemw2s.errors import ConfigError
+from ensemw2s.names import VIEWED
 from ensemw2s.recipes import Recipe, StudentConfig
 from ensemw2s.settings import (
     CacheConfig,
@@ -69,6 +70,7 @@ class ExperimentConfig(Frozen):
                 raise ValueError(f"{name}.lora_layers ({model.lora_layers}) exceeds {name}.n_layers ({model.n_layers})")
         if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
             raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
+        self._check_views()
         names = [r.name for r in self.students.recipes]
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
@@ -95,6 +97,18 @@ class ExperimentConfig(Frozen):
     def template(self) -> str:
         """What the run's prompts are made by; those of built-in tasks are read as they stand."""
         return self.task.prompt if self.task.name == "files" else "{{ prompt }}"
+
+    def _check_views(self) -> None:
+        viewed = [method for method in self.ensemble.methods if method in VIEWED]
+        if viewed and (self.is_generation or self.weak.adapter != "head"):
+            what = f"{self.task.name} is answered in words" if self.is_generation else f"got {self.weak.adapter}"
+            mend = "take it out" if self.is_generation else "set that, or take it out"
+            raise ValueError(
+                f"ensemble.methods: members of {viewed[0]} read one pooled feature, which only classes with "
+                f"weak.adapter: head have ({what}); {mend}"
+            )
+        if self.weak.n_layers is not None and (message := self.ensemble.beyond(self.weak.n_layers)):
+            raise ValueError(message)
 
     def _check_generation(self) -> None:
         for name in ("weak", "strong"):

@@ -96,6 +96,24 @@ class AnswerTokens:
 
 
 @dataclass(frozen=True)
+class View:
+    """What of the trunk an expert reads; by default what all others do, too."""
+
+    depth: int | None = None
+    """Layers of the trunk below it; None: all of the weak model's."""
+    feature_share: float | int = 1.0
+    """Of the pooled feature's dimensions, which the expert's own stream draws."""
+
+    @property
+    def deciding(self) -> dict[str, int | float]:
+        """For keys of the store: what differs from the default, so that older experts keep theirs."""
+        return {name: value for name, value in vars(self).items() if value != getattr(View, name)}
+
+
+WHOLE = View()
+
+
+@dataclass(frozen=True)
 class Expert:
     """One weak expert: what it owns, how it was drawn, and its one evaluation of every example of the run."""
 
@@ -120,6 +138,7 @@ class Expert:
     outcome: Outcome
     training_tokens: int
     """Tokens that a training without the cached trunk would have read."""
+    view: View = WHOLE
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
     "no method": (2, ["ensemble.methods", "at least 1"], lambda p: p.run({"ensemble": {"methods": []}})),
     "method twice": (2, ["'bagging', 'bagging'"], lambda p: p.run({"ensemble": {"methods": ["bagging", "bagging"]}})),
+    "members without a feature to share": (
+        2,
+        ["ensemble.methods", "subspace", "weak.adapter: head", "got lora", "take it out"],
+        lambda p: p.run({"weak": {"adapter": "lora"}, "ensemble": {"methods": ["single", "subspace"]}}),
+    ),
+    "members deeper than the model": (
+        2,
+        ["ensemble.layer_range [1, 9]", "4 layers", "lower it"],
+        lambda p: p.run({"weak": {"n_layers": None}, "ensemble": {"methods": ["layers"], "layer_range": [1, 9]}}),
+    ),
     "seeds twice": (2, ["seeds must be distinct"], lambda p: p.run({"seeds": [1, 1]})),
     "activations over budget": (
         2,

@@ -1,4 +1,4 @@
-"""Draws of rows: bootstrap, by weight, and folds that tear no group."""
+"""Draws of rows (bootstrap, by weight, folds that tear no group), of dimensions, and of values dealt in turn."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -6,8 +6,10 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
+
+from ensemw2s.core.seeds import stream
 
 
 def bootstrap(n: int, generator: Generator) -> Int[Tensor, " n"]:
@@ -21,6 +23,23 @@ def resample(sample_weights: Float[Tensor, " samples"], generator: Generator) ->
     edges = sample_weights.double().cumsum(0)
     points = torch.rand(len(sample_weights), generator=generator, dtype=torch.float64) * edges[-1]
     return torch.searchsorted(edges, points, right=True).clamp_max(len(sample_weights) - 1)
+
+
+def subspace(n_dims: int, share: float | int, generator: Generator) -> Bool[Tensor, " dims"]:
+    """True for a random `share` of the dimensions, at least one (random subspaces, Ho 1998)."""
+    n_read = max(1, round(share * n_dims))
+    return torch.zeros(n_dims, dtype=torch.bool).index_fill(
+        0, torch.randperm(n_dims, generator=generator)[:n_read], True
+    )
+
+
+def dealt(n_values: int, position: int, seed: int) -> int:
+    """The value, of 0 to `n_values` - 1, at `position` of a deal from shuffled decks that hold each value once.
+
+    Any first t positions hold every value as often as t allows, in no order, and do not depend on how many follow.
+    """
+    deck, card = divmod(position, n_values)
+    return int(torch.randperm(n_values, generator=stream(seed, "deck", deck))[card])
 
 
 def group_folds(group_ids: Sequence[str], n_folds: int, generator: Generator) -> Int[Tensor, " samples"]:

@@ -1,13 +1,14 @@
-"""Rounds of experts. Single, independent, bagging and boosting differ only in how rows are drawn and weighed.
+"""Rounds of experts. The methods differ only in how rows are drawn and weighed, and in what of the trunk is read.
 
 single       one expert on all rows
 independent  T experts on all rows, from T seeds
 bagging      T experts, each on a bootstrap draw
 boosting     T experts, each on D_t, which grows where the expert before it was wrong (EnsemW2S, 2410.04571)
+subspace, layers   T experts as independent's, each with its own view of the trunk (`views`)
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,11 +18,12 @@ from ensemw2s.config import EnsembleConfig, TrainConfig
 from ensemw2s.core import boosting, sampling
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.ensemble.views import VIEWS, view_of
 from ensemw2s.errors import ModelError
-from ensemw2s.models.adapters import Adapter, fit_scale, owned_state
+from ensemw2s.models.adapters import Adapter, fit_scale, head_of, owned_state
 from ensemw2s.names import Method
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.types import Expert, Inputs
+from ensemw2s.types import WHOLE, Expert, Inputs, View
 
 SCALE_ROWS = 256
 """Examples that a head's feature scale is measured on: enough for a root mean square, and cheap under LoRA."""
@@ -41,6 +43,14 @@ class Weak:
     build: Callable[[torch.Generator], Adapter]
     """A fresh trainable module whose initial weights come from the generator."""
     training: TrainConfig
+    n_layers: int = 1
+    """Below `inputs`."""
+    at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
+    """As `inputs`, after fewer layers, for members with a depth of their own."""
+
+    def seen(self, view: View) -> Inputs:
+        """What an expert with this view reads."""
+        return self.inputs if view.depth is None else self.at_depth[view.depth]
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class Fitted:
     log_probs: Float[Tensor, "examples classes"]
     is_wrong: Bool[Tensor, " train"]
     training_tokens: int
+    view: View = WHOLE
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,18 @@ class EnsembleState:
     @property
     def next_stream(self) -> int:
         """The seed of the next expert. The first expert on undrawn rows is the same for every method that has one."""
-        shared = not self.experts and self.method != "bagging"
-        return stream_seed(self.seed, "expert", "first" if shared else self.method, len(self.experts))
+        return expert_stream(self.method, self.seed, len(self.experts))
+
+    def next_view(self, config: EnsembleConfig, n_layers: int) -> View:
+        """What the next expert reads of a trunk of so many layers."""
+        return view_of(self.method, config, n_layers, self.seed, len(self.experts))
+
+
+def expert_stream(method: Method, seed: int, position: int) -> int:
+    """The seed of an expert: two experts of equal seed and view that learn from the same weights are one."""
+    shared = not position and method != "bagging"
+    drawn_as = "independent" if method in VIEWS else method
+    return stream_seed(seed, "expert", "first" if shared else drawn_as, position)
 
 
 def fit_expert(
@@ -83,10 +104,11 @@ def fit_expert(
     on_step: Callable[[int, int], None] = lambda d, t: None,
 ) -> Fitted:
     """Train the next expert of `state` and evaluate it exactly once on every example of the run."""
-    seed = state.next_stream
+    seed, view = state.next_stream, state.next_view(config, weak.n_layers)
+    inputs = weak.seen(view)
     everything = torch.arange(len(weak.rows))
     module, tokens = _train_on(weak, everything, state, config, seed, on_step)
-    log_probs = predict(module, weak.inputs, torch.arange(len(weak.inputs.lengths)))
+    log_probs = predict(module, inputs, torch.arange(len(inputs.lengths)))
     if config.error_source == "train":
         is_wrong = log_probs[weak.rows].argmax(-1) != weak.labels
     else:
@@ -95,10 +117,10 @@ def fit_expert(
         for fold in range(config.n_folds):
             inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
             fold_module, fold_tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold), on_step)
-            held_out = predict(fold_module, weak.inputs, weak.rows[outside])
+            held_out = predict(fold_module, inputs, weak.rows[outside])
             is_wrong[outside] = held_out.argmax(-1) != weak.labels[outside]
             tokens += fold_tokens
-    return Fitted(owned_state(module), log_probs, is_wrong, tokens)
+    return Fitted(owned_state(module), log_probs, is_wrong, tokens, view)
 
 
 def _train_on(
@@ -122,12 +144,17 @@ def _train_on(
             chosen, weights = candidates, (share * n).float()
     else:
         chosen = candidates
-    module = weak.build(stream(seed, "init"))
-    fit_scale(module, weak.inputs, weak.rows[candidates[:SCALE_ROWS]])
+    view = state.next_view(config, weak.n_layers)
+    inputs, head = weak.seen(view), head_of(module := weak.build(stream(seed, "init")))
+    fit_scale(module, inputs, weak.rows[candidates[:SCALE_ROWS]])
+    if view.feature_share < 1:
+        # Of the expert's stream, not of a fold's: the like on folds reads what the expert reads.
+        drawn = stream(state.next_stream, "features")
+        head.restrict(sampling.subspace(len(head.scale), view.feature_share, drawn))
     targets = nn.functional.one_hot(weak.labels[chosen], weak.n_classes).float()
     supervision = Supervision(weak.rows[chosen], WeakBatch(soft=targets), weights)
-    train(module, weak.inputs, supervision, CrossEntropy(), weak.training, seed=seed, on_step=on_step)
-    return module, weak.training.epochs * int(weak.inputs.lengths[weak.rows[chosen]].sum())
+    train(module, inputs, supervision, CrossEntropy(), weak.training, seed=seed, on_step=on_step)
+    return module, weak.training.epochs * int(inputs.lengths[weak.rows[chosen]].sum())
 
 
 def grow(state: EnsembleState, fitted: Fitted, config: EnsembleConfig, prior_error: float) -> EnsembleState:
@@ -173,6 +200,7 @@ def grow(state: EnsembleState, fitted: Fitted, config: EnsembleConfig, prior_err
         expert_weight=alpha,
         outcome=outcome,
         training_tokens=fitted.training_tokens,
+        view=fitted.view,
     )
     # An expert that is no better than the prior has no vote: it is dropped, and its cost is not hidden by a retry.
     kept = state.experts if outcome == "no_better_than_prior" else (*state.experts, expert)

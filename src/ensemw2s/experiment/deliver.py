@@ -114,5 +114,7 @@ def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: S
         "weak_fingerprint": prepared.weak.backbone.fingerprint,
         "config_hash": results.config_hash,
     }
+    if any(e.view.depth for e in voters):
+        record["depths"] = [e.view.depth for e in voters]
     write_atomic(folder / "experts.safetensors", save(tensors))
     write_atomic(folder / "ensemble.json", json.dumps(record, indent=2) + "\n")

@@ -20,6 +20,7 @@ from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import Named, SeedOutcome, all_rows
 from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.trace import trace
+from ensemw2s.names import VIEWED, Method
 from ensemw2s.results import (
     Comparison,
     DifficultyBin,
@@ -35,6 +36,8 @@ from ensemw2s.results import (
     TaskInfo,
 )
 
+PLAIN: tuple[Method, ...] = ("independent", "bagging", *VIEWED)
+"""Ensembles that boosting is compared with."""
 N_DIFFICULTY_BINS = 6
 PACKAGES = ("ensemw2s", "torch", "transformers", "peft", "safetensors", "scikit-learn", "scipy", "numpy")
 
@@ -195,7 +198,8 @@ class Table:
 
     def comparisons(self, named: Sequence[Named]) -> list[Comparison]:
         """Paired differences in accuracy: students against strong-on-easy and against the single weak expert's
-        student of the same recipe; boosting against the other ensembles."""
+        student of the same recipe; boosting against the other ensembles; members of own views against independent
+        ones."""
         keys = {n.key for n in named}
         pairs: list[tuple[str, str]] = []
         for n in named:
@@ -204,10 +208,11 @@ class Table:
             if n.kind == "student" and n.teacher != "single":
                 pairs.append((n.key, f"student:single:{n.recipe}"))
             if n.kind == "student" and n.teacher == "boosting":
-                pairs += [(n.key, f"student:{other}:{n.recipe}") for other in ("independent", "bagging")]
+                pairs += [(n.key, f"student:{other}:{n.recipe}") for other in PLAIN]
             if n.kind == "student":
                 pairs.append((n.key, f"self_training:{n.recipe}"))
-        pairs += [("boosting", other) for other in ("single", "independent", "bagging", "single_long", STRONG_ON_EASY)]
+        pairs += [("boosting", other) for other in ("single", *PLAIN, "single_long", STRONG_ON_EASY)]
+        pairs += [(method, "independent") for method in VIEWED]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, "single")]
         return [self._compare(a, b, part) for a, b in pairs if {a, b} <= keys for part in self.truth.tests]
 

@@ -21,13 +21,13 @@ from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.experiment.label_shard import Labeller, Reader
-from ensemw2s.models.activations import open_activations
+from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer, unembedding_rows
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
-from ensemw2s.types import TensorStore
+from ensemw2s.types import Inputs, TensorStore
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,9 @@ class ClassLabeller(_Saved):
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """answer, probability per class, confidence, agreement, members (each expert's own answer) and their origin."""
-        cache = CacheConfig(trunk_cache="off")
-        inputs = open_activations(
-            self.backbone, self.encode(prompts), config=self.config, cache=cache, store=self.store
-        )
         rows = torch.arange(len(prompts))
-        members = torch.stack([predict(adapter, inputs, rows) for adapter in self.adapters])
+        inputs = self._inputs(self.encode(prompts))
+        members = torch.stack([predict(a, i, rows) for a, i in zip(self.adapters, inputs, strict=True)])
         vote = voting.combine(members, self.expert_weights, vote=self.record["vote"])
         probabilities = apply_temperature(vote, self.record["temperature"]).exp()
         choices: list[str] = self.record["choices"]
@@ -101,6 +98,18 @@ class ClassLabeller(_Saved):
             }
             for i, p in enumerate(probabilities)
         ]
+
+    def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
+        """What each expert reads."""
+        depths: list[int | None] | None = self.record.get("depths")
+        if depths is None:
+            cache = CacheConfig(trunk_cache="off")
+            inputs = open_activations(self.backbone, token_ids, config=self.config, cache=cache, store=self.store)
+            return [inputs] * len(self.adapters)
+        own = [depth or self.backbone.n_layers for depth in depths]
+        cache = CacheConfig(trunk_cache="memory")  # of the prompts at hand: one pass gives every depth
+        found = pooled_for_depths(self.backbone, token_ids, sorted(set(own)), cache=cache, store=self.store)
+        return [found[depth] for depth in own]
 
 
 class _NoStore:

@@ -1,7 +1,7 @@
 """Everything that must be right before work starts: the task, its split, both models, and what they read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from ensemw2s.data.encode import encode
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.ensemble.rate import Rating, learners, rate
-from ensemw2s.errors import ModelError
+from ensemw2s.ensemble.views import depths_of
+from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter
@@ -39,6 +40,8 @@ class Side:
     """The final-normed feature of every example, for zero-shot scoring; recomputed at need where not cached."""
     flops_per_token: float
     """Of one forward pass through the trunk: twice its weights that multiply."""
+    at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
+    """As `inputs`, after fewer layers: what members of an ensemble with a depth of their own read."""
 
     def builder(self, training: TrainConfig, n_classes: int) -> Callable[[Generator], Adapter]:
         """What makes a fresh trainable module of this side from a generator."""
@@ -116,6 +119,8 @@ def prepare(
     task, split = check(config)
     weak_backbone, strong_backbone = _backbones(config)
     check_packings(config, weak_backbone, strong_backbone)
+    if message := config.ensemble.beyond(config.weak.n_layers or weak_backbone.n_layers):
+        raise ConfigError(message)
     if split is None and is_plan:
         task = rated_by_chance(task, config)
         split = make_split(task, config.split)
@@ -127,12 +132,13 @@ def prepare(
         for b in (weak_backbone, strong_backbone)
     }
     weak_ids, strong_ids = ids[id(weak_backbone)], ids[id(strong_backbone)]
+    weak_layers = config.weak.n_layers or weak_backbone.n_layers
+    extra = sorted(depths_of(config.ensemble, weak_layers, config.seeds))
+    at_depth: Mapping[int, Inputs] = {}
     if weak_backbone is strong_backbone and config.weak.adapter == config.strong.adapter == "head":
-        # Two depths of one network: one pass through the deeper gives both.
-        depths = [
-            config.weak.n_layers or weak_backbone.n_layers,
-            config.strong.n_layers or strong_backbone.n_layers,
-        ]
+        # Several depths of one network: one pass through the deepest gives all.
+        strong_layers = config.strong.n_layers or strong_backbone.n_layers
+        depths = list(dict.fromkeys([weak_layers, strong_layers, *extra]))
         found = pooled_for_depths(
             strong_backbone,
             strong_ids,
@@ -141,15 +147,27 @@ def prepare(
             store=store,
             on_tokens=lambda n: on_tokens(config.strong.model, n),
         )
-        weak_inputs, strong_inputs = found[depths[0]], found[depths[1]]
+        weak_inputs, strong_inputs = found[weak_layers], found[strong_layers]
+        at_depth = {depth: found[depth] for depth in extra}
     else:
-        weak_inputs = _open(weak_backbone, weak_ids, config.weak, config, store, on_tokens)
+        if extra:
+            found = pooled_for_depths(
+                weak_backbone.cut(weak_layers),
+                weak_ids,
+                [weak_layers, *extra],
+                cache=config.cache,
+                store=store,
+                on_tokens=lambda n: on_tokens(config.weak.model, n),
+            )
+            weak_inputs, at_depth = found[weak_layers], {depth: found[depth] for depth in extra}
+        else:
+            weak_inputs = _open(weak_backbone, weak_ids, config.weak, config, store, on_tokens)
         strong_inputs = _open(strong_backbone, strong_ids, config.strong, config, store, on_tokens)
     return Prepared(
         config,
         task,
         split,
-        _side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store),
+        replace(_side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store), at_depth=at_depth),
         _side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
     )
 

@@ -24,6 +24,8 @@ METHOD_LABELS: dict[Method, str] = {
     "independent": "independent ensemble",
     "bagging": "bagged ensemble",
     "boosting": "boosted ensemble",
+    "subspace": "random-subspace ensemble",
+    "layers": "layer-sampled ensemble",
 }
 
 

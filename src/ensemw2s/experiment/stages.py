@@ -15,6 +15,7 @@ from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.teach import Teaching
 from ensemw2s.experiment.work import Work
+from ensemw2s.models.adapters import n_used
 from ensemw2s.results import Cost
 from ensemw2s.types import Expert
 
@@ -83,6 +84,8 @@ class Seed(Work):
             n_classes=prepared.n_classes,
             build=side.builder(training, prepared.n_classes),
             training=training,
+            n_layers=side.backbone.n_layers,
+            at_depth=side.at_depth,
         )
 
     def prior_error(self) -> float:
@@ -104,6 +107,7 @@ class Seed(Work):
         ensemble = self.prepared.config.ensemble
         folds = ensemble.n_folds if ensemble.error_source == "folds" else None
         boosted = state.method == "boosting" and bool(state.experts)
+        view = state.next_view(ensemble, weak.n_layers)
         key = artifact_key(
             EXPERT_VERSION,
             {
@@ -115,6 +119,7 @@ class Seed(Work):
                 "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
                 "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
                 "folds": folds,
+                **({"view": view.deciding} if view.deciding else {}),
             },
         )
 
@@ -130,15 +135,16 @@ class Seed(Work):
             found.tensors["log_probs"],
             found.tensors["is_wrong"],
             found.record["training_tokens"],
+            view,
         )
 
     def _ensemble_cost(self, experts: tuple[Expert, ...], training: TrainConfig | None = None) -> Cost:
         side, split = self.prepared.weak, self.prepared.split
         epochs = (training or self.prepared.config.expert_training).epochs
-        owned = sum(t.numel() for name, t in experts[0].state.items() if not name.endswith("scale"))
         n_tokens = int(side.inputs.lengths.sum())
-        parts = [cost.trunk_cost(side, n_tokens)]
+        parts = [cost.trunk_cost(side, n_tokens)]  # one pass gives every depth
         for e in experts:
+            owned = n_used(e.state)
             parts.append(
                 cost.training_cost(
                     side, owned=owned, tokens=e.training_tokens, examples=epochs * len(self.draw.easy_train)

@@ -46,7 +46,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         "strong": _model(config.strong, STRONG_LAYERS),
         "expert_training": TRAINING,
         "student_training": TRAINING,
-        "ensemble": {"n_rounds": min(config.ensemble.n_rounds, 2), "n_folds": 2},
+        "ensemble": {"n_rounds": min(config.ensemble.n_rounds, 2), "n_folds": 2, "layer_range": None},
     }
     for section, values in changes.items():
         tree[section] |= values

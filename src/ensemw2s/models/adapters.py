@@ -164,6 +164,15 @@ def n_trainable(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
+def n_used(state: Mapping[str, Tensor]) -> int:
+    """Number of trained parameters of an `owned_state`, without those on dimensions that its head does not read."""
+    (scale_name,) = (name for name in state if name.rpartition(".")[2] == "scale")
+    first = scale_name.removesuffix("scale") + "{}.weight"
+    first_layer = state.get(first.format("hidden"), state[first.format("score")])
+    unread = first_layer.shape[0] * int(state[scale_name].isinf().sum())
+    return sum(tensor.numel() for name, tensor in state.items() if name != scale_name) - unread
+
+
 def _owned(module: nn.Module) -> dict[str, Tensor]:
     owned: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
     return owned | {name: b for name, b in module.named_buffers() if name in ("scale", "head.scale")}

@@ -1,7 +1,9 @@
 """The classifier at the end of every expert and student."""
 
+import math
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 
@@ -33,6 +35,13 @@ class Head(nn.Module):
         """Set `scale` to the root mean square of each dimension; a dimension that is always 0 keeps 1."""
         rms = features.float().square().mean(0).sqrt().to(self.scale.device)
         self.scale.copy_(torch.where(rms > 0, rms, 1.0))
+
+    def restrict(self, is_read: Bool[Tensor, " dim"]) -> None:
+        """Read these dimensions alone: the others, divided by infinity, are exact zeros, forwards and backwards.
+
+        After `fit_scale`. The scale is saved with the weights, so what is saved needs no more to be restricted.
+        """
+        self.scale.masked_fill_(~is_read.to(self.scale.device), math.inf)
 
     def pooled(self, values: Float[Tensor, "batch 1 dim"], mask: Int[Tensor, "batch 1"]) -> Float[Tensor, "batch dim"]:
         return values[:, 0].to(self.scale.device)

@@ -3,12 +3,13 @@
 import torch
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.ensemble.views import depths_of
 from ensemw2s.experiment import cost
 from ensemw2s.experiment.planning.units import (
     Stage,
     Unit,
     WhichSide,
-    expert_trainings,
+    expert_shares,
     student_sizes,
     students_on_the_way,
     training_amount,
@@ -53,8 +54,12 @@ class Classes:
         training = config.expert_training
         long = training.model_copy(update={"epochs": training.epochs * config.ensemble.n_rounds})
         weak, strong = self.prepared.weak, self.prepared.strong
-        n_experts = expert_trainings(config.ensemble) * self.n_seeds
-        experts = self._trained("experts", "an expert", "weak", training, self.n_easy, n_experts)
+        shares = expert_shares(config.ensemble, weak.backbone.n_layers, config.seeds)
+        n_experts = shares.total()
+        experts: list[Unit] = []
+        for share, n in sorted(shares.items(), reverse=True):
+            what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
+            experts += self._trained("experts", what, "weak", training, self.n_easy, n, share=share)
         experts += self._trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, self.n_seeds)
         if config.ensemble.error_source == "folds":
             n_folds, n_fold = config.ensemble.n_folds, round(self.n_easy * (1 - 1 / config.ensemble.n_folds))
@@ -86,12 +91,20 @@ class Classes:
         return [*reading, *experts, *students, evaluate]
 
     def _one_pass(self) -> bool:
-        """Two depths of one network are read together, in one pass through the deeper."""
+        """Depths of one network are read together, in one pass through the deepest."""
         weak, strong = self.config.weak, self.config.strong
         alike = {"model", "revision", "dtype", "max_length", "trust_remote_code_from", "chat"}
         return weak.adapter == strong.adapter == "head" and weak.model_dump(include=alike) == strong.model_dump(
             include=alike
         )
+
+    def _n_depths(self, name: WhichSide) -> int:
+        """Of which one pass through this side's trunk gives the features."""
+        weak, strong = (side.backbone.n_layers for side in (self.prepared.weak, self.prepared.strong))
+        members = depths_of(self.config.ensemble, weak, self.config.seeds)
+        if self._one_pass():
+            return len({weak, strong, *members})
+        return 1 + len(members) if name == "weak" else 1
 
     def _trunk(self, name: WhichSide, side: Side) -> list[Unit]:
         if isinstance(side.inputs, IdInputs | EmbeddedInputs):
@@ -99,7 +112,7 @@ class Classes:
         lengths = side.inputs.lengths
         pooled = side.config.adapter == "head"
         kept = activation_bytes(lengths, side.backbone.hidden_size, side.backbone.dtype, pooled)
-        kept *= 2 if self._one_pass() and self.config.weak.n_layers != self.config.strong.n_layers else 1
+        kept *= self._n_depths(name)
         tokens = int(lengths.sum())
         flops = cost.trunk_cost(side, tokens).flops
         return [Unit("prepare", "the trunk reads all examples", "read", name, 1, tokens, tokens, flops, kept)]
@@ -118,11 +131,14 @@ class Classes:
         n: int,
         count: int,
         kept: int | None = None,
+        share: float | int = 1.0,
     ) -> list[Unit]:
         side: Side = getattr(self.prepared, name)
+        width = side.backbone.hidden_size
+        unread = (width - max(1, round(share * width))) * (side.config.head_hidden or self.prepared.n_classes)
         tokens = n * float(self.lengths[name].mean())
         spent = cost.training_cost(
-            side, owned=self.owned[name], tokens=round(training.epochs * tokens), examples=training.epochs * n
+            side, owned=self.owned[name] - unread, tokens=round(training.epochs * tokens), examples=training.epochs * n
         )
         evaluated = self.n_all if name == "weak" else self.n_val + self.n_tests
         if kept is None:

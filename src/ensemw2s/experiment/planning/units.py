@@ -1,10 +1,14 @@
 """The units of work of a run, counted from its configuration and its data."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig
+from ensemw2s.ensemble.fit import expert_stream
+from ensemw2s.ensemble.views import view_of
+from ensemw2s.types import View
 
 Verb = Literal["read", "train", "score", "write", "ask", "interval"]
 """What takes time: the trunk reads, a module trains, scores given answers or writes its own, the untrained model is
@@ -34,10 +38,22 @@ class Unit:
     """Bytes that one leaves in the store."""
 
 
-def expert_trainings(config: EnsembleConfig) -> int:
-    """Distinct experts of one seed, at most: `single`, `independent` and `boosting` share their first one."""
-    rounds = sum(1 if method == "single" else config.n_rounds for method in config.methods)
-    return rounds - max(0, sum(method != "bagging" for method in config.methods) - 1)
+def expert_trainings(config: EnsembleConfig, n_layers: int = 1, seed: int = 0) -> int:
+    """Distinct experts of one seed, at most: those of one stream and view are one."""
+    return len(_distinct(config, n_layers, seed))
+
+
+def expert_shares(config: EnsembleConfig, n_layers: int, seeds: Sequence[int]) -> Counter[float]:
+    """Of all seeds' distinct experts, how many read which share of the feature's dimensions."""
+    return Counter(view.feature_share for seed in seeds for _, view in _distinct(config, n_layers, seed))
+
+
+def _distinct(config: EnsembleConfig, n_layers: int, seed: int) -> set[tuple[int, View]]:
+    return {
+        (expert_stream(method, seed, position), view_of(method, config, n_layers, seed, position))
+        for method in config.methods
+        for position in range(1 if method == "single" else config.n_rounds)
+    }
 
 
 def voters(config: EnsembleConfig) -> int:
