@@ -94,3 +94,6 @@ class StudentConfig(Frozen):
         Recipe(labels="hard"),
     )
     """The first one makes the headline comparison; each is trained from every teacher."""
+    people: str | None = None
+    """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
+    the place of the weak labels of these items, for every teacher."""

@@ -15,12 +15,15 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.balance import is_uneven
 from ensemw2s.data.splits import Split
 from ensemw2s.experiment import cost
+from ensemw2s.experiment.budget import budget_curves
+from ensemw2s.experiment.opinions import Opined
 from ensemw2s.experiment.prepare import Prepared
 from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import Named, SeedOutcome, all_rows
 from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.trace import trace
 from ensemw2s.results import (
+    BudgetCurve,
     Comparison,
     DifficultyBin,
     DifficultyCurve,
@@ -74,7 +77,9 @@ def open_truth(split: Split) -> Truth:
     )
 
 
-def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str]) -> Results:
+def evaluate(
+    prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str], opined: Sequence[Opined]
+) -> Results:
     """Every figure of the run, with intervals over seeds and items (algorithms, section 9)."""
     config = prepared.config
     truth = open_truth(prepared.split)
@@ -123,8 +128,23 @@ def evaluate(prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequenc
             is_baseline=chosen.kind == "baseline",
             seed=outcomes[best_seed].seed,
         ),
+        budget=_budget(prepared, outcomes, opined),
         notes=tuple(notes),
     )
+
+
+def _budget(prepared: Prepared, outcomes: Sequence[SeedOutcome], opined: Sequence[Opined]) -> tuple[BudgetCurve, ...]:
+    """Opens the seal of the unlabelled items, where somebody knows their labels."""
+    sealed, pool = prepared.split.sealed.get("hard_pool"), prepared.split.pools["hard_pool"]
+    if sealed is None:
+        return ()
+    labels = sealed.open("evaluation")
+    truths = [[prepared.task.choices[k] for k in labels[o.draw.hard_unlabelled - pool.start]] for o in outcomes]
+    found = [
+        [torch.tensor([a == t for a, t in zip(said, truth, strict=True)]) for said in (o.answers, o.checker)]
+        for o, truth in zip(opined, truths, strict=True)
+    ]
+    return budget_curves(opined, [right for right, _ in found], [right for _, right in found])
 
 
 class Table:

@@ -1,7 +1,7 @@
 """Everything that must be right before work starts: the task, its split, both models, and what they read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.ensemble.rate import Rating, learners, rate
 from ensemw2s.errors import ModelError
+from ensemw2s.experiment.people import read_people
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter
@@ -78,6 +79,8 @@ class Prepared:
     split: Split
     weak: Side
     strong: Side
+    people: Mapping[str, str] = field(default_factory=dict)
+    """id to the answer that a person gave."""
 
     @property
     def n_classes(self) -> int:
@@ -93,13 +96,19 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     """Read and validate the task, and the split where its difficulty does not need the weak model. No model is loaded.
 
     Raises:
-        DataError: as the loaders and the split say.
+        DataError: as the loaders and the split say; `students.people` cannot be used.
     """
     task = load_task(config.task)
+    people_of(config, task)
     if config.difficulty.source == "column":
         return task, make_split(task, config.split)
     learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return task, None
+
+
+def people_of(config: ExperimentConfig, task: Task) -> dict[str, str]:
+    """The answers of `students.people`, valid for the task. Raises DataError."""
+    return {} if config.students.people is None else read_people(config.students.people, task)
 
 
 def prepare(
@@ -114,6 +123,7 @@ def prepare(
         DataError, ModelError, ConfigError: each before any training has begun.
     """
     task, split = check(config)
+    people = people_of(config, task)
     weak_backbone, strong_backbone = _backbones(config)
     check_packings(config, weak_backbone, strong_backbone)
     if split is None and is_plan:
@@ -151,6 +161,7 @@ def prepare(
         split,
         _side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store),
         _side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
+        people,
     )
 
 

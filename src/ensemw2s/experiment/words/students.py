@@ -1,6 +1,6 @@
 """The third stage in words: a student of every label set, the baselines and the ceiling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Int
@@ -9,6 +9,7 @@ from torch import Tensor
 from ensemw2s.config import Recipe, canonical_hash
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.errors import DataError
+from ensemw2s.experiment.people import people_among
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.words.cost import NOTHING, total, training_cost
@@ -36,7 +37,7 @@ def train_students(work: AnswerWork) -> Iterator[None]:
     spent = {SELF: work.outcome.cost[STRONG_ON_EASY]} | {m: work.outcome.cost[m] for m in work.outcome.ensembles}
     names = [work.prepared.names[i] for i in hard.tolist()]
     for teacher in (SELF, *work.outcome.ensembles):
-        pseudo = work.outcome.pseudo[teacher]
+        pseudo = _with_people(work.outcome.pseudo[teacher], people_among(work.prepared.people, names))
         # A question that nobody answered has nothing to be learned from.
         answered = torch.tensor([i for i, t in enumerate(pseudo.texts) if t.strip()], dtype=torch.long)
         if not len(answered):
@@ -62,6 +63,14 @@ def train_students(work: AnswerWork) -> Iterator[None]:
     lesson = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
     _student(work, CEILING, side.open(given.read), lesson, NOTHING)
     yield
+
+
+def _with_people(pseudo: PseudoAnswers, people: Mapping[int, str]) -> PseudoAnswers:
+    """People's answers in the place of the pseudo-answers, sure and agreed upon, so that no recipe drops one."""
+    texts, confidence, agreement = list(pseudo.texts), pseudo.confidence.clone(), pseudo.agreement.clone()
+    for i, answer in people.items():
+        texts[i], confidence[i], agreement[i] = answer, 1.0, 1.0
+    return PseudoAnswers(tuple(texts), confidence, agreement, pseudo.record)
 
 
 def _student(work: AnswerWork, row: str, inputs: Inputs, lesson: AnswerSupervision, label_cost: Cost) -> None:
