@@ -2,9 +2,9 @@
 
     python benchmarks/planted_routing.py [--seeds 12]
 
-The plants are those of planted.py and `uneven`. The easiest 300 of the labelled examples (far from the plane) stand for
-easy data: a linear checker learns the truth of 100, thresholds are selected on the other 200. People answer a share of the
-other 1200 truly, in each router's order, in three ways, or at random. Intervals are Student-t over seeds.
+The plants are those of planted.py and `uneven`. The easiest 300 of the labelled examples (far from the plane) stand
+for easy data: a linear checker learns the truth of 100, thresholds are selected on the other 200. People answer a share
+of the other 1200 truly, in each router's order, in three ways, or at random. Intervals are Student-t over seeds.
 """
 
 import argparse

@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -71,7 +70,8 @@ def test_a_queue_has_every_item_once_least_trusted_first_with_an_empty_answer(fi
     for row in rows:
         assert questions[row["id"]] in row["prompt"]
         assert row["answer"] == ""
-        assert row["members"].count(row["ensemble"]) / len(row["members"]) == pytest.approx(row["agreement"], abs=1e-6)
+        share = row["members"].count(row["ensemble"]) / len(row["members"])
+        assert row["agreement"] == pytest.approx(share if row["ensemble"].strip() else 0.0, abs=1e-6)
         assert row["allowed"] == (["no", "yes"] if kind == "classes" else [])
         assert (row["route"] in ("accept", "check", "person")) == (kind == "classes")
 
@@ -82,9 +82,8 @@ def test_a_budget_takes_the_first_items_and_the_same_call_gives_the_same_bytes(f
     for name in names:
         budget = 9 if name == "few.csv" else None
         write_queue(finished, tmp_path / name, Wanted(router=router, budget=budget), store_root=place / "store")
-    everything, again, few = ((tmp_path / name).read_bytes() for name in names)
-    assert everything == again
-    rows, first = (list(csv.DictReader(text.decode().splitlines())) for text in (everything, few))
+    assert (tmp_path / "all.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
+    rows, first = ([row for _, row in read_rows(str(tmp_path / name))] for name in ("all.csv", "few.csv"))
     assert rows[:9] == first
 
 
@@ -252,7 +251,10 @@ def test_flipping_every_sealed_label_changes_no_byte_of_the_queue(kind, tmp_path
         write_jsonl(file, [r | {"answer": other[r["answer"]]} if r["id"] in sealed else r for r in rows])
     assert found[0] == found[1]
     accuracy = [read_results(tmp_path / n).budget[0].points[0].accuracy.mean for n in ("plain", "flipped")]
-    assert accuracy[0] == pytest.approx(1 - accuracy[1])
+    # And the test can fail: the truth did turn round. In words an answer may be neither.
+    assert accuracy[0] != accuracy[1]
+    assert sum(accuracy) <= 1 + 1e-9
+    assert sum(accuracy) == pytest.approx(1) or kind == "words"
 
 
 def test_a_queue_is_refused_where_it_would_overwrite_or_cannot_be_made(finished, place, tmp_path):
@@ -287,7 +289,7 @@ def test_the_command_ends_with_3_after_it_kept_what_is_valid(place, finished, tm
     output = tmp_path / "q.csv"
     code, _, problems = call(monkeypatch, capsys, "queue", finished, "--output", output, "--budget", 3)
     assert code == 0, problems
-    rows = list(csv.DictReader(output.open()))
+    rows = [row for _, row in read_rows(str(output))]
     rows[0]["answer"], rows[1]["answer"], rows[2]["id"] = "yes", "", "nobody"
     with output.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
