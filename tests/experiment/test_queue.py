@@ -24,7 +24,7 @@ SMALL = {"seeds": [0, 1], "ensemble": {"n_rounds": 2, "methods": ["single", "boo
 SMALL_WORDS = SMALL | {"students": {"recipes": [{"labels": "hard", "with_easy": True, "min_agreement": 0.5}]}}
 
 
-def config_of(kind: str, file: Path, **changes):
+def config_of(kind, file, **changes):
     small = SMALL if kind == "classes" else SMALL_WORDS
     return parse_config(merged(merged(TREES[kind](file), small), changes))
 
