@@ -119,6 +119,9 @@ class StudentConfig(Frozen):
         Recipe(labels="hard"),
     )
     """The first one makes the headline comparison; each is trained from every teacher, or from its own `teachers`."""
+    people: str | None = None
+    """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
+    the place of the weak labels of these items, for every teacher."""
 
     def pairs(self, methods: Sequence[Method]) -> list[tuple[Teacher, Recipe]]:
         """Every student of a run, as its teacher and its recipe, teacher by teacher."""

@@ -186,6 +186,22 @@ class TokenWeights(_Record):
     tokens: tuple[TokenShare, ...]
 
 
+class BudgetPoint(_Record):
+    n_people: float
+    """Items that people answered; mean over seeds."""
+    accuracy: Interval
+    """Share of right labels, over seeds."""
+
+
+class BudgetCurve(_Record):
+    """How right an ensemble's labels of the unlabelled items are when people answer some of them."""
+
+    order: str
+    """Whom they are asked by first: a router, the three ways, or chance."""
+    method: Method
+    points: tuple[BudgetPoint, ...]
+
+
 class Recommendation(_Record):
     """What to use, selected on easy-val alone."""
 
@@ -222,6 +238,8 @@ class Results(_Record):
     """generation."""
     token_weights: tuple[TokenWeights, ...] = ()
     """generation, `boost_unit: token`."""
+    budget: tuple[BudgetCurve, ...] = ()
+    """Where the true answers of the unlabelled items are known."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from ensemw2s.results import (
+    BudgetCurve,
+    BudgetPoint,
     Comparison,
     Cost,
     DifficultyBin,
@@ -123,6 +125,22 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
                 ),
             )
             for key in shown[:-1]
+        ),
+        budget=tuple(
+            BudgetCurve(
+                order=order,
+                method=methods[-1],
+                points=tuple(
+                    BudgetPoint(n_people=90.0 * i, accuracy=interval(1 - (1 - start) * (1 - i / 10) ** power, 0.01))
+                    for i in range(11)
+                ),
+            )
+            for order, start, power in (
+                ("by confidence", 0.6, 1.5),
+                ("by disagreement", 0.6, 2.5),
+                ("three ways, by confidence", 0.7, 1.5),
+                ("random order", 0.6, 1.0),
+            )
         ),
         recommendation=Recommendation(
             row=students[-1].key, headline="Use the last student: 62.0% on the hard test.", is_baseline=False, seed=100

@@ -15,7 +15,7 @@ from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
 
 SECTIONS = [
     *("headline", "rows", "gains", "pgr", "rounds", "answers", "difficulty"),
-    *("reliability", "correlation", "time", "task", "notes", "configuration"),
+    *("reliability", "people", "correlation", "time", "task", "notes", "configuration"),
 ]
 CHROMIUM = shutil.which("chromium")
 

@@ -2,11 +2,11 @@
 
 import sys
 
-from ensemw2s.cli import experiments, data, comparing  # isort: skip  (the order of the help)
+from ensemw2s.cli import experiments, data, queueing, comparing  # isort: skip  (the order of the help)
 from ensemw2s.cli.common import app, err, is_main
 from ensemw2s.errors import EnsemW2SError
 
-__all__ = ["app", "comparing", "data", "experiments", "main"]
+__all__ = ["app", "comparing", "data", "experiments", "main", "queueing"]
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.balance import is_uneven
 from ensemw2s.data.splits import Split
 from ensemw2s.experiment import cost
+from ensemw2s.experiment.budget import budget_curves
+from ensemw2s.experiment.opinions import Opined
 from ensemw2s.experiment.prepare import Prepared
 from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import Named, SeedOutcome, all_rows
@@ -22,6 +24,7 @@ from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.trace import trace
 from ensemw2s.names import VIEWED, Method
 from ensemw2s.results import (
+    BudgetCurve,
     Comparison,
     DifficultyBin,
     DifficultyCurve,
@@ -78,7 +81,7 @@ def open_truth(split: Split) -> Truth:
 
 
 def evaluate(
-    prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str]
+    prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str], opined: Sequence[Opined]
 ) -> tuple[Results, dict[str, Tensor]]:
     """Every figure of the run, with intervals over seeds and items (algorithms, section 9), and its items' answers."""
     config = prepared.config
@@ -128,9 +131,24 @@ def evaluate(
             is_baseline=chosen.kind == "baseline",
             seed=outcomes[best_seed].seed,
         ),
+        budget=_budget(prepared, outcomes, opined),
         notes=tuple(notes),
     )
     return results, table.items(named)
+
+
+def _budget(prepared: Prepared, outcomes: Sequence[SeedOutcome], opined: Sequence[Opined]) -> tuple[BudgetCurve, ...]:
+    """Opens the seal of the unlabelled items, where somebody knows their labels."""
+    sealed, pool = prepared.split.sealed.get("hard_pool"), prepared.split.pools["hard_pool"]
+    if sealed is None:
+        return ()
+    labels = sealed.open("evaluation")
+    truths = [[prepared.task.choices[k] for k in labels[o.draw.hard_unlabelled - pool.start]] for o in outcomes]
+    found = [
+        [torch.tensor([a == t for a, t in zip(said, truth, strict=True)]) for said in (o.answers, o.checker)]
+        for o, truth in zip(opined, truths, strict=True)
+    ]
+    return budget_curves(opined, [right for right, _ in found], [right for _, right in found])
 
 
 class Table:

@@ -16,6 +16,7 @@ from ensemw2s.data.tasks import load_task
 from ensemw2s.ensemble.rate import Rating, learners, rate
 from ensemw2s.ensemble.views import depths_of
 from ensemw2s.errors import ConfigError, ModelError
+from ensemw2s.experiment.people import read_people
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter
@@ -81,6 +82,8 @@ class Prepared:
     split: Split
     weak: Side
     strong: Side
+    people: Mapping[str, str] = field(default_factory=dict)
+    """id to the answer that a person gave."""
 
     @property
     def n_classes(self) -> int:
@@ -96,13 +99,19 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     """Read and validate the task, and the split where its difficulty does not need the weak model. No model is loaded.
 
     Raises:
-        DataError: as the loaders and the split say.
+        DataError: as the loaders and the split say; `students.people` cannot be used.
     """
     task = load_task(config.task)
+    people_of(config, task)
     if config.difficulty.source == "column":
         return task, make_split(task, config.split)
     learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return task, None
+
+
+def people_of(config: ExperimentConfig, task: Task) -> dict[str, str]:
+    """The answers of `students.people`, valid for the task. Raises DataError."""
+    return {} if config.students.people is None else read_people(config.students.people, task)
 
 
 def prepare(
@@ -117,6 +126,7 @@ def prepare(
         DataError, ModelError, ConfigError: each before any training has begun.
     """
     task, split = check(config)
+    people = people_of(config, task)
     weak_backbone, strong_backbone = _backbones(config)
     check_packings(config, weak_backbone, strong_backbone)
     if message := config.ensemble.beyond(config.weak.n_layers or weak_backbone.n_layers):
@@ -169,6 +179,7 @@ def prepare(
         split,
         replace(_side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store), at_depth=at_depth),
         _side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
+        people,
     )
 
 

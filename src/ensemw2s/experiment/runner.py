@@ -13,11 +13,14 @@ from ensemw2s import processes
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.errors import ConfigError, ModelError
+from ensemw2s.experiment.budget import curve_method
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import evaluate
 from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.journal import Journal
 from ensemw2s.experiment.notes import chosen_notes, run_notes
+from ensemw2s.experiment.opinions import answer_opinions, class_opinions, kept
+from ensemw2s.experiment.people import people_among, people_note
 from ensemw2s.experiment.prepare import prepare, zero_shot
 from ensemw2s.experiment.run_folder import ITEMS, claim, read_timing, write_manifest
 from ensemw2s.experiment.stages import Seed
@@ -62,12 +65,15 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
         journal.event("started", config_hash=canonical_hash(config), host=platform.node())
         experiment = _train(config, run_dir, store, journal)
         with journal.stage("evaluate", store, total=0):
+            seeds = experiment.seeds
+            before = [len(seed.used) for seed in seeds]
             results, items = experiment.evaluate()
             if processes.rank() == 0:
                 write_atomic(run_dir / ITEMS, save(items))
                 with processes.alone():
                     experiment.deliver(run_dir, results)
-        write_manifest(run_dir, "evaluate", config, [])
+        used = [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]]
+        write_manifest(run_dir, "evaluate", config, used)
         write_atomic(run_dir / "results.json", results.model_dump_json(indent=2) + "\n")
         write_report(results, read_timing(run_dir), run_dir / "report.html")
         journal.event("finished")
@@ -139,7 +145,10 @@ class _Classes:
             zero_shot(prepared.strong, prepared.task.choices, row)
         except ModelError as error:
             notes.append(f"There is no zero-shot row: {error}")
-        return evaluate(prepared, [s.outcome for s in self.seeds], notes)
+        notes += people_note({s.seed: int((s.people >= 0).sum()) for s in self.seeds}, len(prepared.people))
+        opined = {(s.seed, m): kept(s, class_opinions(s, m)) for s in self.seeds for m in s.outcome.ensembles}
+        method = curve_method(prepared.config.ensemble.methods)
+        return evaluate(prepared, [s.outcome for s in self.seeds], notes, [opined[s.seed, method] for s in self.seeds])
 
     def deliver(self, run_dir: Path, results: Results) -> None:
         export_recommended(run_dir / "student", self.prepared, results, self.seeds, self.store)
@@ -154,8 +163,13 @@ class _Words:
         self.seeds = [AnswerSeed(self.prepared, store, seed) for seed in config.seeds]
 
     def evaluate(self) -> tuple[Results, dict[str, Tensor]]:
+        people, names = self.prepared.people, self.prepared.names
+        drawn = {s.seed: [names[i] for i in s.draw.hard_unlabelled.tolist()] for s in self.seeds}
         notes = run_notes(self.prepared) + chosen_notes([s.outcome for s in self.seeds])
-        return evaluate_answers(self.prepared, self.seeds, notes)
+        notes += people_note({seed: len(people_among(people, each)) for seed, each in drawn.items()}, len(people))
+        opined = {(s.seed, m): kept(s, answer_opinions(s, m)) for s in self.seeds for m in s.outcome.ensembles}
+        method = curve_method(self.prepared.config.ensemble.methods)
+        return evaluate_answers(self.prepared, self.seeds, notes, [opined[s.seed, method] for s in self.seeds])
 
     def deliver(self, run_dir: Path, results: Results) -> None:
         export_answerer(run_dir / "student", self.prepared, results, self.seeds)

@@ -52,14 +52,24 @@ class Lessons:
     hard_rows: Int[Tensor, " hard"]
     difficulty: Float[Tensor, " examples"]
     """Of every example of the split, by which losses over groups bin theirs."""
+    people: Int[Tensor, " hard"]
+    """The class that a person gave to a hard example, -1 where nobody did."""
+
+    def with_people(self, labelled: Labelled) -> Labelled:
+        """People's answers in the place of the labels; no selection drops one."""
+        known = self.people >= 0
+        answers = one_hot(self.people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
+        return Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
 
     def plain(self, key: str, labelled: Labelled) -> Lesson:
         """Cross-entropy on these labels of the hard examples."""
+        labelled = self.with_people(labelled)
         rows, targets = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
         return Lesson(key, Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows))), CrossEntropy())
 
     def from_labels(self, teacher: Teacher, recipe: Recipe, labelled: Labelled) -> Lesson:
         """A recipe on these labels; `with_easy` adds the true easy labels, every example alike."""
+        labelled = self.with_people(labelled)
         n_classes = labelled.soft.shape[1]
         rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
         targets = soft if recipe.labels == "soft" else one_hot(soft.argmax(-1), n_classes).float()

@@ -49,12 +49,13 @@ class Teaching:
         own, trusted = (
             apply_temperature(log_probs, temperature).exp() for log_probs in (tensors["hard_log_probs"], on_val)
         )
+        work.checker = own, trusted
         teachers: dict[Teacher, Votes] = {SELF: Votes(own[None], torch.ones(1), own)}
         spent: dict[Teacher, Cost] = {SELF: outcome.cost[STRONG_ON_EASY]}
         for method, said in work.weak_labels.items():
             teachers[method] = Votes(said.member, said.expert_weights, said.soft)
             spent[method] = outcome.cost[method]
-        lessons = Lessons(easy, work.labels[easy], hard, prepared.split.difficulty)
+        lessons = Lessons(easy, work.labels[easy], hard, prepared.split.difficulty, work.people)
         for teacher, recipe in prepared.config.students.pairs(prepared.config.ensemble.methods):
             votes = teachers[teacher]
             labelled, on_the_way = self._labelled(lessons, recipe, votes)

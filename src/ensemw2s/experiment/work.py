@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from ensemw2s.errors import DataError
+from ensemw2s.experiment.people import people_among
 from ensemw2s.experiment.prepare import Prepared
 from ensemw2s.experiment.rows import SeedOutcome
 from ensemw2s.experiment.store import Artifact, Store
@@ -36,6 +38,14 @@ class Work:
             )
         self.labels = split.easy_labels  # over the easy pool, which comes first in the split
         self.outcome = SeedOutcome(seed, self.draw, self.labels[self.draw.easy_val])
+        self.checker: tuple[Tensor, Tensor] | None = None
+        """What the strong model that learned the easy labels says of the hard examples and of easy-val; calibrated."""
+        ids = [split.examples[i].id for i in self.draw.hard_unlabelled.tolist()]
+        index = {choice: k for k, choice in enumerate(prepared.task.choices)}
+        self.people = torch.full((len(ids),), -1)
+        """Of each hard example the class that a person gave, -1 where nobody did."""
+        for i, answer in people_among(prepared.people, ids).items():
+            self.people[i] = index[answer]
         tests = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
         self.eval_rows = {"easy_val": self.draw.easy_val, **tests}
 

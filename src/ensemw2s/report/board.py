@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -25,21 +26,15 @@ REFERENCES = {
 def terminal_table(board: Leaderboard) -> Table:
     """Methods by mean gain; the page and the Markdown have the tasks one by one."""
     table = Table(
-        title="Points above the student of one weak expert, and above strong-on-easy: means over tasks, 95% intervals",
+        title="Points above the student of one weak expert, and above strong-on-easy:\nmeans over tasks, 95% intervals",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    for name in ("method", "tasks", "gain", "minus strong-on-easy", "rank", "won:lost", "FLOPs"):
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
+    table.add_column("method", overflow="fold")
+    for name in ("tasks", "gain", "minus on-easy", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
     for line in board.lines:
-        cells = (
-            line.method,
-            str(line.n_tasks),
-            points(line.gain),
-            points(line.distance),
-            f"{line.rank:.1f}",
-            f"{line.wins}:{line.losses}",
-            short(line.flops),
-        )
+        cells = (_name(line), str(line.n_tasks), points(line.gain), points(line.distance), f"{line.rank:.1f}")
         table.add_row(*(Text(cell) for cell in cells), style="bold green" if line.method == "auto" else "")
     return table
 
@@ -111,12 +106,12 @@ def sentences(board: Leaderboard) -> list[str]:
     found = [
         "Gain: points above the student of one weak expert's labels. Intervals of a task cross its seeds with its test "
         "items; those of a mean add up in quadrature, for the tasks are these and no sample of others.",
-        "Rank: 1 is best, among the methods of a task. Won : lost counts the methods that a method beats, and that beat "
-        "it, in the paired test at 5% after Holm's correction for all pairs of a task.",
+        "Rank: 1 is best, among the methods of a task. Won : lost counts the methods that a method beats, and that "
+        "beat it, in the paired test at 5% after Holm's correction for all pairs of a task.",
         "Methods marked with an asterisk need no weak supervision.",
-        f"{work.experts:,} experts were trained where {work.experts_alone:,} would have been, had each method been run by "
-        f"itself, and {work.evaluations:,} evaluations of an expert on an example done where {work.evaluations_alone:,} "
-        f"would have been. The units of work took {work.seconds / 60:.0f} minutes.",
+        f"{work.experts:,} experts were trained where {work.experts_alone:,} would have been, had each method been run "
+        f"by itself, and {work.evaluations:,} evaluations of an expert on an example done where "
+        f"{work.evaluations_alone:,} would have been. The units of work took {work.seconds / 60:.0f} minutes.",
     ]
     if board.missing:
         found.append(f"Left undone for want of time: {'; '.join(board.missing)}. The same command goes on with them.")

@@ -30,6 +30,8 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
         charts["difficulty"] = _difficulty(results)
     if results.reliability:
         charts["reliability"] = _reliability(results)
+    if results.budget:
+        charts["people"] = _people(results)
     grown = [e for e in results.ensembles if len(e.rounds) > 1]
     if grown:
         for part, name in PARTS.items():
@@ -208,6 +210,36 @@ def _reliability(results: Results) -> Any:
         alt.Tooltip("items:Q"),
     ]
     return diagonal + curve.mark_line(strokeWidth=1.5) + curve.mark_circle(opacity=1).encode(size=size, tooltip=tooltip)
+
+
+def _people(results: Results) -> Any:
+    """Label accuracy against the number of items that people answer."""
+    rows = [
+        {
+            "order": c.order,
+            "people": p.n_people,
+            "accuracy": p.accuracy.mean,
+            "low": p.accuracy.low,
+            "high": p.accuracy.high,
+        }
+        for c in results.budget
+        for p in c.points
+    ]
+    y = alt.Y(
+        "accuracy:Q",
+        axis=PERCENT,
+        title="share of right labels",
+        scale=alt.Scale(zero=False, domainMax=1.0, clamp=True),
+    )
+    base = _chart(rows, height=280).encode(
+        x=alt.X("people:Q", title="items that people answered"), color=_colour("order")
+    )
+    tooltip = [alt.Tooltip("order:N"), alt.Tooltip("people:Q", format=",.0f")]
+    tooltip += [alt.Tooltip(f"{f}:Q", format=".1%") for f in ("accuracy", "low", "high")]
+    band = base.mark_area(opacity=0.1, line=False).encode(
+        y=alt.Y("low:Q", scale=alt.Scale(zero=False, domainMax=1.0, clamp=True)), y2="high:Q"
+    )
+    return band + base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=22)).encode(y=y, tooltip=tooltip)
 
 
 def _correlation(traces: list[EnsembleTrace]) -> Any:

@@ -12,10 +12,12 @@ from ensemw2s.core import intervals, metrics, sampling
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.scores import StagedScores
+from ensemw2s.experiment.budget import budget_curves
 from ensemw2s.experiment.evaluate import PACKAGES, Table, Truth, open_truth, worth_showing
+from ensemw2s.experiment.opinions import Opined
 from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import ZERO_SHOT, Named, all_rows
-from ensemw2s.experiment.students import STRONG_ON_EASY, student_key
+from ensemw2s.experiment.students import SELF, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.words.cost import NOTHING, mean
 from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
@@ -23,6 +25,7 @@ from ensemw2s.experiment.words.stages import AnswerSeed
 from ensemw2s.experiment.words.work import AnswerEnsemble, Right, Voters
 from ensemw2s.results import (
     AnswerSample,
+    BudgetCurve,
     EnsembleTrace,
     Figure,
     Interval,
@@ -185,7 +188,7 @@ class AnswerTable(Table):
 
 
 def evaluate_answers(
-    prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], notes: Sequence[str]
+    prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], notes: Sequence[str], opined: Sequence[Opined]
 ) -> tuple[Results, dict[str, Tensor]]:
     """Every figure of a generation run, with intervals over seeds and items (algorithms, section 9)."""
     config = prepared.config
@@ -233,12 +236,18 @@ def evaluate_answers(
             is_baseline=chosen.kind == "baseline",
             seed=seeds[best].seed,
         ),
+        budget=_budget(table, seeds, opined) if has_truth else (),
         metric="exact match",
         samples=_samples(prepared, table, seeds[0], has_truth),
         token_weights=_token_weights(prepared, seeds[0]),
         notes=tuple(notes),
     )
     return results, table.items(named)
+
+
+def _budget(table: AnswerTable, seeds: Sequence[AnswerSeed], opined: Sequence[Opined]) -> tuple[BudgetCurve, ...]:
+    right = [[table.pseudo_right(s, teacher) for s in seeds] for teacher in (opined[0].method, SELF)]
+    return budget_curves(opined, *right)
 
 
 def _samples(

@@ -1,7 +1,7 @@
 """Everything that must be right before a generation experiment starts: task, split, both models, the easy answers."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,8 @@ from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.rate import Rating, rate_answers
 from ensemw2s.errors import ConfigError
-from ensemw2s.experiment.prepare import check, check_packings, rated_by_chance, with_rating
+from ensemw2s.experiment.people import people_among
+from ensemw2s.experiment.prepare import check, check_packings, people_of, rated_by_chance, with_rating
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
 from ensemw2s.models.language import AnswerModel, load_answer_model
@@ -121,6 +122,8 @@ class AnswerPrepared:
     split: Split
     weak: AnswerSide
     strong: AnswerSide
+    people: Mapping[str, str] = field(default_factory=dict)
+    """id to the answer that a person gave."""
 
     @property
     def names(self) -> list[str]:
@@ -148,6 +151,7 @@ def prepare_answers(
         DataError, ModelError, ConfigError: naming what to mend.
     """
     task, split = check(config)
+    people = people_of(config, task)
     weak = _side(config.weak, config, store, on_tokens, config.generation.init_noise)
     if split is None and is_plan:
         task = rated_by_chance(task, config)
@@ -159,10 +163,13 @@ def prepare_answers(
     weak = _asked(weak, split.examples, config)
     strong = weak if same else _asked(_side(config.strong, config, store, on_tokens, 0.0), split.examples, config)
     check_packings(config, weak.backbone, strong.backbone)
-    prepared = AnswerPrepared(config, task, split, weak, strong)
+    prepared = AnswerPrepared(config, task, split, weak, strong, people)
     rows = torch.arange(len(split.easy_labels))
     for side in (weak, strong):
         side.answers(rows, prepared.easy_texts, prepared.names[: len(rows)])
+    if answered := people_among(people, prepared.names):
+        asked = torch.tensor(list(answered))
+        strong.answers(asked, list(answered.values()), [prepared.names[i] for i in answered])
     return prepared
 
 

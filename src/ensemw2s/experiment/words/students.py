@@ -12,6 +12,7 @@ from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.core.selection import Evidence
 from ensemw2s.errors import DataError
 from ensemw2s.experiment import auto
+from ensemw2s.experiment.people import people_among
 from ensemw2s.experiment.rows import AUTO
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
@@ -103,8 +104,16 @@ class AnswerTeaching:
             torch.zeros(0, dtype=torch.long),
             _no_features,
         )
-        labelled = select(labelled, evidence)
-        return candidates.chosen(labelled), labelled, spent
+        return *self._with_people(candidates, select(labelled, evidence)), spent
+
+    def _with_people(self, candidates: Candidates, labelled: Labelled) -> tuple[tuple[str, ...], Labelled]:
+        """People's answers in the place of the pseudo-answers, and sure, so that no recipe drops one."""
+        texts, labelled = list(candidates.chosen(labelled)), Labelled(labelled.soft.clone(), labelled.keep.clone())
+        for i, answer in people_among(self.work.prepared.people, self.names).items():
+            texts[i], labelled.keep[i] = answer, True
+            labelled.soft[i] = torch.zeros_like(labelled.soft[i])
+            labelled.soft[i, 0] = 1.0
+        return tuple(texts), labelled
 
     def _own(self, candidates: Candidates) -> Float[Tensor, "items classes"]:
         """Of each text, the probability per token that the strong model gives it that learned the easy answers."""

@@ -1,0 +1,95 @@
+"""The command that asks people, and takes their answers back."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemw2s.cli.common import JsonOption, app, err, out
+from ensemw2s.errors import ConfigError, DataError
+
+N_SHOWN = 20
+"""Refused rows that are listed on the terminal; the file has all."""
+
+
+@app.command(epilog="Example:  ensemw2s queue runs/demo --output queue.csv --budget 200")
+def queue(
+    run_dir: Annotated[Path, typer.Argument(help="A finished run.")],
+    output: Annotated[
+        Path | None, typer.Option(help="File to write, .csv or .jsonl, for people to fill in.", show_default=False)
+    ] = None,
+    merge: Annotated[Path | None, typer.Option(help="File that they filled in.", show_default=False)] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Items at most.  [default: all]", min=1, show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Whose labels.  [default: boosting, or the run's first]", show_default=False)
+    ] = None,
+    router: Annotated[str, typer.Option(help="What is trusted: confidence, agreement, disagreement.")] = "confidence",
+    seed: Annotated[
+        int | None, typer.Option(help="Whose items.  [default: the exported student's]", show_default=False)
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of right answers on easy-val without people.  [default: the checker's]", show_default=False
+        ),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let new answers take the place of earlier ones.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the items that people should label first, or merge what they answered."""
+    if (output is None) == (merge is None):
+        raise ConfigError("queue: give either --output (a file to write) or --merge (a file that was filled in)")
+    if merge is not None:
+        _merge(run_dir, merge, replace, as_json)
+        return
+    from ensemw2s.experiment.queue import Wanted, write_queue
+
+    assert output is not None
+    found = write_queue(run_dir, output, Wanted(method, router, seed, budget, target))
+    bands = found.thresholds
+    if as_json:
+        # An infinite threshold is no JSON: nothing is at or above it.
+        finite = {k: v if v < float("inf") else None for k, v in bands._asdict().items()} if bands else None
+        facts = {"rows": found.n_rows, "answered": found.n_answered, "thresholds": finite, "routes": found.counts}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    if bands is not None:
+        shown = ", ".join(f"{name} {n}" for name, n in found.counts.items())
+        out.print(f"Thresholds by easy-val: t1 = {bands.accept:.3f}, t2 = {bands.check:.3f}; items: {shown}.")
+    if found.n_answered:
+        out.print(f"{found.n_answered} items that people have answered are left out.")
+    out.print(f"{found.n_rows} items, most valuable first: {output}", soft_wrap=True, markup=False)
+    out.print(
+        f"Fill in the column `answer`, then: ensemw2s queue {run_dir} --merge {output}", soft_wrap=True, markup=False
+    )
+
+
+def _merge(run_dir: Path, answers: Path, replace: bool, as_json: bool) -> None:
+    from ensemw2s.experiment.merge import PEOPLE, REFUSED, merge_answers
+    from ensemw2s.experiment.queue import open_run
+
+    run = open_run(run_dir)
+    found = merge_answers(run_dir, answers, run.questions, run.ids, replace=replace)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(found)) + "\n")
+    else:
+        out.print(
+            f"{found.added} answers added, {found.replaced} replaced, {found.unchanged} known already, {found.empty} "
+            f"left empty, {len(found.refused)} refused: {run_dir / PEOPLE}",
+            soft_wrap=True,
+        )
+        out.print(
+            f"Use them: ensemw2s run CONFIG --set students.people={run_dir / PEOPLE}", soft_wrap=True, markup=False
+        )
+    if found.refused:
+        for row in found.refused[:N_SHOWN]:
+            err.print(f"{row.place}: {row.reason}", soft_wrap=True, markup=False)
+        if (more := len(found.refused) - N_SHOWN) > 0:
+            err.print(f"and {more} more")
+        err.print(f"Refused rows with their reasons: {run_dir / REFUSED}", soft_wrap=True, markup=False)
+        raise typer.Exit(DataError.exit_code)
