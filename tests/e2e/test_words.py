@@ -23,6 +23,7 @@ from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
 from ensemw2s.experiment.words.evaluate import AnswerTable
+from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.models.anatomy import final_norm, layers_of, memory_of
 from ensemw2s.models.load import load_backbone
@@ -130,7 +131,7 @@ def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finish
     table = AnswerTable(experiment.prepared, experiment.seeds, open_truth(experiment.prepared.split))
     for key, voters in chosen.outcome.voters.items():
         exact = table.exact(experiment.seeds.index(chosen), key, "ood_test")
-        by_text = table._by_text(chosen, voters, "ood_test")
+        by_text = right_answers(chosen, voters, *table.questions(chosen, "ood_test"), by_text=True)
         assert not bool((exact & ~by_text).any())
         agree.append(float((exact == by_text).double().mean()))
     assert sum(agree) / len(agree) > 0.9

@@ -15,13 +15,14 @@ from ensemw2s.experiment import files, merge
 from ensemw2s.experiment.merge import merge_answers, read_merged
 from ensemw2s.experiment.prepare import prepare
 from ensemw2s.experiment.queue import Wanted, open_run, write_queue
-from ensemw2s.experiment.runner import read_results, run
+from ensemw2s.experiment.run_folder import read_results
+from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 TREES = {"classes": tiny_tree, "words": tiny_words_tree}
 SMALL = {"seeds": [0, 1], "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]}, "students": {"recipes": [{}]}}
-SMALL_WORDS = SMALL | {"students": {"recipes": [{"labels": "hard", "with_easy": True, "min_agreement": 0.5}]}}
+SMALL_WORDS = SMALL | {"students": {"recipes": [{"labels": "hard", "with_easy": True, "selection": "agreement"}]}}
 
 
 def config_of(kind, file, **changes):

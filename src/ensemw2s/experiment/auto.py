@@ -1,14 +1,16 @@
 """`method: auto`: loss, label model, selection and teacher chosen on easy data alone.
 
-The hard labels are unknown, but some easy examples are harder than others: the rule compares the trained students on
-easy validation examples with more weight on the harder ones, and takes the best. Strong-on-easy competes with them, so
-that weak supervision which does not help is left alone. What the choice cost is the training of them all.
+The hard labels are unknown, but some easy examples are harder than others: the rule compares the trained students by
+the log-likelihood of the true answers to easy validation examples, of which the harder half counts twice, and takes the
+best. Right answers would be a coarser measure: on some hundred examples most students are within its noise.
+Strong-on-easy competes with them, so that weak supervision which does not help is left alone. What the choice cost is
+the training of them all.
 """
 
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig
@@ -17,28 +19,26 @@ from ensemw2s.experiment.rows import AUTO, SeedOutcome
 from ensemw2s.experiment.students import SELF, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.words.work import AnswerOutcome
 
+HARDER = 2.0
+"""What an example of the harder half counts; one of the easier half counts 1."""
+
 
 def harder_weights(difficulty: Float[Tensor, " val"]) -> Float[Tensor, " val"]:
-    """Weight 0 for the easier half and 1 for the harder one; all alike where no two differ."""
+    """All alike where no two examples differ in difficulty."""
     if len(difficulty.unique()) < 2:
         return torch.ones(len(difficulty), dtype=torch.float64)
-    return (difficulty.double() >= difficulty.double().median()).double()
+    return torch.where(difficulty.double() >= difficulty.double().median(), HARDER, 1.0).double()
 
 
-def best_row(right: Mapping[str, Bool[Tensor, " val"]], difficulty: Float[Tensor, " val"]) -> str:
-    """The row with most right answers among the harder examples; ties go to more in all, then to the first row.
+def best_row(log_likelihood: Mapping[str, Float[Tensor, " val"]], difficulty: Float[Tensor, " val"]) -> str:
+    """The row that finds the true answers likeliest; of equals the first.
 
     Args:
-        right: of each candidate, which easy validation examples it answers truly.
+        log_likelihood: of each candidate, of the true answer to each easy validation example; per token in words.
         difficulty: of these examples; larger is harder.
     """
     weights = harder_weights(difficulty)
-
-    def score(row: str) -> tuple[float, float]:
-        found = right[row].double()
-        return float((found * weights).sum()), float(found.sum())
-
-    return max(right, key=score)
+    return max(log_likelihood, key=lambda row: float((log_likelihood[row].double() * weights).sum()))
 
 
 def candidates(config: ExperimentConfig) -> dict[str, str]:

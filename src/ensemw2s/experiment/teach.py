@@ -100,8 +100,9 @@ class Teaching:
         """Let the rule of `auto` pick among the students."""
         work, outcome = self.work, self.work.outcome
         teachers = auto.candidates(work.prepared.config)
-        right = {row: outcome.log_probs[row]["easy_val"].argmax(-1) == outcome.val_labels for row in teachers}
-        chosen = auto.best_row(right, work.prepared.split.difficulty[work.draw.easy_val])
+        labels = outcome.val_labels[:, None]
+        found = {row: outcome.log_probs[row]["easy_val"].gather(1, labels)[:, 0] for row in teachers}
+        chosen = auto.best_row(found, work.prepared.split.difficulty[work.draw.easy_val])
         auto.enter(outcome, chosen, teachers)
         outcome.log_probs[AUTO] = outcome.log_probs[chosen]
 

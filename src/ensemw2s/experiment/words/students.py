@@ -18,7 +18,7 @@ from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.words.candidates import Candidates
 from ensemw2s.experiment.words.cost import NOTHING, decoding_cost, total, training_cost
-from ensemw2s.experiment.words.labels import pseudo_answers, right_answers
+from ensemw2s.experiment.words.labels import pseudo_answers
 from ensemw2s.experiment.words.prepare import join, joined_inputs
 from ensemw2s.experiment.words.work import AnswerWork, Voters
 from ensemw2s.models.adapters import n_trainable, owned_state
@@ -76,10 +76,12 @@ class AnswerTeaching:
         """Let the rule of `auto` pick among the students."""
         work, outcome, val = self.work, self.work.outcome, self.work.draw.easy_val
         teachers = auto.candidates(work.prepared.config)
-        truths = [work.prepared.easy_texts[r] for r in val.tolist()]
-        by_text = work.prepared.config.task.worked
-        right = {row: right_answers(work, outcome.voters[row], val, truths, by_text=by_text) for row in teachers}
-        chosen = auto.best_row(right, work.prepared.split.difficulty[val])
+        found: dict[str, Tensor] = {}
+        for row in teachers:
+            v = outcome.voters[row]
+            scores = work.scores(v.side, v.keys, list(v.states), v.weights, self.easy_answers, val)
+            found[row] = torch.stack([each.mean() for each in scores.gold[-1].split(scores.sizes.tolist())])
+        chosen = auto.best_row(found, work.prepared.split.difficulty[val])
         auto.enter(outcome, chosen, teachers)
         outcome.voters[AUTO] = outcome.voters[chosen]
 
