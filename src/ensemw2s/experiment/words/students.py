@@ -99,6 +99,9 @@ class AnswerTeaching:
             return candidates.add(said)
 
         labelled = model(candidates.votes, learn)
+        # A question that nobody answered has nothing to be learned from, so no selection shall spend its share on it.
+        answered = torch.tensor([bool(text) for text in candidates.chosen(labelled)])
+        labelled = labelled._replace(keep=labelled.keep & answered if bool(answered.any()) else labelled.keep)
         evidence = Evidence(
             candidates.votes.member,
             self._own(candidates) if select.reads_own else torch.zeros_like(candidates.votes.soft),
@@ -144,7 +147,6 @@ class AnswerTeaching:
             DataError: nobody answered any of the questions that are kept.
         """
         side, hard = self.work.prepared.strong, self.work.draw.hard_unlabelled
-        # A question that nobody answered has nothing to be learned from.
         answered = torch.tensor([i for i, text in enumerate(texts) if text], dtype=torch.long)
         kept = labelled.keep[answered].nonzero()[:, 0]
         if not len(kept):
