@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import Recipe, canonical_hash
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.store import Artifact, artifact_key
-from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
+from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, mixture, student_key
 from ensemw2s.experiment.words.cost import NOTHING, total, training_cost
 from ensemw2s.experiment.words.labels import pseudo_answers
 from ensemw2s.experiment.words.prepare import join, joined_inputs
@@ -48,7 +48,9 @@ def train_students(work: AnswerWork) -> Iterator[None]:
         both = join(answers, given)
         inputs = joined_inputs(easy_inputs, side.open(given.read))
         for recipe in config.students.recipes:
-            supervision = _lesson(recipe, both, len(answers.ids), easy, pseudo, answered)
+            difficulty = work.prepared.split.difficulty
+            of_each = torch.cat([difficulty[: len(answers.ids)], difficulty[hard[answered]]])
+            supervision = _lesson(recipe, both, of_each, easy, pseudo, answered)
             key = student_key(teacher, recipe)
             _student(work, key, inputs, supervision, spent[teacher])
             if teacher in work.outcome.n_experts:
@@ -77,6 +79,7 @@ def _student(work: AnswerWork, row: str, inputs: Inputs, lesson: AnswerSupervisi
             "strong": side.fingerprint,
             "training": training.deciding,
             "stream": seed,
+            **({} if lesson.pace is None else {"pace": canonical_hash(lesson.pace.deciding)}),
         },
     )
 
@@ -100,24 +103,21 @@ def _student(work: AnswerWork, row: str, inputs: Inputs, lesson: AnswerSupervisi
 def _lesson(
     recipe: Recipe,
     both: AnswerTokens,
-    n_easy_pool: int,
+    difficulty: Float[Tensor, " rows"],
     easy: Int[Tensor, " easy"],
     pseudo: PseudoAnswers,
     answered: Int[Tensor, " answered"],
 ) -> AnswerSupervision:
     """What a recipe takes of the easy answers (first in `both`) and of the pseudo-answers (after the easy pool)."""
-    weights = torch.ones(len(both.targets))
+    n_easy_pool = len(both.ids) - len(answered)
     kept = (pseudo.agreement[answered] >= recipe.min_agreement).nonzero()[:, 0]
     if not len(kept):
         raise DataError(
             f"students.recipes: {recipe.name} keeps no answer, none has an agreement of {recipe.min_agreement:g}; "
             "lower min_agreement"
         )
-    rows = n_easy_pool + kept
-    if recipe.weigh_by == "confidence":
-        confidence = pseudo.confidence[answered][rows - n_easy_pool].float()
-        sizes = both.offsets.diff()[rows]
-        weights[both.tokens_of(rows)] = (confidence / confidence.mean()).repeat_interleave(sizes)
-    if recipe.with_easy:
-        rows = torch.cat([easy, rows])
-    return AnswerSupervision(both, rows, weights)
+    rows = torch.cat([easy, n_easy_pool + kept]) if recipe.with_easy else n_easy_pool + kept
+    of_rows, pace = mixture(recipe, pseudo.confidence[answered][kept].float(), difficulty[rows])
+    weights = torch.ones(len(both.targets))
+    weights[both.tokens_of(rows)] = of_rows.repeat_interleave(both.offsets.diff()[rows])
+    return AnswerSupervision(both, rows, weights, pace)
