@@ -1,6 +1,6 @@
 """Student losses on planted truth: what each does with independent, correlated and systematic errors of its teachers.
 
-    python benchmarks/planted.py [--seeds 12]
+    python benchmarks/planted.py [--seeds 12] [--only evidential]
 
 Truth is a half-space of 16 features. Each of five members scores an example by its distance from the plane plus an
 error; its label is the members' mean probability. The error is drawn for each member (independent), shared by nine
@@ -22,6 +22,7 @@ import torch
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.intervals import Estimate, seed_interval
 from ensemw2s.core.losses import LOSSES, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.losses.evidential import Evidential
 from ensemw2s.core.losses.weights import Adaptive
 from ensemw2s.core.seeds import stream
 from ensemw2s.experiment.students import difficulty_bins
@@ -100,7 +101,7 @@ def student(plant: Plant, labels: WeakBatch, rows: torch.Tensor, loss: WeakToStr
     """Log-probabilities of all 2 N examples by a linear student of these labels."""
     module = Head(DIM, 2, hidden=0, dropout=0.0, init_std=0.02, generator=stream(seed, "init"))
     train(module, plant.inputs, Supervision(rows, labels, torch.ones(len(rows))), loss, CONFIG, seed=seed)
-    return predict(module, plant.inputs, torch.arange(2 * N))
+    return predict(module, plant.inputs, torch.arange(2 * N), link=loss.link)
 
 
 def percent_right(found: torch.Tensor, truth: torch.Tensor) -> float:
@@ -111,16 +112,26 @@ def accuracy(loss: WeakToStrongLoss, seed: int, kind: str) -> float:
     """Of a student on the fresh half, in %."""
     plant = planted(seed, kind)
     group = difficulty_bins(plant.difficulty[:N]) if loss.needs_groups else None
-    found = student(plant, WeakBatch(soft=plant.soft, group=group), torch.arange(N), loss, seed)
+    member = plant.member if loss.needs_members else None
+    labels = WeakBatch(soft=plant.soft, member=member, group=group)
+    found = student(plant, labels, torch.arange(N), loss, seed)
     return percent_right(found[N:], plant.truth[N:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=12)
-    seeds = range(parser.parse_args().seeds)
+    parser.add_argument("--only", default="", help="Losses whose name begins so, beside xent.")
+    given = parser.parse_args()
+    seeds = range(given.seeds)
     losses: dict[str, WeakToStrongLoss] = {name: kind() for name, kind in LOSSES.items()}
     losses["adaptive, reversed"] = Adaptive(sign="reversed")
+    losses["evidential, gamma 0"] = Evidential(gamma=0.0)
+    losses["evidential, relu"] = Evidential(evidence="relu")
+    losses["evidential, relu, gamma 0"] = Evidential(evidence="relu", gamma=0.0)
+    losses["evidential, joint"] = Evidential(form="joint")
+    losses["evidential, naive"] = Evidential(form="naive")
+    losses = {name: loss for name, loss in losses.items() if name == "xent" or name.startswith(given.only)}
     plain: dict[str, torch.Tensor] = {}
     print("| loss | " + " | ".join(PLANTS) + " |\n|" + "---|" * (len(PLANTS) + 1))
     teacher = []

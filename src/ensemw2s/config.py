@@ -55,6 +55,12 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"difficulty.source ({self.difficulty.source}) has no part where task.unlabelled is given; leave it out"
             )
+        paced = [r.name for r in self.students.recipes if r.curriculum == "difficulty"]
+        if self.task.unlabelled and paced:
+            raise ValueError(
+                f"students.recipes: {paced[0]} goes by difficulty, which nobody knows where task.unlabelled is given; "
+                "choose curriculum: confidence"
+            )
         if self.split.kind == "random" and (self.task.unlabelled or self.difficulty.source != "column"):
             given = "task.unlabelled" if self.task.unlabelled else "difficulty.source"
             raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")

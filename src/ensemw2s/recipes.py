@@ -45,7 +45,8 @@ class Recipe(Frozen):
     """
 
     loss: str = "xent"
-    """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group."""
+    """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group,
+    evidential."""
     options: Options = Field(default_factory=dict)
     """Of the loss: its page says which there are."""
     label_model: str = "vote"
@@ -58,17 +59,37 @@ class Recipe(Frozen):
     labels: Literal["soft", "hard"] = "soft"
     with_easy: bool = False
     """Train on the labelled easy examples too."""
+    easy_weight: Annotated[float, Field(gt=0)] = 1.0
+    """with_easy: how much an easy example counts against a pseudo-labelled one; the mean over all stays 1."""
     weigh_by: Literal["none", "confidence"] = "none"
-    """generation: `confidence` weighs each answer by its probability under the mixture, mean 1."""
+    """`confidence` weighs each pseudo-label by its probability under the ensemble, mean 1; true labels count 1."""
+    curriculum: Literal["none", "confidence", "difficulty"] = "none"
+    """From easy to hard: the most confident labels first (true ones are certain), or the least difficult examples."""
+    curriculum_start: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """The share of the samples, easiest first, that a curriculum begins with."""
+    curriculum_ramp: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The fraction of training at which all samples are in."""
     teachers: tuple[Teacher, ...] = ()
     """Whose labels are learned: `self` (the strong model that learned the easy labels) and methods of the run; empty
     means all of them."""
 
     @model_validator(mode="after")
     def _pieces_known(self) -> "Recipe":
-        self.make_loss()
+        loss = self.make_loss()
         self.make_label_model()
         self.make_selection()
+        if loss.needs_members and self.label_model != "vote":
+            raise ValueError(
+                f"label_model ({self.label_model}) has no part with loss: {self.loss}, which learns each member's own "
+                "label; leave it out"
+            )
+        if self.easy_weight != 1.0 and not self.with_easy:
+            raise ValueError(f"easy_weight ({self.easy_weight:g}) weighs easy examples; set with_easy: true")
+        if self.curriculum == "none" and self._pace_changed:
+            raise ValueError(
+                f"curriculum_{min(self._pace_changed)} has no part without a curriculum; set curriculum: confidence or "
+                "difficulty"
+            )
         return self
 
     def make_loss(self) -> WeakToStrongLoss:
@@ -101,12 +122,22 @@ class Recipe(Frozen):
             )
 
     @property
+    def _pace_changed(self) -> Options:
+        """What of the curriculum's pace is not the default."""
+        pace = {"start": self.curriculum_start, "ramp": self.curriculum_ramp}
+        default = {name: type(self).model_fields[f"curriculum_{name}"].default for name in pace}
+        return {name: value for name, value in pace.items() if value != default[name]}
+
+    @property
     def name(self) -> str:
         parts = [_shown(self.loss, self.options), self.labels]
         parts += [_shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
         parts += [_shown(self.selection, self.selection_options)] if self.selection != "all" else []
         parts += ["weighed"] if self.weigh_by == "confidence" else []
-        return "-".join(parts) + ("+easy" if self.with_easy else "")
+        if self.curriculum != "none":
+            parts.append(_shown("curriculum", {"by": self.curriculum} | self._pace_changed))
+        weight: Options = {"weight": self.easy_weight} if self.easy_weight != 1.0 else {}
+        return "-".join(parts) + ("+" + _shown("easy", weight) if self.with_easy else "")
 
 
 class StudentConfig(Frozen):

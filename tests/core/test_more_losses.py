@@ -15,7 +15,7 @@ from ensemw2s.core.losses import LOSSES, CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.targets import Entropy, Product, Smoothing
 from ensemw2s.core.losses.weights import Adaptive, Group, Window
 from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.students import difficulty_bins
+from ensemw2s.experiment.students import difficulty_bins, mixture
 from ensemw2s.models.head import Head
 from ensemw2s.recipes import Recipe
 from ensemw2s.train.loop import Supervision, train
@@ -27,7 +27,8 @@ N, K = 8, 3
 def batch(n=N, k=K, seed=0):
     generator = torch.Generator().manual_seed(seed)
     logits, soft = torch.randn(2, n, k, generator=generator, dtype=torch.float64)
-    return logits, WeakBatch(soft=soft.softmax(-1), group=torch.arange(n) % 3)
+    member = torch.randn(3, n, k, generator=generator, dtype=torch.float64).softmax(-1)
+    return logits, WeakBatch(soft=soft.softmax(-1), member=member, group=torch.arange(n) % 3)
 
 
 def value(loss, logits, weak, train_frac=1.0):
@@ -139,7 +140,9 @@ def test_eight_accumulated_batches_of_one_equal_one_of_eight(name):
     generator = torch.Generator().manual_seed(1)
     inputs = Features(torch.randn(24, 5, generator=generator))
     soft = torch.randn(24, K, generator=generator).softmax(-1)
-    supervision = Supervision(torch.arange(24), WeakBatch(soft=soft, group=torch.arange(24) % 3), torch.ones(24))
+    member = torch.randn(3, 24, K, generator=generator).softmax(-1)
+    labels = WeakBatch(soft=soft, member=member, group=torch.arange(24) % 3)
+    supervision = Supervision(torch.arange(24), labels, torch.ones(24))
     weights = []
     for micro in (None, 1):
         module = Head(5, K, hidden=0, dropout=0.0, init_std=0.1, generator=torch.Generator().manual_seed(2))
@@ -163,6 +166,35 @@ def test_recipes_name_their_options_and_refuse_others():
             Recipe.model_validate(bad)
 
 
+def test_a_recipe_mixes_easy_and_pseudo_labels_to_mean_one_and_says_so_in_its_name():
+    confidence, difficulty = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0, 5.0, 2.0])
+    weights, pace = mixture(Recipe(with_easy=True), confidence, difficulty)
+    assert pace is None
+    assert torch.equal(weights, torch.ones(4))  # to the bit: older students keep their keys
+    weights, _ = mixture(Recipe(with_easy=True, easy_weight=3), confidence, difficulty)
+    assert weights.tolist() == [1.5, 1.5, 0.5, 0.5]
+    weights, _ = mixture(Recipe(with_easy=True, weigh_by="confidence"), confidence, difficulty)
+    assert torch.allclose(weights, torch.tensor([1.0, 1.0, 2 / 3, 4 / 3]))
+    weights, _ = mixture(Recipe(weigh_by="confidence"), confidence, difficulty[2:])
+    assert torch.allclose(weights, torch.tensor([2 / 3, 4 / 3]))
+    _, pace = mixture(Recipe(with_easy=True, curriculum="confidence"), confidence, difficulty)
+    assert pace.hardness.tolist() == [0.0, 0.0, 0.5, 0.0]
+    _, pace = mixture(Recipe(with_easy=True, curriculum="difficulty", curriculum_start=0.1), confidence, difficulty)
+    assert torch.equal(pace.hardness, difficulty)
+    assert (pace.start, pace.ramp) == (0.1, 0.5)
+    assert Recipe(with_easy=True, easy_weight=2).name == "xent-soft+easy[weight=2.0]"
+    paced = Recipe(curriculum="confidence", curriculum_ramp=0.7)
+    assert paced.name == "xent-soft-curriculum[by=confidence,ramp=0.7]"
+    for bad, word in (
+        ({"easy_weight": 2}, "set with_easy: true"),
+        ({"easy_weight": 0, "with_easy": True}, "greater than 0"),
+        ({"curriculum_start": 0.5}, "set curriculum: confidence or difficulty"),
+        ({"curriculum": "confidence", "curriculum_ramp": 0}, "greater than 0"),
+    ):
+        with pytest.raises(ValidationError, match=word):
+            Recipe.model_validate(bad)
+
+
 def test_bins_of_difficulty_hold_equally_many_and_are_one_where_it_is_unknown():
     assert difficulty_bins(torch.arange(8.0)).bincount().tolist() == [2, 2, 2, 2]
     assert difficulty_bins(torch.tensor([1.0, float("nan")])).tolist() == [0, 0]
@@ -171,6 +203,8 @@ def test_bins_of_difficulty_hold_equally_many_and_are_one_where_it_is_unknown():
 
 def test_a_run_trains_a_student_with_every_loss(task_file, tmp_path):
     recipes = [{"loss": name} for name in LOSSES] + [{"loss": "group", "with_easy": True, "options": {"beta": 0.5}}]
+    recipes += [{"with_easy": True, "easy_weight": 2, "weigh_by": "confidence", "curriculum": "difficulty"}]
+    recipes += [{"curriculum": "confidence"}]
     changes = {"seeds": [0], "ensemble": {"methods": ["single"], "n_rounds": 1}, "students": {"recipes": recipes}}
     config = parse_config(merged(tiny_tree(task_file), changes))
     results = run(config, tmp_path / "run", store_root=tmp_path / "store")

@@ -14,6 +14,7 @@ from ensemw2s.errors import RunError, SealError
 from ensemw2s.experiment import runner
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.runner import run
+from ensemw2s.experiment.student import answer_prompts
 from ensemw2s.models.export import load_student
 from ensemw2s.results import Timing
 from tiny_run import comparison_rows, merged, write_jsonl
@@ -55,6 +56,28 @@ def test_a_run_leaves_everything_a_user_needs(finished):
     assert any(k.endswith("+easy") for k in keys)
     predictor = load_student(finished / "student")
     assert predictor.log_probs(["Is 90 above 3?"]).exp().sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_an_evidential_student_says_is_the_same_in_the_run_and_from_its_folder(place, tiny_config):
+    recipes = [{"loss": "evidential", "with_easy": True, "curriculum": "confidence", "easy_weight": 2.0}]
+    folder, store = place / "evidential", place / "store"
+    changes = {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["bagging"]}, "students": {"recipes": recipes}}
+    config = tiny_config(**changes)
+    run(config, folder, store_root=store)
+    before = (folder / "results.json").read_bytes()
+    kept = [are[1] for are in artifacts_of(folder, store, "students") if "log_probs" in are[1]]
+    split = runner.prepare(config, runner.Store(store), lambda model, n: None).split
+    draw = split.draw(0)
+    prompts = [split.examples[i].prompt for i in draw.easy_val.tolist()]
+    said = load_student(folder / "student")
+    assert said.link == "dirichlet-softplus"
+    found = said.log_probs(prompts)
+    assert any(torch.allclose(a["log_probs"][: len(prompts)], found, rtol=0, atol=1e-5) for a in kept)
+    assert "a = 1 + softplus(logits), not their softmax" in (folder / "student" / "README.md").read_text()
+    [answer] = answer_prompts(folder / "student", prompts[:1])
+    assert list(answer["probability"].values()) == pytest.approx(found[0].exp().tolist(), abs=1e-5)
+    run(config, folder, store_root=store)
+    assert (folder / "results.json").read_bytes() == before
 
 
 def test_a_second_call_computes_nothing_and_changes_no_figure(finished, place, tiny_config):
@@ -125,6 +148,14 @@ def test_flipping_every_sealed_label_changes_no_label_no_setting_and_no_student(
         task={"path": str(file)},
         difficulty={"source": source, "n_labelled": 60, "n_folds": 3},
         ensemble={"n_rounds": 2},
+        students={
+            "recipes": [
+                {},
+                {"loss": "logconf", "with_easy": True},
+                {"loss": "evidential"},
+                {"curriculum": "confidence", "weigh_by": "confidence"},
+            ]
+        },
     )
     # A store for each: a stage that read a sealed label without naming it in its key would not be hidden by a reuse.
     stores = [place / f"flip-{source}-store-{i}" for i in range(2)]

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from ensemw2s.config import CacheConfig, ModelConfig
+from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
 from ensemw2s.models.export import export_student, load_student
+from ensemw2s.train.loop import predict
 
 PROMPTS = [
     "Is Paris in France?",
@@ -26,7 +28,7 @@ CACHE = CacheConfig(trunk_cache="memory", batch_tokens=64)
 def trained(tmp_path, store):
     """Train an adapter a little, export it; gives the folder and the adapter's own log-probabilities."""
 
-    def make(backbone, adapter: str, **settings):
+    def make(backbone, adapter: str, link="softmax", **settings):
         config = ModelConfig(model="tiny", adapter=adapter, n_layers=2, top_layers=1, lora_rank=4, **settings)
         generator = torch.Generator().manual_seed(0)
         module = build_adapter(config, backbone, len(CHOICES), dropout=0.0, init_std=0.5, generator=generator)
@@ -40,9 +42,10 @@ def trained(tmp_path, store):
             torch.nn.functional.cross_entropy(module(*batch), torch.tensor([0, 1, 2, 0, 1])).backward()
             optimiser.step()
         folder = tmp_path / "student"
-        export_student(folder, config=config, backbone=backbone, state=owned_state(module), choices=CHOICES, card=CARD)
-        with torch.no_grad():
-            return folder, module(*batch).log_softmax(-1)
+        export_student(
+            folder, config=config, backbone=backbone, state=owned_state(module), choices=CHOICES, card=CARD, link=link
+        )
+        return folder, predict(module, inputs, torch.arange(len(PROMPTS)), link=link)
 
     return make
 
@@ -87,6 +90,25 @@ def test_what_the_library_cannot_hold_is_a_package_folder(family, adapter, hidde
     student = load_student(folder)
     assert student.choices == CHOICES
     torch.testing.assert_close(student.log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [0, 5], ids=["library", "package"])
+@pytest.mark.parametrize("link", LINKS)
+def test_a_student_is_read_as_the_folder_says_and_by_softmax_where_an_older_one_does_not(
+    link, hidden, tiny, load_tiny, trained
+):
+    folder, expected = trained(load_tiny(tiny), "head", link=link, head_hidden=hidden)
+    torch.testing.assert_close(load_student(folder).log_probs(PROMPTS), expected, rtol=1e-5, atol=1e-5)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    assert config["ensemw2s_link"] == link
+    path.write_text(json.dumps(config | {"ensemw2s_link": "sparsemax"}))
+    with pytest.raises(ModelError, match="'sparsemax', this version reads softmax, dirichlet-relu"):
+        load_student(folder)
+    del config["ensemw2s_link"]
+    path.write_text(json.dumps(config))
+    is_same = torch.allclose(load_student(folder).log_probs(PROMPTS), expected, atol=1e-4)
+    assert is_same == (link == "softmax")
 
 
 def test_a_student_of_a_bfloat16_trunk_is_written_in_float32(tiny, trained):

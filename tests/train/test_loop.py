@@ -1,7 +1,7 @@
 """The training loop: weights, accumulation, resuming, and what it leaves alone."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch, global_stats
+from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import IdInputs, PooledInputs, open_activations
@@ -63,6 +64,8 @@ class Listening:
     plain: LogConf = field(default_factory=lambda: LogConf(aux_coef=0.6, warmup_frac=0.0))
     needs_stats: bool = True
     needs_groups: bool = False
+    needs_members: bool = False
+    link: str = "softmax"
     heard: list = field(default_factory=list)
 
     def stats(self, student_logits, batch):
@@ -189,8 +192,19 @@ class Stopped(Exception):
     pass
 
 
+def test_a_pace_that_lets_all_in_changes_nothing_and_another_one_does_whatever_the_micro_batches():
+    hardness = torch.rand(N, generator=stream(0, "hardness"))
+    plain = supervision()
+    assert same(trained(head(0.3), plain), trained(head(0.3), replace(plain, pace=Pace(hardness, 1.0, 0.5))))
+    paced = replace(plain, pace=Pace(hardness, 0.25, 0.8))
+    whole = trained(head(), paced)
+    assert same(whole, trained(head(), paced, micro_batch_size=1), 1e-6)
+    assert not same(whole, trained(head(), plain), 1e-3)
+
+
+@pytest.mark.parametrize("pace", [None, Pace(torch.arange(float(N)), 0.25, 0.75)], ids=["plain", "curriculum"])
 @pytest.mark.parametrize("adapter", ["top", "lora"])
-def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(adapter, tmp_path):
+def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(adapter, pace, tmp_path):
     config = ModelConfig(model="tiny", n_layers=3, adapter=adapter, top_layers=1, lora_rank=2)
     backbone = load_backbone(config)
     ids = backbone.tokenizer([f"Is {i} above {3 * i % 17}?" for i in range(N)])["input_ids"]
@@ -204,8 +218,9 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
         return build_adapter(config, backbone, 2, dropout=0.2, init_std=0.02, generator=stream(0, "init"))
 
     training = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, dropout=0.2, checkpoint_steps=2)
+    lesson = replace(supervision(), pace=pace)
     whole = fresh()
-    train(whole, data, supervision(), CrossEntropy(), training, seed=0)
+    train(whole, data, lesson, CrossEntropy(), training, seed=0)
 
     def stop(done: int, total: int) -> None:
         if done == 7:
@@ -213,7 +228,7 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
 
     checkpointer = Checkpointer(store, "ab" * 32)
     with pytest.raises(Stopped):
-        train(fresh(), data, supervision(), CrossEntropy(), training, seed=0, checkpointer=checkpointer, on_step=stop)
+        train(fresh(), data, lesson, CrossEntropy(), training, seed=0, checkpointer=checkpointer, on_step=stop)
     saved = checkpointer.load()
     assert int(saved["step"]) == 6
     steps: list[int] = []
@@ -221,7 +236,7 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
     train(
         resumed,
         data,
-        supervision(),
+        lesson,
         CrossEntropy(),
         training,
         seed=0,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
+from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.prepare import Prepared
@@ -32,7 +33,7 @@ Trained by EnsemW2S {version} in the run "{name}" (configuration {config_hash}),
 - Base: {strong}. Supervisor: {weak}.
 - Answers: {choices}.
 - {metric} over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy-val.
-- Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
+{reading}- Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
 
 The base model's and the data's own licences apply.
 """
@@ -51,7 +52,8 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
         raise RunError(
             f"{store.root}: the student {chosen.row!r} vanished while the run went on; run the same command again"
         )
-    card = model_card(results, classes=", ".join(results.task.choices))
+    link = seed.outcome.student_links[chosen.row]
+    card = model_card(results, classes=", ".join(results.task.choices), probabilities=LINKS[link].formula)
     state = {n.removeprefix("state/"): t for n, t in artifact.tensors.items() if n.startswith("state/")}
     export_student(
         folder,
@@ -61,11 +63,12 @@ def export_recommended(folder: Path, prepared: Prepared, results: Results, seeds
         choices=results.task.choices,
         card=card,
         template=prepared.config.template,
+        link=link,
     )
 
 
-def model_card(results: Results, *, classes: str) -> str:
-    """README.md of the recommended student's folder."""
+def model_card(results: Results, *, classes: str, probabilities: str | None = None) -> str:
+    """README.md of the recommended student's folder; `probabilities`: how its logits are read."""
     chosen = results.recommendation
     row = results.row(chosen.row)
     shown = {
@@ -86,6 +89,7 @@ def model_card(results: Results, *, classes: str) -> str:
         strong=results.strong,
         weak=results.weak,
         choices=classes,
+        reading="" if probabilities is None else f"- The model gives logits; its probabilities are {probabilities}.\n",
         metric=results.metric.capitalize(),
         **shown,
     )

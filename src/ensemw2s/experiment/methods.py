@@ -52,6 +52,9 @@ METHODS: dict[str, MethodSpec] = {
     "top-rho+easy": _on_reference("with easy labels", selection="top-rho", with_easy=True),
     "self-knowledge+easy": _on_reference("with easy labels", selection="self-knowledge", with_easy=True),
     "next-round+easy": _on_reference("with easy labels", label_model="next-round", with_easy=True),
+    "easy-weight-4": _on_reference("with easy labels", with_easy=True, easy_weight=4.0),
+    "curriculum+easy": _on_reference("with easy labels", with_easy=True, curriculum="confidence"),
+    "weighed+easy": _on_reference("with easy labels", with_easy=True, weigh_by="confidence"),
 }
 """Name to method; `auto` is no line here, for it chooses among the others."""
 

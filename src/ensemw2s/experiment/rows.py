@@ -75,3 +75,5 @@ class SeedOutcome:
     n_experts: dict[str, int] = field(default_factory=dict)
     student_keys: dict[str, str] = field(default_factory=dict)
     """Row to the key of its trained student in the store."""
+    student_links: dict[str, str] = field(default_factory=dict)
+    """Row to how its student's logits are read: a name in the table of links."""

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from ensemw2s.config import Recipe
 from ensemw2s.core.labels import Labelled
 from ensemw2s.core.losses import CrossEntropy, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.pacing import Pace
 from ensemw2s.recipes import Teacher
 from ensemw2s.train.loop import Supervision
 
@@ -67,19 +68,49 @@ class Lessons:
         rows, targets = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
         return Lesson(key, Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows))), CrossEntropy())
 
-    def from_labels(self, teacher: Teacher, recipe: Recipe, labelled: Labelled) -> Lesson:
-        """A recipe on these labels; `with_easy` adds the true easy labels, every example alike."""
+    def from_labels(
+        self, teacher: Teacher, recipe: Recipe, labelled: Labelled, member: Float[Tensor, "experts hard classes"]
+    ) -> Lesson:
+        """A recipe on these labels; `with_easy` adds the true easy labels, which every member would give."""
+        loss = recipe.make_loss()
         labelled = self.with_people(labelled)
-        n_classes = labelled.soft.shape[1]
+        member = torch.where((self.people >= 0)[:, None], labelled.soft, member)
         rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
-        targets = soft if recipe.labels == "soft" else one_hot(soft.argmax(-1), n_classes).float()
+        given = [soft, *(member[:, labelled.keep].float() if loss.needs_members else ())]
+        if recipe.labels == "hard":
+            given = [one_hot(label.argmax(-1), label.shape[1]).float() for label in given]
         if recipe.with_easy:
             rows = torch.cat([self.easy_rows, rows])
-            targets = torch.cat([one_hot(self.easy_labels, n_classes).float(), targets])
-        loss = recipe.make_loss()
-        group = difficulty_bins(self.difficulty[rows]) if loss.needs_groups else None
-        supervision = Supervision(rows, WeakBatch(soft=targets, group=group), torch.ones(len(rows)))
-        return Lesson(student_key(teacher, recipe), supervision, loss)
+            true = one_hot(self.easy_labels, soft.shape[1]).float()
+            given = [torch.cat([true, label]) for label in given]
+        targets = WeakBatch(
+            soft=given[0],
+            member=torch.stack(given[1:]) if loss.needs_members else None,
+            group=difficulty_bins(self.difficulty[rows]) if loss.needs_groups else None,
+        )
+        weights, pace = mixture(recipe, soft.amax(-1), self.difficulty[rows])
+        return Lesson(student_key(teacher, recipe), Supervision(rows, targets, weights, pace), loss)
+
+
+def mixture(
+    recipe: Recipe, confidence: Float[Tensor, " pseudo"], difficulty: Float[Tensor, " samples"]
+) -> tuple[Float[Tensor, " samples"], Pace | None]:
+    """How much each sample counts, mean 1, and when it comes in.
+
+    Args:
+        confidence: of the pseudo-labelled samples, which come last.
+        difficulty: of all samples; those before the pseudo-labelled are truly labelled.
+    """
+    n, n_pseudo = len(difficulty), len(confidence)
+    n_easy = n - n_pseudo
+    pseudo = confidence / confidence.mean() if recipe.weigh_by == "confidence" else torch.ones(n_pseudo)
+    mean = (recipe.easy_weight * n_easy + n_pseudo) / n
+    weights = torch.cat([torch.full((n_easy,), recipe.easy_weight), pseudo]) / mean
+    doubt = torch.cat([torch.zeros(n_easy), 1.0 - confidence])
+    hardness = {"none": None, "confidence": doubt, "difficulty": difficulty}[recipe.curriculum]
+    if hardness is None:
+        return weights, None
+    return weights, Pace(hardness, recipe.curriculum_start, recipe.curriculum_ramp)
 
 
 def difficulty_bins(difficulty: Float[Tensor, " samples"]) -> Int[Tensor, " samples"]:

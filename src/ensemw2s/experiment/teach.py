@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -25,9 +26,21 @@ from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
 from ensemw2s.recipes import Teacher
 from ensemw2s.results import Cost
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.loop import predict, train
+from ensemw2s.train.loop import Supervision, predict, train
 
 STUDENT_VERSION = 1
+
+
+def _younger(supervision: Supervision) -> dict[str, Any]:
+    """Parts of a student's key that count only where they are used, so that what older stores hold stays good."""
+    member, group, weights, pace = *supervision.targets[1:], supervision.weights, supervision.pace
+    parts = {
+        "groups": None if group is None else group.tolist(),
+        "members": None if member is None else canonical_hash(member.tolist()),
+        "weights": None if bool((weights == 1.0).all()) else canonical_hash(weights.tolist()),
+        "pace": None if pace is None else canonical_hash(pace.deciding),
+    }
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 class Teaching:
@@ -64,7 +77,7 @@ class Teaching:
             labelled = select(labelled, evidence)
             if select.reads_own and teacher != SELF:
                 on_the_way.append(spent[SELF])
-            lesson = lessons.from_labels(teacher, recipe, labelled)
+            lesson = lessons.from_labels(teacher, recipe, labelled, votes.member)
             self._student(lesson, label_cost=cost.total([spent[teacher], *on_the_way]))
             if teacher in outcome.n_experts:
                 outcome.n_experts[lesson.key] = outcome.n_experts[teacher]
@@ -131,6 +144,7 @@ class Teaching:
             [label_cost, self._training_cost(lesson, found.record["owned"])]
         )
         self.work.outcome.student_keys[lesson.key] = key
+        self.work.outcome.student_links[lesson.key] = lesson.loss.link
         return {"hard_log_probs": parts["hard"]} if "hard" in parts else {}
 
     def _taught(self, lesson: Lesson, rows: Mapping[str, Int[Tensor, " _"]]) -> tuple[str, Artifact]:
@@ -141,19 +155,18 @@ class Teaching:
             self.work.prepared.config.student_training,
         )
         seed = stream_seed(self.work.seed, "student")  # one stream for all rows: they differ by their labels alone
-        targets, groups = lesson.supervision.targets.soft, lesson.supervision.targets.group
         key = artifact_key(
             STUDENT_VERSION,
             {
                 "inputs": prepared.split.inputs_fingerprint,
                 "rows": lesson.supervision.rows.tolist(),
-                "targets": canonical_hash(targets.tolist()),
+                "targets": canonical_hash(lesson.supervision.targets.soft.tolist()),
                 "evaluated": [r.tolist() for r in rows.values()],
                 "strong": side.fingerprint,
                 "loss": f"{lesson.loss!r}",
                 "training": training.deciding,
                 "stream": seed,
-                **({} if groups is None else {"groups": groups.tolist()}),
+                **_younger(lesson.supervision),
             },
         )
 
@@ -174,6 +187,7 @@ class Teaching:
                 module,
                 side.inputs,
                 torch.cat(list(rows.values())),
+                link=lesson.loss.link,
                 batch_tokens=prepared.config.cache.batch_tokens,
             )
             tensors = {f"state/{name}": t for name, t in owned_state(module).items()}

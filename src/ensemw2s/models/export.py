@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from ensemw2s.config import ModelConfig
+from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import final_norm, layers_of
@@ -32,6 +33,7 @@ from ensemw2s.prompting import Prompting, prompt_ids
 
 PACKAGE = "ensemw2s.json"
 HEAD = "head.safetensors"
+LINK = "ensemw2s_link"
 
 
 def export_student(
@@ -43,13 +45,16 @@ def export_student(
     choices: Sequence[str],
     card: str,
     template: str = Prompting.template,
+    link: str = SOFTMAX,
 ) -> None:
     """Write the student with this owned state into `folder`, in float32; an older student there is replaced.
 
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
     architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
-    README.md, `template` what the prompts were made by. Memory: one float32 copy of the model, with `full` two.
+    README.md, `template` what the prompts were made by, `link` how logits become probabilities: the library's
+    classifier gives logits, and `ensemw2s_link` in config.json says how to read them. Memory: one float32 copy of the
+    model, with `full` two.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
@@ -63,6 +68,7 @@ def export_student(
     tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length
     _set_pad(base, tokenizer)
+    setattr(base.config, LINK, link)
     whole = _classifier(base, head, choices) if private.is_causal else None
     with new_folder(folder) as temporary, quiet():
         (whole or base).save_pretrained(temporary)
@@ -84,6 +90,8 @@ class Predictor:
     head: Head
     choices: tuple[str, ...]
     chat: bool = False
+    link: str = SOFTMAX
+    """How its logits become log-probabilities."""
 
     def log_probs(self, prompts: Sequence[str], *, batch_tokens: int = 2048) -> Float[Tensor, "examples classes"]:
         """Log-probabilities of `choices` for each prompt, in order; float32, on the CPU.
@@ -105,7 +113,8 @@ class Predictor:
         depth = self.backbone.n_layers
         features = pooled_features(self.backbone, token_ids, [depth], batch_tokens=batch_tokens)[depth]
         with torch.no_grad():
-            return self.head(features.unsqueeze(1), torch.ones(len(features), 1).long()).log_softmax(-1).cpu()
+            logits = self.head(features.unsqueeze(1), torch.ones(len(features), 1).long())
+            return LINKS[self.link].log_probs(logits).cpu()
 
 
 def load_student(folder: Path) -> Predictor:
@@ -116,7 +125,7 @@ def load_student(folder: Path) -> Predictor:
     """
     with explained(str(folder), folder), quiet():
         if (folder / PACKAGE).is_file():
-            return replace(_load_package(folder), chat=Prompting.load(folder).chat)
+            return replace(_load_package(folder), chat=Prompting.load(folder).chat, link=_link_of(folder))
         path = folder / "config.json"
         names = json.loads(path.read_text(encoding="utf-8")).get("architectures") or [] if path.is_file() else []
         if not any(name.endswith("ForSequenceClassification") for name in names):
@@ -138,7 +147,18 @@ def load_student(folder: Path) -> Predictor:
         choices = tuple(model.config.id2label[k] for k in range(model.config.num_labels))
         state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
         chat = Prompting.load(folder).chat
-        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat)
+        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat, _link_of(folder))
+
+
+def _link_of(folder: Path) -> str:
+    """How the student's logits are read; softmax where an older folder does not say."""
+    link = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(LINK, SOFTMAX)
+    if link not in LINKS:
+        raise ModelError(
+            f"{folder / 'config.json'}: {LINK} is {link!r}, this version reads {', '.join(LINKS)}; install the version "
+            "that exported the student"
+        )
+    return link
 
 
 def _load_package(folder: Path) -> Predictor:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core.pacing import Pace
 from ensemw2s.core.token_loss import token_loss
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
@@ -32,6 +33,8 @@ class AnswerSupervision:
     rows: Int[Tensor, " samples"]
     weights: Float[Tensor, " tokens"]
     """Over all answer tokens of `answers`; 1 is plain training, 0 masks the token, 2 counts it twice."""
+    pace: Pace | None = None
+    """Easy rows first; None takes all from the start."""
 
 
 def train_answers(
@@ -63,8 +66,8 @@ def train_answers(
             with only_answers_read(module, inputs, supervision.answers, own, packing=config.packing):
                 answer_loss(module, inputs, supervision, own).mul(share).backward()
 
-    lengths = inputs.lengths[rows]
-    optimise(module, lengths, accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
+    lengths, pace = inputs.lengths[rows], supervision.pace
+    optimise(module, lengths, accumulate, config, seed=seed, pace=pace, checkpointer=checkpointer, on_step=on_step)
 
 
 def answer_loss(

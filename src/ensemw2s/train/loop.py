@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ensemw2s import processes
 from ensemw2s.config import TrainConfig
-from ensemw2s.core.losses import GlobalStats, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
@@ -29,6 +30,8 @@ class Supervision:
     """`targets.soft` is [samples, classes]; one-hot for true labels."""
     weights: Float[Tensor, " samples"]
     """Mean 1 over the data set: the one normaliser, so that a batch's weights are never renormalised."""
+    pace: Pace | None = None
+    """Easy samples first; None takes all from the start."""
 
     def take(self, index: Int[Tensor, " batch"]) -> WeakBatch:
         """The targets of these samples."""
@@ -70,8 +73,8 @@ def train(
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         _accumulate(module, inputs, supervision, loss, config, micro, train_frac=train_frac)
 
-    lengths = inputs.lengths[supervision.rows]
-    optimise(module, lengths, accumulate, config, seed=seed, checkpointer=checkpointer, on_step=on_step)
+    lengths, pace = inputs.lengths[supervision.rows], supervision.pace
+    optimise(module, lengths, accumulate, config, seed=seed, pace=pace, checkpointer=checkpointer, on_step=on_step)
 
 
 def optimise(
@@ -81,13 +84,14 @@ def optimise(
     config: TrainConfig,
     *,
     seed: int,
+    pace: Pace | None = None,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """The steps of any training over samples of these lengths, in tokens.
 
-    Shuffled by epoch, resumed from the checkpointer's snapshot where it has one, in evaluation mode at the end. Of
-    several processes each takes its part of every batch, and all make the same step.
+    Shuffled by epoch, within what its pace lets in, resumed from the checkpointer's snapshot where it has one, in
+    evaluation mode at the end. Of several processes each takes its part of every batch, and all make the same step.
 
     Raises:
         ModelError: with `micro_batch_size: auto`, not even one sample fits into memory.
@@ -112,7 +116,11 @@ def optimise(
         for step in range(done, total):
             epoch, position = divmod(step, per_epoch)
             if position == 0 or step == done:
-                order = torch.randperm(n_samples, generator=stream(seed, "order", epoch))
+                draw = stream(seed, "order", epoch)
+                if pace is None:
+                    order = torch.randperm(n_samples, generator=draw)
+                else:
+                    order = pace.epoch_order(epoch, config.epochs, config.batch_size, draw)
             index = order[position * config.batch_size : (position + 1) * config.batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
@@ -143,7 +151,8 @@ def _accumulate(
     def stats_of(logits: Tensor) -> GlobalStats:
         mine = supervision.take(index)
         group = None if mine.group is None else processes.gathered(mine.group)
-        whole = WeakBatch(soft=processes.gathered(mine.soft), group=group)
+        member = None if mine.member is None else processes.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
+        whole = WeakBatch(soft=processes.gathered(mine.soft), member=member, group=group)
         return loss.stats(processes.gathered(logits), whole)
 
     def logits_of(part: Tensor) -> Tensor:
@@ -173,10 +182,14 @@ def predict(
     inputs: Inputs,
     rows: Int[Tensor, " samples"],
     *,
+    link: str = SOFTMAX,
     batch_tokens: int = 8192,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> Float[Tensor, "samples classes"]:
-    """Log-probabilities of each row, in the order of `rows`; batches are made of rows of similar length."""
+    """Log-probabilities of each row, in the order of `rows`; batches are made of rows of similar length.
+
+    `link` is how logits become probabilities: that of the loss by which the module was trained.
+    """
     module.eval()
     by_length = inputs.lengths[rows].argsort(stable=True)
     lengths = inputs.lengths[rows[by_length]].tolist()
@@ -189,7 +202,7 @@ def predict(
             stop += 1
         index = by_length[start:stop]
         values, mask = inputs.batch(rows[index])
-        log_probs = module(values, mask).float().log_softmax(-1)
+        log_probs = LINKS[link].log_probs(module(values, mask).float())
         if out is None:
             out = torch.empty(len(rows), log_probs.shape[-1])
         out[index] = log_probs

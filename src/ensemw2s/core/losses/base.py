@@ -12,6 +12,8 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.losses.links import SOFTMAX
+
 
 class WeakBatch(NamedTuple):
     """What weak supervision says of some examples."""
@@ -41,6 +43,13 @@ class WeakToStrongLoss(Protocol):
     """Whether answers in words are learned with it, token by token."""
     needs_groups: ClassVar[bool]
     """Whether `WeakBatch.group` must be given."""
+    needs_members: ClassVar[bool]
+    """Whether `WeakBatch.member` must be given."""
+
+    @property
+    def link(self) -> str:
+        """How a student of this loss is read: a name in the table of links."""
+        ...
 
     @property
     def needs_stats(self) -> bool:
@@ -61,11 +70,21 @@ class WeakToStrongLoss(Protocol):
     ) -> Float[Tensor, " batch"]: ...
 
 
-class NoStats:
-    """A loss that looks at one example at a time."""
+class SoftmaxLoss:
+    """A loss that asks for the label alone and is read by softmax: what a loss has otherwise it says itself."""
 
     for_words: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
+    needs_members: ClassVar[bool] = False
+
+    @property
+    def link(self) -> str:
+        """Softmax."""
+        return SOFTMAX
+
+
+class NoStats(SoftmaxLoss):
+    """A loss that looks at one example at a time."""
 
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
         """Nothing."""

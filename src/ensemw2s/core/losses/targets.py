@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ensemw2s.core.losses.base import GlobalStats, NoStats, WeakBatch, cross_entropy, ramp
+from ensemw2s.core.losses.base import GlobalStats, NoStats, SoftmaxLoss, WeakBatch, cross_entropy, ramp
 from ensemw2s.core.losses.hardening import global_stats
 
 
@@ -70,15 +70,13 @@ class Product(NoStats):
 
 
 @dataclass(frozen=True)
-class LogConf:
+class LogConf(SoftmaxLoss):
     """Cross-entropy to a mixture of the weak label and the student's own hardened, class-balanced prediction."""
 
     aux_coef: float = 0.5
     """c at the end of the ramp."""
     warmup_frac: float = 0.2
     needs_stats: bool = True
-    for_words: ClassVar[bool] = False
-    needs_groups: ClassVar[bool] = False
 
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
         """Class biases."""

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ensemw2s.core.losses.base import GlobalStats, NoStats, WeakBatch, cross_entropy
+from ensemw2s.core.losses.base import GlobalStats, NoStats, SoftmaxLoss, WeakBatch, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,11 @@ class Window(NoStats):
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(SoftmaxLoss):
     """Equal losses in all bins of difficulty: their mean and, `beta` times, their variance."""
 
     beta: float = 1.0
     needs_stats: bool = True
-    for_words: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = True
 
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:

@@ -15,7 +15,7 @@ from ensemw2s.experiment import auto
 from ensemw2s.experiment.people import people_among
 from ensemw2s.experiment.rows import AUTO
 from ensemw2s.experiment.store import Artifact, artifact_key
-from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, student_key
+from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, mixture, student_key
 from ensemw2s.experiment.words.candidates import Candidates
 from ensemw2s.experiment.words.cost import NOTHING, decoding_cost, total, training_cost
 from ensemw2s.experiment.words.labels import pseudo_answers
@@ -158,15 +158,15 @@ class AnswerTeaching:
         given = side.answers(hard[answered], [texts[i] for i in answered], [self.names[i] for i in answered])
         both = join(self.easy_answers, given)
         inputs = joined_inputs(self.easy_inputs, side.open(given.read))
-        weights = torch.ones(len(both.targets))
         rows = len(self.easy_answers.ids) + kept
-        if recipe.weigh_by == "confidence":
-            confidence = labelled.soft.amax(-1)[answered][kept].float()
-            sizes = both.offsets.diff()[rows]
-            weights[both.tokens_of(rows)] = (confidence / confidence.mean()).repeat_interleave(sizes)
         if recipe.with_easy:
             rows = torch.cat([self.work.draw.easy_train, rows])
-        return inputs, AnswerSupervision(both, rows, weights)
+        difficulty = self.work.prepared.split.difficulty
+        of_each = torch.cat([difficulty[: len(self.easy_answers.ids)], difficulty[hard[answered]]])
+        of_rows, pace = mixture(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[rows])
+        weights = torch.ones(len(both.targets))
+        weights[both.tokens_of(rows)] = of_rows.repeat_interleave(both.offsets.diff()[rows])
+        return inputs, AnswerSupervision(both, rows, weights, pace)
 
     def _student(self, row: str, inputs: Inputs, lesson: AnswerSupervision, label_cost: Cost) -> None:
         """Train (or find) the student of a row."""
@@ -188,6 +188,7 @@ class AnswerTeaching:
                 "strong": side.fingerprint,
                 "training": training.deciding,
                 "stream": seed,
+                **({} if lesson.pace is None else {"pace": canonical_hash(lesson.pace.deciding)}),
             },
         )
 

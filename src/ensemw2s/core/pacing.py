@@ -1,0 +1,59 @@
+"""From easy to hard: which samples a training sees when (Bengio et al., 2009; Hacohen and Weinshall, 2019).
+
+At fraction u of training the batches are drawn from the easiest share min(1, start + (1 - start) u / ramp) of the
+samples. The number of steps does not change: a sample that is easy is seen more often.
+"""
+# The libraries leave some of their types open:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a training goes from easy samples to all of them."""
+
+    hardness: Float[Tensor, " samples"]
+    """Larger is harder; of equally hard samples the earlier one comes first."""
+    start: float
+    """Share of the samples at the beginning, above 0."""
+    ramp: float
+    """Fraction of training at which all samples are in, above 0."""
+
+    @property
+    def deciding(self) -> tuple[list[float], float, float]:
+        """All that it decides by: for keys of the store."""
+        return self.hardness.tolist(), self.start, self.ramp
+
+    def share(self, train_frac: float) -> float:
+        """Of the samples, easiest first, that are in by then."""
+        return min(1.0, self.start + (1.0 - self.start) * train_frac / self.ramp)
+
+    def epoch_order(self, epoch: int, n_epochs: int, batch_size: int, generator: Generator) -> Int[Tensor, " samples"]:
+        """The samples of one epoch, batch after batch; every batch is of samples that are in at its step.
+
+        Among those it takes what the epoch has used least, in the order of the generator's permutation. So an epoch in
+        which all samples are in is that permutation: plain training. The easiest batch is in from the start, and none
+        holds a sample twice.
+        """
+        n = len(self.hardness)
+        place = torch.empty(n, dtype=torch.long)
+        place[torch.randperm(n, generator=generator)] = torch.arange(n)
+        easiest_first = self.hardness.argsort(stable=True)
+        turn = place.clone()  # n per use in this epoch, plus the place: the next samples are the smallest
+        n_batches = -(-n // batch_size)
+        batches: list[Tensor] = []
+        for position in range(n_batches):
+            size = min(batch_size, n - position * batch_size)
+            share = self.share((epoch * n_batches + position) / (n_epochs * n_batches))
+            pool = easiest_first[: max(math.ceil(share * n), min(batch_size, n))]
+            batch = pool[turn[pool].argsort()[:size]]
+            turn[batch] += n
+            batches.append(batch)
+        return torch.cat(batches)
