@@ -14,7 +14,7 @@ from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.rows import AUTO, METHOD_LABELS
 from ensemw2s.experiment.students import SELF, student_key
-from ensemw2s.names import Method
+from ensemw2s.names import VIEWED, Method
 from ensemw2s.recipes import Teacher
 
 REFERENCE: Method = "independent"
@@ -83,8 +83,11 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     left out.
     """
     fits: dict[str, MethodSpec] = {}
+    has_head = config.weak.adapter == "head"
     for name in (n for n in names if n != AUTO):
         spec = METHODS[name]
+        if spec.teacher in VIEWED and not has_head:
+            continue
         if config.is_generation:
             spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
             try:

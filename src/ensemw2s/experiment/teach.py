@@ -117,7 +117,7 @@ class Teaching:
         found = {row: outcome.log_probs[row]["easy_val"].gather(1, labels)[:, 0] for row in teachers}
         chosen = auto.best_row(found, work.prepared.split.difficulty[work.draw.easy_val])
         auto.enter(outcome, chosen, teachers)
-        outcome.log_probs[AUTO] = outcome.log_probs[chosen]
+        outcome.log_probs[AUTO], outcome.student_links[AUTO] = outcome.log_probs[chosen], outcome.student_links[chosen]
 
     def _zero_shot(self) -> None:
         side = self.work.prepared.strong
