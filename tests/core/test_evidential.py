@@ -1,4 +1,4 @@
-"""The evidential loss: by hand, against torch.distributions, and alive where relu is dead; how its students are read."""
+"""The evidential loss: by hand, against torch.distributions, and alive where relu is dead; and how it is read."""
 
 import math
 
