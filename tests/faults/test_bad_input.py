@@ -166,6 +166,19 @@ def predict(place: Place, folder: str, *extra: str) -> list[str]:
     return ["predict", str(place.root / folder), "--input", str(place.data()), *extra]
 
 
+def paced_by_nothing(place: Place) -> list[str]:
+    changes = {"task": {"unlabelled": "u.jsonl", "difficulty": None}}
+    return place.run(changes | {"students": {"recipes": [{"curriculum": "difficulty"}]}})
+
+
+def unknown_link(place: Place) -> list[str]:
+    folder = make_tiny(place.root / "student")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["LlamaForSequenceClassification"], "ensemw2s_link": "sparsemax"}
+    (folder / "config.json").write_text(json.dumps(config))
+    return predict(place, "student", "--prompt", "{{ q }}")
+
+
 # kind: (exit code, words of the message, how to get there)
 CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "configuration missing": (2, ["no.yaml", "check the path"], lambda p: ["run", str(p.root / "no.yaml")]),
@@ -186,6 +199,12 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "out of range": (2, ["ensemble.shrinkage", "got 0"], lambda p: p.run({"ensemble": {"shrinkage": 0}})),
     "contradiction": (2, ["exceeds n_easy_pool"], lambda p: p.run({"split": {"n_easy_train": 119}})),
     "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
+    "recipe that contradicts itself": (
+        2,
+        ["easy_weight (2)", "set with_easy: true"],
+        lambda p: p.run({"students": {"recipes": [{"easy_weight": 2}]}}),
+    ),
+    "curriculum without difficulty": (2, ["curriculum: confidence", "task.unlabelled"], paced_by_nothing),
     "no method": (2, ["ensemble.methods", "at least 1"], lambda p: p.run({"ensemble": {"methods": []}})),
     "method twice": (2, ["'bagging', 'bagging'"], lambda p: p.run({"ensemble": {"methods": ["bagging", "bagging"]}})),
     "members without a feature to share": (
@@ -278,6 +297,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),
     "own code untrusted": (4, ["trust_remote_code_from"], lambda p: p.model(remote_code)),
     "unknown model to fetch": (4, ["smollm2-135m"], lambda p: ["fetch", "smolm"]),
+    "student read in an unknown way": (4, ["ensemw2s_link", "'sparsemax'", "install"], unknown_link),
     "nothing to boost": (
         4,
         ["nothing to boost"],

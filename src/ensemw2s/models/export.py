@@ -133,6 +133,7 @@ def load_student(folder: Path) -> Predictor:
                 f"{folder}: not a student (no {PACKAGE} and no sequence classifier in config.json); name the "
                 "folder that a run exported"
             )
+        link = _link_of(folder)
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
@@ -147,7 +148,7 @@ def load_student(folder: Path) -> Predictor:
         choices = tuple(model.config.id2label[k] for k in range(model.config.num_labels))
         state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
         chat = Prompting.load(folder).chat
-        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat, _link_of(folder))
+        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat, link)
 
 
 def _link_of(folder: Path) -> str:
