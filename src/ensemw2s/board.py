@@ -60,6 +60,8 @@ class BoardLine(_Record):
     recipe: str
     n_tasks: int
     gain: Interval
+    gain_by_form: dict[str, Interval]
+    """Of the tasks that are answered by a class (`classes`), and of those answered in words (`words`)."""
     distance: Interval
     rank: float
     """Mean over the tasks."""

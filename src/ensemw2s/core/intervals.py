@@ -83,6 +83,11 @@ def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, "student-t")
 
 
+def of_share(estimate: Estimate) -> Estimate:
+    """The interval of a share: what few seeds' Student-t says beyond 0 and 1 is cut off."""
+    return estimate._replace(low=min(max(estimate.low, 0.0), 1.0), high=max(min(estimate.high, 1.0), 0.0))
+
+
 def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resamples) -> float | None:
     """Two-sided p of "the mean paired difference is 0", by the same resampling as the interval.
 

@@ -27,7 +27,7 @@ def harder_weights(difficulty: Float[Tensor, " val"]) -> Float[Tensor, " val"]:
     """All alike where no two examples differ in difficulty."""
     if len(difficulty.unique()) < 2:
         return torch.ones(len(difficulty), dtype=torch.float64)
-    return torch.where(difficulty.double() >= difficulty.double().median(), HARDER, 1.0).double()
+    return torch.where(difficulty.double() >= difficulty.double().quantile(0.5), HARDER, 1.0).double()
 
 
 def best_row(log_likelihood: Mapping[str, Float[Tensor, " val"]], difficulty: Float[Tensor, " val"]) -> str:

@@ -1,7 +1,7 @@
 """From finished runs to a leaderboard: a pure function of their results and of what each row answered, item by item."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,8 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
         work.append(_work(run, results))
         notes += [f"{run.name}: {note}" for note in results.notes if "`auto`" in note]
     methods = list(dict.fromkeys(m for run in runs for m in run.methods))
-    lines = [_line(m, [c for c in cells if c.method == m]) for m in methods]
+    words = {task.name for task in tasks if task.is_words}
+    lines = [_line(m, [c for c in cells if c.method == m], words) for m in methods]
     lines.sort(key=lambda line: (-line.n_tasks, -line.gain.mean))
     saved = BoardWork(
         experts_alone=sum(w[0] for w in work),
@@ -125,11 +126,11 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
     ]
 
 
-def _line(method: str, cells: Sequence[BoardCell]) -> BoardLine:
+def _line(method: str, cells: Sequence[BoardCell], words: Collection[str]) -> BoardLine:
     spec = METHODS.get(method)
-    means = {
-        name: _interval(mean_of_tasks([intervals.Estimate(**getattr(c, name).model_dump()) for c in cells]))
-        for name in ("gain", "distance")
+    forms = {
+        "classes": [c.gain for c in cells if c.task not in words],
+        "words": [c.gain for c in cells if c.task in words],
     }
     return BoardLine(
         method=method,
@@ -142,8 +143,14 @@ def _line(method: str, cells: Sequence[BoardCell]) -> BoardLine:
         losses=sum(c.losses for c in cells),
         flops=sum(c.cost.flops for c in cells) / len(cells),
         is_baseline=spec is not None and spec.teacher == SELF,
-        **means,
+        gain=_mean([c.gain for c in cells]),
+        gain_by_form={form: _mean(gains) for form, gains in forms.items() if gains},
+        distance=_mean([c.distance for c in cells]),
     )
+
+
+def _mean(each: Sequence[Interval]) -> Interval:
+    return _interval(mean_of_tasks([intervals.Estimate(**interval.model_dump()) for interval in each]))
 
 
 def _work(run: TaskRun, results: Results) -> tuple[int, int, int, int]:

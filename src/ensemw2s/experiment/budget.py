@@ -67,5 +67,5 @@ def _budgets(n_items: int) -> Tensor:
 
 
 def _interval(per_seed: Float[Tensor, " seeds"]) -> Interval:
-    found = intervals.seed_interval(per_seed)
+    found = intervals.of_share(intervals.seed_interval(per_seed))
     return Interval(mean=found.mean, low=found.low, high=found.high, method=found.method)

@@ -188,7 +188,7 @@ class Table:
             labels = self.truth.labels[part]
             accuracy = self.correct(named.key, part)
             figures = {
-                "accuracy": Figure(per_seed=tuple(accuracy.mean(1).tolist()), interval=self.interval(accuracy, part))
+                "accuracy": Figure(per_seed=tuple(accuracy.mean(1).tolist()), interval=self.share(accuracy, part))
             }
             for name, metric in (
                 ("log_loss", metrics.log_loss),
@@ -213,6 +213,10 @@ class Table:
     def interval(self, values: Float[Tensor, "seeds items"], part: str) -> Interval:
         """Of the mean of per-item values: items crossed with seeds."""
         return _interval(intervals.mean_interval(values, self.resamples[part]))
+
+    def share(self, correct: Float[Tensor, "seeds items"], part: str) -> Interval:
+        """The same of right answers, which are a share."""
+        return _interval(intervals.of_share(intervals.mean_interval(correct, self.resamples[part])))
 
     def comparisons(self, named: Sequence[Named]) -> list[Comparison]:
         """Paired differences in accuracy: students against strong-on-easy and against the single weak expert's
@@ -273,7 +277,7 @@ class Table:
                     low=float(difficulty[inside].min()),
                     high=float(difficulty[inside].max()),
                     n_items=len(inside),
-                    accuracy=_interval(estimate),
+                    accuracy=_interval(intervals.of_share(estimate)),
                 )
             )
         return DifficultyCurve(row=key, bins=tuple(bins))

@@ -15,6 +15,8 @@ from ensemw2s.report.page import bar, page, write_text
 from ensemw2s.report.table import percent, points, short
 from ensemw2s.results import Interval
 
+N_NAMED = 6
+"""Of the best methods in the scatter: more names would cover each other."""
 REFERENCES = {
     "zero_shot": "strong model, zero-shot",
     "single": "student of one weak expert",
@@ -41,13 +43,26 @@ def terminal_table(board: Leaderboard) -> Table:
 
 def markdown(board: Leaderboard) -> str:
     """Everything but the scatter, for a README or a page of documentation."""
-    head = ["method", "whose labels", "tasks", "gain", "minus strong-on-easy", "rank", "won : lost", "FLOPs"]
+    forms = list(dict.fromkeys(form for line in board.lines for form in line.gain_by_form))
+    split = forms if len(forms) > 1 else []
+    head = [
+        "method",
+        "whose labels, and how",
+        "tasks",
+        "gain",
+        *split,
+        "minus strong-on-easy",
+        "rank",
+        "won : lost",
+        "FLOPs",
+    ]
     rows = [
         [
             _name(line),
             f"{line.teacher}, {line.recipe}" if line.recipe else "",
             str(line.n_tasks),
             points(line.gain),
+            *(points(line.gain_by_form[form]) if form in line.gain_by_form else "" for form in split),
             points(line.distance),
             f"{line.rank:.1f}",
             f"{line.wins} : {line.losses}",
@@ -73,6 +88,7 @@ def write_page(board: Leaderboard, path: Path) -> None:
         {name: chart.to_dict() for name, chart in {"all": _scatter(board.lines)}.items()}
         | {f"task/{t.name}": _forest(ranked(board, t)).to_dict() for t in board.tasks},
         board=board,
+        forms=list(dict.fromkeys(form for line in board.lines for form in line.gain_by_form)),
         name=_name,
         ranked=ranked,
         facts=facts,
@@ -151,9 +167,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _scatter(lines: Sequence[BoardLine]) -> Any:
     """Gain against cost."""
     groups = list(dict.fromkeys(line.group for line in lines))
+    named = [*lines[:N_NAMED], *(line for line in lines if line.method in ("auto", "single"))]
     rows: list[Spec] = [
         {
             "method": _name(line),
+            "shown": _name(line) if line in named else "",
             "group": line.group,
             "FLOPs": line.flops,
             "gain": line.gain.mean,
@@ -174,7 +192,7 @@ def _scatter(lines: Sequence[BoardLine]) -> Any:
     return (
         base.mark_rule(opacity=0.35).encode(y=alt.Y("low:Q", axis=axis), y2="high:Q")
         + base.mark_circle(size=60, opacity=0.9).encode(y="gain:Q")
-        + base.mark_text(align="left", dx=6, dy=-4, fontSize=9).encode(y="gain:Q", text="method:N")
+        + base.mark_text(align="left", dx=6, dy=-4, fontSize=9).encode(y="gain:Q", text="shown:N")
     ).properties(width="container", height=420)
 
 

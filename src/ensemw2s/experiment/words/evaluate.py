@@ -113,9 +113,7 @@ class AnswerTable(Table):
                 figures = {"accuracy": _figure(per_seed)}
             else:
                 exact = self.correct(named.key, part)
-                figures = {
-                    "accuracy": Figure(per_seed=tuple(exact.mean(1).tolist()), interval=self.interval(exact, part))
-                }
+                figures = {"accuracy": Figure(per_seed=tuple(exact.mean(1).tolist()), interval=self.share(exact, part))}
             if named.key != ZERO_SHOT:
                 found = [self.scores(s, s.outcome.voters[named.key], part) for s in self.seeds]
                 figures["log_loss"] = _figure([-float(f.gold[-1].double().mean()) for f in found])
