@@ -15,9 +15,8 @@ def resamples(n_items, n_seeds, n=500):
 
 def planted(rights, n_seeds=5, n_items=400, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return (
-        torch.rand(len(rights), n_seeds, n_items, generator=generator) < torch.tensor(rights)[:, None, None]
-    ).double()
+    drawn = torch.rand(len(rights), n_seeds, n_items, generator=generator)
+    return (drawn < torch.tensor(rights)[:, None, None]).double()
 
 
 def test_holm_by_hand():

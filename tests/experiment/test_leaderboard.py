@@ -1,4 +1,4 @@
-"""Leaderboards: what is run, what is not run twice, what stops in the middle, and that the figures are the runs' own."""
+"""Leaderboards: what is run and what not twice, what stops in the middle, and that the figures are the runs' own."""
 
 import json
 import re
@@ -183,11 +183,8 @@ def test_the_page_the_markdown_and_the_terminal_show_every_method(board, tmp_pat
 
 
 def test_the_command_writes_a_leaderboard(tasks, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "sys.argv",
-        ["ensemw2s", "compare", "--methods", "boosting,auto", "--tasks", tasks[0], "--seeds", "2", "--tiny"]
-        + ["--output", str(tmp_path / "out"), "--json"],
-    )
+    command = f"ensemw2s compare --methods boosting,auto --tasks {tasks[0]} --seeds 2 --tiny --json --output"
+    monkeypatch.setattr("sys.argv", [*command.split(), str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 0
