@@ -114,12 +114,22 @@ def test_what_is_missing_or_out_of_range_is_named():
 def test_members_come_with_the_kept_labels_and_easy_ones_are_true_for_each(labels):
     member = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.3, 0.7], [0.1, 0.9], [0.6, 0.4]]])
     labelled = everything(member.mean(0))._replace(keep=torch.tensor([True, False, True]))
-    lessons = Lessons(torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2, 3]), torch.zeros(4))
+    lessons = Lessons(
+        torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2, 3]), torch.zeros(4), torch.full((3,), -1)
+    )
     recipe = Recipe(loss="evidential", with_easy=True, labels=labels)
-    found = lessons.from_labels("weak", recipe, labelled, member).supervision
+    found = lessons.from_labels("single", recipe, labelled, member).supervision
     kept = member[:, [0, 2]]
     expected = kept if labels == "soft" else torch.nn.functional.one_hot(kept.argmax(-1), 2).float()
     assert torch.equal(found.targets.member[:, 1:], expected)
     assert found.targets.member[:, 0].tolist() == [[0, 1], [0, 1]]
     assert found.rows.tolist() == [0, 1, 3]
-    assert lessons.from_labels("weak", Recipe(), labelled, member).supervision.targets.member is None
+    assert lessons.from_labels("single", Recipe(), labelled, member).supervision.targets.member is None
+
+
+def test_a_persons_answer_is_every_members():
+    member = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.1, 0.9]]])
+    lessons = Lessons(torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2]), torch.zeros(3), torch.tensor([-1, 0]))
+    found = lessons.from_labels("single", Recipe(loss="evidential"), everything(member.mean(0)), member).supervision
+    assert found.targets.member[:, 1].tolist() == [[1, 0], [1, 0]]
+    assert torch.equal(found.targets.member[:, 0], member[:, 0])

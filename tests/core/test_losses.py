@@ -78,10 +78,10 @@ def test_more_classes_are_hardened_to_the_counts_of_the_weak_labels(k, n, seed):
 @pytest.mark.parametrize("k", [2, 3])
 def test_eight_batches_of_one_equal_one_batch_of_eight(name, k):
     logits, soft = batch(8, k)
-    loss, group = LOSSES[name](), torch.arange(8) % 2
-    stats = loss.stats(logits, WeakBatch(soft=soft, group=group))
-    whole = loss(logits, WeakBatch(soft=soft, group=group), stats, train_frac=0.5)
-    each = [WeakBatch(soft=soft[i : i + 1], group=group[i : i + 1]) for i in range(8)]
+    loss, together = LOSSES[name](), WeakBatch(soft, torch.stack([soft, soft.flip(0)]), torch.arange(8) % 2)
+    stats = loss.stats(logits, together)
+    whole = loss(logits, together, stats, train_frac=0.5)
+    each = [WeakBatch(soft[i : i + 1], together.member[:, i : i + 1], together.group[i : i + 1]) for i in range(8)]
     parts = [loss(logits[i : i + 1], each[i], stats, train_frac=0.5) for i in range(8)]
     assert torch.allclose(whole, torch.cat(parts), atol=1e-7)
 

@@ -33,7 +33,7 @@ def test_twenty_kills_across_the_stages_leave_the_results_of_an_undisturbed_run(
     changes = {
         # Token activations, upper layers and checkpoints within a training, dropout on everywhere.
         "strong": {"adapter": "top", "top_layers": 1},
-        "student_training": {"epochs": 6, "dropout": 0.2, "checkpoint_steps": 2},
+        "student_training": {"epochs": 18, "dropout": 0.2, "checkpoint_steps": 2},
         "expert_training": {"dropout": 0.2},
         "cache": {"shard_rows": 40},
     }

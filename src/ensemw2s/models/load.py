@@ -92,9 +92,14 @@ def device() -> torch.device:
 
 
 def choose_dtype(config: ModelConfig) -> torch.dtype:
-    """The trunk's dtype; `auto` is bfloat16 where the machine has instructions for it, else float32."""
+    """The trunk's dtype; `auto` is bfloat16 where the machine has instructions for it, else float32.
+
+    A tiny random model is float32 everywhere: there is nothing to gain, and its runs are the same on every machine.
+    """
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
+    if config.model == "tiny":
+        return torch.float32
     if device().type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     # Without these instructions the CPU emulates bfloat16: measured five times slower than float32.

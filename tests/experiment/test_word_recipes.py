@@ -1,0 +1,117 @@
+"""Label models and selections among texts: by hand, and in whole tiny runs."""
+
+import json
+
+import pytest
+import torch
+
+from ensemw2s.config import parse_config
+from ensemw2s.core.labels import LABEL_MODELS, everything
+from ensemw2s.core.labels.votes import Alpha, Majority
+from ensemw2s.core.losses import LOSSES
+from ensemw2s.core.selection import SELECTIONS
+from ensemw2s.errors import ConfigError
+from ensemw2s.experiment.runner import run
+from ensemw2s.experiment.words.candidates import Candidates
+from ensemw2s.experiment.words.work import PseudoAnswers
+from tiny_run import merged, tiny_words_tree
+
+LABELS = [
+    {"answer": "Peru", "members": ["Peru", "Chile ", "Chile"]},
+    {"answer": "", "members": ["", "", "Iran"]},
+]
+WORDS = (
+    [n for n, kind in LABEL_MODELS.items() if kind.for_words],
+    [n for n, kind in SELECTIONS.items() if kind.for_words],
+)
+
+
+def pseudo(texts, confidence, labels=LABELS):
+    record = {"labels": labels, "expert_weights": [1.0, 0.5, 3.0]}
+    return PseudoAnswers(tuple(texts), torch.tensor(confidence), torch.ones(len(texts)), record)
+
+
+def never(_labelled):
+    raise AssertionError("this model asks no student")
+
+
+def test_a_question_has_a_column_per_text_and_the_first_is_the_ensembles():
+    found = Candidates.of(pseudo(["Peru", ""], [0.2, 0.0]), n_later=1)
+    assert found.texts == [["Peru", "Chile"], ["", "Iran"]]
+    assert found.votes.member.argmax(-1).tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert found.votes.soft[0].tolist() == pytest.approx([0.2, 0.0, 0.0])
+    assert found.chosen(everything(found.votes.soft)) == ("Peru", "")  # however unlikely its text is
+
+
+def test_the_majority_and_alpha_choose_among_the_texts():
+    votes = Candidates.of(pseudo(["Peru", ""], [0.2, 0.5]), n_later=0)
+    assert votes.chosen(Majority()(votes.votes, never)) == ("Chile", "")
+    assert votes.chosen(Alpha()(votes.votes, never)) == ("Chile", "Iran")
+
+
+def test_a_later_students_answer_finds_its_column_or_gets_one():
+    found = Candidates.of(pseudo(["Peru", ""], [0.2, 0.5]), n_later=1)
+    soft = found.add(pseudo(["Chile", "Iraq"], [0.7, 0.9]))
+    assert found.texts == [["Peru", "Chile"], ["", "Iran", "Iraq"]]
+    assert soft.tolist() == [pytest.approx([0.0, 0.7, 0.0]), pytest.approx([0.0, 0.0, 0.9])]
+    assert found.chosen(everything(soft)) == ("Chile", "Iraq")
+
+
+@pytest.fixture(scope="module")
+def every(task_file, tmp_path_factory):
+    """One run with every label model and selection that can judge texts."""
+    plain = {"labels": "hard"}
+    recipes = [plain]
+    recipes += [plain | {"label_model": name} for name in WORDS[0] if name != "vote"]
+    recipes += [plain | {"selection": name} for name in WORDS[1] if name != "all"]
+    recipes += [plain | {"with_easy": True, "easy_weight": 2.0, "curriculum": "confidence", "selection": "top-rho"}]
+    tree = merged(tiny_words_tree(task_file), {"seeds": [0], "ensemble": {"n_rounds": 2}})
+    tree["students"] = {"recipes": recipes}
+    folder = tmp_path_factory.mktemp("words") / "run"
+    return run(parse_config(tree), folder), folder, recipes
+
+
+def test_every_recipe_for_words_runs_and_has_its_row(every):
+    results, _, recipes = every
+    keys = {row.key for row in results.rows}
+    config = parse_config(results.config)
+    assert len(config.students.recipes) == len(recipes) >= 7
+    for recipe in config.students.recipes:
+        assert f"student:boosting:{recipe.name}" in keys
+    # A second round costs the students on the way, and their writing.
+    cost = {row.key: row.cost.flops for row in results.rows}
+    assert cost["student:boosting:xent-hard-next-round"] > cost["student:boosting:xent-hard"]
+
+
+def test_a_selection_of_words_learns_from_fewer_answers(every):
+    results, _, _ = every
+    tokens = {row.key: row.cost.training_tokens for row in results.rows}
+    assert tokens["student:single:xent-hard-confidence"] < tokens["student:single:xent-hard"]
+
+
+def test_the_same_texts_are_the_same_student(every):
+    """A single expert's majority is its own answer: nothing is trained twice."""
+    _, folder, _ = every
+    used = json.loads((folder / "stages" / "students.json").read_text())["artifacts"]
+    keys = [a["key"] for a in used if a["kind"] == "students"]
+    assert len(set(keys)) < len(keys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kinds"), [("loss", LOSSES), ("label_model", LABEL_MODELS), ("selection", SELECTIONS)]
+)
+def test_what_cannot_judge_texts_is_refused_with_what_can(setting, kinds, task_file):
+    for name in (n for n, kind in kinds.items() if not kind.for_words):
+        tree = tiny_words_tree(task_file)
+        tree["students"] = {"recipes": [{"labels": "hard", setting: name}]}
+        with pytest.raises(ConfigError, match=f"{setting} {name} is for classes; answers in words are learned with"):
+            parse_config(tree)
+
+
+def test_a_recipes_teachers_are_trained_alone_and_others_are_refused(tiny_config, tmp_path):
+    students = {"recipes": [{}, {"loss": "product", "teachers": ["self", "boosting"]}]}
+    results = run(tiny_config(seeds=[0], students=students), tmp_path / "run")
+    with_product = {row.key for row in results.rows if "product" in row.key}
+    assert with_product == {"self_training:product-soft", "student:boosting:product-soft"}
+    with pytest.raises(ConfigError, match="has the teacher subspace, which the run lacks; choose among self, single"):
+        tiny_config(students={"recipes": [{"teachers": ["subspace"]}]})
