@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -171,6 +172,10 @@ def paced_by_nothing(place: Place) -> list[str]:
     return place.run(changes | {"students": {"recipes": [{"curriculum": "difficulty"}]}})
 
 
+def recipe(settings: dict[str, Any]) -> Callable[[Place], list[str]]:
+    return lambda place: place.run({"students": {"recipes": [settings]}})
+
+
 def unknown_link(place: Place) -> list[str]:
     folder = make_tiny(place.root / "student")
     config = json.loads((folder / "config.json").read_text())
@@ -311,6 +316,36 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "run not finished": (5, ["no finished run", "ensemw2s run"], lambda p: ["report", str(p.root)]),
     "results damaged": (5, ["not a results file"], corrupt_results),
     "nothing to compare": (5, ["two or more run folders"], lambda p: ["compare", str(p.root)]),
+    "unknown method": (
+        2,
+        ["--methods", "no-such", "boosting"],
+        lambda p: ["compare", "--methods", "no-such", "--output", str(p.root / "board")],
+    ),
+    "tasks of one name": (
+        2,
+        ["--tasks", "the name 'geo-facts'", "its own `name`"],
+        lambda p: ["compare", "--methods", "all", "--tasks", "geo-facts,geo-facts", "--output", str(p.root / "board")],
+    ),
+    "no budget of time": (
+        2,
+        ["--budget 'soon'", "45m"],
+        lambda p: ["compare", "--methods", "all", "--budget", "soon", "--output", str(p.root / "board")],
+    ),
+    "methods and runs": (2, ["leave out either"], lambda p: ["compare", str(p.root), "--methods", "all"]),
+    "unknown loss": (2, ["loss: there is no 'crossentropy'", "xent"], recipe({"loss": "crossentropy"})),
+    "unknown option": (2, ["logconf has no 'aux'", "aux_coef"], recipe({"loss": "logconf", "options": {"aux": 1}})),
+    "unknown label model": (2, ["label_model: there is no 'ds'", "dawid-skene"], recipe({"label_model": "ds"})),
+    "unknown selection": (2, ["selection: there is no 'best'", "top-rho"], recipe({"selection": "best"})),
+    "teacher that is not trained": (
+        2,
+        ["the teacher subspace", "ensemble.methods"],
+        recipe({"teachers": ["subspace"]}),
+    ),
+    "loss for classes on words": (
+        2,
+        ["loss logconf is for classes", "xent"],
+        lambda p: p.run(WORDS | {"students": {"recipes": [{"labels": "hard", "loss": "logconf"}]}}),
+    ),
 }
 BY_ITSELF = {"two runs on one folder", "damaged artifact"}
 """Kinds with a test of their own: the one below, and tests/e2e."""

@@ -42,9 +42,7 @@ def compare(
         _compare_runs(run_dirs or [], as_json)
         return
     if run_dirs:
-        raise ConfigError(
-            f"compare: --methods runs its own experiments; leave {run_dirs[0]} out, or leave --methods out"
-        )
+        raise ConfigError(f"compare: --methods runs its own experiments; leave out either it or {run_dirs[0]}")
     from ensemw2s.experiment.leaderboard import build_board, parse_budget, plan_board
     from ensemw2s.report.board import sentences, terminal_table
 
