@@ -344,7 +344,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "loss for classes on words": (
         2,
         ["loss logconf is for classes", "xent"],
-        lambda p: p.run(WORDS | {"students": {"recipes": [{"labels": "hard", "loss": "logconf"}]}}),
+        lambda p: p.run(WORDS | {"task": {"answer_form": "free"}, "students": {"recipes": [{"loss": "logconf"}]}}),
     ),
 }
 BY_ITSELF = {"two runs on one folder", "damaged artifact"}
