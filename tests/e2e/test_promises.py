@@ -61,7 +61,8 @@ def test_what_an_evidential_student_says_is_the_same_in_the_run_and_from_its_fol
     recipes = [{"loss": "evidential", "with_easy": True, "curriculum": "confidence", "easy_weight": 2.0}]
     folder, store = place / "evidential", place / "store"
     changes = {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["bagging"]}, "students": {"recipes": recipes}}
-    config = tiny_config(**changes)
+    exact = {"dtype": "float32"}  # the folder is; a machine may run the trunk in bfloat16
+    config = tiny_config(weak=exact, strong=exact, **changes)
     # Whatever is best on so few examples: the evidential student is what this is about.
     student = f"student:bagging:{config.students.recipes[0].name}"
     monkeypatch.setattr(evaluate, "recommended_row", lambda rows: next(r for r in rows if r.key == student))
@@ -74,7 +75,8 @@ def test_what_an_evidential_student_says_is_the_same_in_the_run_and_from_its_fol
     said = load_student(folder / "student")
     assert said.link == "dirichlet-softplus"
     found = said.log_probs(prompts)
-    assert any(torch.allclose(a["log_probs"][: len(prompts)], found, rtol=0, atol=1e-5) for a in kept)
+    distances = [float((a["log_probs"][: len(prompts)].exp() - found.exp()).abs().max()) for a in kept]
+    assert min(distances) < 1e-5
     assert "a = 1 + softplus(logits), not their softmax" in (folder / "student" / "README.md").read_text()
     [answer] = answer_prompts(folder / "student", prompts[:1])
     assert list(answer["probability"].values()) == pytest.approx(found[0].exp().tolist(), abs=1e-5)
