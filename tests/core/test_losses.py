@@ -79,9 +79,11 @@ def test_more_classes_are_hardened_to_the_counts_of_the_weak_labels(k, n, seed):
 def test_eight_batches_of_one_equal_one_batch_of_eight(name, k):
     logits, soft = batch(8, k)
     loss, group = LOSSES[name](), torch.arange(8) % 2
-    stats = loss.stats(logits, WeakBatch(soft=soft, group=group))
-    whole = loss(logits, WeakBatch(soft=soft, group=group), stats, train_frac=0.5)
-    each = [WeakBatch(soft=soft[i : i + 1], group=group[i : i + 1]) for i in range(8)]
+    member = torch.stack([soft, soft.flip(0)])
+    weak = WeakBatch(soft=soft, member=member, group=group)
+    stats = loss.stats(logits, weak)
+    whole = loss(logits, weak, stats, train_frac=0.5)
+    each = [WeakBatch(soft[i : i + 1], member[:, i : i + 1], group[i : i + 1]) for i in range(8)]
     parts = [loss(logits[i : i + 1], each[i], stats, train_frac=0.5) for i in range(8)]
     assert torch.allclose(whole, torch.cat(parts), atol=1e-7)
 
