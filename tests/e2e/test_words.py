@@ -84,9 +84,18 @@ def test_experts_and_students_of_which_every_weight_is_trained(place, task_file)
         expert_training=training,
         student_training=training,
         ensemble={"n_rounds": 2, "methods": ["single", "boosting"]},
-        students={"recipes": [{"labels": "hard"}, {"labels": "hard", "with_easy": True}]},
+        students={
+            "recipes": [
+                {"labels": "hard"},
+                {"labels": "hard", "with_easy": True},
+                {"labels": "hard", "with_easy": True, "easy_weight": 3, "curriculum": "difficulty"},
+                {"labels": "hard", "curriculum": "confidence"},
+            ]
+        },
     )
     results = run(config, place / "full", store_root=place / "full-store")
+    losses = [results.row(f"student:single:{r.name}").parts["ood_test"]["log_loss"] for r in config.students.recipes]
+    assert len({loss.per_seed[0] for loss in losses}) == 4
     assert "all weights trained" in results.strong
     prompts = [row["q"] for row in comparison_rows()[:3]]
     assert len(list(answer_prompts(place / "full" / "student", prompts))) == 3
