@@ -15,13 +15,13 @@ from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.experiment import runner
-from ensemw2s.experiment.evaluate import open_truth
 from ensemw2s.experiment.labeller import open_labeller
 from ensemw2s.experiment.labelling import label_file
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
+from ensemw2s.experiment.table import open_truth
 from ensemw2s.experiment.words.evaluate import AnswerTable
 from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import prepare_answers

@@ -16,6 +16,7 @@ from ensemw2s.experiment.methods import METHODS, SINGLE
 from ensemw2s.experiment.rows import AUTO, ZERO_SHOT
 from ensemw2s.experiment.run_folder import read_items, read_results
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY
+from ensemw2s.experiment.table import interval_of
 from ensemw2s.results import Interval, Results
 
 
@@ -113,11 +114,11 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
             task=run.name,
             row=row,
             accuracy=results.row(row).parts[part]["accuracy"].interval,
-            gain=_interval(intervals.mean_interval(correct[i] - single, resamples)),
-            distance=_interval(intervals.mean_interval(correct[i] - on_easy, resamples)),
+            gain=interval_of(intervals.mean_interval(correct[i] - single, resamples)),
+            distance=interval_of(intervals.mean_interval(correct[i] - on_easy, resamples)),
             distance_p=adjusted[i] if adjusted else None,
             pgr=pgr.get(row),
-            rank=_interval(ranks[i]),
+            rank=interval_of(ranks[i]),
             wins=counts[i][0],
             losses=counts[i][1],
             cost=results.row(row).cost,
@@ -150,7 +151,7 @@ def _line(method: str, cells: Sequence[BoardCell], words: Collection[str]) -> Bo
 
 
 def _mean(each: Sequence[Interval]) -> Interval:
-    return _interval(mean_of_tasks([intervals.Estimate(**interval.model_dump()) for interval in each]))
+    return interval_of(mean_of_tasks([intervals.Estimate(**interval.model_dump()) for interval in each]))
 
 
 def _work(run: TaskRun, results: Results) -> tuple[int, int, int, int]:
@@ -163,7 +164,3 @@ def _work(run: TaskRun, results: Results) -> tuple[int, int, int, int]:
     distinct = len({a["key"] for a in used if a["kind"] == "experts"})
     each = sum(n for part, n in results.task.sizes.items() if part in ("easy_pool", "hard_pool", "id_test", "ood_test"))
     return alone, distinct, alone * each, distinct * each
-
-
-def _interval(estimate: intervals.Estimate) -> Interval:
-    return Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)

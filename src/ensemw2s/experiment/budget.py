@@ -9,8 +9,9 @@ from torch import Tensor
 from ensemw2s.core import intervals
 from ensemw2s.core.routing import ROUTERS, accuracy_by_budget, queue_order, random_by_budget, thresholds
 from ensemw2s.experiment.opinions import Opined
+from ensemw2s.experiment.table import interval_of
 from ensemw2s.names import Method
-from ensemw2s.results import BudgetCurve, BudgetPoint, Interval
+from ensemw2s.results import BudgetCurve, BudgetPoint
 
 N_POINTS = 11
 RANDOM = "random order"
@@ -38,9 +39,8 @@ def budget_curves(
     curves: list[BudgetCurve] = []
     for order in per_seed[0]:
         found = torch.stack([curves_of[order] for curves_of in per_seed])  # [seeds, points]
-        points = tuple(
-            BudgetPoint(n_people=float(n), accuracy=_interval(found[:, i])) for i, n in enumerate(budgets.tolist())
-        )
+        shares = [interval_of(intervals.of_share(intervals.seed_interval(each))) for each in found.T]
+        points = tuple(BudgetPoint(n_people=float(n), accuracy=a) for n, a in zip(budgets, shares, strict=True))
         curves.append(BudgetCurve(order=order, method=opined[0].method, points=points))
     return tuple(curves)
 
@@ -64,8 +64,3 @@ def _of_seed(
 
 def _budgets(n_items: int) -> Tensor:
     return torch.linspace(0, n_items, N_POINTS, dtype=torch.float64).round().long()
-
-
-def _interval(per_seed: Float[Tensor, " seeds"]) -> Interval:
-    found = intervals.of_share(intervals.seed_interval(per_seed))
-    return Interval(mean=found.mean, low=found.low, high=found.high, method=found.method)

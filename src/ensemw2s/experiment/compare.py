@@ -9,7 +9,8 @@ from ensemw2s.core import intervals
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY
-from ensemw2s.results import Interval, Results, RunComparison, RunLine, RunPair
+from ensemw2s.experiment.table import interval_of
+from ensemw2s.results import Results, RunComparison, RunLine, RunPair
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
@@ -55,6 +56,5 @@ def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPa
         torch.tensor(r.row(r.recommendation.row).parts["ood_test"]["accuracy"].per_seed).double()
         for r in (results, first)
     )
-    estimate = intervals.seed_interval(a - b)
-    difference = Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)
+    difference = interval_of(intervals.seed_interval(a - b))
     return RunPair(first=name, second=first_name, difference=difference, reason="")

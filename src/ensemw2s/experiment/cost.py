@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from ensemw2s.experiment.prepare import Side
+from ensemw2s.experiment.side import Side
 from ensemw2s.models.upper import own_layers
 from ensemw2s.results import Cost
 

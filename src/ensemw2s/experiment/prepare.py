@@ -5,72 +5,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Generator, Tensor
 
-from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonical_hash
+from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.core.seeds import stream
-from ensemw2s.data.encode import encode
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.ensemble.rate import Rating, learners, rate
 from ensemw2s.ensemble.views import depths_of
-from ensemw2s.errors import ConfigError, ModelError
+from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.people import read_people
+from ensemw2s.experiment.side import Side, encoded, make_side, opened
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
-from ensemw2s.models.adapters import Adapter, build_adapter
-from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.load import Backbone, load_backbone
 from ensemw2s.models.packing import check_packing
-from ensemw2s.models.upper import own_layers
-from ensemw2s.prompting import answer_text
-from ensemw2s.types import Example, Inputs, Task, class_index
+from ensemw2s.types import Inputs, Task, class_index
 
 RATING_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Side:
-    """The weak or the strong model of a run, with what its adapter reads for every example of the split."""
-
-    config: ModelConfig
-    backbone: Backbone
-    """Cut to the layers that this side uses."""
-    inputs: Inputs
-    pooled: Inputs
-    """The final-normed feature of every example, for zero-shot scoring; recomputed at need where not cached."""
-    flops_per_token: float
-    """Of one forward pass through the trunk: twice its weights that multiply."""
-    at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
-    """As `inputs`, after fewer layers: what members of an ensemble with a depth of their own read."""
-
-    def builder(self, training: TrainConfig, n_classes: int) -> Callable[[Generator], Adapter]:
-        """What makes a fresh trainable module of this side from a generator."""
-        return lambda generator: build_adapter(
-            self.config,
-            self.backbone,
-            n_classes,
-            dropout=training.dropout,
-            init_std=training.init_std,
-            generator=generator,
-        )
-
-    @property
-    def fingerprint(self) -> dict[str, object]:
-        """What of this side decides a training: the weights, the cut, the arithmetic and the adapter."""
-        return {**self.config.deciding, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
-
-    def describe(self) -> str:
-        """One phrase for the report."""
-        n = own_layers(self.config, self.backbone)
-        parts = {
-            "head": "a trained head",
-            "top": f"{self.config.top_layers} trained upper layers",
-            "lora": f"LoRA on {'all' if n == self.backbone.n_layers else f'the upper {n}'} layers",
-            "full": "all weights trained",
-        }
-        hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
-        return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +89,7 @@ def prepare(
         task = _rated(task, config, weak_backbone, store, lambda n: on_tokens(config.weak.model, n))
         split = make_split(task, config.split)
     ids = {
-        id(b): _encode(b, split.examples, config.weak if b is weak_backbone else config.strong)
+        id(b): encoded(b, split.examples, config.weak if b is weak_backbone else config.strong)
         for b in (weak_backbone, strong_backbone)
     }
     weak_ids, strong_ids = ids[id(weak_backbone)], ids[id(strong_backbone)]
@@ -171,14 +122,14 @@ def prepare(
             )
             weak_inputs, at_depth = found[weak_layers], {depth: found[depth] for depth in extra}
         else:
-            weak_inputs = _open(weak_backbone, weak_ids, config.weak, config, store, on_tokens)
-        strong_inputs = _open(strong_backbone, strong_ids, config.strong, config, store, on_tokens)
+            weak_inputs = opened(weak_backbone, weak_ids, config.weak, config, store, on_tokens)
+        strong_inputs = opened(strong_backbone, strong_ids, config.strong, config, store, on_tokens)
     return Prepared(
         config,
         task,
         split,
-        replace(_side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store), at_depth=at_depth),
-        _side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
+        replace(make_side(config.weak, weak_backbone, weak_inputs, weak_ids, config, store), at_depth=at_depth),
+        make_side(config.strong, strong_backbone, strong_inputs, strong_ids, config, store),
         people,
     )
 
@@ -191,29 +142,6 @@ def rated_by_chance(task: Task, config: ExperimentConfig) -> Task:
     return replace(task, examples=tuple(kept))
 
 
-def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
-    """The untrained model's log-probabilities: each choice scored by its first token after the prompt.
-
-    Raises:
-        ModelError: two choices begin with the same token, or the model has no output embedding.
-    """
-    texts = [answer_text(choice, chat=side.config.chat) for choice in choices]
-    first = [side.backbone.tokenizer(text, add_special_tokens=False)["input_ids"][:1] for text in texts]
-    tokens = [ids[0] if ids else -1 for ids in first]
-    if len(set(tokens)) < len(tokens):
-        raise ModelError(
-            f"{side.config.model}: zero-shot scoring needs choices that begin with different tokens, got "
-            f"{list(choices)}"
-        )
-    unembedding = unembedding_rows(side.config, tokens)
-    return (pooled(side, rows) @ unembedding.T).log_softmax(-1)
-
-
-def pooled(side: Side, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
-    """The untrained model's feature of each prompt."""
-    return torch.cat([side.pooled.batch(part)[0][:, 0].float() for part in rows.split(512)])
-
-
 def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:
     """Both models; one load where they are cuts of the same checkpoint."""
     weak, strong = config.weak, config.strong
@@ -223,44 +151,6 @@ def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:
     deeper = max((weak.n_layers, strong.n_layers), key=lambda n: n or 10**9)
     both = load_backbone(strong, deeper)
     return both, both
-
-
-def _encode(backbone: Backbone, examples: tuple[Example, ...], config: ModelConfig) -> list[list[int]]:
-    names = [e.id for e in examples]
-    prompts = [e.prompt for e in examples]
-    return encode(backbone.tokenizer, prompts, max_length=config.max_length, names=names, chat=config.chat)
-
-
-def _open(
-    backbone: Backbone,
-    ids: list[list[int]],
-    model: ModelConfig,
-    config: ExperimentConfig,
-    store: Store,
-    on_tokens: Callable[[str, int], None],
-) -> Inputs:
-    cut = backbone.cut(model.n_layers or backbone.n_layers)
-    return open_activations(
-        cut, ids, config=model, cache=config.cache, store=store, on_tokens=lambda n: on_tokens(model.model, n)
-    )
-
-
-def _side(
-    model: ModelConfig,
-    backbone: Backbone,
-    inputs: Inputs,
-    ids: list[list[int]],
-    config: ExperimentConfig,
-    store: Store,
-) -> Side:
-    cut = backbone.cut(model.n_layers or backbone.n_layers)
-    pooled = inputs
-    if model.adapter != "head":
-        off = config.cache.model_copy(update={"trunk_cache": "off"})
-        pooled = open_activations(cut, ids, config=model.model_copy(update={"adapter": "head"}), cache=off, store=store)
-    embeddings = {id(p) for p in cut.model.get_input_embeddings().parameters()}
-    weights = sum(p.numel() for p in cut.model.parameters() if id(p) not in embeddings and p.ndim > 1)
-    return Side(model, cut, inputs, pooled, 2.0 * weights)
 
 
 def check_packings(config: ExperimentConfig, weak: Backbone, strong: Backbone) -> None:
@@ -277,10 +167,10 @@ def _rated(
     task: Task, config: ExperimentConfig, backbone: Backbone, store: Store, on_tokens: Callable[[int], None]
 ) -> Task:
     """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
-    ids = _encode(backbone, task.examples, config.weak)
+    ids = encoded(backbone, task.examples, config.weak)
     cut = backbone.cut(config.weak.n_layers or backbone.n_layers)
     inputs = open_activations(cut, ids, config=config.weak, cache=config.cache, store=store, on_tokens=on_tokens)
-    side = _side(config.weak, backbone, inputs, ids, config, store)
+    side = make_side(config.weak, backbone, inputs, ids, config, store)
     labels = class_index(task.examples, task.choices)
 
     def rating() -> Rating:

@@ -21,8 +21,9 @@ from ensemw2s.experiment.journal import Journal
 from ensemw2s.experiment.notes import chosen_notes, run_notes
 from ensemw2s.experiment.opinions import answer_opinions, class_opinions, kept
 from ensemw2s.experiment.people import people_among, people_note
-from ensemw2s.experiment.prepare import prepare, zero_shot
+from ensemw2s.experiment.prepare import prepare
 from ensemw2s.experiment.run_folder import ITEMS, claim, read_timing, write_manifest
+from ensemw2s.experiment.side import zero_shot
 from ensemw2s.experiment.stages import Seed
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.words.deliver import export_answer_ensemble, export_answerer

@@ -16,11 +16,11 @@ from ensemw2s.core.selection import Evidence
 from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.errors import ModelError
 from ensemw2s.experiment import auto, cost
-from ensemw2s.experiment.evaluate import part_predictions
-from ensemw2s.experiment.prepare import pooled, zero_shot
 from ensemw2s.experiment.rows import AUTO, ZERO_SHOT
+from ensemw2s.experiment.side import pooled, zero_shot
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.students import CEILING, SELF, STRONG_ON_EASY, Lesson, Lessons, on_truth
+from ensemw2s.experiment.table import part_predictions
 from ensemw2s.experiment.work import Work
 from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
 from ensemw2s.recipes import Teacher

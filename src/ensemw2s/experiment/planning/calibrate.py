@@ -19,7 +19,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.ensemble.scores import staged_scores
 from ensemw2s.experiment.planning.units import training_amount
-from ensemw2s.experiment.prepare import Prepared, Side
+from ensemw2s.experiment.prepare import Prepared
+from ensemw2s.experiment.side import Side
 from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
 from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.models.adapters import fit_scale

@@ -14,7 +14,8 @@ from ensemw2s.experiment.planning.units import (
     students_on_the_way,
     training_amount,
 )
-from ensemw2s.experiment.prepare import Prepared, Side
+from ensemw2s.experiment.prepare import Prepared
+from ensemw2s.experiment.side import Side
 from ensemw2s.models.activations import EmbeddedInputs, IdInputs, activation_bytes
 from ensemw2s.models.adapters import n_trainable
 

@@ -13,11 +13,12 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.scores import StagedScores
 from ensemw2s.experiment.budget import budget_curves
-from ensemw2s.experiment.evaluate import PACKAGES, Table, Truth, open_truth, worth_showing
+from ensemw2s.experiment.evaluate import PACKAGES
 from ensemw2s.experiment.opinions import Opined
 from ensemw2s.experiment.recommend import headline, recommended_row
 from ensemw2s.experiment.rows import ZERO_SHOT, Named, all_rows
 from ensemw2s.experiment.students import SELF, STRONG_ON_EASY, student_key
+from ensemw2s.experiment.table import Table, Truth, interval_of, open_truth, worth_showing
 from ensemw2s.experiment.words.cost import NOTHING, mean
 from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
@@ -28,7 +29,6 @@ from ensemw2s.results import (
     BudgetCurve,
     EnsembleTrace,
     Figure,
-    Interval,
     Recommendation,
     Reliability,
     ReliabilityBin,
@@ -302,6 +302,5 @@ def _token_weights(prepared: AnswerPrepared, seed: AnswerSeed) -> tuple[TokenWei
 
 
 def _figure(per_seed: Sequence[float]) -> Figure:
-    estimate = intervals.seed_interval(torch.tensor(per_seed, dtype=torch.float64))
-    interval = Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)
-    return Figure(per_seed=tuple(per_seed), interval=interval)
+    found = intervals.seed_interval(torch.tensor(per_seed, dtype=torch.float64))
+    return Figure(per_seed=tuple(per_seed), interval=interval_of(found))
