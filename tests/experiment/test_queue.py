@@ -194,7 +194,7 @@ def test_selections_never_drop_a_persons_answer(place, task_file):
     lessons = Lessons(easy, work.labels[easy], hard, work.prepared.split.difficulty, work.people)
     n = len(hard)
     weak = Labelled(torch.full((n, 2), 0.5), torch.arange(n) == 5)
-    lesson = lessons.from_labels("boosting", Recipe(), weak)
+    lesson = lessons.from_labels("boosting", Recipe(), weak, weak.soft[None])
     assert lesson.supervision.rows.tolist() == hard[[0, 1, 2, 5]].tolist()
     assert lesson.supervision.targets.soft.tolist() == [[1, 0], [1, 0], [1, 0], [0.5, 0.5]]
 

@@ -169,6 +169,6 @@ def test_a_browser_draws_every_chart_without_an_error(results, timing, size, tmp
     body = re.search(r"<body[^>]*>", done.stdout)[0]
     assert 'data-errors="[]"' in body
     n_charts = len(charts(path.read_text(encoding="utf-8")))
-    assert n_charts == 17
+    assert n_charts == 18
     assert f'data-drawn="{n_charts}"' in body
     assert len(re.findall(r'<svg[^>]*class="marks"', done.stdout)) == n_charts
