@@ -10,8 +10,8 @@ from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, Fitted, Weak, fit_expert, grow
 from ensemw2s.ensemble.label import choose
 from ensemw2s.experiment import cost
-from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG
 from ensemw2s.experiment.prepare import Prepared
+from ensemw2s.experiment.rows import BEST_SINGLE, SINGLE_LONG
 from ensemw2s.experiment.side import zero_shot
 from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.teach import Teaching
