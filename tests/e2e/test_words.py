@@ -22,9 +22,9 @@ from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.student import answer_prompts
 from ensemw2s.experiment.table import open_truth
-from ensemw2s.experiment.words.evaluate import AnswerTable
 from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import prepare_answers
+from ensemw2s.experiment.words.table import AnswerTable
 from ensemw2s.models.anatomy import final_norm, layers_of, memory_of
 from ensemw2s.models.load import load_backbone
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
