@@ -46,7 +46,7 @@ class BoardCell(_Record):
     rank: Interval
     """Among the methods of the task, 1 is best; resampled with seeds and items."""
     wins: int
-    """Methods that it beats in the paired test at 5%, after Holm's correction for all pairs of the task."""
+    """Methods that it beats in the paired test, at a false discovery rate of 5% among all pairs of the task."""
     losses: int
     cost: Cost
 

@@ -123,7 +123,8 @@ def sentences(board: Leaderboard) -> list[str]:
         "Gain: points above the student of one weak expert's labels. Intervals of a task cross its seeds with its test "
         "items; those of a mean add up in quadrature, for the tasks are these and no sample of others.",
         "Rank: 1 is best, among the methods of a task. Won : lost counts the methods that a method beats, and that "
-        "beat it, in the paired test at 5% after Holm's correction for all pairs of a task.",
+        "beat it, in the paired test, at a false discovery rate of 5% among all pairs of a task (Benjamini and "
+        "Hochberg). p, beside the distance to strong-on-easy, is Holm's for the methods of a task.",
         "Methods marked with an asterisk need no weak supervision.",
         f"{work.experts:,} experts were trained where {work.experts_alone:,} would have been, had each method been run "
         f"by itself, and {work.evaluations:,} evaluations of an expert on an example done where "
