@@ -1,17 +1,11 @@
 """The typed record of a leaderboard: `leaderboard.json` is this, and the page and the tables read it."""
 
-from pydantic import BaseModel, ConfigDict
-
-from ensemw2s.results import Cost, Interval
+from ensemw2s.results import Cost, Interval, Record
 
 BOARD_VERSION = 1
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class BoardTask(_Record):
+class BoardTask(Record):
     """One task of a leaderboard, with the rows that methods are measured against."""
 
     name: str
@@ -28,7 +22,7 @@ class BoardTask(_Record):
     """Its run folder, below the leaderboard's."""
 
 
-class BoardCell(_Record):
+class BoardCell(Record):
     """One method on one task; all on the test that the task is judged by."""
 
     method: str
@@ -51,7 +45,7 @@ class BoardCell(_Record):
     cost: Cost
 
 
-class BoardLine(_Record):
+class BoardLine(Record):
     """One method over all its tasks, each counted alike."""
 
     method: str
@@ -73,7 +67,7 @@ class BoardLine(_Record):
     """Needs no weak supervision."""
 
 
-class BoardWork(_Record):
+class BoardWork(Record):
     """What the store saved."""
 
     experts_alone: int
@@ -87,7 +81,7 @@ class BoardWork(_Record):
     """Wall clock spent on computing, over all calls."""
 
 
-class Leaderboard(_Record):
+class Leaderboard(Record):
     schema_version: int = BOARD_VERSION
     methods: tuple[str, ...]
     tasks: tuple[BoardTask, ...]

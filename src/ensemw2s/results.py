@@ -13,11 +13,11 @@ RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
 SCHEMA_VERSION = 1
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Interval(_Record):
+class Interval(Record):
     """A mean with its 95% interval over seeds and items."""
 
     mean: float
@@ -27,14 +27,14 @@ class Interval(_Record):
     """`crossed bootstrap`, `student-t` (the wider of the two below 10 seeds) or `items only` for one seed."""
 
 
-class Figure(_Record):
+class Figure(Record):
     """One metric of one row on one part: a value per seed, in the order of `Results.seeds`, and the interval."""
 
     per_seed: tuple[float, ...]
     interval: Interval
 
 
-class Cost(_Record):
+class Cost(Record):
     """Logical cost, the same on every machine; mean over seeds."""
 
     training_tokens: float
@@ -45,7 +45,7 @@ class Cost(_Record):
     """Multiply-adds times two, with the cached trunk counted once."""
 
 
-class Row(_Record):
+class Row(Record):
     """One way to get a model: a baseline, an ensemble, a student or the ceiling."""
 
     key: str
@@ -61,7 +61,7 @@ class Row(_Record):
     """T per seed, for ensembles and their students."""
 
 
-class Comparison(_Record):
+class Comparison(Record):
     """A paired difference in accuracy, `row` minus `baseline`."""
 
     row: str
@@ -72,7 +72,7 @@ class Comparison(_Record):
     """Two-sided, of the paired test over seeds and items; None where it cannot be computed (one seed)."""
 
 
-class Pgr(_Record):
+class Pgr(Record):
     """Performance gap recovered on one part, (student - weak) / (ceiling - weak); never clipped."""
 
     row: str
@@ -82,7 +82,7 @@ class Pgr(_Record):
     """Why it is undefined; empty where it is defined."""
 
 
-class Round(_Record):
+class Round(Record):
     """One boosting (or bagging, or independent) round of one seed."""
 
     round: int
@@ -101,7 +101,7 @@ class Round(_Record):
     """part to accuracy of the first t experts together."""
 
 
-class EnsembleTrace(_Record):
+class EnsembleTrace(Record):
     """How one method's ensemble of one seed grew."""
 
     method: Method
@@ -117,34 +117,34 @@ class EnsembleTrace(_Record):
     """Share of the hardest test on which every member gives the same wrong answer."""
 
 
-class DifficultyBin(_Record):
+class DifficultyBin(Record):
     low: float
     high: float
     n_items: int
     accuracy: Interval
 
 
-class DifficultyCurve(_Record):
+class DifficultyCurve(Record):
     """A row's accuracy against difficulty over the tests."""
 
     row: str
     bins: tuple[DifficultyBin, ...]
 
 
-class ReliabilityBin(_Record):
+class ReliabilityBin(Record):
     confidence: float
     accuracy: float
     n_items: int
 
 
-class Reliability(_Record):
+class Reliability(Record):
     """Confidence against accuracy on the hardest test, seeds pooled."""
 
     row: str
     bins: tuple[ReliabilityBin, ...]
 
 
-class TaskInfo(_Record):
+class TaskInfo(Record):
     name: str
     source: str
     difficulty_meaning: str
@@ -154,7 +154,7 @@ class TaskInfo(_Record):
     """Examples per part (and per pool), of which each seed draws its own."""
 
 
-class AnswerSample(_Record):
+class AnswerSample(Record):
     """One unlabelled question of the boosted ensemble's first seed, with what its members and their vote wrote."""
 
     question: str
@@ -169,7 +169,7 @@ class AnswerSample(_Record):
     """Of each token under the mixture; one more than tokens where the end token came."""
 
 
-class TokenShare(_Record):
+class TokenShare(Record):
     """How much of a round's weight lies on one kind of token."""
 
     token: str
@@ -178,7 +178,7 @@ class TokenShare(_Record):
     """Its share under equal weights."""
 
 
-class TokenWeights(_Record):
+class TokenWeights(Record):
     """Where the weights of boosting lie in one round: the tokens that gained most against equal weights."""
 
     seed: int
@@ -186,14 +186,14 @@ class TokenWeights(_Record):
     tokens: tuple[TokenShare, ...]
 
 
-class BudgetPoint(_Record):
+class BudgetPoint(Record):
     n_people: float
     """Items that people answered; mean over seeds."""
     accuracy: Interval
     """Share of right labels, over seeds."""
 
 
-class BudgetCurve(_Record):
+class BudgetCurve(Record):
     """How right an ensemble's labels of the unlabelled items are when people answer some of them."""
 
     order: str
@@ -202,7 +202,7 @@ class BudgetCurve(_Record):
     points: tuple[BudgetPoint, ...]
 
 
-class Recommendation(_Record):
+class Recommendation(Record):
     """What to use, selected on easy-val alone."""
 
     row: str
@@ -213,7 +213,7 @@ class Recommendation(_Record):
     """Whose student is exported: the one with the best easy-val accuracy."""
 
 
-class Results(_Record):
+class Results(Record):
     schema_version: int = SCHEMA_VERSION
     name: str
     config: dict[str, object]
@@ -256,7 +256,7 @@ class Results(_Record):
         raise KeyError(key)
 
 
-class RunLine(_Record):
+class RunLine(Record):
     """One run's main figures on the hard test."""
 
     run: str
@@ -267,7 +267,7 @@ class RunLine(_Record):
     """Row key to OOD accuracy, for the recommended row, strong-on-easy and the ceiling."""
 
 
-class RunPair(_Record):
+class RunPair(Record):
     """A paired difference in OOD accuracy between the recommended rows of two runs (first minus second)."""
 
     first: str
@@ -277,14 +277,14 @@ class RunPair(_Record):
     """Why there is none."""
 
 
-class RunComparison(_Record):
+class RunComparison(Record):
     """What `ensemw2s compare` finds."""
 
     lines: tuple[RunLine, ...]
     pairs: tuple[RunPair, ...]
 
 
-class StageTime(_Record):
+class StageTime(Record):
     stage: str
     seconds: float
     """Wall clock spent computing, resumed parts added up."""
@@ -293,7 +293,7 @@ class StageTime(_Record):
     """Units of work found in the store."""
 
 
-class Timing(_Record):
+class Timing(Record):
     """What `timing.json` holds."""
 
     stages: tuple[StageTime, ...]
@@ -303,7 +303,7 @@ class Timing(_Record):
     """model name to tokens that its trunk read in this run."""
 
 
-class PlanLine(_Record):
+class PlanLine(Record):
     """Some equal pieces of work of a run that has not begun."""
 
     stage: str
@@ -321,7 +321,7 @@ class PlanLine(_Record):
     """Bytes that one leaves in the store."""
 
 
-class Plan(_Record):
+class Plan(Record):
     """What `ensemw2s plan` finds."""
 
     name: str

@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from ensemw2s.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ensemw2s.config import ExperimentConfig
 
 EPILOG = (
     "Exit codes: 0 done, 1 other error, 2 configuration or usage, 3 data, 4 model, 5 run folder or store, "
@@ -62,6 +65,18 @@ AddressOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+def settings_of(config: Path | None, overrides: list[str] | None, *, use_tiny: bool) -> "ExperimentConfig":
+    """The configuration that a command was given. Raises ConfigError."""
+    from ensemw2s.config import load_config
+
+    settings = load_config(config, overrides or ())
+    if use_tiny:
+        from ensemw2s.experiment.tiny import tiny
+
+        settings = tiny(settings)
+    return settings
 
 
 def check_engine(engine: Engine, workers: int, address: str | None) -> None:

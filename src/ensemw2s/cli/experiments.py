@@ -21,6 +21,7 @@ from ensemw2s.cli.common import (
     err,
     is_main,
     out,
+    settings_of,
     stops_cleanly,
     warn_of_rare,
 )
@@ -37,14 +38,9 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole experiment, or finish an interrupted one."""
-    from ensemw2s.config import load_config
     from ensemw2s.experiment.runner import run as run_experiment
 
-    settings = load_config(config, overrides or ())
-    if use_tiny:
-        from ensemw2s.experiment.tiny import tiny
-
-        settings = tiny(settings)
+    settings = settings_of(config, overrides, use_tiny=use_tiny)
     folder = run_dir or Path("runs") / settings.name
     with stops_cleanly(f"{folder} and the store"):
         results = run_experiment(settings, folder, console=None if as_json else err)
@@ -85,13 +81,9 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a configuration and its data without working."""
-    from ensemw2s.config import canonical_hash, load_config
+    from ensemw2s.config import canonical_hash
 
-    settings = load_config(config, overrides or ())
-    if use_tiny:
-        from ensemw2s.experiment.tiny import tiny
-
-        settings = tiny(settings)
+    settings = settings_of(config, overrides, use_tiny=use_tiny)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
     if not no_data:
         from ensemw2s.experiment.prepare import check
@@ -124,14 +116,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run will cost, before it starts: rows, tokens, FLOPs, memory, disk and time."""
-    from ensemw2s.config import load_config
     from ensemw2s.experiment.planning.plan import make_plan
 
-    settings = load_config(config, overrides or ())
-    if use_tiny:
-        from ensemw2s.experiment.tiny import tiny
-
-        settings = tiny(settings)
+    settings = settings_of(config, overrides, use_tiny=use_tiny)
     found = make_plan(settings, calibrated=calibrate)
     if as_json:
         sys.stdout.write(found.model_dump_json() + "\n")

@@ -28,10 +28,6 @@ class TaskRun:
     folder: Path
     rows: Mapping[str, str]
 
-    @property
-    def methods(self) -> list[str]:
-        return list(self.rows)
-
 
 def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: Sequence[str] = ()) -> Leaderboard:
     """All figures of a leaderboard.
@@ -46,7 +42,7 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
         cells += _cells(run, results, items)
         work.append(_work(run, results))
         notes += [f"{run.name}: {note}" for note in results.notes if "`auto`" in note]
-    methods = list(dict.fromkeys(m for run in runs for m in run.methods))
+    methods = list(dict.fromkeys(m for run in runs for m in run.rows))
     words = {task.name for task in tasks if task.is_words}
     lines = [_line(m, [c for c in cells if c.method == m], words) for m in methods]
     lines.sort(key=lambda line: (-line.n_tasks, -line.gain.mean))

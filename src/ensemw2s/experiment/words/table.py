@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ensemw2s.core import intervals, metrics, sampling
+from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.scores import StagedScores
 from ensemw2s.experiment.rows import ZERO_SHOT, Named
 from ensemw2s.experiment.table import Table, Truth, interval_of
+from ensemw2s.experiment.trace import rounds_of
 from ensemw2s.experiment.words.cost import NOTHING, mean
 from ensemw2s.experiment.words.labels import right_answers
 from ensemw2s.experiment.words.prepare import AnswerPrepared, AnswerSide
@@ -22,7 +23,6 @@ from ensemw2s.results import (
     Figure,
     Reliability,
     ReliabilityBin,
-    Round,
     Row,
 )
 from ensemw2s.types import AnswerTokens
@@ -116,27 +116,15 @@ class AnswerTable(Table):
         states = [e.state for e in ensemble.experts]
         whole = Voters(self.prepared.weak, ensemble.keys, tuple(states), ensemble.weights)
         found = {part: self.right(seed, whole, part) for part in ("easy_val", *self.truth.tests)}
-        rounds = []
-        for t, expert in enumerate(ensemble.experts):
-            before = ensemble.experts[t - 1] if t else None
-            rounds.append(
-                Round(
-                    round=t,
-                    weighted_error=expert.weighted_error,
-                    previous_error=None if before is None else float((expert.sample_weights * before.is_wrong).sum()),
-                    expert_weight=expert.expert_weight,
-                    effective_sample_size=sampling.effective_sample_size(expert.sample_weights),
-                    outcome=expert.outcome,
-                    member_accuracy={p: float(f.member[t].double().mean()) for p, f in found.items()},
-                    ensemble_accuracy={p: float(f.together[t].double().mean()) for p, f in found.items()},
-                )
-            )
+        n = range(len(states))
+        alone = [{p: float(f.member[t].double().mean()) for p, f in found.items()} for t in n]
+        together = [{p: float(f.together[t].double().mean()) for p, f in found.items()} for t in n]
         wrong = ~found[self.truth.hardest].member
         return EnsembleTrace(
             method=ensemble.method,
             seed=ensemble.seed,
             prior_error=ensemble.prior_error,
-            rounds=tuple(rounds),
+            rounds=rounds_of(ensemble.experts, alone, together),
             selected=ensemble.selected,
             temperature=1.0,
             error_correlation=tuple(tuple(row) for row in metrics.error_correlation(wrong).tolist()),
