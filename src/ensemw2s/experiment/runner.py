@@ -3,6 +3,7 @@
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -59,11 +60,7 @@ def run(
 
 
 def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None) -> Results:
-    with run_lock(run_dir):
-        claim(config, run_dir)
-        journal = Journal(run_dir, console)
-        store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
-        journal.event("started", config_hash=canonical_hash(config), host=platform.node())
+    with _opened(config, run_dir, store_root, console) as (store, journal):
         experiment = _train(config, run_dir, store, journal)
         with journal.stage("evaluate", store, total=0):
             seeds = experiment.seeds
@@ -79,6 +76,19 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
         write_report(results, read_timing(run_dir), run_dir / "report.html")
         journal.event("finished")
         return results
+
+
+@contextmanager
+def _opened(
+    config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None
+) -> Iterator[tuple[Store, Journal]]:
+    """The store and the journal of a run folder that is this configuration's, and nobody else's meanwhile."""
+    with run_lock(run_dir):
+        claim(config, run_dir)
+        journal = Journal(run_dir, console)
+        store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
+        journal.event("started", config_hash=canonical_hash(config), host=platform.node())
+        yield store, journal
 
 
 def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journal) -> "_Classes | _Words":
@@ -107,10 +117,7 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
 
 def train(config: ExperimentConfig, run_dir: Path, *, store_root: Path | None = None) -> Timing:
     """The units of a run alone: whoever runs it later finds them all in the store. Raises as `run` does."""
-    with run_lock(run_dir):
-        claim(config, run_dir)
-        journal = Journal(run_dir, None)
-        store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, None, message))
+    with _opened(config, run_dir, store_root, None) as (store, journal):
         _train(config, run_dir, store, journal)
     found = read_timing(run_dir)
     assert found is not None  # the journal wrote it after every stage
