@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from ensemw2s import cli
+from ensemw2s import cli, files
 from ensemw2s.config import parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import ConfigError, DataError, RunError
-from ensemw2s.experiment import files, merge
+from ensemw2s.experiment import merge
 from ensemw2s.experiment.merge import merge_answers, read_merged
 from ensemw2s.experiment.prepare import prepare
 from ensemw2s.experiment.queue import Wanted, open_run, write_queue

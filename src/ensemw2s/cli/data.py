@@ -75,8 +75,8 @@ def predict(
     """Answer each row of a file with a trained student."""
     from ensemw2s.data.files import prompts_of
     from ensemw2s.data.load import read_rows
-    from ensemw2s.experiment.files import write_atomic
     from ensemw2s.experiment.student import answer_prompts
+    from ensemw2s.files import write_atomic
     from ensemw2s.prompting import Prompting
 
     folder = student / "student" if (student / "student").is_dir() else student

@@ -8,11 +8,11 @@ from safetensors.torch import save
 
 from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.prepare import Prepared
 from ensemw2s.experiment.rows import METHOD_LABELS
 from ensemw2s.experiment.stages import Seed
 from ensemw2s.experiment.store import Store
+from ensemw2s.files import write_atomic
 from ensemw2s.models.export import export_student
 from ensemw2s.names import Method
 from ensemw2s.results import Results

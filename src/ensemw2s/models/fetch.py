@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.folders import cache_home, locked, new_folder
+from ensemw2s.files import cache_home, new_folder
+from ensemw2s.locks import locked
 
 MANIFEST = "manifest.json"
 HUB_FILES = [

@@ -7,10 +7,10 @@ from pathlib import Path
 from safetensors.torch import save
 
 from ensemw2s.experiment.deliver import model_card
-from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.rows import METHOD_LABELS
 from ensemw2s.experiment.words.prepare import AnswerPrepared
 from ensemw2s.experiment.words.stages import AnswerSeed
+from ensemw2s.files import write_atomic
 from ensemw2s.models.export_language import export_language
 from ensemw2s.names import Method
 from ensemw2s.results import Results
