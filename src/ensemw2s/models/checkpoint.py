@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
+from ensemw2s.models.contents import check_contents, read_settings, strings_of
 from ensemw2s.models.fetch import KNOWN, fetch
 from ensemw2s.models.folders import cache_home, locked
 from ensemw2s.models.hub import download
@@ -39,7 +40,17 @@ def resolve(config: ModelConfig) -> str:
 
 
 def checkpoint_folder(config: ModelConfig) -> Path:
-    """The local folder of a model; a hub id is downloaded (safetensors only). Raises ModelError."""
+    """The local folder of a model, its contents checked; a hub id is downloaded (safetensors only).
+
+    Raises:
+        ModelError: there is no such model, or its folder holds what is not read (`models.contents`).
+    """
+    folder = _local(config)
+    check_contents(config.model, folder)
+    return folder
+
+
+def _local(config: ModelConfig) -> Path:
     name = resolve(config)
     if Path(name).is_dir():
         return Path(name)
@@ -72,16 +83,29 @@ def own_code(config: ModelConfig, folder: Path) -> bool:
     Raises:
         ModelError: a trusted model refers to the code of another repository.
     """
-    if config.trust_remote_code_from is None:
+    return runs_code_of(config.model, folder, config.trust_remote_code_from)
+
+
+def runs_code_of(model: str, folder: Path, trusted: str | None) -> bool:
+    """Whether the code that a folder names is to run: only where all of it is of the repository that is trusted.
+
+    Args:
+        model: what the user calls the folder; code in the folder is of that name.
+        trusted: what the user named, never what a folder says of itself.
+
+    Raises:
+        ModelError: the folder refers to the code of a repository that is not trusted.
+    """
+    if trusted is None:
         return False
     for name in ("config.json", "tokenizer_config.json"):
-        targets = json.loads((folder / name).read_text()).get("auto_map", {}) if (folder / name).is_file() else {}
-        for target in _strings(targets):
-            repository = target.partition("--")[0] if "--" in target else config.model
-            if repository != config.model:
+        targets = read_settings(model, folder / name).get("auto_map") if (folder / name).is_file() else None
+        for target in strings_of(targets):
+            repository = target.partition("--")[0] if "--" in target else model
+            if repository != trusted:
                 raise ModelError(
-                    f"{config.model}: {name} asks to run code of another repository, {repository!r}; "
-                    "trust_remote_code_from covers the model's own code only, so use a checkpoint that "
+                    f"{model}: {name} asks to run code of another repository, {repository!r}; "
+                    f"trust_remote_code_from covers the code of {trusted!r} only, so use a checkpoint that "
                     "carries its code"
                 )
     return True
@@ -117,10 +141,3 @@ def _tiny() -> Path:
         if not folder.is_dir():
             make_tiny(folder)
     return folder
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for child in children for text in _strings(child)]

