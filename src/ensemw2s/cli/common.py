@@ -64,6 +64,15 @@ AddressOption = Annotated[
         help="Of a running Ray cluster (`auto`: the one of this machine).  [default: start one]", show_default=False
     ),
 ]
+TrustOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-remote-code-from",
+        metavar="NAME",
+        help="Run the code that this model brings: its hub id or folder, after you have read it.  [default: none]",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 

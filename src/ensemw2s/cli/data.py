@@ -14,6 +14,7 @@ from ensemw2s.cli.common import (
     Engine,
     EngineOption,
     JsonOption,
+    TrustOption,
     WorkersOption,
     app,
     check_engine,
@@ -71,17 +72,17 @@ def predict(
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
+    trusted: TrustOption = None,
 ) -> None:
     """Answer each row of a file with a trained student."""
     from ensemw2s.data.files import prompts_of
     from ensemw2s.data.load import read_rows
-    from ensemw2s.experiment.student import answer_prompts
+    from ensemw2s.experiment.student import answer_prompts, saved_prompting
     from ensemw2s.files import write_atomic
-    from ensemw2s.prompting import Prompting
 
     folder = student / "student" if (student / "student").is_dir() else student
-    prompts = prompts_of(read_rows(input_path, split=split), prompt or Prompting.load(folder).template)
-    lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
+    prompts = prompts_of(read_rows(input_path, split=split), prompt or saved_prompting(folder).template)
+    lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts, trusted=trusted)]
     text = "\n".join(lines) + "\n"
     if output is None:
         sys.stdout.write(text)
@@ -106,6 +107,7 @@ def label(
     engine: EngineOption = Engine.local,
     workers: WorkersOption = 1,
     address: AddressOption = None,
+    trusted: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
@@ -126,14 +128,14 @@ def label(
     }
     with stops_cleanly(str(output)):
         if engine is Engine.local:
-            counts = label_file(open_labeller(ensemble), input_path, output, **settings)
+            counts = label_file(open_labeller(ensemble, trusted=trusted), input_path, output, **settings)
         else:
             from ensemw2s.experiment.cluster import RayEngine, connected
             from ensemw2s.experiment.labeller import open_reader
 
-            reader = open_reader(ensemble)
+            reader = open_reader(ensemble, trusted=trusted)
             with connected(workers, address) as ray:
-                many = RayEngine(ray, ensemble, workers)
+                many = RayEngine(ray, ensemble, workers, trusted=trusted)
                 counts = label_file(reader, input_path, output, engine=many, **settings)
     if as_json:
         sys.stdout.write(json.dumps(asdict(counts) | {"output": str(output)}) + "\n")

@@ -59,12 +59,13 @@ def run(
 @app.command(epilog="Example:  ensemw2s report runs/geo-facts")
 def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
     """Write report.html of a finished run anew, and print its table."""
-    from ensemw2s.experiment.run_folder import read_results, read_timing
+    from ensemw2s.experiment.run_folder import REPORT, read_results, read_timing, seal_again
     from ensemw2s.report.page import write_report
     from ensemw2s.report.table import terminal_table
 
     results = read_results(run_dir)
-    write_report(results, read_timing(run_dir), run_dir / "report.html")
+    write_report(results, read_timing(run_dir), run_dir / REPORT)
+    seal_again(run_dir, REPORT)
     if as_json:
         sys.stdout.write(results.model_dump_json() + "\n")
         return

@@ -1,7 +1,6 @@
 """A trained student as a folder: in the library's own format where it fits, else with our head beside."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +23,15 @@ from ensemw2s.errors import DataError, ModelError
 from ensemw2s.files import new_folder
 from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import final_norm, layers_of
-from ensemw2s.models.checkpoint import fingerprint
+from ensemw2s.models.checkpoint import fingerprint, runs_code_of
+from ensemw2s.models.contents import read_settings, strings_of
+from ensemw2s.models.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbone
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pad, pool, pooled_features, run_model
 from ensemw2s.prompting import Prompting, prompt_ids
+from ensemw2s.records import read_record
 
 PACKAGE = "ensemw2s.json"
 HEAD = "head.safetensors"
@@ -73,13 +75,12 @@ def export_student(
     with new_folder(folder) as temporary, quiet():
         (whole or base).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        Prompting(template, config.chat).save(temporary)
         if whole is None:
             hidden = head.hidden.out_features if head.hidden is not None else 0
             save_file(owned_state(head), temporary / HEAD)
-            about = {"format": 1, "choices": list(choices), "head_hidden": hidden}
-            (temporary / PACKAGE).write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
+            about = Package(choices=tuple(choices), head_hidden=hidden)
+            (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
+        seal(temporary, card, Prompting(template, config.chat))
 
 
 @dataclass(frozen=True)
@@ -117,56 +118,72 @@ class Predictor:
             return LINKS[self.link].log_probs(logits).cpu()
 
 
-def load_student(folder: Path) -> Predictor:
+def load_student(folder: Path, *, trusted: str | None = None) -> Predictor:
     """Load what `export_student` wrote, in either format.
+
+    Args:
+        folder: of the student.
+        trusted: the repository whose own code may run: what the user named, the folder itself or a hub id.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
     """
-    with explained(str(folder), folder), quiet():
-        if (folder / PACKAGE).is_file():
-            return replace(_load_package(folder), chat=Prompting.load(folder).chat, link=_link_of(folder))
-        path = folder / "config.json"
-        names = json.loads(path.read_text(encoding="utf-8")).get("architectures") or [] if path.is_file() else []
-        if not any(name.endswith("ForSequenceClassification") for name in names):
-            raise ModelError(
-                f"{folder}: not a student (no {PACKAGE} and no sequence classifier in config.json); name the "
-                "folder that a run exported"
-            )
-        link = _link_of(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        score = getattr(model, "score", None)
-        if not isinstance(score, nn.Linear) or score.bias is not None:
-            raise ModelError(
-                f"{folder}: a {type(model).__name__} is not a student of this package; load it with transformers"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        base = getattr(model, model.base_model_prefix)
-        backbone = make_backbone(base, tokenizer, name=str(folder), fingerprint=fingerprint(folder, None))
-        choices = tuple(model.config.id2label[k] for k in range(model.config.num_labels))
-        state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
-        chat = Prompting.load(folder).chat
-        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat, link)
-
-
-def _link_of(folder: Path) -> str:
-    """How the student's logits are read; softmax where an older folder does not say."""
-    link = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(LINK, SOFTMAX)
-    if link not in LINKS:
+    path = folder / "config.json"
+    is_package = (folder / PACKAGE).exists()
+    settings = read_settings(str(folder), path) if path.is_file() else {}
+    if not is_package and not any(
+        name.endswith("ForSequenceClassification") for name in strings_of(settings.get("architectures"))
+    ):
         raise ModelError(
-            f"{folder / 'config.json'}: {LINK} is {link!r}, this version reads {', '.join(LINKS)}; install the version "
+            f"{folder}: not a student (no {PACKAGE} and no sequence classifier in config.json); name the "
+            "folder that a run exported"
+        )
+    link, chat = _link_of(path, settings), Prompting.load(folder).chat
+    about = read_record(folder / PACKAGE, Package, mend=AGAIN) if is_package else None
+    check_exported(folder)
+    with explained(str(folder), folder), quiet():
+        predictor = _load_package(folder, about, trusted) if about else _load_classifier(folder, trusted)
+    check_choices(folder, predictor.choices)
+    check_finite(folder, predictor.backbone.model)
+    check_finite(folder, predictor.head)
+    return replace(predictor, chat=chat, link=link)
+
+
+def _link_of(path: Path, settings: Mapping[str, object]) -> str:
+    """How the student's logits are read; softmax where an older folder does not say."""
+    link = settings.get(LINK, SOFTMAX)
+    if not isinstance(link, str) or link not in LINKS:
+        raise ModelError(
+            f"{path}: {LINK} is {link!r}, this version reads {', '.join(LINKS)}; install the version "
             "that exported the student"
         )
     return link
 
 
-def _load_package(folder: Path) -> Predictor:
-    about = json.loads((folder / PACKAGE).read_text(encoding="utf-8"))
-    backbone = load_backbone(ModelConfig(model=str(folder), dtype="float32"))
-    choices = tuple(about["choices"])
-    return Predictor(backbone, _head(backbone, len(choices), about["head_hidden"], load_file(folder / HEAD)), choices)
+def _load_classifier(folder: Path, trusted: str | None) -> Predictor:
+    trust = runs_code_of(str(folder), folder, trusted)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust, local_files_only=True
+    )
+    score = getattr(model, "score", None)
+    if not isinstance(score, nn.Linear) or score.bias is not None:
+        raise ModelError(
+            f"{folder}: a {type(model).__name__} is not a student of this package; load it with transformers"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    base = getattr(model, model.base_model_prefix)
+    backbone = make_backbone(base, tokenizer, name=str(folder), fingerprint=fingerprint(folder, None))
+    choices = tuple(str(model.config.id2label[k]) for k in range(model.config.num_labels))
+    state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
+    return Predictor(backbone, _head(backbone, len(choices), 0, state), choices)
+
+
+def _load_package(folder: Path, about: Package, trusted: str | None) -> Predictor:
+    name = str(folder)
+    place = ModelConfig(model=name, dtype="float32", trust_remote_code_from=name if trusted == name else None)
+    backbone = load_backbone(place)
+    n_classes = len(about.choices)
+    return Predictor(backbone, _head(backbone, n_classes, about.head_hidden, load_file(folder / HEAD)), about.choices)
 
 
 def _head(backbone: Backbone, n_classes: int, hidden: int, state: Mapping[str, Tensor]) -> Head:
@@ -203,7 +220,7 @@ def _classifier(base: PreTrainedModel, head: Head, choices: Sequence[str]) -> Pr
     config.label2id = {choice: k for k, choice in enumerate(choices)}
     try:
         with torch.device("meta"):  # its weights are replaced: none is drawn or held
-            whole = AutoModelForSequenceClassification.from_config(config)
+            whole = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
     except ValueError:
         return None
     score = getattr(whole, "score", None)

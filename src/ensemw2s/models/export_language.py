@@ -1,14 +1,15 @@
 """A trained answer model as a plain causal language model in the library's own format."""
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from peft.tuners.lora import LoraLayer
+from pydantic import model_validator
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -16,14 +17,34 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.files import new_folder
 from ensemw2s.models.anatomy import cut_config, final_norm, layers_of
 from ensemw2s.models.checkpoint import checkpoint_folder, own_code
+from ensemw2s.models.exported import seal
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.upper import own_layers
 from ensemw2s.prompting import Prompting
+from ensemw2s.records import Saved
 
 ABOUT = "answers.json"
 """How the student was made to answer; its presence tells a student that answers in words."""
+
+
+class Answers(Saved):
+    """`answers.json`."""
+
+    format: Literal[1] = 1
+    max_length: int
+    """Tokens of a prompt and its answer together."""
+    decoding: DecodingConfig
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> "Answers":
+        if self.max_length <= self.decoding.max_new_tokens:
+            raise ValueError(
+                f"max_length ({self.max_length}) leaves no token for a prompt beside decoding.max_new_tokens "
+                f"({self.decoding.max_new_tokens})"
+            )
+        return self
 
 
 def export_language(
@@ -79,10 +100,10 @@ def export_language(
     with new_folder(folder) as temporary, quiet():
         model.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        Prompting(template, config.chat).save(temporary)
-        about = {"format": 1, "max_length": config.max_length, "decoding": decoding.model_dump(mode="json")}
-        (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
+        (temporary / ABOUT).write_text(
+            Answers(max_length=config.max_length, decoding=decoding).text(), encoding="utf-8"
+        )
+        seal(temporary, card, Prompting(template, config.chat))
 
 
 @torch.no_grad()

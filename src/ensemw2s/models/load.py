@@ -23,6 +23,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_config, cut_model
 from ensemw2s.models.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
+from ensemw2s.models.contents import check_tokenizer_packages
 from ensemw2s.models.quiet import quiet
 
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
@@ -239,6 +240,7 @@ def _tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedToke
             f"{config.model}: no tokenizer in {folder} (looked for {', '.join(TOKENIZER_FILES)}); save the "
             "model's tokenizer there"
         )
+    check_tokenizer_packages(config.model, folder)
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
 
 
@@ -261,7 +263,7 @@ def explained(name: str, folder: Path) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise ModelError(
                 f"{name}: the model runs code of its own repository, which is refused by default; read that "
-                f"code, then set trust_remote_code_from: {name}"
+                f"code, then set trust_remote_code_from: {name} (of predict and label: --trust-remote-code-from)"
             ) from None
         raise ModelError(
             f"{name}: the model in {folder} cannot be loaded: {reason}; check the folder or fetch it again"
