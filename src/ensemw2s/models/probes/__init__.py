@@ -1,8 +1,8 @@
 """What a loaded model is tried on before any work: short inputs on which two ways must give the same.
 
 A probe computes one thing twice, as this package will and as the library does (or without the short cut), and measures
-the difference. What a family of models does that nobody here knows of shows there, and not in a figure. The caller either
-refuses the model by name (`require`) or goes the slower way (`problem`).
+the difference. What a family of models does that nobody here knows of shows there, and not in a figure. The caller
+either refuses the model by name (`require`) or goes the slower way (`problem`).
 """
 
 from collections.abc import Callable, Hashable
