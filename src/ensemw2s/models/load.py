@@ -1,8 +1,8 @@
 """From a model's name to a frozen backbone: resolved, checked, cut to its first layers, and fingerprinted."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -69,6 +69,8 @@ class Backbone:
     """Of the checkpoint's content and revision, whatever `n_layers` and `dtype` it was loaded with."""
     unembedding: Float[Tensor, "vocab dim"] | None
     """The input embeddings, uncopied, where tied to the output; else None (see `unembedding_rows`)."""
+    proven: dict[Hashable, str] = field(default_factory=dict, compare=False)
+    """What the probes have found so far, by probe; shared with every cut."""
 
     @property
     def device(self) -> torch.device:
