@@ -3,6 +3,7 @@
 Each ends in one paragraph that names the fault, in seconds, or is loaded as the library's own class.
 """
 
+import ast
 import builtins
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import ensemw2s
 from damage import fresh_copy
 from ensemw2s import checksums
 from ensemw2s.config import ModelConfig
@@ -27,6 +29,7 @@ from ensemw2s.models.load import load_backbone
 from ensemw2s.models.tiny import make_tiny
 
 PROMPTS = ["Is 90 above 3?", "Is 4 above 70?"]
+SOURCES = Path(ensemw2s.__file__).parent
 SECONDS, BYTES = 5.0, 2**30
 
 
@@ -211,16 +214,37 @@ def test_a_model_with_code_of_its_own_is_loaded_as_the_librarys_class(tiny_model
 def test_an_index_and_links_within_a_folder_and_the_hubs_cache_are_read(tiny_model, tmp_path):
     folder = fresh_copy(tiny_model, tmp_path / "models--a--b" / "snapshots" / "1" * 40)
     index()(folder)
-    blobs = tmp_path / "models--a--b" / "blobs"
+    blobs, shared = tmp_path / "models--a--b" / "blobs", tmp_path / "blobs" / "0a"
     blobs.mkdir()
-    for k, path in enumerate(p for p in list(folder.iterdir()) if p.is_file()):
-        path.rename(blobs / str(k))
+    shared.mkdir(parents=True)
+    for k, path in enumerate(sorted(folder.iterdir())):
+        if k % 2:
+            path.rename(blobs / str(k))
+        else:
+            path.rename(shared / str(k))
+            (blobs / str(k)).symlink_to(Path("..", "..", "blobs", "0a", str(k)))
         path.symlink_to(Path("..", "..", "blobs", str(k)))
     (tmp_path / "link").symlink_to(folder)
     plain = load_backbone(ModelConfig(model=str(tiny_model)))
     for place in (folder, tmp_path / "link"):
         found = load_backbone(ModelConfig(model=str(place)))
         assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), plain.model.parameters(), strict=True))
+
+
+def test_every_call_of_the_library_says_whether_code_may_run_and_reads_safetensors_alone():
+    calls = 0
+    for path in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+            if name not in ("from_pretrained", "from_config"):
+                continue
+            calls += 1
+            given = {keyword.arg for keyword in node.keywords}
+            called = ast.unparse(node.func)
+            assert "trust_remote_code" in given, f"{path}:{node.lineno}: {called}"
+            if name == "from_pretrained" and "Model" in called:
+                assert given & {"use_safetensors", "gguf_file"}, f"{path}:{node.lineno}: {called}"
+    assert calls > 8
 
 
 def student_answers(folder: Path, **options: Any) -> list[dict[str, Any]]:

@@ -89,10 +89,11 @@ def _check_file(name: str, folder: Path, path: Path) -> None:
 
 
 def _stays(folder: Path, path: Path) -> bool:
-    """Whether a link leads into the folder itself, or, in the hub's cache, to the blobs of its own repository."""
+    """Whether a link leads into the folder itself, or, in the hub's cache, to the blobs of its repository or of all."""
     homes = [folder.resolve()]
-    if homes[0].parent.name == "snapshots":
-        homes.append((homes[0].parent.parent / "blobs").resolve())
+    repository = homes[0].parent.parent
+    if homes[0].parent.name == "snapshots" and repository.name.startswith("models--"):
+        homes += [(repository / "blobs").resolve(), (repository.parent / "blobs").resolve()]
     try:
         target = path.resolve()
     except (OSError, RuntimeError):  # a ring of links
