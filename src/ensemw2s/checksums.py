@@ -70,7 +70,8 @@ def folder_fault(folder: Path, required: Iterable[str] = ()) -> str | None:
         return f"{FILE} is unreadable"
     if absent := sorted(set(required) - files.keys()):
         return f"{FILE} does not list {absent[0]}"
-    return files_fault(folder, files)
+    fault = files_fault(folder, files)
+    return f"{fault}, says {FILE}" if fault else None
 
 
 def listed(folder: Path) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Records that a folder keeps as JSON: written and read by one typed class, every wrong field named."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,16 +43,22 @@ def read_record(path: Path, kind: type[T], *, mend: str) -> T:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
 
 
-def wrong_fields(error: ValidationError) -> str:
-    """Each wrong field of a record with what is wrong and its value, in one line."""
+def wrong_fields(error: ValidationError, *, tags: Container[str] = ()) -> str:
+    """Each wrong field of a record with what is wrong and its value, in one line.
+
+    Args:
+        error: of the record.
+        tags: names of kinds of records, which stand before a field's name where several kinds are possible.
+    """
     faults = error.errors(include_url=False)
-    said = [_fault(dict(fault)) for fault in faults[:MOST_FAULTS]]
+    said = [_fault(dict(fault), tags) for fault in faults[:MOST_FAULTS]]
     more = len(faults) - len(said)
     return "; ".join(said) + (f"; and {more} more" if more else "")
 
 
-def _fault(fault: dict) -> str:
-    where = ".".join(map(str, fault["loc"]))[:100]
+def _fault(fault: dict, tags: Container[str]) -> str:
+    location = fault["loc"][1:] if fault["loc"] and fault["loc"][0] in tags else fault["loc"]
+    where = ".".join(map(str, location))[:100]
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())[:200]
     if fault["type"] == "json_invalid":
         return f"not valid JSON ({message})"

@@ -87,6 +87,7 @@ class AnswerEnsemble(_Ensemble):
 
 
 EnsembleRecord = ChoiceEnsemble | AnswerEnsemble
+_TAGS = ("choice", "free")
 _KINDS = TypeAdapter(Annotated[EnsembleRecord, Field(discriminator="answer_form")])
 
 
@@ -144,7 +145,9 @@ def read_ensemble_record(path: Path) -> EnsembleRecord:
             raise RunError(f"{path}: no saved ensemble there ({RECORD} is missing); name the folder of a finished run")
         record = _KINDS.validate_json(file.read_bytes())
     except ValidationError as error:
-        raise ModelError(f"{file}: not the record of an ensemble ({wrong_fields(error)}); {AGAIN}") from None
+        raise ModelError(
+            f"{file}: not the record of an ensemble ({wrong_fields(error, tags=_TAGS)}); {AGAIN}"
+        ) from None
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
     check_template(record.prompt, file)

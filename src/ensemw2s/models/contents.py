@@ -72,7 +72,7 @@ def check_tokenizer_packages(name: str, folder: Path) -> None:
 def _check_file(name: str, folder: Path, path: Path) -> None:
     if path.is_symlink() and not _stays(folder, path):
         raise ModelError(
-            f"{name}: {path.name} in {folder} is a link that leads out of the folder, to {path.resolve()}; copy the "
+            f"{name}: {path.name} in {folder} is a link that leads out of the folder, to {path.readlink()}; copy the "
             "file into the folder"
         )
     if not path.is_file():
