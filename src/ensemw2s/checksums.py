@@ -9,6 +9,8 @@ from typing import Any
 FILE = "checksums.json"
 """In a folder that carries the checksums of its other files."""
 FORMAT = 1
+MOST_BYTES = 2**24
+"""Of a list that is read."""
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -76,8 +78,9 @@ def folder_fault(folder: Path, required: Iterable[str] = ()) -> str | None:
 
 def listed(folder: Path) -> dict[str, Any] | None:
     """Name to facts of the files that a folder has checksums of; None where they cannot be read."""
+    path = folder / FILE
     try:
-        record = json.loads((folder / FILE).read_bytes())
+        record = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else {}
         return dict(record["files"]) if record["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

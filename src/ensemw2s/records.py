@@ -1,5 +1,6 @@
 """Records that a folder keeps as JSON: written and read by one typed class, every wrong field named."""
 
+import errno
 from collections.abc import Container
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ensemw2s.errors import ModelError
 
+MOST_BYTES = 2**24
 MOST_FAULTS = 20
 """Wrong fields that one message names."""
 
@@ -36,11 +38,18 @@ def read_record(path: Path, kind: type[T], *, mend: str) -> T:
     try:
         if not path.is_file():  # a named pipe would be waited for
             raise ModelError(f"{path}: {'not a file' if path.exists() else 'missing'}; {mend}")
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read_small(path))
     except ValidationError as error:
         raise ModelError(f"{path}: damaged ({wrong_fields(error)}); {mend}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a record's file. Raises OSError, also where it is larger than any record."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and a record has {MOST_BYTES:,} at most")
+    return path.read_bytes()
 
 
 def wrong_fields(error: ValidationError, *, tags: Container[str] = ()) -> str:

@@ -340,6 +340,15 @@ def test_every_wrong_field_of_an_ensemble_is_named(finished, tmp_path):
         assert all(word in message for word in expected), message
 
 
+def test_records_of_16_gib_are_refused_by_their_size(finished, tmp_path):
+    for part, use in (("student", student_answers), ("ensemble", ensemble_labels)):
+        names = {p.name for p in (finished / part).glob("*.json")} - {"tokenizer.json", "tokenizer_config.json"}
+        for name in names:
+            folder = fresh_copy(finished / part, tmp_path / part)
+            huge(folder / name)
+            refused(lambda: use(folder), name)  # noqa: B023
+
+
 def test_every_field_that_an_ensemble_lacks_is_named(finished, tmp_path):
     folder = fresh_copy(finished / "ensemble", tmp_path / "ensemble")
     record = json.loads((folder / "ensemble.json").read_text())
@@ -361,6 +370,7 @@ def test_tensors_that_are_no_numbers_or_fit_no_model_are_refused(finished, tmp_p
         ({name: torch.zeros(3, 5)}, "has shape"),
         ({"expert0/other": torch.zeros(2)}, "unknown tensor other"),
         ({"expert77/score.weight": torch.zeros(2)}, "of none of"),
+        ({name.replace(name.rpartition("/")[2], "scale"): torch.zeros(2)}, "not above 0"),
         ({"stray": torch.zeros(2)}, "of none of"),
     ]
     for changes, words in cases:

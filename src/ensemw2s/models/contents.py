@@ -142,10 +142,12 @@ def _check_config(name: str, folder: Path, config: dict[str, Any]) -> None:
 def read_settings(name: str, path: Path) -> dict[str, Any]:
     """An object of JSON in a model folder. Raises ModelError."""
     try:
-        found = json.loads(path.read_bytes())
+        size = path.stat().st_size
+        found = json.loads(path.read_bytes()) if size <= SETTINGS_BYTES else None
         if isinstance(found, dict):
             return found
-        reason = f"it is a {type(found).__name__}, not an object"
+        what = f"is a {type(found).__name__}, not an object" if size <= SETTINGS_BYTES else f"has {size:,} bytes"
+        reason = f"it {what}"
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
     raise ModelError(
