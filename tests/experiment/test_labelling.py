@@ -23,10 +23,10 @@ from ensemw2s.cli import main
 from ensemw2s.data import stream
 from ensemw2s.errors import DataError, RunError
 from ensemw2s.experiment import label_folder, labelling
-from ensemw2s.experiment.files import run_lock
 from ensemw2s.experiment.label_folder import MANIFEST
 from ensemw2s.experiment.label_shard import batches
 from ensemw2s.experiment.labelling import LabelCounts, label_file
+from ensemw2s.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from damage import DAMAGES, fresh_copy
-from ensemw2s import cli
+from ensemw2s import cli, files
 from ensemw2s.config import parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError, RunError
-from ensemw2s.experiment import files, merge
+from ensemw2s.experiment import merge
 from ensemw2s.experiment.merge import merge_answers, read_merged
 from ensemw2s.experiment.people import Questions, read_people
 from ensemw2s.experiment.prepare import prepare

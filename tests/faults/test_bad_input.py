@@ -17,10 +17,9 @@ import datasets
 import pytest
 import yaml
 
-from ensemw2s import checksums, cli
+from ensemw2s import checksums, cli, files
 from ensemw2s.data import reasoning
-from ensemw2s.experiment import files
-from ensemw2s.experiment.files import run_lock
+from ensemw2s.locks import run_lock
 from ensemw2s.models.tiny import make_tiny
 from ensemw2s.prompting import Prompting
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl

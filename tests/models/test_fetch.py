@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ensemw2s.errors import ModelError
+from ensemw2s.errors import ModelError, RunError
+from ensemw2s.files import new_folder
 from ensemw2s.models import convert, hub
 from ensemw2s.models import fetch as fetching
 from ensemw2s.models.fetch import KNOWN, KnownModel, fetch
-from ensemw2s.models.folders import new_folder
 
 GGUF = b"GGUF" + bytes(range(200))
 NAME = "toy"
@@ -206,7 +206,8 @@ def test_missing_conversion_packages_are_named_with_the_mend(monkeypatch, tmp_pa
 KILLED = """
 import sys, time
 from pathlib import Path
-from ensemw2s.models.folders import locked, new_folder
+from ensemw2s.files import new_folder
+from ensemw2s.locks import locked
 with locked(Path(sys.argv[1])), new_folder(Path(sys.argv[1])) as temporary:
     (temporary / "half").write_text("half")
     print("writing", flush=True)
@@ -251,6 +252,6 @@ def test_the_folder_of_a_living_writer_is_left_alone(writer, home):
 
 def test_a_file_in_the_way_is_refused(home):
     (home / "taken").write_text("mine")
-    with pytest.raises(ModelError, match="a file stands where a folder"), new_folder(home / "taken"):
+    with pytest.raises(RunError, match="a file stands where a folder"), new_folder(home / "taken"):
         pass
     assert (home / "taken").read_text() == "mine"

@@ -77,8 +77,8 @@ def predict(
     """Answer each row of a file with a trained student."""
     from ensemw2s.data.files import prompts_of
     from ensemw2s.data.load import read_rows
-    from ensemw2s.experiment.files import write_atomic
     from ensemw2s.experiment.student import answer_prompts, saved_prompting
+    from ensemw2s.files import write_atomic
 
     folder = student / "student" if (student / "student").is_dir() else student
     prompts = prompts_of(read_rows(input_path, split=split), prompt or saved_prompting(folder).template)

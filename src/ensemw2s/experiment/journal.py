@@ -22,8 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ensemw2s.experiment.files import explained, write_atomic
 from ensemw2s.experiment.store import Store
+from ensemw2s.files import explained, write_atomic
 from ensemw2s.results import StageTime, Timing
 
 

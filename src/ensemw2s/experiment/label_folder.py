@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import explained, run_lock, write_atomic
 from ensemw2s.experiment.shard_ledger import ShardLedger
+from ensemw2s.files import explained, write_atomic
+from ensemw2s.locks import run_lock
 
 SCHEMA = 2
 MANIFEST = "manifest.json"

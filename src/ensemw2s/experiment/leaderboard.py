@@ -17,10 +17,11 @@ from ensemw2s.board import Leaderboard
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.experiment.board import TaskRun, make_board
-from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.methods import chosen_methods, with_methods
 from ensemw2s.experiment.runner import run, train
 from ensemw2s.experiment.tiny import tiny
+from ensemw2s.files import write_atomic
+from ensemw2s.locks import run_lock
 from ensemw2s.report.board import markdown, write_page
 
 DEFAULT = "geo-facts"

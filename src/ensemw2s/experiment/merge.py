@@ -9,9 +9,10 @@ from pathlib import Path
 from ensemw2s.checksums import facts, facts_of
 from ensemw2s.data.stream import stream_rows
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.label_folder import json_line
 from ensemw2s.experiment.people import MERGED, SUMS, Questions, cell, check_file, people_fault
+from ensemw2s.files import write_atomic
+from ensemw2s.locks import run_lock
 
 PEOPLE, REFUSED = MERGED, "people-refused.jsonl"
 COLUMNS = ("id", "answer")

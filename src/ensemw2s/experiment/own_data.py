@@ -15,8 +15,8 @@ from ensemw2s.data.sides import sides_by_file
 from ensemw2s.data.splits import Split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.prepare import check
+from ensemw2s.files import write_atomic
 from ensemw2s.types import Task
 
 Ask = Callable[[str, str | None], str]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.evaluate import PACKAGES
-from ensemw2s.experiment.files import write_atomic
+from ensemw2s.files import write_atomic
 from ensemw2s.results import Results, Timing
 
 ITEMS = "items.safetensors"

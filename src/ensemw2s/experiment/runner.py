@@ -17,7 +17,6 @@ from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.experiment.budget import curve_method
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import evaluate
-from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.journal import Journal
 from ensemw2s.experiment.notes import chosen_notes, run_notes
 from ensemw2s.experiment.opinions import answer_opinions, class_opinions, kept
@@ -31,8 +30,9 @@ from ensemw2s.experiment.words.deliver import export_answer_ensemble, export_ans
 from ensemw2s.experiment.words.evaluate import evaluate_answers
 from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.experiment.words.stages import AnswerSeed
+from ensemw2s.files import cache_home, write_atomic
+from ensemw2s.locks import run_lock
 from ensemw2s.models.checkpoint import resolve
-from ensemw2s.models.folders import cache_home
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
 

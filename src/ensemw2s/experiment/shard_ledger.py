@@ -7,7 +7,7 @@ from typing import Any
 
 from ensemw2s.checksums import facts_of, file_fault
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import explained
+from ensemw2s.files import explained
 
 LEDGER = ".shards.jsonl"
 """A line for each shard, written before its labels; what ends within a line costs that shard alone."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
 from ensemw2s.data.stand_in import small, stand_in
-from ensemw2s.models.folders import cache_home, locked, new_folder
+from ensemw2s.files import cache_home, new_folder
+from ensemw2s.locks import locked
 
 SIZES = {
     "n_easy_pool": 28,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
+from ensemw2s.files import cache_home
+from ensemw2s.locks import locked
 from ensemw2s.models.contents import check_contents, read_settings, strings_of
 from ensemw2s.models.fetch import KNOWN, fetch
-from ensemw2s.models.folders import cache_home, locked
 from ensemw2s.models.hub import download
 from ensemw2s.models.tiny import make_tiny
 

@@ -20,12 +20,12 @@ from transformers import (
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
+from ensemw2s.files import new_folder
 from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import final_norm, layers_of
 from ensemw2s.models.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.contents import read_settings, strings_of
 from ensemw2s.models.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
-from ensemw2s.models.folders import new_folder
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbone
 from ensemw2s.models.quiet import quiet

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ensemw2s.config import DecodingConfig, ModelConfig
+from ensemw2s.files import new_folder
 from ensemw2s.models.anatomy import cut_config, final_norm, layers_of
 from ensemw2s.models.checkpoint import checkpoint_folder, own_code
 from ensemw2s.models.exported import seal
-from ensemw2s.models.folders import new_folder
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet

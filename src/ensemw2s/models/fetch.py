@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ensemw2s.checksums import facts, files_fault
 from ensemw2s.errors import ModelError
-from ensemw2s.models.folders import cache_home, locked, new_folder
+from ensemw2s.files import cache_home, new_folder
+from ensemw2s.locks import locked
 
 MANIFEST = "manifest.json"
 HUB_FILES = [
