@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-generation model test families lint docs bench wheel clean
+.PHONY: demo demo-generation model test families damage lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 
 families: $(BIN)/.dev  ## every model family with every adapter against the library's own models
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m families -n auto --maxprocesses 4
+
+damage: $(BIN)/.dev  ## every file with every damage, and ten processes on one store
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m damage -n auto --maxprocesses 4
 
 lint: $(BIN)/.dev
 	$(BIN)/ruff check .

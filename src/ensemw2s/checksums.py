@@ -9,6 +9,8 @@ from typing import Any
 FILE = "checksums.json"
 """In a folder that carries the checksums of its other files."""
 FORMAT = 1
+MOST_BYTES = 2**24
+"""Of a list that is read."""
 
 
 LARGE = 2**24
@@ -90,13 +92,15 @@ def folder_fault(folder: Path, required: Iterable[str] = ()) -> str | None:
         return f"{FILE} is unreadable"
     if absent := sorted(set(required) - files.keys()):
         return f"{FILE} does not list {absent[0]}"
-    return files_fault(folder, files)
+    fault = files_fault(folder, files)
+    return f"{fault}, says {FILE}" if fault else None
 
 
 def listed(folder: Path) -> dict[str, Any] | None:
     """Name to facts of the files that a folder has checksums of; None where they cannot be read."""
+    path = folder / FILE
     try:
-        record = json.loads((folder / FILE).read_bytes())
+        record = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else {}
         return dict(record["files"]) if record["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

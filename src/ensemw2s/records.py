@@ -1,5 +1,7 @@
 """Records that a folder keeps as JSON: written and read by one typed class, every wrong field named."""
 
+import errno
+from collections.abc import Container
 from pathlib import Path
 from typing import TypeVar
 
@@ -7,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ensemw2s.errors import ModelError
 
+MOST_BYTES = 2**24
 MOST_FAULTS = 20
 """Wrong fields that one message names."""
 
@@ -35,23 +38,36 @@ def read_record(path: Path, kind: type[T], *, mend: str) -> T:
     try:
         if not path.is_file():  # a named pipe would be waited for
             raise ModelError(f"{path}: {'not a file' if path.exists() else 'missing'}; {mend}")
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read_small(path))
     except ValidationError as error:
         raise ModelError(f"{path}: damaged ({wrong_fields(error)}); {mend}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
 
 
-def wrong_fields(error: ValidationError) -> str:
-    """Each wrong field of a record with what is wrong and its value, in one line."""
+def read_small(path: Path) -> bytes:
+    """The content of a record's file. Raises OSError, also where it is larger than any record."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and a record has {MOST_BYTES:,} at most")
+    return path.read_bytes()
+
+
+def wrong_fields(error: ValidationError, *, tags: Container[str] = ()) -> str:
+    """Each wrong field of a record with what is wrong and its value, in one line.
+
+    Args:
+        error: of the record.
+        tags: names of kinds of records, which stand before a field's name where several kinds are possible.
+    """
     faults = error.errors(include_url=False)
-    said = [_fault(dict(fault)) for fault in faults[:MOST_FAULTS]]
+    said = [_fault(dict(fault), tags) for fault in faults[:MOST_FAULTS]]
     more = len(faults) - len(said)
     return "; ".join(said) + (f"; and {more} more" if more else "")
 
 
-def _fault(fault: dict) -> str:
-    where = ".".join(map(str, fault["loc"]))[:100]
+def _fault(fault: dict, tags: Container[str]) -> str:
+    location = fault["loc"][1:] if fault["loc"] and fault["loc"][0] in tags else fault["loc"]
+    where = ".".join(map(str, location))[:100]
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())[:200]
     if fault["type"] == "json_invalid":
         return f"not valid JSON ({message})"

@@ -243,6 +243,13 @@ OTHERS_REFUSED = {
     "labels without a manifest",
     "two calls on one output",
     "disk full while labelling",
+    # tests/faults/test_damaged_folders.py and test_hostile_folders.py:
+    "ensemble with a wrong record",
+    "experts that fit no model",
+    "code trusted of another model",
+    "folder where a shard belongs",
+    "file of no shard",
+    "shard damaged",
     # tests/e2e/test_words.py:
     "ensemble of another model",
     "ensemble missing",

@@ -17,10 +17,11 @@ import datasets
 import pytest
 import yaml
 
-from ensemw2s import cli, files
+from ensemw2s import checksums, cli, files
 from ensemw2s.data import reasoning
 from ensemw2s.locks import run_lock
 from ensemw2s.models.tiny import make_tiny
+from ensemw2s.prompting import Prompting
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -183,6 +184,52 @@ def unknown_link(place: Place) -> list[str]:
     return predict(place, "student", "--prompt", "{{ q }}")
 
 
+def elsewhere(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    index = {"metadata": {}, "weight_map": {"norm.weight": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def linked_out(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    (folder / "model.safetensors").symlink_to(folder.parent / "model.safetensors")
+
+
+def pipe_for_settings(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+def kernel_of_the_hub(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attn_implementation": "owner/kernel"}))
+
+
+def peft_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
+
+
+def tiktoken_tokenizer(folder: Path) -> None:
+    no_tokenizer(folder)
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\n")
+
+
+def student(place: Place, spoil: Callable[[Path], Any]) -> list[str]:
+    folder = make_tiny(place.root / "student")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForSequenceClassification"]}))
+    Prompting("{{ q }}").save(folder)
+    (folder / checksums.FILE).write_text(checksums.checksums_of(folder))
+    spoil(folder)
+    return predict(place, "student")
+
+
+def flip_weights(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
 # kind: (exit code, words of the message, how to get there)
 CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "configuration missing": (2, ["no.yaml", "check the path"], lambda p: ["run", str(p.root / "no.yaml")]),
@@ -300,6 +347,38 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "no tokenizer": (4, ["no tokenizer"], lambda p: p.model(no_tokenizer)),
     "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),
     "own code untrusted": (4, ["trust_remote_code_from"], lambda p: p.model(remote_code)),
+    "weights outside the model's folder": (
+        4,
+        ["'../model.safetensors'", "only .safetensors files of the folder itself", "save_pretrained"],
+        lambda p: p.model(elsewhere),
+    ),
+    "link out of the model's folder": (
+        4,
+        ["model.safetensors", "leads out of the folder", "copy"],
+        lambda p: p.model(linked_out),
+    ),
+    "file that cannot be a model's": (4, ["config.json", "not a file"], lambda p: p.model(pipe_for_settings)),
+    "model that names code elsewhere": (
+        4,
+        ["attn_implementation", "'owner/kernel'", "take the setting out"],
+        lambda p: p.model(kernel_of_the_hub),
+    ),
+    "PEFT adapter": (4, ["PEFT adapter", "'owner/base'", "merge_and_unload"], lambda p: p.model(peft_adapter)),
+    "tokenizer that needs a package": (
+        4,
+        ["tokenizer.model", "needs the package tiktoken", "pip install tiktoken"],
+        lambda p: p.model(tiktoken_tokenizer),
+    ),
+    "student that was changed": (
+        4,
+        ["model.safetensors is not what was written", "ensemw2s run"],
+        lambda p: student(p, flip_weights),
+    ),
+    "student with a wrong record": (
+        4,
+        ["prompting.json", "chat is missing"],
+        lambda p: student(p, lambda folder: (folder / "prompting.json").write_text('{"template": "a"}')),
+    ),
     "unknown model to fetch": (4, ["smollm2-135m"], lambda p: ["fetch", "smolm"]),
     "student read in an unknown way": (4, ["ensemw2s_link", "'sparsemax'", "install"], unknown_link),
     "nothing to boost": (

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from ensemw2s.errors import DataError, ModelError
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
 from ensemw2s.models.export import export_student, load_student
+from ensemw2s.models.load import load_backbone
 from ensemw2s.train.loop import predict
 
 PROMPTS = [
@@ -117,8 +119,6 @@ def test_a_student_is_read_as_the_folder_says_and_by_softmax_where_an_older_one_
 
 
 def test_a_student_of_a_bfloat16_trunk_is_written_in_float32(tiny, trained):
-    from ensemw2s.models.load import load_backbone
-
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
     folder, expected = trained(backbone, "head")
     assert backbone.model.dtype is torch.bfloat16
@@ -131,6 +131,17 @@ def test_a_prompt_that_ends_with_the_end_of_text_keeps_its_last_token(gpt2, load
     end = student.backbone.tokenizer.eos_token
     first, second = student.log_probs(["no", f"no{end}"])
     assert not torch.allclose(first, second)
+
+
+def test_an_exported_student_names_no_code_of_the_checkpoint_that_did_not_run(tiny, trained, tmp_path):
+    copied = shutil.copytree(tiny, tmp_path / "copied")
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((copied / name).read_text())
+        (copied / name).write_text(json.dumps(settings | {"auto_map": {"AutoModel": "other.C"}}))
+    folder, expected = trained(load_backbone(ModelConfig(model=str(copied))), "head")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((folder / name).read_text())
+    torch.testing.assert_close(load_student(folder).log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_exporting_again_replaces_the_older_student_whole(tiny, load_tiny, trained):

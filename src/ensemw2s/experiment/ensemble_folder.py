@@ -17,7 +17,7 @@ from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.experiment.student import check_template
 from ensemw2s.files import write_atomic
 from ensemw2s.names import Method
-from ensemw2s.records import Saved, wrong_fields
+from ensemw2s.records import Saved, read_small, wrong_fields
 
 RECORD, TENSORS = "ensemble.json", "experts.safetensors"
 FORMAT = 2
@@ -87,6 +87,7 @@ class AnswerEnsemble(_Ensemble):
 
 
 EnsembleRecord = ChoiceEnsemble | AnswerEnsemble
+_TAGS = ("choice", "free")
 _KINDS = TypeAdapter(Annotated[EnsembleRecord, Field(discriminator="answer_form")])
 
 
@@ -142,9 +143,10 @@ def read_ensemble_record(path: Path) -> EnsembleRecord:
     try:
         if not file.is_file():
             raise RunError(f"{path}: no saved ensemble there ({RECORD} is missing); name the folder of a finished run")
-        record = _KINDS.validate_json(file.read_bytes())
+        record = _KINDS.validate_json(read_small(file))
     except ValidationError as error:
-        raise ModelError(f"{file}: not the record of an ensemble ({wrong_fields(error)}); {AGAIN}") from None
+        faults = wrong_fields(error, tags=_TAGS)
+        raise ModelError(f"{file}: not the record of an ensemble ({faults}); {AGAIN}") from None
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
     check_template(record.prompt, file)
@@ -174,8 +176,8 @@ def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
             "give that, or leave it out"
         )
     config = record.weak.model_copy(update={"trust_remote_code_from": trusted})
-    digest = checksums.facts(folder / TENSORS)["sha256"]
-    whole = canonical_hash({"record": record.model_dump(mode="json"), "experts": digest})
+    experts = (checksums.listed(folder) or {})[TENSORS]["sha256"]
+    whole = canonical_hash({"record": record.model_dump(mode="json"), "experts": experts})
     return SavedEnsemble(folder, record, states, config, whole)
 
 
@@ -198,7 +200,9 @@ def _states(folder: Path, tensors: dict[str, Tensor], n_experts: int) -> tuple[d
         expert, _, rest = name.partition("/")
         if expert not in known or not rest:
             raise ModelError(f"{folder / TENSORS}: the tensor {name!r} is of none of {n_experts} experts; {AGAIN}")
-        if tensor.isnan().any() or (rest not in SCALE and not tensor.isfinite().all()):
+        if rest in SCALE and not (tensor > 0).all():
+            raise ModelError(f"{folder / TENSORS}: {name}, a scale, has values that are not above 0; {AGAIN}")
+        if rest not in SCALE and not tensor.isfinite().all():
             raise ModelError(f"{folder / TENSORS}: {name} has values that are NaN or infinite; {AGAIN}")
         known[expert][rest] = tensor
     return tuple(states)

@@ -72,7 +72,7 @@ def check_tokenizer_packages(name: str, folder: Path) -> None:
 def _check_file(name: str, folder: Path, path: Path) -> None:
     if path.is_symlink() and not _stays(folder, path):
         raise ModelError(
-            f"{name}: {path.name} in {folder} is a link that leads out of the folder, to {path.resolve()}; copy the "
+            f"{name}: {path.name} in {folder} is a link that leads out of the folder, to {path.readlink()}; copy the "
             "file into the folder"
         )
     if not path.is_file():
@@ -89,10 +89,11 @@ def _check_file(name: str, folder: Path, path: Path) -> None:
 
 
 def _stays(folder: Path, path: Path) -> bool:
-    """Whether a link leads into the folder itself, or, in the hub's cache, to the blobs of its own repository."""
+    """Whether a link leads into the folder itself, or, in the hub's cache, to the blobs of its repository or of all."""
     homes = [folder.resolve()]
-    if homes[0].parent.name == "snapshots":
-        homes.append((homes[0].parent.parent / "blobs").resolve())
+    repository = homes[0].parent.parent
+    if homes[0].parent.name == "snapshots" and repository.name.startswith("models--"):
+        homes += [(repository / "blobs").resolve(), (repository.parent / "blobs").resolve()]
     try:
         target = path.resolve()
     except (OSError, RuntimeError):  # a ring of links
@@ -141,10 +142,12 @@ def _check_config(name: str, folder: Path, config: dict[str, Any]) -> None:
 def read_settings(name: str, path: Path) -> dict[str, Any]:
     """An object of JSON in a model folder. Raises ModelError."""
     try:
-        found = json.loads(path.read_bytes())
+        size = path.stat().st_size
+        found = json.loads(path.read_bytes()) if size <= SETTINGS_BYTES else None
         if isinstance(found, dict):
             return found
-        reason = f"it is a {type(found).__name__}, not an object"
+        what = f"is a {type(found).__name__}, not an object" if size <= SETTINGS_BYTES else f"has {size:,} bytes"
+        reason = f"it {what}"
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
     raise ModelError(

@@ -80,7 +80,7 @@ def export_student(
             save_file(owned_state(head), temporary / HEAD)
             about = Package(choices=tuple(choices), head_hidden=hidden)
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
-        seal(temporary, card, Prompting(template, config.chat))
+        seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
 
 
 @dataclass(frozen=True)

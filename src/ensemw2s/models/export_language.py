@@ -103,7 +103,7 @@ def export_language(
         (temporary / ABOUT).write_text(
             Answers(max_length=config.max_length, decoding=decoding).text(), encoding="utf-8"
         )
-        seal(temporary, card, Prompting(template, config.chat))
+        seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
 
 
 @torch.no_grad()

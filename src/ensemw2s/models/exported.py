@@ -1,5 +1,6 @@
 """What every exported student has beside the library's own files: how it was asked, and checksums of what decides."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +26,21 @@ class Package(Saved):
     head_hidden: int
 
 
-def seal(folder: Path, card: str, asked: Prompting) -> None:
-    """Finish an export: write its card, its prompting, and the checksums of everything but the card."""
+def seal(folder: Path, card: str, asked: Prompting, *, has_own_code: bool) -> None:
+    """Finish an export: write its card, its prompting, and the checksums of everything but the card.
+
+    Args:
+        folder: what the library has saved.
+        card: its README.md.
+        asked: how it was asked in training.
+        has_own_code: whether the model's own code ran. If not, the student is of the library's class, and whoever loads
+            it must not be asked to run the code that the checkpoint named.
+    """
+    if not has_own_code:
+        for path in (folder / "config.json", folder / "tokenizer_config.json"):
+            settings = json.loads(path.read_bytes()) if path.is_file() else {}
+            if settings.pop("auto_map", None) is not None:
+                path.write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     asked.save(folder)
     (folder / checksums.FILE).write_text(checksums.checksums_of(folder), encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")

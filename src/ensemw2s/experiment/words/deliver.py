@@ -41,10 +41,12 @@ def export_answer_ensemble(
     best = max(methods, key=exact.__getitem__)
     seed = next(s for s in seeds if s.seed == results.recommendation.seed)
     ensemble, voters = seed.outcome.ensembles[best], seed.outcome.voters[best]
+    vote = prepared.config.ensemble.vote
+    assert vote != "hard"  # refused before any work
     record = AnswerEnsemble(
         method=best,
         seed=seed.seed,
-        vote=prepared.config.ensemble.vote,
+        vote=vote,
         expert_weights=tuple(voters.weights.tolist()),
         expert_ids=tuple(f"{best}/{e.seed:016x}" for e in ensemble.experts[: ensemble.selected]),
         prompt=prepared.config.template,
