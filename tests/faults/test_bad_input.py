@@ -4,6 +4,7 @@ The kinds are those of docs/errors.md; a test holds both lists together.
 """
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -155,6 +156,19 @@ def too_few_puzzles(place: Place) -> list[str]:
 
 def run_dir_is_a_file(place: Place) -> list[str]:
     (place.root / "run").write_text("")
+    return place.run()
+
+
+def page_is_a_folder(place: Place) -> list[str]:
+    (place.root / "run" / "report.html").mkdir(parents=True)
+    return place.run()
+
+
+def no_locks(place: Place) -> list[str]:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    place.patch.setattr(fcntl, "flock", refuse)
     return place.run()
 
 
@@ -389,6 +403,9 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "run of another configuration": (5, ["another configuration", "--run-dir"], other_run),
     "settings of a run damaged": (5, ["not the configuration of a run", "--run-dir"], damaged_settings),
     "run folder is a file": (5, ["file stands where a folder is needed"], run_dir_is_a_file),
+    "folder in the place of a file": (5, ["report.html", "a folder stands where a file is needed"], page_is_a_folder),
+    "disk without locks": (5, ["gives no lock", "another disk (--run-dir)"], no_locks),
+    "path of no UTF-8": (2, ["--run-dir", r"r\xffn", "rename"], lambda p: [*p.run()[:2], "--run-dir", "r\udcffn"]),
     "full disk": (5, ["disk is full", "free some space"], refuse_writes(errno.ENOSPC)),
     "read-only folder": (5, ["read-only", "ENSEMW2S_HOME"], refuse_writes(errno.EROFS)),
     "run not finished": (5, ["no finished run", "ensemw2s run"], lambda p: ["report", str(p.root)]),
@@ -425,8 +442,14 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         lambda p: p.run(WORDS | {"task": {"answer_form": "free"}, "students": {"recipes": [{"loss": "logconf"}]}}),
     ),
 }
-BY_ITSELF = {"two runs on one folder", "damaged artifact"}
-"""Kinds with a test of their own: the one below, and tests/e2e."""
+BY_ITSELF = {
+    "two runs on one folder",
+    "run folder gone while it runs",
+    "damaged artifact",
+    "damaged file of a run",
+    "damaged model or data of `ENSEMW2S_HOME`",
+}
+"""Kinds with a test of their own: the one below, tests/faults/test_places.py and test_damage.py."""
 
 
 def outcome(arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:
