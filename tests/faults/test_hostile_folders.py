@@ -60,7 +60,7 @@ def sealed(folder: Path) -> None:
 def own_code(folder: Path, where: str = "") -> Path:
     """A module that leaves a mark when it is imported, named by everything that can name one; returns the mark."""
     mark = folder.parent / "marker"
-    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').write('ran')\nclass C: pass\n")
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).write_text('ran')\nclass C: pass\n")
     classes = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
     settings(folder / "config.json", auto_map=dict.fromkeys(classes, f"{where}evil.C"))
     file = folder / "tokenizer_config.json"

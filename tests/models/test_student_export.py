@@ -7,7 +7,7 @@ import torch
 
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core.losses import LINKS
-from ensemw2s.errors import DataError, ModelError
+from ensemw2s.errors import DataError, ModelError, RunError
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
 from ensemw2s.models.export import export_student, load_student
@@ -159,7 +159,7 @@ def test_an_export_that_fails_leaves_the_older_student(tiny, load_tiny, trained,
 
     with monkeypatch.context() as patch:
         patch.setattr(type(load_tiny(tiny).tokenizer), "save_pretrained", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(RunError, match="no space"):
             trained(load_tiny(tiny), "head", head_hidden=4)
     assert os.listdir(folder.parent) == ["student"]
     torch.testing.assert_close(load_student(folder).log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
