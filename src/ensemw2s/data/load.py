@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.data.class_names import named, names_of
 from ensemw2s.errors import DataError
 
 Row = tuple[str, dict[str, Any]]
@@ -163,4 +164,5 @@ def _split_rows(found: Any, place: str, split: str) -> list[Row]:
                 "task.test_split, or --split)"
             )
         found = found[split]
-    return [(f"{place} row {i + 1}", row) for i, row in enumerate(found)]
+    names = names_of(found.features or {})
+    return [(f"{place} row {i + 1}", named(row, names)) for i, row in enumerate(found)]

@@ -80,7 +80,10 @@ class Template:
                 f"{place}: the prompt template cannot be filled ({' '.join(str(error).split())[:200]}); mend the "
                 "template or the row"
             ) from None
-        if not prompt.strip():
+        # "Question: " with nothing after it is no question either.
+        if not prompt.strip() or all(
+            value is None or value == [] or value == {} for value in map(_bare, values.values())
+        ):
             raise DataError(f"{place}: its prompt is empty; give it a text or delete the row")
         return prompt
 
@@ -116,6 +119,11 @@ def _columns(tree: nodes.Template, shown: str) -> dict[str, int]:
             column = subscript.value
         found.setdefault(column, node.lineno)
     return found
+
+
+def _bare(value: Any) -> Any:
+    """The value; None for a text of spaces."""
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _where(place: str, values: Mapping[str, Any], value: Any) -> str:

@@ -24,7 +24,7 @@ from ensemw2s.experiment.label_shard import Labeller, Reader
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer, unembedding_rows
+from ensemw2s.models.load import Backbone, load_backbone, load_positions, load_tokenizer, unembedding_rows
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import Inputs, TensorStore
@@ -157,10 +157,10 @@ class _Files:
     def decoding(self) -> DecodingConfig:
         return DecodingConfig.model_validate(self.record["decoding"])
 
-    @property
-    def max_length(self) -> int:
-        """Tokens of a prompt."""
-        return self.config.max_length - (self.decoding.max_new_tokens if self.is_free else 0)
+    def max_length(self, positions: int | None) -> int:
+        """Tokens of a prompt, for a model of so many positions."""
+        longest = self.config.max_length if positions is None else min(self.config.max_length, positions)
+        return longest - (self.decoding.max_new_tokens if self.is_free else 0)
 
 
 def _files(path: Path) -> _Files:
@@ -189,7 +189,8 @@ def open_reader(path: Path) -> Reader:
         RunError, ModelError: as `open_labeller`.
     """
     files = _files(path)
-    return _Saved(files.fingerprint, files.max_length, load_tokenizer(files.config), files.weights, files.record)
+    longest = files.max_length(load_positions(files.config))
+    return _Saved(files.fingerprint, longest, load_tokenizer(files.config), files.weights, files.record)
 
 
 def open_labeller(path: Path) -> Labeller:
@@ -211,7 +212,7 @@ def open_labeller(path: Path) -> Labeller:
     for name, tensor in files.tensors.items():
         expert, _, rest = name.partition("/")
         states[int(expert.removeprefix("expert"))][rest] = tensor
-    saved = (files.fingerprint, files.max_length, backbone.tokenizer, weights, record)
+    saved = (files.fingerprint, files.max_length(backbone.positions), backbone.tokenizer, weights, record)
     if files.is_free:
         unembedding = backbone.unembedding
         if unembedding is None:

@@ -31,7 +31,7 @@ def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, se
         backbone=side.backbone,
         unembedding=side.unembedding,
         state=voters.states[0],
-        decoding=prepared.config.generation.decoding,
+        decoding=prepared.decoding,
         card=card,
         template=prepared.config.template,
     )
@@ -58,7 +58,7 @@ def export_answer_ensemble(
         "prompt": prepared.config.template,
         "weak": prepared.weak.config.model_dump(mode="json"),
         "weak_fingerprint": prepared.weak.backbone.fingerprint,
-        "decoding": prepared.config.generation.decoding.model_dump(mode="json"),
+        "decoding": prepared.decoding.model_dump(mode="json"),
         "config_hash": results.config_hash,
     }
     write_atomic(folder / "experts.safetensors", save(tensors))
