@@ -81,6 +81,13 @@ def test_positions_count_empty_places_too(row, columns):
         chosen("f", "answer", "", places, "text")
 
 
+def test_an_answer_may_spell_its_option_in_another_way():
+    places = ("s\u0069\u0301", "", "no")
+    assert chosen("f", "answer", "S\u00cd ", places, "text") == places[0]
+    with pytest.raises(DataError, match="expected one of"):
+        chosen("f", "answer", "Á", ("a", "b"), "text")
+
+
 def test_whole_numbers_that_a_file_keeps_as_floats_are_options():
     assert places_of("f", {"a": 2.0, "b": float("nan"), "c": 3.0}, list("abc")) == ("2", "", "3")
 

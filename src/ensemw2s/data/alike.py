@@ -1,9 +1,14 @@
 """When two texts are one to a reader, however they are encoded: questions, classes and answers are compared so."""
 
+import re
 import unicodedata
 
 KEPT = ("<super>", "<sub>", "<fraction>")
 """Compatibility characters that mean something else than their plain form: 10² is not 102, 1½ not 11/2."""
+_INVISIBLE = re.compile(
+    "[\x80-\x84\x86-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e01ef]"
+)
 
 
 def alike(text: str) -> str:
@@ -12,18 +17,16 @@ def alike(text: str) -> str:
     >>> alike("  Sí\\u200b ") == alike("SÍ"), alike("10²") == alike("102")
     (True, False)
     """
-    if not text.isascii():
-        text = "".join(map(_plain, unicodedata.normalize("NFC", text)))
-        # Folding case may take a text out of its form, and opens letters that the form then joins.
-        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    return " ".join(text.casefold().split())
+    if text.isascii():
+        return " ".join(text.casefold().split())
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    if not unicodedata.is_normalized("NFKC", text):
+        text = unicodedata.normalize("NFC", "".join(map(_plain, text)))
+    # Folding may open letters that the form joins.
+    return " ".join(unicodedata.normalize("NFC", text.casefold()).split())
 
 
 def _plain(character: str) -> str:
-    if character.isascii() or character.isspace():
-        return character
-    if unicodedata.category(character) in ("Cf", "Cc") or "\ufe00" <= character <= "\ufe0f":
-        return ""
     if unicodedata.decomposition(character).startswith(KEPT):
         return character
     return unicodedata.normalize("NFKC", character)

@@ -10,6 +10,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ensemw2s.data.labels import spelt_as
 from ensemw2s.data.template import no_column
 from ensemw2s.errors import DataError
 
@@ -75,7 +76,8 @@ def chosen(
     text, k = answer.strip(), -1
     names = [letter for letter, _ in zip(letters, places, strict=False)]
     if answer_as == "text":
-        k = places.index(text) if text and text in places else -1
+        spelt = spelt_as(text, options_of(places))
+        k = -1 if spelt is None else places.index(spelt)
         allowed = f"one of {list(options_of(places))}"
     elif answer_as == "letter":
         k = names.index(text.upper()) if text.upper() in names else -1

@@ -64,6 +64,10 @@ class Template:
             if column not in row:
                 raise DataError(f"{place}: {no_column(column, row, f'line {line} of the prompt template')}")
         values = {column: row[column] for column in self.columns}
+        empty = f"{place}: its prompt is empty; give it a text or delete the row"
+        # "Question: " with nothing after it is no question. Of a null alone the template says more.
+        if all(map(_is_nothing, values.values())) and any(value is not None for value in values.values()):
+            raise DataError(empty)
         try:
             prompt = self._compiled.render(values | {"row": values})
         except _Unprintable as error:
@@ -80,11 +84,8 @@ class Template:
                 f"{place}: the prompt template cannot be filled ({' '.join(str(error).split())[:200]}); mend the "
                 "template or the row"
             ) from None
-        # "Question: " with nothing after it is no question either.
-        if not prompt.strip() or all(
-            value is None or value == [] or value == {} for value in map(_bare, values.values())
-        ):
-            raise DataError(f"{place}: its prompt is empty; give it a text or delete the row")
+        if not prompt.strip():
+            raise DataError(empty)
         return prompt
 
 
@@ -121,9 +122,8 @@ def _columns(tree: nodes.Template, shown: str) -> dict[str, int]:
     return found
 
 
-def _bare(value: Any) -> Any:
-    """The value; None for a text of spaces."""
-    return None if isinstance(value, str) and not value.strip() else value
+def _is_nothing(value: Any) -> bool:
+    return value is None or value in ("", [], {}) or (isinstance(value, str) and not value.strip())
 
 
 def _where(place: str, values: Mapping[str, Any], value: Any) -> str:
