@@ -132,6 +132,15 @@ def test_words_options_and_odd_names_are_told_from_the_columns(files):
     assert prompt == "Question: What is 0?\n- a0\n- b0\nAnswer:"
 
 
+def test_empty_places_of_listed_options_are_not_shown_and_count(files):
+    rows = [{"question": f"What is {i}?", "o": [f"a{i}", None, f"c{i}"], "answer": "AC"[i % 2]} for i in range(60)]
+    write_jsonl(files / "labelled.jsonl", rows)
+    write_jsonl(files / "unlabelled.jsonl", [r | {"question": f"Why {i}?"} for i, r in enumerate(rows)])
+    task = made()["task"]
+    assert (task["options"], task["answer_as"]) == (["o"], "letter")
+    assert Template(task["prompt"]).render("here", rows[0]) == "Question: What is 0?\n- a0\n- c0\nAnswer:"
+
+
 def test_what_nobody_can_be_asked_for_is_named(files, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "init", "--output", "my.yaml", "--labelled", "labelled.jsonl")
     assert code == 2
@@ -189,9 +198,9 @@ def test_where_every_column_gives_the_answer_away_the_prompt_must_be_given(files
         (lambda r: r | {"answer": float(r["answer"] == "yes")}, ["0", "1"]),
         (lambda r: r | {"answer": [r["answer"]]}, ["no", "yes"]),
         (lambda r: r | {"answer": f" {r['answer']}"}, ["no", "yes"]),
-        (lambda r: r | {"answer": r["answer"].title() if "7" in r["question"] else r["answer"]}, ["no", "yes"]),
-        (lambda r: r | {"answer": None if "7" in r["question"] else r["answer"]}, ["no", "yes"]),
-        (lambda r: r | {"answer": -1 if "7" in r["question"] else int(r["answer"] == "yes")}, ["0", "1"]),
+        (lambda r: r | {"answer": r["answer"].title() if "17" in r["question"] else r["answer"]}, ["no", "yes"]),
+        (lambda r: r | {"answer": None if "17" in r["question"] else r["answer"]}, ["no", "yes"]),
+        (lambda r: r | {"answer": -1 if "17" in r["question"] else int(r["answer"] == "yes")}, ["0", "1"]),
     ],
 )
 def test_labels_of_any_type_and_spelling_are_classes(files, change, expected):

@@ -11,6 +11,8 @@ import pytest
 from ensemw2s.config import TaskConfig
 from ensemw2s.data.class_names import names_in_parquet
 from ensemw2s.data.labels import label_texts, merged_classes, without_unknown
+from ensemw2s.data.load import read_rows
+from ensemw2s.data.stream import stream_rows
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import DataError
 from ensemw2s.types import Task
@@ -148,6 +150,23 @@ def test_names_of_classes_stay(tmp_path):
     task = load_task(TaskConfig(name="files", path=str(tmp_path / "saved"), prompt="{{ q }}", answer="label"))
     assert task.choices == ("negative", "positive")
     assert answers(task) == ["negative", "positive", "positive"]
+
+
+def test_names_of_classes_stay_in_a_parquet_file_however_it_is_read(tmp_path):
+    features = datasets.Features(
+        {
+            "q": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["negative", "positive"]),
+            "topics": datasets.Sequence(datasets.ClassLabel(names=["ice", "fire"])),
+        }
+    )
+    rows = {"q": ["a", "b", "c"], "label": [0, 1, -1], "topics": [[0], [1, 0], []]}
+    path = tmp_path / "q.parquet"
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+    expected = [("negative", ["ice"]), ("positive", ["fire", "ice"]), (None, [])]
+    assert [(row["label"], row["topics"]) for _, row in read_rows(str(path))] == expected
+    streamed = stream_rows(path, ["label", "topics"])
+    assert [(row.columns["label"], row.columns["topics"]) for row in streamed] == expected
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {b"huggingface": b"["}, {b"huggingface": b'{"info": 1}'}])

@@ -116,7 +116,7 @@ def guess_prompt(
             for line, c, always in zip(lines, shown, wholly, strict=True)
         ]
     if len(options) == 1:
-        lines[-1] += f"{{% for option in {_expression(options[0])} %}}\n- {{{{ option }}}}{{% endfor %}}"
+        lines[-1] += f"{{% for option in {_expression(options[0])} if option %}}\n- {{{{ option }}}}{{% endfor %}}"
     for o in options if len(options) > 1 else ():  # questions may have fewer than others
         lines[-1] += f"{{% if {_expression(o)} %}}\n- {{{{ {_expression(o)} }}}}{{% endif %}}"
     return "\n".join([*lines, *(["Answer:"] if is_free else [])])

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.data.class_names import named, names_of
+from ensemw2s.data.class_names import named, names_in_parquet, names_of
 from ensemw2s.errors import DataError
 
 Row = tuple[str, dict[str, Any]]
@@ -114,7 +114,8 @@ def _read_parquet(path: Path) -> list[Row]:
         raise DataError(
             f"{path}: not a whole Parquet file ({' '.join(str(error).split())[:200]}); write it again"
         ) from None
-    return [(f"{path} row {i + 1}", row) for i, row in enumerate(table.to_pylist())]
+    names = names_in_parquet(table.schema.metadata)
+    return [(f"{path} row {i + 1}", named(row, names)) for i, row in enumerate(table.to_pylist())]
 
 
 def _bytes(path: Path) -> bytes:

@@ -50,16 +50,17 @@ def check_lengths(config: ExperimentConfig, task: Task, split: Split | None) -> 
             names=[e.id for e in examples],
             chat=model.chat,
         )
-        of = {e.id: one for e, one in zip(examples, ids, strict=True)}
-        encode_answers(
-            tokenizers[name],
-            [of[e.id] for e in learned],
-            [str(e.answer) for e in learned],
-            max_length=model.max_length,
-            positions=positions,
-            names=[e.id for e in learned],
-            chat=model.chat,
-        )
+        if learned:
+            of = {e.id: one for e, one in zip(examples, ids, strict=True)}
+            encode_answers(
+                tokenizers[name],
+                [of[e.id] for e in learned],
+                [str(e.answer) for e in learned],
+                max_length=model.max_length,
+                positions=positions,
+                names=[e.id for e in learned],
+                chat=model.chat,
+            )
         longest = model.max_length if positions is None else min(model.max_length, positions)
         said[name] = f"the longest prompt has {max(map(len, ids)):,} tokens, at most {longest - room:,} are read"
         if "max_length" in model.model_fields_set and longest < model.max_length:
