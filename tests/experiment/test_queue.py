@@ -135,6 +135,14 @@ def test_an_answer_that_is_no_class_is_refused_and_words_are_free(finished, kind
         assert "did you mean 'yes'" in found.refused[0].reason
 
 
+def test_another_spelling_of_a_class_is_that_class(finished, kind, place, tmp_path):
+    if kind == "words":
+        return
+    first, second = (r["id"] for r in queued(finished, tmp_path / "q.jsonl", place, budget=2))
+    take(finished, place, [{"id": first, "answer": "YES"}, {"id": second, "answer": "ｎｏ"}])
+    assert read_merged(finished) == {first: "yes", second: "no"}
+
+
 def test_an_earlier_answer_stands_until_replace_is_given(finished, place, tmp_path):
     (first,) = queued(finished, tmp_path / "q.jsonl", place, budget=1)
     take(finished, place, [{"id": first["id"], "answer": "yes"}])

@@ -50,9 +50,12 @@ class Place:
         (self.root / name).write_bytes(content)
         return self.run({"task": {"path": str(self.root / name)}}, command="validate")
 
-    def rows(self, change: Callable[[list[dict]], list[dict]], task: dict | None = None) -> list[str]:
+    def rows(
+        self, change: Callable[[list[dict]], list[dict]], task: dict | None = None, models: dict | None = None
+    ) -> list[str]:
         self.data(change)
-        return self.run({"task": task or {}}, command="validate")
+        sides = {"weak": models or {}, "strong": models or {}}
+        return self.run({"task": task or {}, **sides}, command="validate")
 
     def model(self, spoil: Callable[[Path], None] = lambda folder: None, **settings) -> list[str]:
         folder = make_tiny(self.root / "model")
@@ -144,6 +147,12 @@ def malformed_problem(place: Place) -> list[str]:
 
 def no_such_option(place: Place) -> list[str]:
     place.data(lambda rows: [r | {"o": ["no", "yes"], "answer": "ABC"[i % 3]} for i, r in enumerate(rows)])
+    task = {"answer_form": "free", "options": ["o"], "answer_as": "letter"}
+    return place.run(WORDS | {"task": task}, command="validate")
+
+
+def empty_option(place: Place) -> list[str]:
+    place.data(lambda rows: [r | {"o": ["no", "yes", None], "answer": "ABC"[i % 3]} for i, r in enumerate(rows)])
     task = {"answer_form": "free", "options": ["o"], "answer_as": "letter"}
     return place.run(WORDS | {"task": task}, command="validate")
 
@@ -312,7 +321,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{{ q"})),
     "answer names no option": (3, ["line 3", "a letter from A to B", "task.answer_as"], no_such_option),
-    "wrong type in a cell": (3, ["line 5", "'answer'"], lambda p: p.rows(each("answer", 4, 1.5))),
+    "option that is empty": (3, ["line 3", "'C' names an option that is empty", "fill it in"], empty_option),
+    "score for a label": (3, ["line 5", "1.5 (float), a score"], lambda p: p.rows(each("answer", 4, 1.5))),
+    "several labels": (3, ["line 5", "2 labels"], lambda p: p.rows(each("answer", 4, ["no", "yes"]))),
+    "boolean among labels": (3, ["line 5", "True (bool), a boolean"], lambda p: p.rows(each("answer", 4, True))),
+    "no label at all": (
+        3,
+        ["no row has a label", "task.answer"],
+        lambda p: p.rows(lambda rows: [r | {"answer": None} for r in rows]),
+    ),
+    "wrong type in a cell": (3, ["line 5", "'answer'"], lambda p: p.rows(each("answer", 4, {"a": 1}))),
     "unknown label": (3, ["line 3", "'yess'"], lambda p: p.rows(each("answer", 2, "yess"), {"choices": ["no", "yes"]})),
     "single class": (3, ["two classes"], lambda p: p.rows(lambda r: [x | {"answer": "no"} for x in r])),
     "id twice": (3, ["line 8", "'q0'", "unique"], lambda p: p.rows(each("id", 7, "q0"))),
@@ -339,6 +357,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         3,
         ["tokens", "max_length"],
         lambda p: p.run({"weak": {"max_length": 3}, "strong": {"max_length": 3}}),
+    ),
+    "prompt beyond the positions": (
+        3,
+        ["'q1'", "more than the model's 1,024 positions", "reads more"],
+        lambda p: p.rows(each("q", 1, "long " * 300), models={"max_length": 4096}),
+    ),
+    "answers cut by stop": (
+        3,
+        ["generation.decoding.stop", "'e' is in", "leave stop out"],
+        lambda p: p.run(WORDS | {"task": {"answer_form": "free"}, "generation": {"decoding": {"stop": ["e"]}}}),
     ),
     "malformed problem": (3, ["SVAMP.json item 1", "'Answer'", "get the file anew"], malformed_problem),
     "one answer too frequent": (

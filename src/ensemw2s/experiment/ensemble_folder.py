@@ -107,11 +107,11 @@ class SavedEnsemble:
     def weights(self) -> Float[Tensor, " experts"]:
         return torch.tensor(self.record.expert_weights)
 
-    @property
-    def max_length(self) -> int:
-        """Tokens of a prompt."""
-        record = self.record
-        return self.config.max_length - (record.decoding.max_new_tokens if isinstance(record, AnswerEnsemble) else 0)
+    def max_length(self, positions: int | None) -> int:
+        """Tokens of a prompt, for a model of so many positions."""
+        longest = self.config.max_length if positions is None else min(self.config.max_length, positions)
+        written = self.record.decoding.max_new_tokens if isinstance(self.record, AnswerEnsemble) else 0
+        return longest - written
 
 
 def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]]) -> None:

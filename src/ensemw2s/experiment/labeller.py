@@ -28,7 +28,7 @@ from ensemw2s.experiment.label_shard import Labeller, Reader
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer, unembedding_rows
+from ensemw2s.models.load import Backbone, load_backbone, load_positions, load_tokenizer, unembedding_rows
 from ensemw2s.prompting import prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import Inputs, TensorStore
@@ -143,7 +143,8 @@ def open_reader(path: Path, *, trusted: str | None = None) -> Reader:
         RunError, ModelError, ConfigError: as `open_labeller`.
     """
     saved = read_ensemble(path, trusted=trusted)
-    return _Saved(saved.fingerprint, saved.max_length, load_tokenizer(saved.config), saved.weights, saved.record)
+    longest = saved.max_length(load_positions(saved.config))
+    return _Saved(saved.fingerprint, longest, load_tokenizer(saved.config), saved.weights, saved.record)
 
 
 def open_labeller(path: Path, *, trusted: str | None = None) -> Labeller:
@@ -166,7 +167,7 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> Labeller:
             f"{config.model}: these are not the weights that the experts of {folder} were trained on "
             f"({backbone.fingerprint[:12]}, not {record.weak_fingerprint[:12]}); restore that model"
         )
-    common = (saved.fingerprint, saved.max_length, backbone.tokenizer, saved.weights)
+    common = (saved.fingerprint, saved.max_length(backbone.positions), backbone.tokenizer, saved.weights)
     try:
         if isinstance(record, AnswerEnsemble):
             unembedding = backbone.unembedding

@@ -114,10 +114,10 @@ def _read(
             refused.append(Refused(row.place, name, answer, f"no unlabelled item of this run has the id {name!r}"))
         elif not answer:
             empty += 1
-        elif problem := questions.problem(name, answer):
+        elif problem := questions.problem(name, questions.spelt(name, answer)):
             refused.append(Refused(row.place, name, answer, problem))
         else:
-            rows[name].append((row.place, answer))
+            rows[name].append((row.place, questions.spelt(name, answer)))
     valid: dict[str, tuple[str, str]] = {}
     repeated = 0
     for name, given in rows.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.checksums import file_fault
+from ensemw2s.data.labels import spelt_as
 from ensemw2s.data.stream import stream_rows
 from ensemw2s.errors import DataError
 from ensemw2s.types import Task
@@ -29,6 +30,10 @@ class Questions:
     def allowed(self, name: str) -> tuple[str, ...]:
         """Empty where any text may be the answer."""
         return self._own.get(name, self._classes)
+
+    def spelt(self, name: str, answer: str) -> str:
+        """The allowed answer that a person's is but another spelling of; else as it stands."""
+        return spelt_as(answer, self.allowed(name)) or answer
 
     def problem(self, name: str, answer: str) -> str:
         """Why a row cannot be taken; empty where it can."""
@@ -71,6 +76,7 @@ def read_people(path: str, task: Task) -> dict[str, str]:
             raise DataError(f"{row.place}: expected a text as id and as answer; merge it with `ensemw2s queue --merge`")
         if not answer:
             continue
+        answer = questions.spelt(name, answer)
         problem = questions.problem(name, answer)
         if not problem and found.get(name, answer) != answer:
             problem = f"{name!r} has the answer {answer!r} here and {found[name]!r} before; keep one of them"

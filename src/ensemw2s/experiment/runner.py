@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from safetensors.torch import save
 from torch import Tensor
 
@@ -111,6 +112,10 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
         kind = _Words if config.is_generation else _Classes
         experiment = kind(config, store, lambda model, n: journal.tokens_read.update({model: n}))
     claim(config, run_dir)
+    for note in experiment.prepared.task.notes:
+        journal.event("data_warning", message=note)
+        if processes.rank() == 0:
+            _say(journal.console, note)
     write_manifest(run_dir, "prepare", config, [])
     seeds = experiment.seeds
     n_experts, n_students = seeds[0].n_units
@@ -200,4 +205,8 @@ class _Words:
 
 def _warn(journal: Journal, console: Console | None, message: str) -> None:
     journal.event("damaged_artifact", message=message)
-    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {message}", highlight=False, soft_wrap=True)
+    _say(console, message)
+
+
+def _say(console: Console | None, message: str) -> None:
+    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)

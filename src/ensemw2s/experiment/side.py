@@ -89,7 +89,14 @@ def pooled(side: Side, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"
 def encoded(backbone: Backbone, examples: tuple[Example, ...], config: ModelConfig) -> list[list[int]]:
     names = [e.id for e in examples]
     prompts = [e.prompt for e in examples]
-    return encode(backbone.tokenizer, prompts, max_length=config.max_length, names=names, chat=config.chat)
+    return encode(
+        backbone.tokenizer,
+        prompts,
+        max_length=config.max_length,
+        positions=backbone.positions,
+        names=names,
+        chat=config.chat,
+    )
 
 
 def opened(

@@ -58,7 +58,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     tree["students"]["people"] = None  # their items are not among the generated ones
     tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     decoding = tree["generation"]["decoding"]
-    decoding["max_new_tokens"] = min(decoding["max_new_tokens"], 8)
+    decoding["max_new_tokens"] = 8
     return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})
 
 

@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+
 from ensemw2s.caches import cached_folder
 from ensemw2s.checksums import FILE, facts
 from ensemw2s.config import ModelConfig
@@ -75,6 +77,22 @@ def _local(config: ModelConfig) -> Path:
             f"{name}: neither a folder here nor a model that the hub gives ({reason}); check the name, the "
             f"revision ({config.revision}) and the network, or name a local folder"
         ) from None
+
+
+def local_folder(config: ModelConfig) -> Path | None:
+    """The folder of a model where nothing need be fetched for its configuration and tokenizer; else None."""
+    name = config.model
+    if name == "tiny":
+        return _tiny()
+    if name in KNOWN:
+        folder = cache_home() / "models" / name
+        return folder if folder.is_dir() else None
+    if Path(name).is_dir():
+        return Path(name)
+    if not HUB_ID.fullmatch(name):
+        return None
+    found = try_to_load_from_cache(name, "config.json", revision=config.revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def weight_files(config: ModelConfig, folder: Path) -> list[Path]:

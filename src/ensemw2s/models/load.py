@@ -24,6 +24,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_config, cut_model
 from ensemw2s.models.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
 from ensemw2s.models.contents import check_tokenizer_packages
+from ensemw2s.models.positions import positions_of
 from ensemw2s.models.quiet import quiet
 
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
@@ -81,6 +82,11 @@ class Backbone:
         """What fills a batch; its positions are masked, so any token of the vocabulary would do."""
         pad_id = self.tokenizer.pad_token_id
         return pad_id if isinstance(pad_id, int) else 0
+
+    @property
+    def positions(self) -> int | None:
+        """How many tokens it reads at most; None where nothing bounds them."""
+        return positions_of(self.model.config)
 
     def cut(self, n_layers: int) -> "Backbone":
         """The first `n_layers` layers and the final norm, over the same weights."""
@@ -149,6 +155,18 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
         return _tokenizer(config, folder, trust)
+
+
+def load_positions(config: ModelConfig) -> int | None:
+    """How many tokens a checkpoint reads at most, without its weights; None where nothing bounds them.
+
+    Raises:
+        ModelError: it has no configuration that the library knows.
+    """
+    folder = checkpoint_folder(config)
+    trust = own_code(config, folder)
+    with quiet(), explained(config.model, folder):
+        return positions_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True))
 
 
 def make_backbone(

@@ -163,7 +163,7 @@ class Answers:
             return self._scored(stage, what, name, n * members, count)
         side, sizes = self._side(name), self.sizes[name]
         is_zero_shot = what.startswith("zero-shot")  # an untrained model does not know where to end
-        length = self.config.generation.decoding.max_new_tokens if is_zero_shot else sizes.answer
+        length = self.prepared.decoding.max_new_tokens if is_zero_shot else sizes.answer
         written = n * length
         members = self.config.ensemble.n_rounds if name == "weak" else 1
         n_own = own_layers(side.config, side.backbone)

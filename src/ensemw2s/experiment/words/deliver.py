@@ -26,7 +26,7 @@ def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, se
         backbone=side.backbone,
         unembedding=side.unembedding,
         state=voters.states[0],
-        decoding=prepared.config.generation.decoding,
+        decoding=prepared.decoding,
         card=card,
         template=prepared.config.template,
     )
@@ -52,7 +52,7 @@ def export_answer_ensemble(
         prompt=prepared.config.template,
         weak=untrusting(prepared.weak.config),
         weak_fingerprint=prepared.weak.backbone.fingerprint,
-        decoding=prepared.config.generation.decoding,
+        decoding=prepared.decoding,
         config_hash=results.config_hash,
     )
     write_ensemble(folder, record, list(voters.states))
