@@ -103,7 +103,7 @@ class SharedTrunk:
     def n_bytes(self) -> int:
         """Of the weights in memory: embeddings, trunk, what each member owns, the vocabulary head if untied."""
         modules = [self._embed, *([] if self._trunk is None else [self._trunk]), *(m.upper for m in self._models)]
-        return memory_of([self._models[0].unembedding, *(p for module in modules for p in module.parameters())])
+        return memory_of(p for module in (*modules, self._models[0].head) for p in module.parameters())
 
     def alone(self, member: int) -> "SharedTrunk":
         """One of the members by itself, over the same trunk."""

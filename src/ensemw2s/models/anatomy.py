@@ -1,7 +1,7 @@
 """Where a pretrained model keeps its layers and its final norm, and how it is cut without a copy."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -76,6 +76,21 @@ def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:
             if hasattr(module, "layer_idx"):
                 module.layer_idx = index  # pyright: ignore[reportArgumentType]
     return cut
+
+
+def place_in_whole(cut: PreTrainedModel, start: int) -> Callable[[str], str]:
+    """From a name in a model of layers `start` and on to the name in the whole model. Raises ModelError."""
+    owner, list_name = layer_list(cut)
+    path = next(name for name, module in cut.named_modules() if module is owner)
+    prefix = f"{path}.{list_name}." if path else f"{list_name}."
+
+    def place(name: str) -> str:
+        if not name.startswith(prefix):
+            return name
+        index, dot, rest = name.removeprefix(prefix).partition(".")
+        return f"{prefix}{int(index) + start}{dot}{rest}"
+
+    return place
 
 
 def memory_of(tensors: Iterable[Tensor]) -> int:
