@@ -10,6 +10,9 @@ from ensemw2s.errors import ModelError
 
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
 
+CACHE_PLACES = ("layer_idx", "layer_id")
+"""Where a layer keeps its place in the cache; `layer_id` in GPT-Neo."""
+
 
 def layer_list(model: PreTrainedModel) -> tuple[nn.Module, str]:
     """The module that owns the list of layers, and the list's name in it.
@@ -73,8 +76,9 @@ def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:
     for index, layer in enumerate(getattr(owner, name)):
         for module in layer.modules():
             # A cache of keys and values is indexed by this, and the cut model's cache starts at its own first layer.
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = index  # pyright: ignore[reportArgumentType]
+            for place in CACHE_PLACES:
+                if isinstance(getattr(module, place, None), int):
+                    setattr(module, place, index)
     return cut
 
 
