@@ -170,7 +170,7 @@ def _load_package(folder: Path) -> Predictor:
 
 
 def _head(backbone: Backbone, n_classes: int, hidden: int, state: Mapping[str, Tensor]) -> Head:
-    head = Head(backbone.hidden_size, n_classes, hidden, 0.0, 0.0, torch.Generator())
+    head = Head(backbone.feature_size, n_classes, hidden, 0.0, 0.0, torch.Generator())
     load_owned(head, state)
     return head.to(backbone.device).eval()
 
