@@ -23,8 +23,9 @@ from ensemw2s.errors import ModelError, RunError
 from ensemw2s.experiment.label_shard import Labeller, Reader
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
-from ensemw2s.models.language import load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer, unembedding_rows
+from ensemw2s.models.language import load_answer_model, vocabulary_head
+from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer
+from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import Inputs, TensorStore
@@ -213,11 +214,10 @@ def open_labeller(path: Path) -> Labeller:
         states[int(expert.removeprefix("expert"))][rest] = tensor
     saved = (files.fingerprint, files.max_length, backbone.tokenizer, weights, record)
     if files.is_free:
-        unembedding = backbone.unembedding
-        if unembedding is None:
-            unembedding = unembedding_rows(config).to(backbone.device, backbone.dtype)
+        unembedding = vocabulary_head(backbone)
         members = SharedTrunk(backbone, [load_answer_model(backbone, unembedding, config, s) for s in states])
         return WordLabeller(*saved, members, files.decoding)
+    check_classifier(config, backbone, _NoStore(), is_exported=False)
     adapters = []
     for state in states:
         adapter = build_adapter(

@@ -118,8 +118,8 @@ def no_dropout(model: nn.Module) -> None:
 @contextlib.contextmanager
 def layers_recomputed(module: nn.Module) -> Iterator[None]:
     """Meanwhile, keep only what enters each layer in training, and compute the rest again in the backward pass."""
-    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
-    layers = {id(layer): layer for model in models for layer in layers_of(model)}.values()
+    model = _transformer(module)
+    layers = [] if model is None else {id(layer): layer for layer in layers_of(model)}.values()
     for layer in layers:
         layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
     try:
@@ -131,8 +131,13 @@ def layers_recomputed(module: nn.Module) -> Iterator[None]:
 
 def sharded(module: nn.Module) -> None:
     """Spread the module's weights over the processes, layer by layer."""
-    model = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+    model = _transformer(module)
     processes.shard(module, None if model is None else layers_of(model))
+
+
+def _transformer(module: nn.Module) -> PreTrainedModel | None:
+    """What has the layers; a vocabulary head of its own, which the library calls a model, too, comes after it."""
+    return next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
 
 
 def _targets(model: PreTrainedModel, named: Sequence[str] | None) -> list[str]:
