@@ -25,6 +25,7 @@ from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model, vocabulary_head
 from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer
+from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import Inputs, TensorStore
@@ -216,6 +217,7 @@ def open_labeller(path: Path) -> Labeller:
         unembedding = vocabulary_head(backbone)
         members = SharedTrunk(backbone, [load_answer_model(backbone, unembedding, config, s) for s in states])
         return WordLabeller(*saved, members, files.decoding)
+    check_classifier(config, backbone, _NoStore(), is_exported=False)
     adapters = []
     for state in states:
         adapter = build_adapter(

@@ -8,7 +8,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ensemw2s.errors import ModelError
 
-FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
+FINAL_NORMS = (
+    *("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "embedding_norm"),
+    *("layer_norm", "layernorm", "ln", "ln_out"),
+)
+"""Names that families give it. What bears one and is another thing is found out where it is used (`trunk`, `upper`)."""
 
 CACHE_PLACES = ("layer_idx", "layer_id")
 """Where a layer keeps its place in the cache; `layer_id` in GPT-Neo."""

@@ -44,6 +44,8 @@ LOADING_ERRORS = (
     # A file of valid JSON that holds something else: the library finds out by stumbling.
     TypeError,
     AttributeError,
+    IndexError,
+    AssertionError,
     StrictDataclassError,
 )
 
@@ -57,6 +59,9 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     n_layers: int
     hidden_size: int
+    """Of what a layer gives."""
+    feature_size: int
+    """Of what the model gives: where a family projects its last states, another size."""
     is_causal: bool
     """Measured, not declared: whether a token's state is blind to the tokens after it."""
     dtype: torch.dtype
@@ -75,9 +80,14 @@ class Backbone:
 
     @property
     def pad_id(self) -> int:
-        """What fills a batch; its positions are masked, so any token of the vocabulary would do."""
+        """What fills a batch; its positions are masked, so any token with an embedding would do."""
         pad_id = self.tokenizer.pad_token_id
-        return pad_id if isinstance(pad_id, int) else 0
+        return pad_id if isinstance(pad_id, int) and 0 <= pad_id < self.n_tokens else 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model has embeddings of; the tokenizer may know fewer or more."""
+        return self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
 
     def cut(self, n_layers: int) -> "Backbone":
         """The first `n_layers` layers and the final norm, over the same weights."""
@@ -143,14 +153,14 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
             above = {name for name in missing if not name.startswith(f"{head.base_model_prefix}.")}
             missing -= above
             head = None if above else _head(head)
-    # The pooler of an encoder is trained for another purpose and often absent; we pool ourselves.
-    if lacking := sorted(key for key in missing if "pooler" not in key):
-        raise ModelError(
-            f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other "
-            "tensors; fetch it again"
-        )
-    found = fingerprint(folder, config.revision)
-    return make_backbone(trunk, tokenizer, name=config.model, fingerprint=found, head=head)
+        # The pooler of an encoder is trained for another purpose and often absent; we pool ourselves.
+        if lacking := sorted(key for key in missing if "pooler" not in key):
+            raise ModelError(
+                f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other "
+                "tensors; fetch it again"
+            )
+        found = fingerprint(folder, config.revision)
+        return make_backbone(trunk, tokenizer, name=config.model, fingerprint=found, head=head)
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -170,16 +180,24 @@ def make_backbone(
     head: VocabularyHead | None = None,
 ) -> Backbone:
     """Freeze a loaded model (its pooler removed), move it to `device()` and measure what it is."""
-    if getattr(model, "pooler", None) is not None:
+    has_pooler = getattr(model, "pooler", None) is not None
+    if has_pooler:
         setattr(model, "pooler", None)  # noqa: B010  (pyright knows no such attribute)
     model.requires_grad_(False).eval()
     nn.Module.to(model, device())
-    is_causal = _is_causal(model)
+    try:
+        is_causal, feature_size = _measured(model)
+    except TypeError:
+        if not has_pooler:
+            raise
+        setattr(model, "pooler", _NoPooler())  # noqa: B010  (a family that calls it without looking)
+        is_causal, feature_size = _measured(model)
     return Backbone(
         model=model,
         tokenizer=tokenizer,
         n_layers=model.config.num_hidden_layers,
         hidden_size=model.config.hidden_size,
+        feature_size=feature_size,
         is_causal=is_causal,
         dtype=model.dtype,
         name=name,
@@ -220,13 +238,21 @@ def _tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedToke
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
 
 
-def _is_causal(model: PreTrainedModel) -> bool:
+class _NoPooler(nn.Module):
+    """In place of an encoder's pooler."""
+
+    def forward(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _measured(model: PreTrainedModel) -> tuple[bool, int]:
+    """Whether a token's state is blind to the tokens after it, and the size of a state."""
     ids = torch.arange(3, 9, device=model.device).unsqueeze(0) % model.config.vocab_size
     other = ids.clone()
     other[0, -1] = 2
     with torch.inference_mode():
         first, second = (model(input_ids=x, attention_mask=torch.ones_like(x)).last_hidden_state for x in (ids, other))
-    return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4)
+    return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4), first.shape[-1]
 
 
 @contextlib.contextmanager
