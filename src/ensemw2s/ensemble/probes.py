@@ -1,7 +1,7 @@
 """What a model that answers in words is tried on before any work, with the adapter that will be trained on it."""
 
 import functools
-import json
+import tempfile
 from collections.abc import Callable
 
 import torch
@@ -18,6 +18,7 @@ from ensemw2s.models.export_language import library_form
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
+from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pad
 
 NOISE = 1.0
@@ -36,10 +37,10 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
     """
     head, texts = vocabulary_head(backbone), sample_texts(backbone)
     key = ("answerer", config.model_dump_json(include={"adapter", "top_layers", "lora_layers", "lora_targets"}))
-    n_members = 2 if config.adapter == "lora" else 1
-    fresh = functools.cache(lambda: _members(backbone, config, 1, 0.0))
-    # Copies of the weights are already other than what an export would read from the checkpoint's file.
-    moved = functools.cache(lambda: _members(backbone, config, n_members, NOISE) if n_members > 1 else fresh())
+    is_lora = config.adapter == "lora"
+    fresh = functools.cache(lambda: _model(backbone, config, 0, 0.0))
+    # Copies of the weights are already other tensors than those that an export would read from the checkpoint.
+    moved = functools.cache(lambda: _model(backbone, config, 0, NOISE) if is_lora else fresh())
 
     def library() -> PreTrainedModel:
         model = share(head.model)
@@ -49,7 +50,7 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
     require(
         backbone,
         (key, "library"),
-        lambda: _ours(fresh()[0], texts),
+        lambda: _ours(backbone, [fresh()], texts),
         lambda: _theirs(library(), texts),
         what="its log-probabilities are not those of the library's own model, or change with padding",
         mend=MEND,
@@ -58,26 +59,33 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
     require(
         backbone,
         (key, "export"),
-        lambda: _ours(moved()[0], texts),
-        lambda: _theirs(library_form(moved()[1], backbone), texts),
+        lambda: _ours(backbone, [moved()], texts),
+        lambda: _theirs(library_form(moved(), backbone), texts),
         what=f"a student of adapter: {config.adapter} would not be the trained model once it is exported",
         mend=MEND,
         limit=log_prob_limit(backbone.dtype),
     )
+    if is_lora:
+        require(
+            backbone,
+            (key, "beside"),
+            lambda: _ours(backbone, [moved(), _model(backbone, config, 1, NOISE)], texts),
+            lambda: _ours(backbone, [moved()], texts),
+            what="low-rank members of one ensemble cannot be run together",
+            mend="use adapter: top or full, name attention layers in lora_targets, or " + MEND,
+            limit=log_prob_limit(backbone.dtype),
+        )
     _check_config(backbone, library)
 
 
-def _members(backbone: Backbone, config: ModelConfig, n: int, noise: float) -> tuple[SharedTrunk, AnswerModel]:
-    """Members beside each other, and the first of them."""
+def _model(backbone: Backbone, config: ModelConfig, n: int, noise: float) -> AnswerModel:
     head = vocabulary_head(backbone)
-    models = [
-        AnswerModel(backbone, head, config, init_noise=noise, generator=stream(i, "probe")).eval() for i in range(n)
-    ]
-    return SharedTrunk(backbone, models), models[0]
+    return AnswerModel(backbone, head, config, init_noise=noise, generator=stream(n, "probe")).eval()
 
 
-def _ours(members: SharedTrunk, texts: list[list[int]]) -> Float[Tensor, "tokens vocab"]:
+def _ours(backbone: Backbone, models: list[AnswerModel], texts: list[list[int]]) -> Float[Tensor, "tokens vocab"]:
     """The first member's log-probabilities at every token of a batch padded on the right."""
+    members = SharedTrunk(backbone, models)
     ids, mask = pad(texts, members.pad_id)
     states = members.read(ids, mask, None)[:, mask.bool()]
     return members.logits(states)[0].log_softmax(-1)
@@ -105,7 +113,9 @@ def _check_config(backbone: Backbone, library: Callable[[], PreTrainedModel]) ->
 
 def _config_problem(model: PreTrainedModel) -> str:
     try:
-        config = type(model.config).from_dict(json.loads(model.config.to_json_string()))
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            model.config.save_pretrained(folder)
+            config = type(model.config).from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             again = type(model)(config)
     except PROBE_ERRORS as failure:

@@ -53,7 +53,7 @@ class Reads(Protocol):
 
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
+    ) -> Float[Tensor, "members batch states dim"]:
         """Final states; None reads without a memory."""
         ...
 
