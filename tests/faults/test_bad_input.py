@@ -21,9 +21,10 @@ import yaml
 from ensemw2s import checksums, cli, files
 from ensemw2s.data import reasoning
 from ensemw2s.locks import run_lock
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.models.tiny import make_tiny, make_tiny_encoder
 from ensemw2s.prompting import Prompting
-from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
+from family_table import make_family
+from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -253,6 +254,20 @@ def flip_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(content)
 
 
+def words_of_an_encoder(place: Place) -> list[str]:
+    place.data()
+    folder = make_tiny_encoder(place.root / "bert")
+    tree = merged(tiny_words_tree(place.root / "q.jsonl"), {"weak": {"model": str(folder)}})
+    path = place.root / "words.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return ["run", str(path), "--run-dir", str(place.root / "run")]
+
+
+def upper_layers_of_granite(place: Place) -> list[str]:
+    folder = make_family(place.root / "granite", "granite")
+    return place.run({"strong": {"model": str(folder), "adapter": "top", "top_layers": 2}})
+
+
 # kind: (exit code, words of the message, how to get there)
 CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "configuration missing": (2, ["no.yaml", "check the path"], lambda p: ["run", str(p.root / "no.yaml")]),
@@ -421,6 +436,8 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["prompting.json", "chat is missing"],
         lambda p: student(p, lambda folder: (folder / "prompting.json").write_text('{"template": "a"}')),
     ),
+    "model that cannot write": (4, ["an encoder does not generate", "causal language model"], words_of_an_encoder),
+    "family that cannot be used so": (4, ["a GraniteModel", "use adapter"], upper_layers_of_granite),
     "unknown model to fetch": (4, ["smollm2-135m"], lambda p: ["fetch", "smolm"]),
     "student read in an unknown way": (4, ["ensemw2s_link", "'sparsemax'", "install"], unknown_link),
     "nothing to boost": (

@@ -27,8 +27,9 @@ from ensemw2s.experiment.ensemble_folder import (
 from ensemw2s.experiment.label_shard import Labeller, Reader
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
-from ensemw2s.models.language import load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, load_positions, load_tokenizer, unembedding_rows
+from ensemw2s.models.language import load_answer_model, vocabulary_head
+from ensemw2s.models.load import Backbone, load_backbone, load_positions, load_tokenizer
+from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import Inputs, TensorStore
@@ -170,13 +171,12 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> Labeller:
     common = (saved.fingerprint, saved.max_length(backbone.positions), backbone.tokenizer, saved.weights)
     try:
         if isinstance(record, AnswerEnsemble):
-            unembedding = backbone.unembedding
-            if unembedding is None:
-                unembedding = unembedding_rows(config).to(backbone.device, backbone.dtype)
-            models = [load_answer_model(backbone, unembedding, config, state) for state in saved.states]
+            head = vocabulary_head(backbone)
+            models = [load_answer_model(backbone, head, config, state) for state in saved.states]
             return WordLabeller(*common, record, SharedTrunk(backbone, models))
         if deep := [depth for depth in record.depths or () if depth is not None and depth > backbone.n_layers]:
             raise ModelError(f"an expert reads after {deep[0]} layers, and the model has {backbone.n_layers}")
+        check_classifier(config, backbone, _NoStore(), is_exported=False)
         adapters = tuple(_adapter(config, backbone, len(record.choices), state) for state in saved.states)
     except ModelError as error:
         raise ModelError(f"{folder}: its experts do not fit the model {config.model}: {error}; {AGAIN}") from None

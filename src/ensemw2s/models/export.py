@@ -7,29 +7,27 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.files import new_folder
-from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
-from ensemw2s.models.anatomy import final_norm, layers_of
+from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
+from ensemw2s.models.anatomy import share
+from ensemw2s.models.assembly import classifier, merged
 from ensemw2s.models.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.contents import read_settings, strings_of
 from ensemw2s.models.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbone
 from ensemw2s.models.quiet import quiet
-from ensemw2s.models.trunk import pad, pool, pooled_features, run_model
+from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.records import read_record
 
@@ -52,7 +50,8 @@ def export_student(
     """Write the student with this owned state into `folder`, in float32; an older student there is replaced.
 
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
-    architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels.
+    architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels, a padding
+    token of its own.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
     README.md, `template` what the prompts were made by, `link` how logits become probabilities: the library's
     classifier gives logits, and `ensemw2s_link` in config.json says how to read them. Memory: one float32 copy of the
@@ -66,12 +65,13 @@ def export_student(
     nothing = torch.Generator()
     adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=nothing)
     load_owned(adapter, state)
-    base, head = _merged(private, adapter), head_of(adapter)
+    base, head = merged(private, adapter), head_of(adapter)
     tokenizer = copy.deepcopy(backbone.tokenizer)
+    whole = classifier(share(base), head, choices, tokenizer) if private.is_causal else None
+    if whole is None:
+        tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length
-    _set_pad(base, tokenizer)
-    setattr(base.config, LINK, link)
-    whole = _classifier(base, head, choices) if private.is_causal else None
+    setattr((whole or base).config, LINK, link)
     with new_folder(folder) as temporary, quiet():
         (whole or base).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
@@ -187,61 +187,6 @@ def _load_package(folder: Path, about: Package, trusted: str | None) -> Predicto
 
 
 def _head(backbone: Backbone, n_classes: int, hidden: int, state: Mapping[str, Tensor]) -> Head:
-    head = Head(backbone.hidden_size, n_classes, hidden, 0.0, 0.0, torch.Generator())
+    head = Head(backbone.feature_size, n_classes, hidden, 0.0, 0.0, torch.Generator())
     load_owned(head, state)
     return head.to(backbone.device).eval()
-
-
-def _merged(private: Backbone, adapter: Adapter) -> PreTrainedModel:
-    """The base model with what the adapter owns in place of, or added to, the pretrained weights."""
-    if isinstance(adapter, Head):
-        return private.model
-    trained = adapter.model if isinstance(adapter, Whole) else adapter.upper
-    for name, module in list(trained.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()
-            trained.set_submodule(name, module.get_base_layer())
-    if isinstance(adapter, Whole):
-        return trained
-    own = layers_of(trained)
-    for ours, theirs in zip(own, layers_of(private.model)[-len(own) :], strict=True):
-        theirs.load_state_dict(ours.state_dict())
-    final_norm(private.model).load_state_dict(final_norm(trained).state_dict())
-    return private.model
-
-
-def _classifier(base: PreTrainedModel, head: Head, choices: Sequence[str]) -> PreTrainedModel | None:
-    """The library's own classifier around `base`; None where it has none that gives our logits."""
-    if head.hidden is not None:
-        return None
-    config = copy.deepcopy(base.config)
-    config.num_labels = len(choices)
-    config.id2label = dict(enumerate(choices))
-    config.label2id = {choice: k for k, choice in enumerate(choices)}
-    try:
-        with torch.device("meta"):  # its weights are replaced: none is drawn or held
-            whole = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-    except ValueError:
-        return None
-    score = getattr(whole, "score", None)
-    if not isinstance(score, nn.Linear) or score.bias is not None:
-        return None
-    setattr(whole, whole.base_model_prefix, base)
-    base.config = whole.config = config
-    whole.score = nn.Linear(head.scale.numel(), len(choices), bias=False, device=base.device)
-    with torch.no_grad():
-        whole.score.weight.copy_(head.score.weight / head.scale)
-        whole.eval()
-        ids, mask = pad([[3, 4, 5, 6, 7], [8, 9, 10]], config.pad_token_id)
-        ids, mask = ids.to(base.device), mask.to(base.device)
-        ours = head.classify(pool(run_model(base, ids, mask), mask, is_causal=True))
-        theirs = whole(input_ids=ids, attention_mask=mask).logits
-    return whole if torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4) else None
-
-
-def _set_pad(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    # The library's classifier reads the last token that is not padding: a padding token that can end a prompt
-    # (end of text, end of turn) would move it. So prefer one that a prompt does not end with.
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    base.config.pad_token_id = tokenizer.pad_token_id

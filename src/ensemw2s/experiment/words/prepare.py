@@ -14,6 +14,7 @@ from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.probes import check_answerer
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.people import people_among
@@ -21,9 +22,10 @@ from ensemw2s.experiment.prepare import check, check_packings, people_of, rated_
 from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.words.fit import fit_decoding
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
-from ensemw2s.models.language import AnswerModel, load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
+from ensemw2s.models.load import Backbone, load_backbone
 from ensemw2s.models.upper import own_layers
+from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.types import AnswerTokens, Example, Inputs, Task
 
 
@@ -34,7 +36,7 @@ class AnswerSide:
     config: ModelConfig
     backbone: Backbone
     """Cut to the layers that this side uses."""
-    unembedding: Float[Tensor, "vocab dim"]
+    unembedding: VocabularyHead
     init_noise: float
     open: Callable[[Sequence[Sequence[int]]], Inputs]
     """Trunk activations of token sequences, through the store."""
@@ -208,9 +210,8 @@ def _side(
             f"{model.model}: {n_own} own upper layers of {backbone.n_layers} leave no trunk; lower top_layers or "
             "lora_layers"
         )
-    unembedding = backbone.unembedding
-    if unembedding is None:
-        unembedding = unembedding_rows(model).to(backbone.device, backbone.dtype)
+    unembedding = vocabulary_head(backbone)
+    check_answerer(backbone, model)
     below = model
     if model.adapter != "full":
         below = model.model_copy(update={"adapter": "top", "top_layers": n_own, "n_layers": backbone.n_layers})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
 from ensemw2s.models.load import LOADING_ERRORS, Backbone
@@ -24,12 +25,17 @@ LENGTHS = (7, 3, 1, 5)
 
 def sample_texts(backbone: Backbone) -> list[list[int]]:
     """Token ids of texts of several lengths, spread over the vocabulary, no special token among them."""
-    special = set(backbone.tokenizer.all_special_ids) | {backbone.pad_id}
-    n_known = min(backbone.model.get_input_embeddings().weight.shape[0], len(backbone.tokenizer))  # pyright: ignore
-    usable = [i for i in range(min(n_known, 4096)) if i not in special] or [0]
+    return texts_for(backbone.tokenizer, backbone.model, backbone.pad_id)
+
+
+def texts_for(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pad_id: int) -> list[list[int]]:
+    """As `sample_texts`."""
+    special = {*tokenizer.all_special_ids, pad_id}
+    n_known = min(model.get_input_embeddings().weight.shape[0], len(tokenizer))  # pyright: ignore
+    usable = [i for i in range(n_known) if i not in special] or [0]
     step = max(1, len(usable) // 17)
-    drawn = iter(range(10**6))
-    return [[usable[(next(drawn) * step + 5) % len(usable)] for _ in range(n)] for n in LENGTHS]
+    drawn = iter(range(5, 10**6, step))
+    return [[usable[next(drawn) % len(usable)] for _ in range(n)] for n in LENGTHS]
 
 
 def problem(
@@ -50,7 +56,7 @@ def problem(
     place = (key, backbone.n_layers, str(backbone.dtype))
     if place not in backbone.proven:
         allowed = LIMITS.get(backbone.dtype, HALF_LIMIT) if limit is None else limit
-        backbone.proven[place] = _difference(ours, theirs, allowed)
+        backbone.proven[place] = difference(ours, theirs, allowed)
     return backbone.proven[place]
 
 
@@ -83,9 +89,12 @@ def refuse(backbone: Backbone, what: str, found: str, mend: str) -> None:
 
 
 @torch.no_grad()
-def _difference(ours: Callable[[], Tensor], theirs: Callable[[], Tensor], limit: float) -> str:
+def difference(ours: Callable[[], Tensor], theirs: Callable[[], Tensor], limit: float) -> str:
+    """As `problem`, of what belongs to no backbone."""
     try:
         first, second = ours().float().cpu(), theirs().float().cpu()
+    except torch.OutOfMemoryError:
+        raise
     except PROBE_ERRORS as failure:
         return f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
     if first.shape != second.shape:
