@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-generation model test lint docs bench wheel clean
+.PHONY: demo demo-generation model test families damage lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,12 @@ test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	$(MAKE) --no-print-directory lint
 	# A process per core with one thread each: two that share their threads slow each other many times.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+families: $(BIN)/.dev  ## every model family with every adapter against the library's own models
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m families -n auto --maxprocesses 4
+
+damage: $(BIN)/.dev  ## every file with every damage, and ten processes on one store
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m damage -n auto --maxprocesses 4
 
 lint: $(BIN)/.dev
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def speeds(backbone: Backbone) -> tuple[float, float]:
 def predicted(backbone: Backbone, n: int, batch: int, compute: float, memory: float) -> float:
     """Seconds per token: each weight is read once and multiplied with its rows, whichever takes longer."""
     layer = sum(p.numel() for p in backbone.model.layers[0].parameters())
-    head = backbone.unembedding.numel()
+    head = backbone.unembedding.n_weights
     parts = [(8 * layer, batch), *[(2 * layer, batch)] * n, (head, n * batch)]
     size = backbone.dtype.itemsize
     return sum(max(weights * size / memory, weights * rows / compute) for weights, rows in parts)

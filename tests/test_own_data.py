@@ -17,6 +17,7 @@ from ensemw2s.core.metrics import balanced_accuracy
 from ensemw2s.data.balance import is_uneven, rare_classes
 from ensemw2s.data.template import Template
 from ensemw2s.errors import ConfigError, DataError
+from ensemw2s.experiment.lengths import check_lengths
 from ensemw2s.experiment.own_data import Wishes, write_config
 from ensemw2s.experiment.prepare import check
 from tiny_run import comparison_rows, write_jsonl
@@ -131,6 +132,15 @@ def test_words_options_and_odd_names_are_told_from_the_columns(files):
     assert prompt == "Question: What is 0?\n- a0\n- b0\nAnswer:"
 
 
+def test_empty_places_of_listed_options_are_not_shown_and_count(files):
+    rows = [{"question": f"What is {i}?", "o": [f"a{i}", None, f"c{i}"], "answer": "AC"[i % 2]} for i in range(60)]
+    write_jsonl(files / "labelled.jsonl", rows)
+    write_jsonl(files / "unlabelled.jsonl", [r | {"question": f"Why {i}?"} for i, r in enumerate(rows)])
+    task = made()["task"]
+    assert (task["options"], task["answer_as"]) == (["o"], "letter")
+    assert Template(task["prompt"]).render("here", rows[0]) == "Question: What is 0?\n- a0\n- c0\nAnswer:"
+
+
 def test_what_nobody_can_be_asked_for_is_named(files, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "init", "--output", "my.yaml", "--labelled", "labelled.jsonl")
     assert code == 2
@@ -138,6 +148,107 @@ def test_what_nobody_can_be_asked_for_is_named(files, monkeypatch, capsys):
     write_jsonl(files / "labelled.jsonl", [{"a": str(i), "b": "x"} for i in range(30)])
     with pytest.raises(ConfigError, match="the columns do not tell --answer"):
         made(unlabelled=None)
+
+
+def asked(i: int) -> dict:
+    return {"question": f"Is {i} above 40?", "answer": "yes" if i > 40 else "no"}
+
+
+@pytest.mark.parametrize(
+    ("leak", "name"),
+    [
+        (lambda i: {"label_text": ["no", "yes"][i > 40]}, "label_text"),
+        (lambda i: {"text": ["negative", "positive"][i > 40] if i != 3 else "positive"}, "text"),
+        (lambda i: {"kind": f"{'high' if i > 40 else 'low'}-{i % 3}"}, "kind"),
+        (lambda i: {"why": f"The answer to question {i} is {'yes' if i > 40 else 'no'}"}, "why"),
+        (lambda i: {"n": str(i * 7)}, "n"),
+    ],
+)
+def test_a_column_that_gives_the_answer_away_is_left_out_of_the_prompt_and_named(
+    files, monkeypatch, capsys, leak, name
+):
+    write_jsonl(files / "labelled.jsonl", [asked(i) | leak(i) for i in range(80 if name != "text" else 160)])
+    line = ["init", "--labelled", "labelled.jsonl", "--weak", "w", "--strong", "s", "--output", "my.yaml", "--yes"]
+    code, _, err = call(monkeypatch, capsys, *line)
+    assert code == 0, err
+    text = Path("my.yaml").read_text()
+    assert yaml.safe_load(text)["task"]["prompt"] == "{{ question }}"
+    assert f'# Left out of the prompt, for they give the answer away: ["{name}"]' in text
+    assert f"the prompt leaves out '{name}'" in " ".join(err.split())
+    tree = yaml.safe_load(text)
+    tree["task"]["prompt"] = f"{{{{ question }}}} {{{{ {name} }}}}"
+    Path("my.yaml").write_text(yaml.safe_dump(tree))
+    code, _, err = call(monkeypatch, capsys, "validate", "my.yaml")
+    assert code == 0
+    assert f"the prompt shows '{name}', which gives the answer away" in " ".join(err.split())
+
+
+def test_where_every_column_gives_the_answer_away_the_prompt_must_be_given(files):
+    write_jsonl(
+        files / "labelled.jsonl", [{"text": ["no", "yes"][i % 3 > 1], "label": int(i % 3 > 1)} for i in range(60)]
+    )
+    with pytest.raises(ConfigError, match=r"do not tell --prompt; give it \(the prompt leaves out 'text'"):
+        made(unlabelled=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda r: r | {"answer": r["answer"] == "yes"}, ["false", "true"]),
+        (lambda r: r | {"answer": float(r["answer"] == "yes")}, ["0", "1"]),
+        (lambda r: r | {"answer": [r["answer"]]}, ["no", "yes"]),
+        (lambda r: r | {"answer": f" {r['answer']}"}, ["no", "yes"]),
+        (lambda r: r | {"answer": r["answer"].title() if "17" in r["question"] else r["answer"]}, ["no", "yes"]),
+        (lambda r: r | {"answer": None if "17" in r["question"] else r["answer"]}, ["no", "yes"]),
+        (lambda r: r | {"answer": -1 if "17" in r["question"] else int(r["answer"] == "yes")}, ["0", "1"]),
+    ],
+)
+def test_labels_of_any_type_and_spelling_are_classes(files, change, expected):
+    write_jsonl(files / "labelled.jsonl", [change(asked(i)) for i in range(80)])
+    assert made(unlabelled=None)["task"]["choices"] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda i, r: r | {"answer": i / 80},
+            r"line 2, column 'answer': expected a label, got 0.0125 \(float\), a score",
+        ),
+        (lambda i, r: r | {"answer": ["a", "b"]}, r"line 1, column 'answer': 2 labels"),
+        (
+            lambda i, r: r | {"question": "" if i == 7 else r["question"]},
+            r"line 8: its prompt is empty; .* \(1 of 80 rows",
+        ),
+        (
+            lambda i, r: r | {"question": None if i == 7 else r["question"]},
+            r"line 8, column 'question': expected text, got None .* \(1 of 80 rows",
+        ),
+    ],
+)
+def test_what_init_cannot_use_is_named_by_its_real_fault(files, change, message):
+    write_jsonl(files / "labelled.jsonl", [change(i, asked(i)) for i in range(80)])
+    with pytest.raises(DataError, match=message):
+        made(unlabelled=None)
+
+
+def test_a_column_that_some_rows_lack_is_shown_where_it_is_there(files):
+    rows = [asked(i) | {"context": f"context {i}" if i % 4 else None} for i in range(80)]
+    write_jsonl(files / "labelled.jsonl", rows)
+    prompt = Template(made(unlabelled=None)["task"]["prompt"])
+    assert prompt.render("here", rows[1]) == "Question: Is 1 above 40?\nContext: context 1"
+    assert prompt.render("here", rows[0]) == "Question: Is 0 above 40?\n"
+
+
+def test_what_is_written_fits_the_longest_answer(files):
+    rows = [{"question": f"Write {i}", "answer": f"{i} lines\n" + "word " * 100} for i in range(60)]
+    write_jsonl(files / "labelled.jsonl", rows)
+    write_jsonl(files / "unlabelled.jsonl", [{"question": f"Write {i}"} for i in range(100, 160)])
+    write_config(replace(WISHES, weak="tiny", strong="tiny"), Path("my.yaml"), ask=None, accept=True, force=True)
+    config = load_config(Path("my.yaml"))
+    said, notes = check_lengths(config, *check(config))
+    assert notes == []
+    assert "at most" in said["weak"]
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(files):
@@ -153,7 +264,7 @@ def test_at_a_terminal_it_asks_for_what_was_not_given_with_a_proposal(files):
         asked.append((question.split(" ")[0], proposal))
         return {"Weak": "w", "Strong": "s", "Prompt,": r"Q: {{ question }}\nA:"}.get(question.split(" ")[0], proposal)
 
-    config, _ = write_config(Wishes("labelled.jsonl", "unlabelled.jsonl"), Path("my.yaml"), ask=ask)
+    config = write_config(Wishes("labelled.jsonl", "unlabelled.jsonl"), Path("my.yaml"), ask=ask).config
     assert asked == [
         ("Labelled", ""),
         ("Column", "answer"),
@@ -167,7 +278,8 @@ def test_at_a_terminal_it_asks_for_what_was_not_given_with_a_proposal(files):
 def test_texts_that_yaml_would_read_as_something_else_stay_texts(files):
     rows = [{"question": f"q {i}: é 😀 # {i}", "answer": ["no", "1e3\n"][i % 2]} for i in range(60)]
     write_jsonl(files / "labelled.jsonl", rows)
-    assert made(prompt="a: {{ question }} # 'b'\n\x85")["task"]["choices"] == ["1e3\n", "no"]
+    # Outer spaces and newlines are no part of a label.
+    assert made(prompt="a: {{ question }} # 'b'\n\x85")["task"]["choices"] == ["1e3", "no"]
     assert load_config(Path("my.yaml")).task.prompt == "a: {{ question }} # 'b'\n\x85"
 
 

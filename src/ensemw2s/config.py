@@ -16,6 +16,7 @@ from ensemw2s.recipes import Recipe, StudentConfig
 from ensemw2s.settings import (
     CacheConfig,
     DecodingConfig,
+    DecodingSettings,
     DifficultyConfig,
     EnsembleConfig,
     Frozen,
@@ -122,10 +123,11 @@ class ExperimentConfig(Frozen):
                 raise ValueError(
                     f"{name}.adapter: {self.task.name} is answered in words; choose `top`, `lora` or `full`"
                 )
-            if getattr(self, name).max_length <= self.generation.decoding.max_new_tokens:
+            new_tokens = self.generation.decoding.max_new_tokens
+            if new_tokens != "auto" and getattr(self, name).max_length <= new_tokens:
                 raise ValueError(
                     f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "
-                    f"generation.decoding.max_new_tokens ({self.generation.decoding.max_new_tokens})"
+                    f"generation.decoding.max_new_tokens ({new_tokens})"
                 )
         has_options = self.task.name in ("arc-qa", "openbookqa") or self.task.options
         if self.generation.answer_by == "choices" and not has_options:
@@ -233,6 +235,7 @@ def _explain(error: Any) -> str:
 __all__ = [
     "CacheConfig",
     "DecodingConfig",
+    "DecodingSettings",
     "DifficultyConfig",
     "EnsembleConfig",
     "ExperimentConfig",

@@ -1,12 +1,12 @@
 """How a row becomes what a model reads: template, chat turn, token ids; kept with what was trained so."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import ModelError
+from ensemw2s.records import Saved, read_record
 
 FILE = "prompting.json"
 
@@ -21,7 +21,7 @@ class Prompting:
     """Whether the prompt is a user's turn in the tokenizer's chat template."""
 
     def save(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1), encoding="utf-8")
+        (folder / FILE).write_text(_Prompting(template=self.template, chat=self.chat).text(), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Prompting":
@@ -31,13 +31,17 @@ class Prompting:
             ModelError: the file is damaged.
         """
         path = folder / FILE
-        if not path.is_file():
+        if not path.exists() and not path.is_symlink():
             return cls()
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(found["template"]), bool(found["chat"]))
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ModelError(f"{path}: damaged ({error}); export the student again") from None
+        found = read_record(path, _Prompting, mend="export the student again")
+        return cls(found.template, found.chat)
+
+
+class _Prompting(Saved):
+    """The file."""
+
+    template: str
+    chat: bool
 
 
 def prompt_ids(tokenizer: Any, prompts: Sequence[str], *, chat: bool = False) -> list[list[int]]:

@@ -57,6 +57,8 @@ class Task:
     """The hard side, where it comes as questions without answers; `examples` are the easy side then."""
     test: tuple[Example, ...] = ()
     """With `unlabelled`: labelled questions of that kind, where there are any."""
+    notes: tuple[str, ...] = ()
+    """What of the data a user must hear before trusting a figure: rows left out, spellings merged, contradictions."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ensemw2s.config import TaskConfig, parse_config
-from ensemw2s.data.options import chosen, options_of
+from ensemw2s.data.options import chosen, letters_of, options_of, places_of
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError
 from tiny_run import merged, tiny_words_tree
@@ -18,7 +18,7 @@ OPTIONS = ("rain", "sun", "snow")
     [("text", OPTIONS), ("letter", "ABC"), ("letter", "abc"), ("index", "012"), ("number", "123")],
 )
 def test_an_answer_names_its_option_by_text_letter_index_or_number(answer_as, answers):
-    assert [chosen("f", "answer", a, OPTIONS, answer_as) for a in answers] == [0, 1, 2]
+    assert [chosen("f", "answer", a, OPTIONS, answer_as) for a in answers] == list(OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,71 @@ def test_an_answer_that_names_no_option_is_refused_with_what_it_may_be(answer_as
         ({"o": {"text": ["rain", "sun", "snow"]}}, ["o.text"]),
         ({"o.text": ["rain", "sun", "snow"], "o": {"text": ["other"]}}, ["o.text"]),
         ({"o": {"a": "rain", "b": "sun", "c": "snow"}}, ["o.a", "o.b", "o.c"]),
+        ({"o": ["rain", None, " ", "sun", float("nan"), "snow"]}, ["o"]),
     ],
 )
 def test_options_are_a_list_or_a_column_each(row, columns):
-    assert options_of("f", row, columns) == OPTIONS
+    assert options_of(places_of("f", row, columns)) == OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"a": "rain", "b": "", "c": "sun", "d": "snow"}, list("abcd")),
+        ({"a": "rain", "b": None, "c": "sun", "d": "snow"}, list("abcd")),
+        ({"a": "rain", "b": float("nan"), "c": "sun", "d": "snow"}, list("abcd")),
+        ({"o": ["rain", "", "sun", "snow"]}, ["o"]),
+        ({"o": '["rain", null, "sun", "snow"]'}, ["o"]),
+        ({"o": {"text": ["rain", None, "sun", "snow"]}}, ["o.text"]),
+    ],
+)
+def test_positions_count_empty_places_too(row, columns):
+    places = places_of("f", row, columns)
+    ways = {"letter": "ACD", "index": "023", "number": "134", "text": OPTIONS}
+    for way, answers in ways.items():
+        assert [chosen("f", "answer", a, places, way) for a in answers] == list(OPTIONS)
+    for way, answer in {"letter": "b", "index": "1", "number": "2"}.items():
+        with pytest.raises(DataError, match=f"f line 3, column 'answer': '{answer}' names an option that is empty"):
+            chosen("f line 3", "answer", answer, places, way)
+    with pytest.raises(DataError, match="expected one of"):
+        chosen("f", "answer", "", places, "text")
+
+
+def test_an_answer_may_spell_its_option_in_another_way():
+    places = ("s\u0069\u0301", "", "no")
+    assert chosen("f", "answer", "S\u00cd ", places, "text") == places[0]
+    with pytest.raises(DataError, match="expected one of"):
+        chosen("f", "answer", "Á", ("a", "b"), "text")
+
+
+def test_whole_numbers_that_a_file_keeps_as_floats_are_options():
+    assert places_of("f", {"a": 2.0, "b": float("nan"), "c": 3.0}, list("abc")) == ("2", "", "3")
+
+
+def test_letters_are_those_of_the_file_where_it_has_some():
+    row = {"choices": {"text": ["rain", "sun", "snow"], "label": ["C", "A", "B"]}}
+    places = places_of("f", row, ["choices.text"])
+    letters = letters_of(row, ["choices.text"], places)
+    assert [chosen("f", "answer", a, places, "letter", letters) for a in "CAb"] == list(OPTIONS)
+    digits = letters_of({"choices": row["choices"] | {"label": [1, 2, 3]}}, ["choices.text"], places)
+    assert [chosen("f", "answer", a, places, "letter", digits) for a in "123"] == list(OPTIONS)
+    assert letters_of({"choices": {"text": list(OPTIONS)}}, ["choices.text"], places) == ("A", "B", "C")
+
+
+def test_the_truth_stays_with_its_option_where_a_column_of_options_is_empty(tmp_path):
+    path = tmp_path / "mc.csv"
+    path.write_text(
+        "question,option_a,option_b,option_c,option_d,answer\nHow many wheels has a boat?,Two,None,Four,Six,B\n"
+        "How many cats?,One,,Three,Four,C\nHow many dogs?,One,Two,Three,Four,D\n"
+    )
+    columns = ("option_a", "option_b", "option_c", "option_d")
+    settings = {"prompt": "{{ question }}", "answer_form": "free", "options": columns, "answer_as": "letter"}
+    task = load_task(TaskConfig(name="files", path=str(path), **settings))
+    assert [e.answer for e in task.examples] == ["None", "Three", "Four"]
+    assert task.examples[1].choices == ("One", "Three", "Four")
+    path.write_text(path.read_text().replace("Four,C", "Four,B"))
+    with pytest.raises(DataError, match="line 3, column 'answer': 'B' names an option that is empty"):
+        load_task(TaskConfig(name="files", path=str(path), **settings))
 
 
 @pytest.mark.parametrize(
@@ -66,14 +127,15 @@ def test_options_are_a_list_or_a_column_each(row, columns):
         ({"o": "rain or sun"}, ["o"], "expected a list of texts"),
         ({"o": {"text": ["a"]}}, ["o"], "expected a list of texts"),
         ({"o": ["rain", 0.5]}, ["o"], "must be a text, got 0.5"),
-        ({"o": ["rain", " "]}, ["o"], "must be a text, got ' '"),
+        ({"o": ["rain", " "]}, ["o"], "two or more options"),
+        ({"o": ["rain", True]}, ["o"], "must be a text, got True"),
         ({"o": ["rain", "rain "]}, ["o"], "all different, got ['rain', 'rain']"),
         ({"a": "rain", "b": ""}, ["a", "b"], "two or more options"),
     ],
 )
 def test_options_that_cannot_be_chosen_from_are_refused(row, columns, complaint):
     with pytest.raises(DataError) as caught:
-        options_of("f line 3", row, columns)
+        places_of("f line 3", row, columns)
     assert str(caught.value).startswith("f line 3")
     assert complaint in str(caught.value)
 

@@ -60,7 +60,7 @@ def test_every_column_that_own_data_name_is_there(tmp_path):
     assert found.path == str(tmp_path / "path.jsonl")
     assert found.choices == ("bad", "middling", "good")
     assert set(Counter(e.answer for e in task.examples).values()) <= {N // 3, N // 3 + 1}
-    assert task.examples[1].prompt == "title 1 is middling: the text 1 is middling"
+    assert task.examples[1].prompt == "title has middling in 1: the text has middling in 1"
     assert sorted(e.difficulty or 0.0 for e in task.examples) == [float(i) for i in range(N)]
     assert task.examples[1].group_id == "topic 1"
 

@@ -11,6 +11,8 @@ import yaml
 from test_kill import artifacts, go
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from damage import fresh_copy
+from ensemw2s import checksums
 from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
@@ -268,14 +270,17 @@ def test_an_ensemble_of_classifiers_labels_too(place, tiny_config, task_file):
 def test_a_damaged_or_foreign_ensemble_is_refused(finished, tmp_path):
     with pytest.raises(RunError, match=r"no saved ensemble there \(ensemble.json is missing\)"):
         open_labeller(tmp_path)
-    record = json.loads((finished / "ensemble" / "ensemble.json").read_text())
-    (tmp_path / "experts.safetensors").write_bytes((finished / "ensemble" / "experts.safetensors").read_bytes())
-    (tmp_path / "ensemble.json").write_text(json.dumps(record | {"weak_fingerprint": "0" * 64}))
+    folder = fresh_copy(finished / "ensemble", tmp_path / "ensemble")
+    record = json.loads((folder / "ensemble.json").read_text())
+    (folder / "ensemble.json").write_text(json.dumps(record | {"weak_fingerprint": "0" * 64}))
+    with pytest.raises(RunError, match=r"the saved ensemble is damaged \(ensemble\.json has"):
+        open_labeller(folder)
+    (folder / checksums.FILE).write_text(checksums.checksums_of(folder))
     with pytest.raises(ModelError, match=r"not the weights that the experts of .* were trained on"):
-        open_labeller(tmp_path)
-    (tmp_path / "experts.safetensors").write_bytes(b"torn")
+        open_labeller(folder)
+    (folder / "experts.safetensors").write_bytes(b"torn")
     with pytest.raises(RunError, match="the saved ensemble is damaged"):
-        open_labeller(tmp_path)
+        open_labeller(folder)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,11 @@ from ensemw2s.cli import main
 from ensemw2s.data import stream
 from ensemw2s.errors import DataError, RunError
 from ensemw2s.experiment import label_folder, labelling
-from ensemw2s.experiment.files import run_lock
 from ensemw2s.experiment.label_folder import MANIFEST
 from ensemw2s.experiment.label_shard import batches
 from ensemw2s.experiment.labelling import LabelCounts, label_file
+from ensemw2s.experiment.shard_ledger import LEDGER
+from ensemw2s.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -243,6 +244,13 @@ OTHERS_REFUSED = {
     "labels without a manifest",
     "two calls on one output",
     "disk full while labelling",
+    # tests/faults/test_damaged_folders.py and test_hostile_folders.py:
+    "ensemble with a wrong record",
+    "experts that fit no model",
+    "code trusted of another model",
+    "folder where a shard belongs",
+    "file of no shard",
+    "shard damaged",
     # tests/e2e/test_words.py:
     "ensemble of another model",
     "ensemble missing",
@@ -502,7 +510,7 @@ def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
         child.send_signal(signal.SIGINT)
         assert b"KeyboardInterrupt" in child.communicate()[1]
     left = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("labels-"))
-    assert left == [".lock", MANIFEST]
+    assert left == [".lock", LEDGER, MANIFEST]
     fake = Fake()
     assert label_file(fake, source, tmp_path / "out", shard_rows=5).labelled == 100
     assert len(fake.encoded) <= 85
@@ -572,7 +580,7 @@ def command(monkeypatch, capsys):
     """Calls `ensemw2s label` with a fake ensemble: exit code, standard output, standard error."""
     fake = Fake()
     module = types.ModuleType("ensemw2s.experiment.labeller")
-    module.open_labeller = lambda path: fake
+    module.open_labeller = lambda path, trusted: fake
     module.saved_template = lambda path: "{{ prompt }}"
     monkeypatch.setitem(sys.modules, module.__name__, module)
 

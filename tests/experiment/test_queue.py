@@ -7,12 +7,15 @@ import sys
 import pytest
 import torch
 
-from ensemw2s import cli
+from damage import DAMAGES, fresh_copy
+from ensemw2s import cli, files
 from ensemw2s.config import parse_config
 from ensemw2s.data.load import read_rows
+from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError, RunError
-from ensemw2s.experiment import files, merge
+from ensemw2s.experiment import merge
 from ensemw2s.experiment.merge import merge_answers, read_merged
+from ensemw2s.experiment.people import Questions, read_people
 from ensemw2s.experiment.prepare import prepare
 from ensemw2s.experiment.queue import Wanted, open_run, write_queue
 from ensemw2s.experiment.run_folder import read_results
@@ -46,7 +49,7 @@ def finished(kind, place, task_file):
     folder = place / kind
     if not (folder / "results.json").exists():
         run(config_of(kind, task_file), folder, store_root=place / "store")
-    for name in (merge.PEOPLE, merge.REFUSED):
+    for name in (merge.PEOPLE, merge.REFUSED, merge.SUMS):
         (folder / name).unlink(missing_ok=True)
     return folder
 
@@ -132,6 +135,14 @@ def test_an_answer_that_is_no_class_is_refused_and_words_are_free(finished, kind
         assert "did you mean 'yes'" in found.refused[0].reason
 
 
+def test_another_spelling_of_a_class_is_that_class(finished, kind, place, tmp_path):
+    if kind == "words":
+        return
+    first, second = (r["id"] for r in queued(finished, tmp_path / "q.jsonl", place, budget=2))
+    take(finished, place, [{"id": first, "answer": "YES"}, {"id": second, "answer": "ｎｏ"}])
+    assert read_merged(finished) == {first: "yes", second: "no"}
+
+
 def test_an_earlier_answer_stands_until_replace_is_given(finished, place, tmp_path):
     (first,) = queued(finished, tmp_path / "q.jsonl", place, budget=1)
     take(finished, place, [{"id": first["id"], "answer": "yes"}])
@@ -160,6 +171,46 @@ def test_a_merge_that_dies_while_it_writes_leaves_the_earlier_answers(finished, 
     assert read_merged(finished) == {a: "yes"}
     assert take(finished, place, [{"id": b, "answer": "no"}]).added == 1
     assert not list(finished.glob(".*.tmp"))
+
+
+def test_a_kill_between_the_checksums_and_the_answers_leaves_the_earlier_answers(
+    finished, place, tmp_path, monkeypatch
+):
+    a, b = (r["id"] for r in queued(finished, tmp_path / "q.jsonl", place, budget=2))
+    take(finished, place, [{"id": a, "answer": "yes"}])
+    real = merge.write_atomic
+
+    class Killed(BaseException):
+        pass
+
+    def die(path, content):
+        if path.name == merge.PEOPLE:
+            raise Killed
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "write_atomic", die)
+        with pytest.raises(Killed):
+            take(finished, place, [{"id": b, "answer": "no"}])
+    assert read_merged(finished) == {a: "yes"}
+    assert take(finished, place, [{"id": b, "answer": "no"}]).added == 1
+
+
+def test_damaged_answers_of_people_are_refused_by_name_with_the_mend(task_file, tmp_path):
+    task = load_task(config_of("classes", task_file).task)
+    answers = write_jsonl(tmp_path / "answers.jsonl", [{"id": "q1", "answer": "yes"}])
+    merge_answers(tmp_path / "merged", answers, Questions(task), {"q1"})
+    whole = read_merged(tmp_path / "merged")
+    assert whole == read_people(str(tmp_path / "merged" / merge.PEOPLE), task) == {"q1": "yes"}
+    for name in (merge.PEOPLE, merge.SUMS):
+        for damage in DAMAGES.values():
+            folder = fresh_copy(tmp_path / "merged", tmp_path / "run")
+            damage(folder / name)
+            with pytest.raises(RunError, match=r"not the answers that were merged \(people.*queue .* --merge FILE"):
+                read_merged(folder)
+            if (folder / merge.SUMS).exists() and (folder / merge.PEOPLE).is_file():
+                with pytest.raises(DataError, match=r"students\.people: .*not the answers that were merged"):
+                    read_people(str(folder / merge.PEOPLE), task)
 
 
 def test_students_learn_peoples_answers_and_experts_and_labels_stay(finished, kind, place, task_file, tmp_path):

@@ -9,11 +9,13 @@ import sys
 import pytest
 import torch
 
+from ensemw2s import files
 from ensemw2s.errors import RunError
-from ensemw2s.experiment import files, journal, store
-from ensemw2s.experiment.files import run_lock, write_atomic
+from ensemw2s.experiment import journal, store
 from ensemw2s.experiment.journal import Journal, read_events
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
+from ensemw2s.files import write_atomic
+from ensemw2s.locks import run_lock
 from ensemw2s.results import Timing
 
 KEY = "ab" * 32
@@ -71,7 +73,8 @@ def test_what_dead_processes_left_is_swept_and_a_live_ones_is_kept(tmp_path):
     dead.wait()
     node = store.platform.node()
     gone, mine, elsewhere = (
-        tmp_path / n for n in (f".tmp-{dead.pid}-{node}-a", f".tmp-{os.getpid()}-{node}-b", ".tmp-1-x-c")
+        tmp_path / n
+        for n in (f".tmp-{dead.pid}-a-{node}", f".tmp-{os.getpid()}-b-{node}", f".tmp-{dead.pid}-c-other-{node}")
     )
     for folder in (gone, mine, elsewhere):
         folder.mkdir()
@@ -130,7 +133,7 @@ def test_a_file_where_the_store_should_be_is_refused(tmp_path):
 
 def test_the_lock_keeps_others_out_until_its_holder_dies(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from ensemw2s.experiment.files import run_lock\n"
+        "import sys; from pathlib import Path; from ensemw2s.locks import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -4,6 +4,7 @@ The kinds are those of docs/errors.md; a test holds both lists together.
 """
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -17,12 +18,13 @@ import datasets
 import pytest
 import yaml
 
-from ensemw2s import cli
+from ensemw2s import checksums, cli, files
 from ensemw2s.data import reasoning
-from ensemw2s.experiment import files
-from ensemw2s.experiment.files import run_lock
-from ensemw2s.models.tiny import make_tiny
-from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
+from ensemw2s.locks import run_lock
+from ensemw2s.models.tiny import make_tiny, make_tiny_encoder
+from ensemw2s.prompting import Prompting
+from family_table import make_family
+from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -49,9 +51,12 @@ class Place:
         (self.root / name).write_bytes(content)
         return self.run({"task": {"path": str(self.root / name)}}, command="validate")
 
-    def rows(self, change: Callable[[list[dict]], list[dict]], task: dict | None = None) -> list[str]:
+    def rows(
+        self, change: Callable[[list[dict]], list[dict]], task: dict | None = None, models: dict | None = None
+    ) -> list[str]:
         self.data(change)
-        return self.run({"task": task or {}}, command="validate")
+        sides = {"weak": models or {}, "strong": models or {}}
+        return self.run({"task": task or {}, **sides}, command="validate")
 
     def model(self, spoil: Callable[[Path], None] = lambda folder: None, **settings) -> list[str]:
         folder = make_tiny(self.root / "model")
@@ -147,6 +152,12 @@ def no_such_option(place: Place) -> list[str]:
     return place.run(WORDS | {"task": task}, command="validate")
 
 
+def empty_option(place: Place) -> list[str]:
+    place.data(lambda rows: [r | {"o": ["no", "yes", None], "answer": "ABC"[i % 3]} for i, r in enumerate(rows)])
+    task = {"answer_form": "free", "options": ["o"], "answer_as": "letter"}
+    return place.run(WORDS | {"task": task}, command="validate")
+
+
 def too_few_puzzles(place: Place) -> list[str]:
     place.patch.setattr(reasoning, "PATIENCE", 5)  # seconds instead of half a minute
     task = {"name": "reasoning", "reasoning_task": "spell_backward", "n_examples": 10**6}
@@ -155,6 +166,19 @@ def too_few_puzzles(place: Place) -> list[str]:
 
 def run_dir_is_a_file(place: Place) -> list[str]:
     (place.root / "run").write_text("")
+    return place.run()
+
+
+def page_is_a_folder(place: Place) -> list[str]:
+    (place.root / "run" / "report.html").mkdir(parents=True)
+    return place.run()
+
+
+def no_locks(place: Place) -> list[str]:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    place.patch.setattr(fcntl, "flock", refuse)
     return place.run()
 
 
@@ -182,6 +206,66 @@ def unknown_link(place: Place) -> list[str]:
     config |= {"architectures": ["LlamaForSequenceClassification"], "ensemw2s_link": "sparsemax"}
     (folder / "config.json").write_text(json.dumps(config))
     return predict(place, "student", "--prompt", "{{ q }}")
+
+
+def elsewhere(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    index = {"metadata": {}, "weight_map": {"norm.weight": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def linked_out(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    (folder / "model.safetensors").symlink_to(folder.parent / "model.safetensors")
+
+
+def pipe_for_settings(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+def kernel_of_the_hub(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attn_implementation": "owner/kernel"}))
+
+
+def peft_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
+
+
+def tiktoken_tokenizer(folder: Path) -> None:
+    no_tokenizer(folder)
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\n")
+
+
+def student(place: Place, spoil: Callable[[Path], Any]) -> list[str]:
+    folder = make_tiny(place.root / "student")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForSequenceClassification"]}))
+    Prompting("{{ q }}").save(folder)
+    (folder / checksums.FILE).write_text(checksums.checksums_of(folder))
+    spoil(folder)
+    return predict(place, "student")
+
+
+def flip_weights(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
+def words_of_an_encoder(place: Place) -> list[str]:
+    place.data()
+    folder = make_tiny_encoder(place.root / "bert")
+    tree = merged(tiny_words_tree(place.root / "q.jsonl"), {"weak": {"model": str(folder)}})
+    path = place.root / "words.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return ["run", str(path), "--run-dir", str(place.root / "run")]
+
+
+def upper_layers_of_granite(place: Place) -> list[str]:
+    folder = make_family(place.root / "granite", "granite")
+    return place.run({"strong": {"model": str(folder), "adapter": "top", "top_layers": 2}})
 
 
 # kind: (exit code, words of the message, how to get there)
@@ -252,7 +336,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{{ q"})),
     "answer names no option": (3, ["line 3", "a letter from A to B", "task.answer_as"], no_such_option),
-    "wrong type in a cell": (3, ["line 5", "'answer'"], lambda p: p.rows(each("answer", 4, 1.5))),
+    "option that is empty": (3, ["line 3", "'C' names an option that is empty", "fill it in"], empty_option),
+    "score for a label": (3, ["line 5", "1.5 (float), a score"], lambda p: p.rows(each("answer", 4, 1.5))),
+    "several labels": (3, ["line 5", "2 labels"], lambda p: p.rows(each("answer", 4, ["no", "yes"]))),
+    "boolean among labels": (3, ["line 5", "True (bool), a boolean"], lambda p: p.rows(each("answer", 4, True))),
+    "no label at all": (
+        3,
+        ["no row has a label", "task.answer"],
+        lambda p: p.rows(lambda rows: [r | {"answer": None} for r in rows]),
+    ),
+    "wrong type in a cell": (3, ["line 5", "'answer'"], lambda p: p.rows(each("answer", 4, {"a": 1}))),
     "unknown label": (3, ["line 3", "'yess'"], lambda p: p.rows(each("answer", 2, "yess"), {"choices": ["no", "yes"]})),
     "single class": (3, ["two classes"], lambda p: p.rows(lambda r: [x | {"answer": "no"} for x in r])),
     "id twice": (3, ["line 8", "'q0'", "unique"], lambda p: p.rows(each("id", 7, "q0"))),
@@ -280,6 +373,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["tokens", "max_length"],
         lambda p: p.run({"weak": {"max_length": 3}, "strong": {"max_length": 3}}),
     ),
+    "prompt beyond the positions": (
+        3,
+        ["'q1'", "more than the model's 1,024 positions", "reads more"],
+        lambda p: p.rows(each("q", 1, "long " * 300), models={"max_length": 4096}),
+    ),
+    "answers cut by stop": (
+        3,
+        ["generation.decoding.stop", "'e' is in", "leave stop out"],
+        lambda p: p.run(WORDS | {"task": {"answer_form": "free"}, "generation": {"decoding": {"stop": ["e"]}}}),
+    ),
     "malformed problem": (3, ["SVAMP.json item 1", "'Answer'", "get the file anew"], malformed_problem),
     "one answer too frequent": (
         3,
@@ -301,6 +404,40 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "no tokenizer": (4, ["no tokenizer"], lambda p: p.model(no_tokenizer)),
     "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),
     "own code untrusted": (4, ["trust_remote_code_from"], lambda p: p.model(remote_code)),
+    "weights outside the model's folder": (
+        4,
+        ["'../model.safetensors'", "only .safetensors files of the folder itself", "save_pretrained"],
+        lambda p: p.model(elsewhere),
+    ),
+    "link out of the model's folder": (
+        4,
+        ["model.safetensors", "leads out of the folder", "copy"],
+        lambda p: p.model(linked_out),
+    ),
+    "file that cannot be a model's": (4, ["config.json", "not a file"], lambda p: p.model(pipe_for_settings)),
+    "model that names code elsewhere": (
+        4,
+        ["attn_implementation", "'owner/kernel'", "take the setting out"],
+        lambda p: p.model(kernel_of_the_hub),
+    ),
+    "PEFT adapter": (4, ["PEFT adapter", "'owner/base'", "merge_and_unload"], lambda p: p.model(peft_adapter)),
+    "tokenizer that needs a package": (
+        4,
+        ["tokenizer.model", "needs the package tiktoken", "pip install tiktoken"],
+        lambda p: p.model(tiktoken_tokenizer),
+    ),
+    "student that was changed": (
+        4,
+        ["model.safetensors is not what was written", "ensemw2s run"],
+        lambda p: student(p, flip_weights),
+    ),
+    "student with a wrong record": (
+        4,
+        ["prompting.json", "chat is missing"],
+        lambda p: student(p, lambda folder: (folder / "prompting.json").write_text('{"template": "a"}')),
+    ),
+    "model that cannot write": (4, ["an encoder does not generate", "causal language model"], words_of_an_encoder),
+    "family that cannot be used so": (4, ["a GraniteModel", "use adapter"], upper_layers_of_granite),
     "unknown model to fetch": (4, ["smollm2-135m"], lambda p: ["fetch", "smolm"]),
     "student read in an unknown way": (4, ["ensemw2s_link", "'sparsemax'", "install"], unknown_link),
     "nothing to boost": (
@@ -311,6 +448,9 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "run of another configuration": (5, ["another configuration", "--run-dir"], other_run),
     "settings of a run damaged": (5, ["not the configuration of a run", "--run-dir"], damaged_settings),
     "run folder is a file": (5, ["file stands where a folder is needed"], run_dir_is_a_file),
+    "folder in the place of a file": (5, ["report.html", "a folder stands where a file is needed"], page_is_a_folder),
+    "disk without locks": (5, ["gives no lock", "another disk (--run-dir)"], no_locks),
+    "path of no UTF-8": (2, ["--run-dir", r"r\xffn", "rename"], lambda p: [*p.run()[:2], "--run-dir", "r\udcffn"]),
     "full disk": (5, ["disk is full", "free some space"], refuse_writes(errno.ENOSPC)),
     "read-only folder": (5, ["read-only", "ENSEMW2S_HOME"], refuse_writes(errno.EROFS)),
     "run not finished": (5, ["no finished run", "ensemw2s run"], lambda p: ["report", str(p.root)]),
@@ -347,8 +487,14 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         lambda p: p.run(WORDS | {"task": {"answer_form": "free"}, "students": {"recipes": [{"loss": "logconf"}]}}),
     ),
 }
-BY_ITSELF = {"two runs on one folder", "damaged artifact"}
-"""Kinds with a test of their own: the one below, and tests/e2e."""
+BY_ITSELF = {
+    "two runs on one folder",
+    "run folder gone while it runs",
+    "damaged artifact",
+    "damaged file of a run",
+    "damaged model or data of `ENSEMW2S_HOME`",
+}
+"""Kinds with a test of their own: the one below, tests/faults/test_places.py and test_damage.py."""
 
 
 def outcome(arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:

@@ -8,8 +8,8 @@ from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfi
 from ensemw2s.models.activations import IdInputs, open_activations
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.export_language import export_language
-from ensemw2s.models.language import AnswerModel, load_answer_model
-from ensemw2s.models.load import load_backbone, unembedding_rows
+from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
+from ensemw2s.models.load import load_backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
 from ensemw2s.types import AnswerTokens
@@ -35,7 +35,7 @@ def trained(folder, store, **settings):
     """A model after two epochs: it, its inputs, and what it was built from."""
     config = ModelConfig(model=str(folder), dtype="float32", lora_rank=4, **settings)
     backbone = load_backbone(config)
-    unembedding = backbone.unembedding if backbone.unembedding is not None else unembedding_rows(config)
+    unembedding = vocabulary_head(backbone)
     module = AnswerModel(backbone, unembedding, config, init_noise=0.3, generator=torch.Generator().manual_seed(0))
     if config.adapter == "full":
         inputs = IdInputs(ANSWERS.read, backbone.pad_id)
@@ -80,8 +80,8 @@ def test_full_trains_embeddings_and_head_and_leaves_the_backbone_alone(family, r
     folder = request.getfixturevalue(family)
     module, _, _, backbone, unembedding = trained(folder, store, adapter="full")
     state = owned_state(module)
-    assert ("own_unembedding" in state) == (family == "untied")
+    assert ("own_head.model.lm_head.weight" in state) == (family == "untied")
     assert not torch.equal(state["upper.embed_tokens.weight"], backbone.model.get_input_embeddings().weight)
-    assert not torch.equal(module.unembedding, unembedding)
+    assert not torch.equal(module.unembedding, unembedding.weight)
     fresh = load_backbone(ModelConfig(model=str(folder), dtype="float32"))
     assert all(torch.equal(a, b) for a, b in zip(backbone.model.parameters(), fresh.model.parameters(), strict=True))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models import checkpoint, load
-from ensemw2s.models.load import choose_dtype, load_backbone, unembedding_rows
+from ensemw2s.models.load import choose_dtype, load_backbone
 from ensemw2s.models.tiny import make_tiny
 
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused_rather_than_filled_at_random
     weights = load_file(copied / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks layers.1.mlp.up_proj.weight"):
+    with pytest.raises(ModelError, match=r"lacks model.layers.1.mlp.up_proj.weight"):
         load_tiny(copied)
 
 
@@ -139,23 +139,18 @@ def test_bfloat16_is_chosen_only_where_the_cpu_multiplies_it(monkeypatch):
     assert choose_dtype(ModelConfig(dtype="float32")) is torch.float32
 
 
-def test_unembedding_rows_give_the_language_models_own_logits(tiny, gpt2, load_tiny):
+def test_the_vocabulary_head_gives_the_language_models_own_logits(tiny, gpt2, load_tiny):
     from transformers import AutoModelForCausalLM
 
     x = torch.arange(2, 9).unsqueeze(0)
+    tokens = torch.tensor([7, 3, 99])
     for folder in (tiny, gpt2):
-        rows = unembedding_rows(ModelConfig(model=str(folder)), [7, 3, 99])
+        backbone = load_tiny(folder)
         with torch.no_grad():
-            expected = AutoModelForCausalLM.from_pretrained(folder)(x).logits[0, -1, [7, 3, 99]]
-            feature = load_tiny(folder).model(x).last_hidden_state[0, -1]
-        torch.testing.assert_close(rows @ feature, expected)
-
-
-def test_unembedding_rows_refuse_an_encoder_and_a_foreign_token(tiny, tiny_encoder):
-    with pytest.raises(ModelError, match="outside its vocabulary of 258"):
-        unembedding_rows(ModelConfig(model=str(tiny)), [258])
-    with pytest.raises(ModelError, match="cannot be scored zero-shot"):
-        unembedding_rows(ModelConfig(model=str(tiny_encoder)), [1])
+            expected = AutoModelForCausalLM.from_pretrained(folder)(x).logits[0, -1]
+            features = backbone.model(x).last_hidden_state[0, -1:]
+            torch.testing.assert_close(backbone.unembedding(features)[0], expected)
+            torch.testing.assert_close(backbone.unembedding.of_tokens(features, tokens)[0], expected[tokens])
 
 
 def test_the_tiny_model_is_made_once_in_the_cache(home):

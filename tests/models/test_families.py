@@ -14,8 +14,8 @@ from ensemw2s.models import upper
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, head_of, owned_state
 from ensemw2s.models.export import export_student, load_student
-from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone, unembedding_rows
+from ensemw2s.models.language import AnswerModel, vocabulary_head
+from ensemw2s.models.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from tiny_families import DECODERS, ENCODERS, make_family
 
@@ -92,7 +92,7 @@ def test_an_answer_model_starts_as_the_librarys_own_language_model(family, setti
     folder = checkpoint(family)
     config = ModelConfig(model=str(folder), dtype="float32", **settings)
     backbone = load_backbone(config)
-    unembedding = backbone.unembedding if backbone.unembedding is not None else unembedding_rows(config)
+    unembedding = vocabulary_head(backbone)
     members = SharedTrunk(backbone, [AnswerModel(backbone, unembedding, config, generator=torch.Generator()).eval()])
     library = AutoModelForCausalLM.from_pretrained(folder).eval()
     prompts = backbone.tokenizer(PROMPTS)["input_ids"]  # of several lengths: padded on the left in decoding
@@ -128,7 +128,7 @@ def test_what_is_neither_a_decoder_nor_an_encoder_is_refused(checkpoint):
 def test_an_encoder_does_not_write(checkpoint):
     backbone = load_backbone(ModelConfig(model=str(checkpoint("bert"))))
     with pytest.raises(ModelError, match="an encoder does not generate"):
-        AnswerModel(backbone, torch.zeros(258, 32), ModelConfig(adapter="full"), generator=torch.Generator())
+        vocabulary_head(backbone)
 
 
 def test_lora_targets_are_the_only_layers_updated_and_an_unknown_one_is_named(checkpoint):

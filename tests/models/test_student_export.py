@@ -1,15 +1,17 @@
 import json
 import os
+import shutil
 
 import pytest
 import torch
 
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core.losses import LINKS
-from ensemw2s.errors import DataError, ModelError
+from ensemw2s.errors import DataError, ModelError, RunError
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
 from ensemw2s.models.export import export_student, load_student
+from ensemw2s.models.load import load_backbone
 from ensemw2s.train.loop import predict
 
 PROMPTS = [
@@ -105,15 +107,18 @@ def test_a_student_is_read_as_the_folder_says_and_by_softmax_where_an_older_one_
     path.write_text(json.dumps(config | {"ensemw2s_link": "sparsemax"}))
     with pytest.raises(ModelError, match="'sparsemax', this version reads softmax, dirichlet-relu"):
         load_student(folder)
+    # A folder of the library's own has neither, and is read by softmax.
     del config["ensemw2s_link"]
     path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"not the student that was exported: config\.json has"):
+        load_student(folder)
+    for name in ("checksums.json", "prompting.json"):
+        (folder / name).unlink()
     is_same = torch.allclose(load_student(folder).log_probs(PROMPTS), expected, atol=1e-4)
     assert is_same == (link == "softmax")
 
 
 def test_a_student_of_a_bfloat16_trunk_is_written_in_float32(tiny, trained):
-    from ensemw2s.models.load import load_backbone
-
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
     folder, expected = trained(backbone, "head")
     assert backbone.model.dtype is torch.bfloat16
@@ -126,6 +131,17 @@ def test_a_prompt_that_ends_with_the_end_of_text_keeps_its_last_token(gpt2, load
     end = student.backbone.tokenizer.eos_token
     first, second = student.log_probs(["no", f"no{end}"])
     assert not torch.allclose(first, second)
+
+
+def test_an_exported_student_names_no_code_of_the_checkpoint_that_did_not_run(tiny, trained, tmp_path):
+    copied = shutil.copytree(tiny, tmp_path / "copied")
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((copied / name).read_text())
+        (copied / name).write_text(json.dumps(settings | {"auto_map": {"AutoModel": "other.C"}}))
+    folder, expected = trained(load_backbone(ModelConfig(model=str(copied))), "head")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((folder / name).read_text())
+    torch.testing.assert_close(load_student(folder).log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_exporting_again_replaces_the_older_student_whole(tiny, load_tiny, trained):
@@ -143,7 +159,7 @@ def test_an_export_that_fails_leaves_the_older_student(tiny, load_tiny, trained,
 
     with monkeypatch.context() as patch:
         patch.setattr(type(load_tiny(tiny).tokenizer), "save_pretrained", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(RunError, match="no space"):
             trained(load_tiny(tiny), "head", head_hidden=4)
     assert os.listdir(folder.parent) == ["student"]
     torch.testing.assert_close(load_student(folder).log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
@@ -171,7 +187,7 @@ def test_a_folder_that_is_no_student_is_refused(tiny, tmp_path):
 def test_a_damaged_student_is_a_model_error(tiny, load_tiny, trained):
     folder, _ = trained(load_tiny(tiny), "head", head_hidden=4)
     (folder / "ensemw2s.json").write_text(json.dumps({"format": 1}))
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"damaged \(the field choices is missing; the field head_hidden is missing\)"):
         load_student(folder)
 
 

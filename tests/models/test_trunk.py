@@ -95,7 +95,7 @@ def test_an_example_without_tokens_is_named(backbone):
 def test_a_family_with_another_end_is_refused_rather_than_misread(backbone, ids, monkeypatch):
     monkeypatch.setattr(trunk, "final_norm", lambda _: torch.nn.Identity())
     with pytest.raises(ModelError, match="after its last layer"):
-        pooled_features(backbone, ids, [2], batch_tokens=64)
+        pooled_features(backbone, ids, [1, 2], batch_tokens=64)
 
 
 def test_bfloat16_features_stay_close_to_float32(tiny, ids):

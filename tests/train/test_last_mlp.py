@@ -7,7 +7,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.activations import IdInputs
 from ensemw2s.models.anatomy import layers_of
-from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.load import load_backbone
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed
@@ -21,8 +21,7 @@ LENGTHS = (5, 20, 9, 17)
 def prepared(folder, adapter: str):
     config = ModelConfig(model=str(folder), adapter=adapter)  # pyright: ignore[reportArgumentType]
     backbone = load_backbone(config)
-    head = backbone.unembedding
-    head = torch.randn(258, 32, generator=stream(0, "head")) if head is None else head
+    head = vocabulary_head(backbone)
     module = AnswerModel(backbone, head, config, init_noise=0.1, generator=stream(0, "init"))
     draw = stream(0, "ids")
     ids = [tuple(torch.randint(3, 60, (n,), generator=draw).tolist()) for n in LENGTHS]

@@ -4,7 +4,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +64,15 @@ AddressOption = Annotated[
         help="Of a running Ray cluster (`auto`: the one of this machine).  [default: start one]", show_default=False
     ),
 ]
+TrustOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-remote-code-from",
+        metavar="NAME",
+        help="Run the code that this model brings: its hub id or folder, after you have read it.  [default: none]",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
@@ -87,7 +96,12 @@ def check_engine(engine: Engine, workers: int, address: str | None) -> None:
 def warn_of_rare(counts: dict[str, int]) -> None:
     from ensemw2s.data.balance import rare_classes
 
-    for sentence in rare_classes(counts):
+    warn(rare_classes(counts))
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Sentences that a user must hear, on standard error."""
+    for sentence in sentences:
         err.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
 
 

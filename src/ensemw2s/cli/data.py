@@ -14,12 +14,14 @@ from ensemw2s.cli.common import (
     Engine,
     EngineOption,
     JsonOption,
+    TrustOption,
     WorkersOption,
     app,
     check_engine,
     err,
     out,
     stops_cleanly,
+    warn,
     warn_of_rare,
 )
 
@@ -45,9 +47,10 @@ def init(
 
     asks = sys.stdin.isatty() and not yes
     wishes = Wishes(labelled, unlabelled, test, prompt, answer, weak, strong)
-    settings, split = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
-    if split is not None and not settings.is_generation:
-        warn_of_rare(split.easy_counts)
+    written = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
+    warn(written.notes)
+    if written.split is not None and not written.config.is_generation:
+        warn_of_rare(written.split.easy_counts)
     command = shlex.join(["ensemw2s", "run", str(output)])
     out.print(f"{output} is written and valid. Look it over, then: {command}", soft_wrap=True, markup=False)
 
@@ -71,23 +74,25 @@ def predict(
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
+    trusted: TrustOption = None,
 ) -> None:
     """Answer each row of a file with a trained student."""
-    from ensemw2s.data.files import prompts_of
-    from ensemw2s.data.load import read_rows
-    from ensemw2s.experiment.files import write_atomic
-    from ensemw2s.experiment.student import answer_prompts
-    from ensemw2s.prompting import Prompting
+    from ensemw2s.data.prompts import prompts_of
+    from ensemw2s.experiment.student import answer_rows, saved_prompting
+    from ensemw2s.files import write_atomic
 
     folder = student / "student" if (student / "student").is_dir() else student
-    prompts = prompts_of(read_rows(input_path, split=split), prompt or Prompting.load(folder).template)
-    lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
+    rows = prompts_of(input_path, prompt or saved_prompting(folder).template, split=split)
+    answers = answer_rows(folder, rows, trusted=trusted)
+    lines = [json.dumps(found, ensure_ascii=False) for found in answers]
     text = "\n".join(lines) + "\n"
     if output is None:
         sys.stdout.write(text)
     else:
         write_atomic(output, text)
         err.print(f"{len(lines)} answers in {output}", soft_wrap=True)
+    if failed := [found["error"] for found in answers if "error" in found]:
+        warn([f"{len(failed):,} of {len(lines):,} rows have no answer but an `error`, the first: {failed[0]}"])
 
 
 @app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
@@ -106,6 +111,7 @@ def label(
     engine: EngineOption = Engine.local,
     workers: WorkersOption = 1,
     address: AddressOption = None,
+    trusted: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
@@ -126,14 +132,14 @@ def label(
     }
     with stops_cleanly(str(output)):
         if engine is Engine.local:
-            counts = label_file(open_labeller(ensemble), input_path, output, **settings)
+            counts = label_file(open_labeller(ensemble, trusted=trusted), input_path, output, **settings)
         else:
             from ensemw2s.experiment.cluster import RayEngine, connected
             from ensemw2s.experiment.labeller import open_reader
 
-            reader = open_reader(ensemble)
+            reader = open_reader(ensemble, trusted=trusted)
             with connected(workers, address) as ray:
-                many = RayEngine(ray, ensemble, workers)
+                many = RayEngine(ray, ensemble, workers, trusted=trusted)
                 counts = label_file(reader, input_path, output, engine=many, **settings)
     if as_json:
         sys.stdout.write(json.dumps(asdict(counts) | {"output": str(output)}) + "\n")

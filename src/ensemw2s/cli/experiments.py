@@ -23,6 +23,7 @@ from ensemw2s.cli.common import (
     out,
     settings_of,
     stops_cleanly,
+    warn,
     warn_of_rare,
 )
 
@@ -59,12 +60,13 @@ def run(
 @app.command(epilog="Example:  ensemw2s report runs/geo-facts")
 def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
     """Write report.html of a finished run anew, and print its table."""
-    from ensemw2s.experiment.run_folder import read_results, read_timing
+    from ensemw2s.experiment.run_folder import REPORT, read_results, read_timing, seal_again
     from ensemw2s.report.page import write_report
     from ensemw2s.report.table import terminal_table
 
     results = read_results(run_dir)
-    write_report(results, read_timing(run_dir), run_dir / "report.html")
+    write_report(results, read_timing(run_dir), run_dir / REPORT)
+    seal_again(run_dir, REPORT)
     if as_json:
         sys.stdout.write(results.model_dump_json() + "\n")
         return
@@ -86,13 +88,17 @@ def validate(
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
     if not no_data:
+        from ensemw2s.experiment.lengths import check_lengths
         from ensemw2s.experiment.prepare import check
 
         task, split = check(settings)
+        lengths, notes = check_lengths(settings, task, split)
+        warn([*task.notes, *notes])
         facts |= {"task": task.name, "examples": len(task.examples)}
         # The answers in words may be thousands.
         is_free = task.answer_form == "free"
         facts |= {"distinct_answers": len(task.choices)} if is_free else {"choices": list(task.choices)}
+        facts |= lengths
         facts["pools"] = None if split is None else {name: len(rows) for name, rows in split.pools.items()}
         if split is not None and not is_free:
             facts["easy_counts"] = split.easy_counts

@@ -1,11 +1,13 @@
 """Weighted cross-entropy over a vocabulary, some positions at a time: never are the logits of all of them there."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 
 def token_loss(
@@ -23,6 +25,28 @@ def token_loss(
     [chunk, vocab], and [vocab, dim] where `unembedding` is trained.
     """
     return _TokenLoss.apply(hidden.to(unembedding.dtype), unembedding, targets, weights, chunk)  # pyright: ignore
+
+
+def token_loss_through(
+    head: Callable[[Float[Tensor, "chunk dim"]], Float[Tensor, "chunk vocab"]],
+    hidden: Float[Tensor, "tokens dim"],
+    targets: Int[Tensor, " tokens"],
+    weights: Float[Tensor, " tokens"],
+    *,
+    chunk: int,
+) -> Float[Tensor, ""]:
+    """As `token_loss` for a head that is more than one product: soft caps, biases, layers of its own.
+
+    The logits of a chunk are computed again in the backward pass, so the largest tensors are [chunk, vocab] here, too.
+    """
+
+    def part(h: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        exact = torch.promote_types(h.dtype, torch.float32)
+        log_probs = head(h).to(exact).log_softmax(-1)
+        return -(weight.to(exact) * log_probs.gather(1, target.unsqueeze(1))[:, 0]).sum()
+
+    pieces = zip(hidden.split(chunk), targets.split(chunk), weights.split(chunk), strict=True)
+    return torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum()  # pyright: ignore
 
 
 class _TokenLoss(torch.autograd.Function):

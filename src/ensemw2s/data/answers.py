@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from ensemw2s.data.alike import alike
 from ensemw2s.types import Example, Task
 
 # A sign counts only where no number or word stands before it: 5-3 ends with 3, and = -3 with -3.
@@ -37,12 +38,12 @@ def free_task(
 
 
 def normalise(text: str) -> str:
-    """A text without what does not matter: case, outer and repeated spaces, full stops at the end.
+    """A text without what does not matter: its Unicode form, case, outer and repeated spaces, full stops at the end.
 
     >>> normalise("  The  Moon. ")
     'the moon'
     """
-    return " ".join(text.casefold().split()).rstrip(" .")
+    return alike(text).rstrip(" .")
 
 
 def final_number(text: str) -> str | None:

@@ -52,7 +52,7 @@ def load_arc(path: str, *, difficulty: str, seed: int) -> Task:
     """
     examples = []
     for place, question, rated in rated_questions(path, difficulty=difficulty):
-        wrong = [option for option in question.options if option != question.right]
+        wrong = [option for option in question.options if option.strip() != question.right.strip()]
         if not wrong:
             raise DataError(f"{place}: the question has no wrong answer to draw from; get the file anew")
         rng = random.Random(stream_seed(seed, "arc", question.id))

@@ -9,26 +9,51 @@ from ensemw2s.types import AnswerTokens
 
 
 def encode(
-    tokenizer: Any, prompts: Sequence[str], *, max_length: int, names: Sequence[str], chat: bool = False
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_length: int,
+    names: Sequence[str],
+    chat: bool = False,
+    positions: int | None = None,
+    room: int = 0,
 ) -> list[list[int]]:
-    """Token ids of each prompt (`prompting.prompt_ids`); `names` are the ids that an error shows.
+    """Token ids of each prompt (`prompting.prompt_ids`).
+
+    Args:
+        max_length: of the model's settings.
+        names: the ids that an error shows.
+        positions: what the model can read, however it is set; None where it sets no bound.
+        room: tokens that the model shall write after the prompt.
 
     Raises:
-        DataError: a prompt is longer than `max_length` tokens, or has none.
+        DataError: a prompt is longer than is read, or has no token.
         ModelError: `chat`, and the tokenizer has no chat template.
     """
     ids = prompt_ids(tokenizer, prompts, chat=chat)
     for name, one in zip(names, ids, strict=True):
-        if not one:
-            raise DataError(
-                f"example {name!r}: its prompt has no token for this tokenizer; give it a text or drop the row"
-            )
-        if len(one) > max_length:
-            raise DataError(
-                f"example {name!r}: its prompt has {len(one)} tokens, more than max_length ({max_length}); "
-                "shorten it, drop the row, or raise weak.max_length and strong.max_length"
-            )
+        if reason := unreadable(len(one), max_length=max_length, positions=positions, room=room):
+            raise DataError(f"example {name!r}: its prompt has {reason}")
     return ids
+
+
+def unreadable(n_tokens: int, *, max_length: int, positions: int | None = None, room: int = 0) -> str:
+    """Why a prompt of so many tokens cannot be read, after "its prompt has"; empty where it can. As `encode`."""
+    if not n_tokens:
+        return "no token for this tokenizer; give it a text or drop the row"
+    limit = max_length if positions is None else min(max_length, positions)
+    if n_tokens <= limit - room:
+        return ""
+    before = f" less the {room} that an answer may have (generation.decoding.max_new_tokens)" if room else ""
+    if limit < max_length:
+        return (
+            f"{n_tokens:,} tokens, more than the model's {limit:,} positions{before}; shorten it, drop the row, or "
+            "choose a model that reads more"
+        )
+    return (
+        f"{n_tokens:,} tokens, more than max_length ({limit}){before}; shorten it, drop the row, or raise "
+        "weak.max_length and strong.max_length"
+    )
 
 
 def encode_answers(
@@ -39,13 +64,14 @@ def encode_answers(
     max_length: int,
     names: Sequence[str],
     chat: bool = False,
+    positions: int | None = None,
 ) -> AnswerTokens:
     """Encoded prompts with their answers (as `prompting.answer_text` has them, with the end token after).
 
     The answer is encoded by itself: decoding starts from the same prompt, so training must read the same prefix.
 
     Raises:
-        DataError: prompt and answer are longer than `max_length` tokens, or the answer has none.
+        DataError: prompt and answer are longer than `max_length` tokens or than `positions`, or the answer has none.
         ModelError: the tokenizer has no end token.
     """
     end = tokenizer.eos_token_id
@@ -55,12 +81,16 @@ def encode_answers(
         "input_ids"
     ]
     ids = tuple((*p, *a, end) for p, a in zip(prompts, after, strict=True))
+    limit = max_length if positions is None else min(max_length, positions)
     for name, one, answer in zip(names, ids, after, strict=True):
         if not answer:
             raise DataError(f"example {name!r}: its answer has no token for this tokenizer; give it a text or drop it")
-        if len(one) > max_length:
+        if len(one) > limit:
+            what, mend = f"max_length ({limit})", "raise weak.max_length and strong.max_length"
+            if limit < max_length:
+                what, mend = f"the model's {limit} positions", "choose a model that reads more"
             raise DataError(
-                f"example {name!r}: prompt and answer have {len(one)} tokens, more than max_length ({max_length}); "
-                "shorten them, drop the row, or raise weak.max_length and strong.max_length"
+                f"example {name!r}: prompt and answer have {len(one)} tokens, more than {what}; shorten them, drop the "
+                f"row, or {mend}"
             )
     return AnswerTokens(ids, tuple(len(p) for p in prompts))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ensemw2s.data.load import Row
-from ensemw2s.data.options import AnswerAs, chosen, options_of
+from ensemw2s.data.options import AnswerAs, chosen, letters_of, places_of
 from ensemw2s.errors import DataError
 
 ANSWERS = ("answer", "label", "target", "output", "response", "completion", "gold", "class", "answerkey", "solution")
@@ -17,6 +17,8 @@ QUESTIONS += ("premise", "hypothesis", "passage", "context", "article", "review"
 MAX_CLASSES = 20
 ROWS_PER_CLASS = 5
 """Fewer examples to a distinct answer, and the answers are taken for texts."""
+MOSTLY = 0.5
+"""Share of the rows that have a text in a column which the prompt shows where it is there."""
 RESERVED = {"row", "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"}
 
 
@@ -57,14 +59,15 @@ def guess_options(rows: Sequence[Row], columns: Sequence[str]) -> tuple[str, ...
     return ()
 
 
-def guess_answer_as(rows: Sequence[Row], answer: str, columns: Sequence[str]) -> AnswerAs | None:
-    """How answers name their options; None where no way fits all of them."""
+def guess_answer_as(rows: Sequence[Row], labels: Sequence[str], answer: str, columns: Sequence[str]) -> AnswerAs | None:
+    """How the labels of these rows (of the column `answer`) name their options; None where no way fits all of them."""
     ways: tuple[AnswerAs, ...] = ("text", "letter", "index", "number")
     fitting: list[AnswerAs] = []
     for way in ways:
         try:
-            for place, row in rows:
-                chosen(place, answer, str(row[answer]), options_of(place, row, columns), way)
+            for (place, row), label in zip(rows, labels, strict=True):
+                places = places_of(place, row, columns)
+                chosen(place, answer, label, places, way, letters_of(row, columns, places))
         except DataError:
             continue
         fitting.append(way)
@@ -94,17 +97,26 @@ def guess_prompt(
 
     A free answer is asked for with "Answer:", because it follows the prompt.
     """
-    columns = [c for c in shared_columns(files) if c not in leave_out and all(_is_text(rows, c) for rows in files)]
-    usual = [c for c in columns if c.lower() in QUESTIONS]
-    shown = usual or [c for c in columns if c.lower() not in IDS]
+    columns = [c for c in shared_columns(files) if c not in leave_out]
+    texts = [c for c in columns if all(_is_text(rows, c) for rows in files)]
+    # A usual name is not passed over because a few rows are empty: such rows are shown without it, or refused.
+    often = [c for c in columns if all(_is_text(rows, c, MOSTLY) for rows in files)]
+    usual = [c for c in often if c.lower() in QUESTIONS]
+    shown = usual or [c for c in texts or often if c.lower() not in IDS]
     if not shown:
         return None
     if len(shown) == 1 and not is_free:
         return f"{{{{ {_expression(shown[0])} }}}}"
     titles = ["Question"] if len(shown) == 1 else [c.replace("_", " ").strip().capitalize() for c in shown]
     lines = [f"{title}: {{{{ {_expression(column)} }}}}" for title, column in zip(titles, shown, strict=True)]
+    if len(shown) > 1:
+        wholly = [c in texts for c in shown]
+        lines = [
+            line if always else f"{{% if {_expression(c)} %}}{line}{{% endif %}}"
+            for line, c, always in zip(lines, shown, wholly, strict=True)
+        ]
     if len(options) == 1:
-        lines[-1] += f"{{% for option in {_expression(options[0])} %}}\n- {{{{ option }}}}{{% endfor %}}"
+        lines[-1] += f"{{% for option in {_expression(options[0])} if option %}}\n- {{{{ option }}}}{{% endfor %}}"
     for o in options if len(options) > 1 else ():  # questions may have fewer than others
         lines[-1] += f"{{% if {_expression(o)} %}}\n- {{{{ {_expression(o)} }}}}{{% endif %}}"
     return "\n".join([*lines, *(["Answer:"] if is_free else [])])
@@ -117,13 +129,16 @@ def _expression(column: str) -> str:
 
 def _are_options(rows: Sequence[Row], columns: tuple[str, ...]) -> bool:
     try:
-        return all(options_of(place, row, columns) for place, row in rows)
+        return all(places_of(place, row, columns) for place, row in rows)
     except DataError:
         return False
 
 
-def _is_text(rows: Sequence[Row], column: str) -> bool:
-    return all(isinstance(row[column], str) and row[column].strip() for _, row in rows)
+def _is_text(rows: Sequence[Row], column: str, share: float = 1.0) -> bool:
+    """Whether so many of the rows have a text there, and the others nothing."""
+    values = [row[column] for _, row in rows]
+    n_texts = sum(isinstance(value, str) and bool(value.strip()) for value in values)
+    return n_texts >= share * len(values) and all(isinstance(value, str | None) for value in values)
 
 
 def _names(rows: Sequence[Row], column: str) -> bool:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.data.class_names import named, names_in_parquet, names_of
 from ensemw2s.errors import DataError
 
 Row = tuple[str, dict[str, Any]]
@@ -113,7 +114,8 @@ def _read_parquet(path: Path) -> list[Row]:
         raise DataError(
             f"{path}: not a whole Parquet file ({' '.join(str(error).split())[:200]}); write it again"
         ) from None
-    return [(f"{path} row {i + 1}", row) for i, row in enumerate(table.to_pylist())]
+    names = names_in_parquet(table.schema.metadata)
+    return [(f"{path} row {i + 1}", named(row, names)) for i, row in enumerate(table.to_pylist())]
 
 
 def _bytes(path: Path) -> bytes:
@@ -163,4 +165,5 @@ def _split_rows(found: Any, place: str, split: str) -> list[Row]:
                 "task.test_split, or --split)"
             )
         found = found[split]
-    return [(f"{place} row {i + 1}", row) for i, row in enumerate(found)]
+    names = names_of(found.features or {})
+    return [(f"{place} row {i + 1}", named(row, names)) for i, row in enumerate(found)]

@@ -1,6 +1,8 @@
 """Right and wrong answers in columns of their own, as the question whether one of them is right."""
 
+import math
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +35,8 @@ def pair_of(place: str, row: Mapping[str, Any], right: str, wrong: Sequence[str]
         if column not in row:
             raise DataError(f"{place}: {no_column(column, row, 'task.right and task.wrong')}")
         value = row[column]
-        if not isinstance(value, str | int | None) or isinstance(value, bool):
+        is_nan = isinstance(value, float) and math.isnan(value)
+        if (not isinstance(value, str | int | None) and not is_nan) or isinstance(value, bool):
             raise DataError(f"{place}, column {column!r}: expected text, got {value!r:.80}; mend the value")
     truth = _text(row[right])
     found = [_text(row[column]) for column in wrong]
@@ -46,5 +49,6 @@ def pair_of(place: str, row: Mapping[str, Any], right: str, wrong: Sequence[str]
     return Pair(truth, drawn, True) if is_right else Pair(drawn, truth, False)
 
 
-def _text(value: str | int | None) -> str:
-    return "" if value is None else str(value).strip()
+def _text(value: str | int | float | None) -> str:
+    """The text of a cell in one Unicode form; a number with a fraction can only be NaN here, which is no text."""
+    return "" if value is None or isinstance(value, float) else unicodedata.normalize("NFC", str(value)).strip()

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import SplitConfig
+from ensemw2s.data.alike import alike
 from ensemw2s.errors import DataError
 from ensemw2s.types import Example, Task
 
@@ -55,7 +56,7 @@ def sides_by_difficulty(
 
 
 def groups_of(examples: Sequence[Example]) -> list[int]:
-    """A number per example, equal for one `group_id` and for like text (case and spaces aside)."""
+    """A number per example, equal for one `group_id` and for like text (`data.alike`)."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -64,7 +65,7 @@ def groups_of(examples: Sequence[Example]) -> list[int]:
         return name
 
     for e in examples:
-        text = "text:" + " ".join(e.prompt.casefold().split())
+        text = "text:" + alike(e.prompt)
         parent[root(text)] = root("group:" + e.group_id)
     numbers: dict[str, int] = {}
     return [numbers.setdefault(root("group:" + e.group_id), len(numbers)) for e in examples]

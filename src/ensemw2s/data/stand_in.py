@@ -52,7 +52,7 @@ def _row(task: TaskConfig, i: int) -> Row:
         among = COLOURS if len(task.options) == 1 else tuple(f"colour {n}" for n in range(len(task.options)))
     k = i % len(among)
     derived = {"candidate", "other"} if task.right else {"options"} if task.options else set()
-    row: Row = {c: f"{c} {i} is {among[k]}" for c in template(task.prompt).columns if c not in derived}
+    row: Row = {c: f"{c} has {among[k]} in {i}" for c in template(task.prompt).columns if c not in derived}
     if len(task.options) == 1:
         _put(row, task.options[0], list(among))
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ensemw2s.data.class_names import named, names_in_parquet
 from ensemw2s.data.load import json_row
 from ensemw2s.errors import DataError
 
@@ -160,6 +161,7 @@ def _parquet_rows(path: Path, columns: Sequence[str], name: str) -> Iterator[Str
 
     with _parquet_file(path, name) as file:
         _check_header(file.schema_arrow.names, columns, name)
+        classes = names_in_parquet(file.schema_arrow.metadata)
         number = 0
         try:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
@@ -167,7 +169,7 @@ def _parquet_rows(path: Path, columns: Sequence[str], name: str) -> Iterator[Str
                     number += 1
                     row, problem = {}, ""
                     try:
-                        row = {column: batch.column(column)[i].as_py() for column in columns}
+                        row = named({column: batch.column(column)[i].as_py() for column in columns}, classes)
                     except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date out of range
                         problem = f"a value that cannot be read ({' '.join(str(error).split())[:200]}); mend it"
                     yield StreamedRow(number, f"{name} row ", number, row, problem, number)

@@ -64,6 +64,10 @@ class Template:
             if column not in row:
                 raise DataError(f"{place}: {no_column(column, row, f'line {line} of the prompt template')}")
         values = {column: row[column] for column in self.columns}
+        empty = f"{place}: its prompt is empty; give it a text or delete the row"
+        # "Question: " with nothing after it is no question. Of a null alone the template says more.
+        if all(map(_is_nothing, values.values())) and any(value is not None for value in values.values()):
+            raise DataError(empty)
         try:
             prompt = self._compiled.render(values | {"row": values})
         except _Unprintable as error:
@@ -81,7 +85,7 @@ class Template:
                 "template or the row"
             ) from None
         if not prompt.strip():
-            raise DataError(f"{place}: its prompt is empty; give it a text or delete the row")
+            raise DataError(empty)
         return prompt
 
 
@@ -116,6 +120,10 @@ def _columns(tree: nodes.Template, shown: str) -> dict[str, int]:
             column = subscript.value
         found.setdefault(column, node.lineno)
     return found
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value in ("", [], {}) or (isinstance(value, str) and not value.strip())
 
 
 def _where(place: str, values: Mapping[str, Any], value: Any) -> str:

@@ -3,7 +3,6 @@ whole models side by side."""
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,37 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from ensemw2s.ensemble.reading import Reading, log_prob_limit, read_anew, read_at_once, read_by_steps, step_texts
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, memory_of
+from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, memory_of, share
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.models.load import Backbone
+from ensemw2s.models.probes import difference, problem, sample_texts, texts_for
 from ensemw2s.models.stacked import StackedUpper
-
-
-@dataclass
-class Reading:
-    """What has been read of a batch of prompts: keys and values of the trunk and of each member."""
-
-    caches: list[DynamicCache]
-    n_stacked: int = 1
-    """Members in the last cache, the rows of one after those of another."""
-    mask: Int[Tensor, "batch length"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
-
-    def extend(
-        self, mask: Int[Tensor, "batch length"]
-    ) -> tuple[Int[Tensor, "batch whole"], Int[Tensor, "batch length"]]:
-        """Take in the mask of the next tokens; returns that of all so far and the positions of the next ones."""
-        self.mask = mask if not self.mask.numel() else torch.cat([self.mask, mask], dim=1)
-        positions = (self.mask.cumsum(1) - 1).clamp_min(0)
-        return self.mask, positions[:, -mask.shape[1] :]
-
-    def keep(self, rows: Int[Tensor, " rows"]) -> None:
-        """Go on with these rows alone."""
-        n = len(self.mask)
-        self.mask = self.mask[rows]
-        for cache in self.caches[:-1]:
-            cache.batch_select_indices(rows)
-        self.caches[-1].batch_select_indices(torch.cat([rows + n * member for member in range(self.n_stacked)]))
+from ensemw2s.models.trunk import run_model
+from ensemw2s.models.vocabulary import VocabularyHead, trunk_of
 
 
 @runtime_checkable
@@ -60,8 +37,9 @@ class Members(Protocol):
 
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
-        """Final states of the next tokens (left-padded where `reading` goes on); None reads without a memory."""
+    ) -> Float[Tensor, "members batch states dim"]:
+        """Final states of the next tokens (left-padded where `reading` goes on), at least of the last of each row; None
+        reads without a memory."""
         ...
 
     def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
@@ -74,6 +52,9 @@ class SharedTrunk:
 
     Models that differ by low-rank updates (`lora`) run together from there on, too; those with copies of the upper
     layers (`top`) one after another; those that own every weight (`full`) have nothing in common.
+
+    Where a family keeps no keys and values that could be gone on with (measured: Mamba, RecurrentGemma), all tokens are
+    read anew at every step.
 
     Of the backbone it keeps the trunk alone: where the members own copies of the upper layers (`adapter: top`), the
     pretrained ones are freed with the last reference to the backbone.
@@ -94,6 +75,15 @@ class SharedTrunk:
         uppers = [model.upper for model in self._models]
         self._stack = StackedUpper(uppers) if StackedUpper.fits(uppers) else None
         self.pad_id = backbone.pad_id
+        texts = step_texts(sample_texts(backbone))
+        self.keeps_memory = not problem(
+            backbone,
+            ("memory", n_own, self._models[0].owns_all, self._stack is not None),
+            lambda: self.logits(read_by_steps(self, self._with_memory(), texts)).log_softmax(-1),
+            lambda: self.logits(read_at_once(self, texts)).log_softmax(-1),
+            limit=log_prob_limit(backbone.dtype),
+        )
+        """Whether decoding may go on from keys and values: tried on a short input."""
 
     @property
     def n_members(self) -> int:
@@ -103,7 +93,7 @@ class SharedTrunk:
     def n_bytes(self) -> int:
         """Of the weights in memory: embeddings, trunk, what each member owns, the vocabulary head if untied."""
         modules = [self._embed, *([] if self._trunk is None else [self._trunk]), *(m.upper for m in self._models)]
-        return memory_of([self._models[0].unembedding, *(p for module in modules for p in module.parameters())])
+        return memory_of(p for module in (*modules, self._models[0].head) for p in module.parameters())
 
     def alone(self, member: int) -> "SharedTrunk":
         """One of the members by itself, over the same trunk."""
@@ -112,6 +102,9 @@ class SharedTrunk:
         return one
 
     def start(self) -> Reading:
+        return self._with_memory() if self.keeps_memory else Reading([], tokens=[])
+
+    def _with_memory(self) -> Reading:
         if self._stack is not None:
             return Reading([DynamicCache(), DynamicCache()], self.n_members)
         return Reading([DynamicCache() for _ in range(1 + len(self._models))])
@@ -119,20 +112,24 @@ class SharedTrunk:
     @torch.no_grad()
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
-        """As `Members.read`; the trunk reads each token once."""
+    ) -> Float[Tensor, "members batch states dim"]:
+        """As `Members.read`; the trunk reads each token once where it has a memory."""
+        if reading is not None and reading.tokens is not None:
+            return read_anew(self, ids, mask, reading)
         whole, positions = (mask, None) if reading is None else reading.extend(mask)
         caches = [None] * (1 + len(self._models)) if reading is None else reading.caches
         device = self._models[0].upper.device
         values: Tensor = (
             (ids if self._models[0].owns_all else self._embed(ids.to(device)))
             if self._trunk is None
+            else run_model(self._trunk, ids.to(device), mask.to(device))
+            if reading is None
             else self._trunk(
                 input_ids=ids.to(device),
                 attention_mask=whole.to(device),
                 position_ids=None if positions is None else positions.to(device),
                 past_key_values=caches[0],
-                use_cache=reading is not None,
+                use_cache=True,
             ).last_hidden_state
         )
         if self._stack is not None:
@@ -158,38 +155,50 @@ class SeparateModels:
 
     def __init__(self, models: Sequence[PreTrainedModel], tokenizers: Sequence[PreTrainedTokenizerBase]):
         same_tokenizer(tokenizers)
-        self._heads: list[nn.Module] = []
+        self._heads, self._trunks = [], []
         for model in models:
-            head = model.get_output_embeddings()
-            if head is None:
+            trunk = trunk_of(model)
+            if trunk is None or model.get_output_embeddings() is None:
                 raise ModelError(f"{model.name_or_path}: it has no vocabulary head; give causal language models")
-            self._heads.append(head)
-        self._models = [model.eval() for model in models]
+            self._heads.append(VocabularyHead(share(model.eval())))
+            self._trunks.append(trunk)
         pad_id = tokenizers[0].pad_token_id
         self.pad_id = pad_id if isinstance(pad_id, int) else 0
+        texts = step_texts(texts_for(tokenizers[0], self._trunks[0], self.pad_id))
+        self.keeps_memory = not difference(
+            lambda: self.logits(read_by_steps(self, self._with_memory(), texts)).log_softmax(-1),
+            lambda: self.logits(read_at_once(self, texts)).log_softmax(-1),
+            log_prob_limit(self._trunks[0].dtype),
+        )
 
     @property
     def n_members(self) -> int:
-        return len(self._models)
+        return len(self._trunks)
 
     def start(self) -> Reading:
-        return Reading([DynamicCache() for _ in self._models])
+        return self._with_memory() if self.keeps_memory else Reading([], tokens=[])
+
+    def _with_memory(self) -> Reading:
+        return Reading([DynamicCache() for _ in self._trunks])
 
     @torch.no_grad()
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
+    ) -> Float[Tensor, "members batch states dim"]:
         """As `Members.read`."""
-        whole, positions = (mask, None) if reading is None else reading.extend(mask)
-        caches = [None] * len(self._models) if reading is None else reading.caches
+        if reading is None:
+            return torch.stack([run_model(each, ids.to(each.device), mask.to(each.device)) for each in self._trunks])
+        if reading.tokens is not None:
+            return read_anew(self, ids, mask, reading)
+        whole, positions = reading.extend(mask)
         states = []
-        for model, cache in zip(self._models, caches, strict=True):
-            output = model.base_model(
-                input_ids=ids.to(model.device),
-                attention_mask=whole.to(model.device),
-                position_ids=None if positions is None else positions.to(model.device),
+        for trunk, cache in zip(self._trunks, reading.caches, strict=True):
+            output = trunk(
+                input_ids=ids.to(trunk.device),
+                attention_mask=whole.to(trunk.device),
+                position_ids=positions.to(trunk.device),
                 past_key_values=cache,
-                use_cache=reading is not None,
+                use_cache=True,
             )
             states.append(output.last_hidden_state)
         return torch.stack(states)

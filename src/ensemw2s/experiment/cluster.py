@@ -71,14 +71,15 @@ class RayEngine:
     Args:
         ensemble: a folder that every node sees.
         workers: how many.
+        trusted: the repository whose own code may run (`labeller.open_labeller`).
     """
 
-    def __init__(self, ray: Any, ensemble: Path, workers: int):
+    def __init__(self, ray: Any, ensemble: Path, workers: int, *, trusted: str | None = None):
         self._ray = ray
         actor = ray.remote(**resources(ray, workers), max_restarts=-1)(_Worker)
         self.redone = 0
         """Shards that were begun anew, because a worker died over them."""
-        self.workers = [actor.remote(str(ensemble.absolute())) for _ in range(workers)]
+        self.workers = [actor.remote(str(ensemble.absolute()), trusted) for _ in range(workers)]
 
     def label(self, shards: Iterator[Shard], batch_tokens: int, told: Told) -> Iterator[tuple[Shard, list[bytes]]]:
         """See `Engine`. Raises RunError where one shard kills every worker that takes it."""
@@ -125,11 +126,11 @@ class RayEngine:
 class _Worker:
     """The process that holds an ensemble. It is opened with the first shard, so that what is wrong is said there."""
 
-    def __init__(self, ensemble: str):
+    def __init__(self, ensemble: str, trusted: str | None):
         import torch
 
         torch.set_num_threads(N_THREADS)
-        self._ensemble = Path(ensemble)
+        self._ensemble, self._trusted = Path(ensemble), trusted
         self._labeller: Labeller | None = None
 
     def ready(self) -> int:
@@ -140,7 +141,7 @@ class _Worker:
         from ensemw2s.experiment.labeller import open_labeller
 
         if self._labeller is None:
-            self._labeller = open_labeller(self._ensemble)
+            self._labeller = open_labeller(self._ensemble, trusted=self._trusted)
         return shard, label_shard(shard, self._labeller, batch_tokens, lambda part: None)
 
 

@@ -1,14 +1,11 @@
 """What a user leaves with: the recommended student and the ensemble, each a folder that stands alone."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save
-
 from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import write_atomic
+from ensemw2s.experiment.ensemble_folder import ChoiceEnsemble, untrusting, write_ensemble
 from ensemw2s.experiment.prepare import Prepared
 from ensemw2s.experiment.rows import METHOD_LABELS
 from ensemw2s.experiment.stages import Seed
@@ -103,22 +100,19 @@ def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: S
     seed = next(s for s in seeds if s.seed == results.recommendation.seed)
     ensemble = seed.outcome.ensembles[best]
     voters = ensemble.experts[: ensemble.selected]
-    tensors = {f"expert{i}/{name}": t.contiguous() for i, e in enumerate(voters) for name, t in e.state.items()}
-    record = {
-        "answer_form": "choice",
-        "method": best,
-        "seed": seed.seed,
-        "expert_ids": [f"{best}/{e.seed:016x}" for e in voters],
-        "vote": ensemble.config.vote,
-        "expert_weights": ensemble.weights(ensemble.selected).tolist(),
-        "temperature": ensemble.temperature,
-        "choices": list(results.task.choices),
-        "prompt": prepared.config.template,
-        "weak": prepared.weak.config.model_dump(mode="json"),
-        "weak_fingerprint": prepared.weak.backbone.fingerprint,
-        "config_hash": results.config_hash,
-    }
-    if any(e.view.depth for e in voters):
-        record["depths"] = [e.view.depth for e in voters]
-    write_atomic(folder / "experts.safetensors", save(tensors))
-    write_atomic(folder / "ensemble.json", json.dumps(record, indent=2) + "\n")
+    depths = tuple(e.view.depth for e in voters)
+    record = ChoiceEnsemble(
+        method=best,
+        seed=seed.seed,
+        expert_ids=tuple(f"{best}/{e.seed:016x}" for e in voters),
+        vote=ensemble.config.vote,
+        expert_weights=tuple(ensemble.weights(ensemble.selected).tolist()),
+        temperature=ensemble.temperature,
+        choices=results.task.choices,
+        prompt=prepared.config.template,
+        weak=untrusting(prepared.weak.config),
+        weak_fingerprint=prepared.weak.backbone.fingerprint,
+        config_hash=results.config_hash,
+        depths=depths if any(depths) else None,
+    )
+    write_ensemble(folder, record, [e.state for e in voters])

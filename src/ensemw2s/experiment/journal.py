@@ -22,8 +22,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ensemw2s.experiment.files import explained, write_atomic
+from ensemw2s.experiment.run_folder import EVENTS, TIMING, read_timing, write
 from ensemw2s.experiment.store import Store
+from ensemw2s.files import explained
 from ensemw2s.results import StageTime, Timing
 
 
@@ -36,11 +37,13 @@ class Journal:
     """Where progress is drawn; None, or not a terminal: nothing is."""
     stages: dict[str, StageTime] = field(default_factory=dict)
     tokens_read: Counter[str] = field(default_factory=Counter)
+    saved: Timing | None = None
+    """What `timing.json` holds now."""
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append one line; a line that a crash tore is ignored by `read_events`."""
         line = json.dumps({"time": time.time(), "event": kind, **facts}) + "\n"
-        path = self.run_dir / "events.jsonl"
+        path = self.run_dir / EVENTS
         with explained(path):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
@@ -66,15 +69,15 @@ class Journal:
             reused=store.reused.total() - reused,
         )
         self.stages[name] = done
-        self.event("stage_finished", **done.model_dump())
-        self.save()
+        self.saved = timing = self.timing()
+        self.event("stage_finished", **done.model_dump(), timing=timing.model_dump(mode="json"))
+        write(self.run_dir, TIMING, timing.model_dump_json(indent=2) + "\n")
 
-    def save(self) -> None:
-        """Write `timing.json`: seconds add up over resumed runs, the peak is the largest of them."""
-        before = self._earlier
+    def timing(self) -> Timing:
+        """Seconds add up over resumed runs, the peak is the largest of them."""
         stages = []
         for name, stage in self.stages.items():
-            old = before.get(name)
+            old = self._earlier.get(name)
             stages.append(
                 stage
                 if old is None
@@ -85,32 +88,50 @@ class Journal:
                     }
                 )
             )
-        timing = Timing(
+        return Timing(
             stages=tuple(stages),
             total_seconds=round(sum(s.seconds for s in stages), 3),
             peak_memory_mib=round(_peak_memory_mib(), 1),
             tokens_read=dict(self.tokens_read),
         )
-        write_atomic(self.run_dir / "timing.json", timing.model_dump_json(indent=2) + "\n")
 
     def __post_init__(self) -> None:
         self._earlier: dict[str, StageTime] = {}
-        try:
-            timing = Timing.model_validate_json((self.run_dir / "timing.json").read_text())
-        except (FileNotFoundError, ValueError):
-            return  # a first run, or seconds of another version: they are no result, so a fresh count will do
-        self._earlier = {s.stage: s for s in timing.stages}
-        self.tokens_read.update(timing.tokens_read)
+        log = self.run_dir / EVENTS
+        if log.is_symlink() and not log.exists():
+            with explained(log):
+                log.unlink()
+        if not os.path.lexists(self.run_dir / TIMING):
+            return  # a first run, or somebody who wants a fresh count
+        timing = read_timing(self.run_dir) or self._logged()
+        if timing is not None:
+            self._earlier = {s.stage: s for s in timing.stages}
+            self.tokens_read.update(timing.tokens_read)
+
+    def _logged(self) -> Timing | None:
+        """The newest timing that the log holds, for where its own file is damaged."""
+        for event in reversed(read_events(self.run_dir)):
+            try:
+                return Timing.model_validate(event["timing"])
+            except (KeyError, TypeError, ValueError):
+                continue
+        return None
 
 
 def read_events(run_dir: Path) -> list[dict[str, Any]]:
-    """The whole events of a run; a torn line is left out."""
+    """The whole events of a run; a line that is torn or damaged is left out. No log is no events."""
     events = []
-    for line in (run_dir / "events.jsonl").read_text(errors="replace").splitlines():
+    try:
+        lines = (run_dir / EVENTS).read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in lines:
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(event, dict):
+            events.append(event)
     return events
 
 

@@ -1,20 +1,24 @@
 """The folder that labelling fills: numbered shards that count when whole, and a manifest of what they were made with.
 
-A shard is done when its file of labels is there; its file of errors is written before, so that none is lost.
+A shard is done when its file of labels is there and all its bytes are those that were written (`shard_ledger`); its
+file of errors is written before, so that none is lost.
 """
 
 import hashlib
 import json
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import explained, run_lock, write_atomic
+from ensemw2s.experiment.shard_ledger import ShardLedger
+from ensemw2s.files import explained, write_atomic
+from ensemw2s.locks import run_lock
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 SEEN = ".ids.sqlite"
 
@@ -30,10 +34,16 @@ MENDS = {
 
 
 class LabelFolder:
-    """One output folder; `opened` gives it to one process at a time."""
+    """One output folder; `opened` gives it to one process at a time.
 
-    def __init__(self, path: Path):
+    Args:
+        path: made when missing.
+        on_event: told of every shard that is damaged, before it is made again.
+    """
+
+    def __init__(self, path: Path, *, on_event: Callable[[str], None] = lambda message: None):
         self.path = path
+        self._on_event = on_event
 
     def labels(self, shard: int) -> Path:
         return self.path / f"labels-{shard:05d}.jsonl"
@@ -53,37 +63,76 @@ class LabelFolder:
             with explained(self.path):
                 for left in (*self.path.glob(".*.tmp"), *self.path.glob(f"{SEEN}*")):
                     left.unlink()
-            yield self._begin(settings)
+            manifest = self._begin(settings)
+            self._ledger = ShardLedger(self.path, manifest.get("shards", []))
+            yield manifest
 
     def save(self, shard: int, labels: Iterable[bytes], errors: Iterable[bytes]) -> None:
         """Make a shard count, of whole lines. Raises RunError when the disk is full or read-only."""
-        if refused := b"".join(errors):
+        found, refused = b"".join(labels), b"".join(errors)
+        if refused:
             write_atomic(self.errors(shard), refused)
-        write_atomic(self.labels(shard), b"".join(labels))
+        else:
+            with explained(self.errors(shard)):
+                self.errors(shard).unlink(missing_ok=True)  # of an earlier, damaged state
+        self._ledger.note(shard, found, refused)
+        write_atomic(self.labels(shard), found)
 
     def n_labels(self, shard: int) -> int | None:
-        """How many rows a finished shard labelled; None where it is not finished."""
-        try:
-            with self.labels(shard).open("rb") as file:
+        """How many rows a finished shard labelled; None where it is not finished, or damaged and to be made again.
+
+        Raises:
+            RunError: a folder stands where one of its files belongs.
+        """
+        labels, errors = self.labels(shard), self.errors(shard)
+        for path in (labels, errors):
+            if path.is_dir():
+                raise RunError(
+                    f"{path}: a folder stands where a file is needed; move it away and run the same command again"
+                )
+        fault = self._ledger.fault(shard, labels, errors)
+        if fault is None:
+            with labels.open("rb") as file:
                 return sum(1 for _ in file)
-        except FileNotFoundError:
-            return None
+        if self._ledger.has(shard) or labels.exists():
+            self._on_event(f"{self.path}: shard {shard} is damaged ({fault}); its rows are labelled again")
+        return None
 
     def finish(self, manifest: dict[str, Any], counts: dict[str, int]) -> None:
-        self._write(manifest | {"finished": True, "counts": counts})
+        """Write the counts and the shards' checksums. Raises RunError where the folder holds files of no shard."""
+        self._check_strays(counts["shards"])
+        self._write(manifest | {"finished": True, "counts": counts, "shards": self._ledger.entries(counts["shards"])})
+        self._ledger.close()
 
     def is_finished(self, manifest: dict[str, Any]) -> bool:
-        """Whether nothing is left to do, or to do again because someone took a shard away."""
-        return manifest["finished"] and all(self.labels(i).exists() for i in range(manifest["counts"]["shards"]))
+        """Whether nothing is left to do, or to do again because a shard was damaged or taken away.
+
+        Raises:
+            RunError: the folder holds files of no shard.
+        """
+        if not manifest["finished"]:
+            return False
+        n_shards = manifest["counts"]["shards"]
+        self._check_strays(n_shards)
+        if any(self._ledger.fault(i, self.labels(i), self.errors(i)) for i in range(n_shards)):
+            return False
+        self._ledger.close()  # where a kill left it
+        return True
+
+    def _check_strays(self, n_shards: int) -> None:
+        """Whoever reads labels-* would count the rows of such a file, too."""
+        for path in sorted([*self.path.glob("labels-*"), *self.path.glob("errors-*")]):
+            name = re.fullmatch(r"(labels|errors)-([0-9]{5,9})\.jsonl", path.name)
+            number = int(name[2]) if name else n_shards
+            if number >= n_shards or path.name not in (self.labels(number).name, self.errors(number).name):
+                raise RunError(
+                    f"{path}: none of the {n_shards} shards of this labelling; move it out of the folder and run the "
+                    "same command again"
+                )
 
     def _begin(self, settings: dict[str, Any]) -> dict[str, Any]:
         path = self.path / MANIFEST
-        try:
-            found = json.loads(path.read_bytes())
-            if not isinstance(found["finished"], bool):
-                raise TypeError
-            before = _flat(found)
-        except FileNotFoundError:
+        if not path.exists():
             if left := sorted([*self.path.glob("labels-*.jsonl"), *self.path.glob("errors-*.jsonl")]):
                 raise RunError(
                     f"{self.path}: holds {left[0].name} and no {MANIFEST}, so nobody knows what made it; choose "
@@ -92,9 +141,18 @@ class LabelFolder:
             manifest = {"schema": SCHEMA, **settings, "finished": False}
             self._write(manifest)
             return manifest
-        except (ValueError, KeyError, TypeError, AttributeError):
+        try:
+            if not path.is_file():  # a named pipe would be waited for
+                raise ValueError
+            found = json.loads(path.read_bytes())
+            digest = found.pop("sha256", None)
+            before = _flat(found)
+            if before["schema"] == SCHEMA and digest != _digest(found):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise RunError(
-                f"{path}: not the manifest of labels; choose another --output, or remove the folder and label anew"
+                f"{path}: not the manifest of labels, or damaged; choose another --output, or remove the folder and "
+                "label anew"
             ) from None
         now = _flat({"schema": SCHEMA, **settings})
         for name, mend in MENDS.items():
@@ -106,7 +164,7 @@ class LabelFolder:
         return found
 
     def _write(self, manifest: dict[str, Any]) -> None:
-        write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        write_atomic(self.path / MANIFEST, json.dumps(manifest | {"sha256": _digest(manifest)}, indent=2) + "\n")
 
 
 class SeenIds:
@@ -173,3 +231,8 @@ def _flat(manifest: dict[str, Any]) -> dict[str, Any]:
     facts = manifest["input"]
     flat = {"input bytes": facts["bytes"], "input sha256": facts["sha256"]}
     return flat | {name: manifest[name] for name in MENDS if not name.startswith("input ")}
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """Of a manifest without its own."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,5 @@
 """A saved ensemble as something that labels prompts, whether by a class or in words."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +7,30 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, canonical_hash
+from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core import voting
 from ensemw2s.core.calibration import apply_temperature
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
-from ensemw2s.errors import ModelError, RunError
+from ensemw2s.errors import ModelError
+from ensemw2s.experiment.ensemble_folder import (
+    AGAIN,
+    AnswerEnsemble,
+    ChoiceEnsemble,
+    EnsembleRecord,
+    read_ensemble,
+    read_ensemble_record,
+)
 from ensemw2s.experiment.label_shard import Labeller, Reader
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
-from ensemw2s.models.language import load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, load_tokenizer, unembedding_rows
-from ensemw2s.prompting import Prompting, prompt_ids
+from ensemw2s.models.language import load_answer_model, vocabulary_head
+from ensemw2s.models.load import Backbone, load_backbone, load_positions, load_tokenizer
+from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.prompting import prompt_ids
 from ensemw2s.train.loop import predict
 from ensemw2s.types import Inputs, TensorStore
 
@@ -38,10 +43,10 @@ class _Saved:
     max_length: int
     tokenizer: PreTrainedTokenizerBase
     expert_weights: Float[Tensor, " experts"]
-    record: dict[str, Any]
+    record: EnsembleRecord
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        return prompt_ids(self.tokenizer, prompts, chat=self.record["weak"].get("chat", False))
+        return prompt_ids(self.tokenizer, prompts, chat=self.record.weak.chat)
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class WordLabeller(_Saved):
     It holds no backbone: the pretrained layers that the experts' own copies replace are freed.
     """
 
+    record: AnswerEnsemble
     members: SharedTrunk
-    decoding: DecodingConfig
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """As `ensemble.write.write_answers`, with the experts' ids and weights and the configuration's hash."""
@@ -62,8 +67,8 @@ class WordLabeller(_Saved):
             self.expert_weights,
             self.tokenizer,
             self.encode(prompts),
-            self.decoding,
-            vote=self.record["vote"],
+            self.record.decoding,
+            vote=self.record.vote,
             row_ids=list(prompts),
         )
         return [{**label, **_origin(self.record)} for label in found]
@@ -73,6 +78,7 @@ class WordLabeller(_Saved):
 class ClassLabeller(_Saved):
     """Gives the calibrated vote of an ensemble of classifiers."""
 
+    record: ChoiceEnsemble
     backbone: Backbone
     adapters: tuple[Adapter, ...]
     config: ModelConfig
@@ -83,9 +89,9 @@ class ClassLabeller(_Saved):
         rows = torch.arange(len(prompts))
         inputs = self._inputs(self.encode(prompts))
         members = torch.stack([predict(a, i, rows) for a, i in zip(self.adapters, inputs, strict=True)])
-        vote = voting.combine(members, self.expert_weights, vote=self.record["vote"])
-        probabilities = apply_temperature(vote, self.record["temperature"]).exp()
-        choices: list[str] = self.record["choices"]
+        vote = voting.combine(members, self.expert_weights, vote=self.record.vote)
+        probabilities = apply_temperature(vote, self.record.temperature).exp()
+        choices = self.record.choices
         agreement = voting.agreement(members, probabilities)
         return [
             {
@@ -101,7 +107,7 @@ class ClassLabeller(_Saved):
 
     def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
         """What each expert reads."""
-        depths: list[int | None] | None = self.record.get("depths")
+        depths = self.record.depths
         if depths is None:
             cache = CacheConfig(trunk_cache="off")
             inputs = open_activations(self.backbone, token_ids, config=self.config, cache=cache, store=self.store)
@@ -127,106 +133,65 @@ class _NoStore:
 
 
 def saved_template(path: Path) -> str:
-    """What the prompts of the ensemble's run were made by; RunError where there is no saved ensemble."""
-    folder = path / "ensemble" if (path / "ensemble").is_dir() else path
-    try:
-        record = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
-        return str(record.get("prompt", Prompting.template))
-    except (OSError, ValueError, AttributeError):
-        open_labeller(path)  # says what is wrong
-        raise
+    """What the prompts of the ensemble's run were made by. Raises RunError, ModelError (`read_ensemble_record`)."""
+    return read_ensemble_record(path).prompt
 
 
-@dataclass(frozen=True)
-class _Files:
-    """A saved ensemble as it lies in its folder."""
-
-    folder: Path
-    record: dict[str, Any]
-    tensors: dict[str, Tensor]
-    config: ModelConfig
-    weights: Float[Tensor, " experts"]
-    fingerprint: str
-
-    @property
-    def is_free(self) -> bool:
-        """Whether it answers in words."""
-        return self.record.get("answer_form") == "free"
-
-    @property
-    def decoding(self) -> DecodingConfig:
-        return DecodingConfig.model_validate(self.record["decoding"])
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of a prompt."""
-        return self.config.max_length - (self.decoding.max_new_tokens if self.is_free else 0)
-
-
-def _files(path: Path) -> _Files:
-    folder = path / "ensemble" if (path / "ensemble").is_dir() else path
-    try:
-        record = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "experts.safetensors")
-        config = ModelConfig.model_validate(record["weak"])
-        digest = hashlib.sha256((folder / "experts.safetensors").read_bytes()).hexdigest()
-        weights = torch.tensor(record["expert_weights"])
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{path}: no saved ensemble there ({Path(error.filename).name} is missing); name the folder of a "
-            "finished run"
-        ) from None
-    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{folder}: the saved ensemble is damaged ({reason}); run its experiment again") from None
-    return _Files(folder, record, tensors, config, weights, canonical_hash({"record": record, "experts": digest}))
-
-
-def open_reader(path: Path) -> Reader:
+def open_reader(path: Path, *, trusted: str | None = None) -> Reader:
     """What reads prompts as that ensemble does, without its models: for a process that lets others label.
 
     Raises:
-        RunError, ModelError: as `open_labeller`.
+        RunError, ModelError, ConfigError: as `open_labeller`.
     """
-    files = _files(path)
-    return _Saved(files.fingerprint, files.max_length, load_tokenizer(files.config), files.weights, files.record)
+    saved = read_ensemble(path, trusted=trusted)
+    longest = saved.max_length(load_positions(saved.config))
+    return _Saved(saved.fingerprint, longest, load_tokenizer(saved.config), saved.weights, saved.record)
 
 
-def open_labeller(path: Path) -> Labeller:
+def open_labeller(path: Path, *, trusted: str | None = None) -> Labeller:
     """The ensemble of a run folder, or of an `ensemble` folder itself.
+
+    Args:
+        path: the folder.
+        trusted: the repository whose own code may run (`ensemble_folder.read_ensemble`).
 
     Raises:
         RunError: there is no saved ensemble, or its files are damaged.
-        ModelError: the weak model is not the one that the experts were trained on.
+        ModelError: its record is wrong, or the weak model is not the one that the experts were trained on.
+        ConfigError: `trusted` is not the weak model.
     """
-    files = _files(path)
-    folder, record, config, weights = files.folder, files.record, files.config, files.weights
+    saved = read_ensemble(path, trusted=trusted)
+    folder, record, config = saved.folder, saved.record, saved.config
     backbone = load_backbone(config)
-    if backbone.fingerprint != record["weak_fingerprint"]:
+    if backbone.fingerprint != record.weak_fingerprint:
         raise ModelError(
             f"{config.model}: these are not the weights that the experts of {folder} were trained on "
-            f"({backbone.fingerprint[:12]}, not {record['weak_fingerprint'][:12]}); restore that model"
+            f"({backbone.fingerprint[:12]}, not {record.weak_fingerprint[:12]}); restore that model"
         )
-    states: list[dict[str, Tensor]] = [{} for _ in weights]
-    for name, tensor in files.tensors.items():
-        expert, _, rest = name.partition("/")
-        states[int(expert.removeprefix("expert"))][rest] = tensor
-    saved = (files.fingerprint, files.max_length, backbone.tokenizer, weights, record)
-    if files.is_free:
-        unembedding = backbone.unembedding
-        if unembedding is None:
-            unembedding = unembedding_rows(config).to(backbone.device, backbone.dtype)
-        members = SharedTrunk(backbone, [load_answer_model(backbone, unembedding, config, s) for s in states])
-        return WordLabeller(*saved, members, files.decoding)
-    adapters = []
-    for state in states:
-        adapter = build_adapter(
-            config, backbone, len(record["choices"]), dropout=0.0, init_std=0.0, generator=torch.Generator()
-        )
-        load_owned(adapter, state)
-        adapters.append(adapter.eval())
-    return ClassLabeller(*saved, backbone, tuple(adapters), config, _NoStore())
+    common = (saved.fingerprint, saved.max_length(backbone.positions), backbone.tokenizer, saved.weights)
+    try:
+        if isinstance(record, AnswerEnsemble):
+            head = vocabulary_head(backbone)
+            models = [load_answer_model(backbone, head, config, state) for state in saved.states]
+            return WordLabeller(*common, record, SharedTrunk(backbone, models))
+        if deep := [depth for depth in record.depths or () if depth is not None and depth > backbone.n_layers]:
+            raise ModelError(f"an expert reads after {deep[0]} layers, and the model has {backbone.n_layers}")
+        check_classifier(config, backbone, _NoStore(), is_exported=False)
+        adapters = tuple(_adapter(config, backbone, len(record.choices), state) for state in saved.states)
+    except ModelError as error:
+        raise ModelError(f"{folder}: its experts do not fit the model {config.model}: {error}; {AGAIN}") from None
+    return ClassLabeller(*common, record, backbone, adapters, config, _NoStore())
 
 
-def _origin(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("expert_ids", "expert_weights", "config_hash")}
+def _adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:
+    made = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
+    load_owned(made, state)
+    return made.eval()
+
+
+def _origin(record: EnsembleRecord) -> dict[str, Any]:
+    return {
+        "expert_ids": list(record.expert_ids),
+        "expert_weights": list(record.expert_weights),
+        "config_hash": record.config_hash,
+    }

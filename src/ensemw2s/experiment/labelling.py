@@ -73,7 +73,8 @@ def label_file(
 
     Memory holds the shards that are being labelled (one, without an engine of many workers), whatever the length of the
     file. Each row ends either in a file of labels or, with its reason, in one of errors, and exactly once. A shard that
-    is there is never labelled again; of two rows with one id, the first has it, even if it could not be labelled.
+    is there and whole is never labelled again, a damaged one is named and made anew; of two rows with one id, the first
+    has it, even if it could not be labelled.
 
     Args:
         labeller: what labels; with an engine, whatever reads as its workers do.
@@ -83,7 +84,7 @@ def label_file(
         id_column: unique names of the rows; None: row-1, row-2 and so on.
         shard_rows: rows of the input to a shard.
         batch_tokens: at most that many tokens to a batch, padding included; a longer prompt is a batch of its own.
-        console: where progress is drawn if it is a terminal.
+        console: where progress is drawn if it is a terminal, and damaged shards are named; None: standard error.
         engine: who labels the shards; None: `labeller`, one after another. It changes no label.
 
     Raises:
@@ -102,7 +103,10 @@ def label_file(
         "id_column": id_column,
         "shard_rows": shard_rows,
     }
-    folder = LabelFolder(output)
+    teller = console or Console(stderr=True)
+    folder = LabelFolder(
+        output, on_event=lambda text: teller.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+    )
     with folder.opened(settings) as manifest:
         if folder.is_finished(manifest):
             return LabelCounts(**manifest["counts"])

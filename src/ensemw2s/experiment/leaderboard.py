@@ -17,10 +17,12 @@ from ensemw2s.board import Leaderboard
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.experiment.board import TaskRun, make_board
-from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.methods import chosen_methods, with_methods
+from ensemw2s.experiment.run_folder import is_finished
 from ensemw2s.experiment.runner import run, train
 from ensemw2s.experiment.tiny import tiny
+from ensemw2s.files import write_atomic
+from ensemw2s.locks import run_lock
 from ensemw2s.report.board import markdown, write_page
 
 DEFAULT = "geo-facts"
@@ -125,7 +127,7 @@ def build_board(
             config = plan.of_seeds(task, seeds)
             folder = root / "runs" / f"{task}-{canonical_hash(config)[:8]}"
             _say(console, f"{task}: {len(seeds)} of {len(plan.seeds)} seeds are compared")
-            if not _is_finished(folder):
+            if not is_finished(folder, config):
                 run(config, folder)
             runs.append(TaskRun(task, folder, plan.rows[task]))
         missing = [f"{task}, seed {seed}" for seed, task in cells if seed not in done[task]]
@@ -134,11 +136,6 @@ def build_board(
         write_atomic(root / "leaderboard.md", markdown(board))
         write_page(board, root / "leaderboard.html")
         return board
-
-
-def _is_finished(folder: Path) -> bool:
-    """The folder's name holds its configuration's hash, so results there are those of this configuration."""
-    return (folder / "results.json").exists() and (folder / "report.html").exists()
 
 
 def _read_seconds(note: Path) -> float | None:

@@ -1,17 +1,20 @@
 """People's answers taken back into a run folder: what is valid is kept, what is not is kept apart with its reason."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ensemw2s.checksums import facts, facts_of
 from ensemw2s.data.stream import stream_rows
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.label_folder import json_line
-from ensemw2s.experiment.people import Questions, cell, check_file
+from ensemw2s.experiment.people import MERGED, SUMS, Questions, cell, check_file, people_fault
+from ensemw2s.files import write_atomic
+from ensemw2s.locks import run_lock
 
-PEOPLE, REFUSED = "people.jsonl", "people-refused.jsonl"
+PEOPLE, REFUSED = MERGED, "people-refused.jsonl"
 COLUMNS = ("id", "answer")
 
 
@@ -40,6 +43,11 @@ class Merged:
 def read_merged(run_dir: Path) -> dict[str, str]:
     """id to answer, of everything that was merged into a run. Raises RunError where the file is damaged."""
     path = run_dir / PEOPLE
+    if fault := people_fault(path):
+        raise RunError(
+            f"{path}: not the answers that were merged ({fault}); move it away, with {SUMS}, and merge what you can "
+            f"vouch for again: ensemw2s queue {run_dir} --merge FILE"
+        )
     if not path.exists():
         return {}
     found: dict[str, str] = {}
@@ -82,7 +90,7 @@ def merge_answers(
         if refused:
             _append_refused(run_dir / REFUSED, refused)
         if counts["added"] or counts["replaced"]:
-            write_atomic(run_dir / PEOPLE, _lines({"id": n, "answer": people[n]} for n in sorted(people)))
+            _write(run_dir, _lines({"id": n, "answer": people[n]} for n in sorted(people)))
         return Merged(**counts, empty=empty, refused=tuple(refused))
 
 
@@ -106,10 +114,10 @@ def _read(
             refused.append(Refused(row.place, name, answer, f"no unlabelled item of this run has the id {name!r}"))
         elif not answer:
             empty += 1
-        elif problem := questions.problem(name, answer):
+        elif problem := questions.problem(name, questions.spelt(name, answer)):
             refused.append(Refused(row.place, name, answer, problem))
         else:
-            rows[name].append((row.place, answer))
+            rows[name].append((row.place, questions.spelt(name, answer)))
     valid: dict[str, tuple[str, str]] = {}
     repeated = 0
     for name, given in rows.items():
@@ -133,6 +141,14 @@ def _append_refused(path: Path, refused: list[Refused]) -> None:
     new = dict.fromkeys(json_line(asdict(each)) for each in refused)
     if missing := [line for line in new if line not in known]:
         write_atomic(path, before + b"".join(missing))
+
+
+def _write(run_dir: Path, content: bytes) -> None:
+    """The checksums first, of both states: a kill between the two leaves the older one, which is whole."""
+    path = run_dir / PEOPLE
+    states = [facts_of(content), *([facts(path)] if path.exists() else [])]
+    write_atomic(run_dir / SUMS, json.dumps({"states": states}, indent=1) + "\n")
+    write_atomic(path, content)
 
 
 def _lines(records: Iterable[dict[str, str]]) -> bytes:

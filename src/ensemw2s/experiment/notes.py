@@ -10,7 +10,7 @@ from ensemw2s.experiment.words.work import AnswerOutcome
 
 def run_notes(prepared: Prepared | AnswerPrepared) -> list[str]:
     """What a reader must know and no figure says."""
-    notes = []
+    notes = [f"Of the data: {note}." for note in prepared.task.notes]
     if prepared.config.is_tiny:
         notes.append("The models are tiny, with random weights: no figure of this run means anything.")
     if prepared.config.split.kind == "random":

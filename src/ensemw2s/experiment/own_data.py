@@ -10,13 +10,17 @@ import yaml
 
 from ensemw2s.config import ExperimentConfig, TaskConfig, parse_config
 from ensemw2s.data import guess
+from ensemw2s.data.files import labels_of, option_named
+from ensemw2s.data.labels import merged_classes
+from ensemw2s.data.leaks import leaking
 from ensemw2s.data.load import Row, read_rows
 from ensemw2s.data.sides import sides_by_file
 from ensemw2s.data.splits import Split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.prepare import check
+from ensemw2s.files import write_atomic
+from ensemw2s.settings import fitting_tokens
 from ensemw2s.types import Task
 
 Ask = Callable[[str, str | None], str]
@@ -24,7 +28,6 @@ Ask = Callable[[str, str | None], str]
 MIN_LABELLED = 20
 MOST = {"easy_pool": 4000, "hard_pool": 8000, "id_test": 1000, "ood_test": 2000}
 """By default no part is larger: it would cost more time than it narrows the intervals."""
-MAX_ANSWER_TOKENS = 256
 TRAINING = {
     "choice": [],
     "free": [
@@ -50,10 +53,21 @@ class Wishes:
     strong: str | None = None
 
 
+@dataclass(frozen=True)
+class Written:
+    """A configuration that is valid, and what its user must hear."""
+
+    config: ExperimentConfig
+    split: Split | None
+    """As `check` has it."""
+    notes: tuple[str, ...]
+    """Of the data, and of columns that the prompt leaves out."""
+
+
 def write_config(
     wishes: Wishes, output: Path, *, ask: Ask | None, accept: bool = False, force: bool = False
-) -> tuple[ExperimentConfig, Split | None]:
-    """Complete the wishes, check the data, and write and return a commented configuration; its split as `check` has it.
+) -> Written:
+    """Complete the wishes, check the data, and write a commented configuration.
 
     Args:
         wishes: what is given.
@@ -76,14 +90,14 @@ def write_config(
             "for --answer and --prompt)"
         )
 
-    def told(name: str, question: str, proposal: str | None = None) -> str:
+    def told(name: str, question: str, proposal: str | None = None, hint: str = "") -> str:
         wish = getattr(wishes, name)
         if wish is not None:
             return wish
         if ask is not None:
             return ask(question, proposal)
         if proposal is None:
-            raise ConfigError(f"init: the columns do not tell --{name}; give it")
+            raise ConfigError(f"init: the columns do not tell --{name}; give it{hint}")
         return proposal
 
     labelled = told("labelled", "Labelled data (.jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
@@ -94,23 +108,30 @@ def write_config(
     tests = [files["test"]] if "test" in files else []
     proposal = guess.guess_answer(files["path"], tests, files.get("unlabelled", []))
     task = _with_form(task, files, told("answer", "Column of the answer", proposal))
-    names_only = [task.answer, *task.options, *([task.id] if task.id else [])]
+    leaks = _leaking(task, files)
+    names_only = [task.answer, *task.options, *leaks, *([task.id] if task.id else [])]
     is_free = task.answer_form == "free"
     proposal = guess.guess_prompt(list(files.values()), names_only, task.options, is_free=is_free)
-    prompt = told("prompt", r"Prompt, a Jinja template over the columns (\n is a new line)", _escaped(proposal))
+    hint = f" ({_left_out(task, leaks)})" if leaks else ""
+    prompt = told("prompt", r"Prompt, a Jinja template over the columns (\n is a new line)", _escaped(proposal), hint)
     prompt = prompt if wishes.prompt is not None else prompt.replace(r"\n", "\n")
     task = task.model_copy(update={"prompt": prompt})
     weak = told("weak", "Weak model (hub id, local folder, or smollm2-135m)")
     strong = told("strong", "Strong model")
-    text = to_yaml(output.stem, task, load_task(task), weak, strong)
+    loaded = load_task(task)
+    text = to_yaml(output.stem, task, loaded, weak, strong, leaks)
     config = parse_config(yaml.safe_load(text), where=str(output))
     _, split = check(config)
     write_atomic(output, text)
-    return config, split
+    left_out = [] if not leaks else [_left_out(task, leaks)]
+    return Written(config, split, (*left_out, *loaded.notes))
 
 
-def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str) -> str:
+def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str, leaks: Sequence[str] = ()) -> str:
     """The configuration as commented text, with sizes from the numbers of examples.
+
+    Args:
+        leaks: columns that give the answer away.
 
     Raises:
         DataError: there are too few labelled examples, or nothing tells easy questions from hard ones.
@@ -119,8 +140,9 @@ def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str) -
     is_free = task.answer_form == "free"
     longest = max(len(e.prompt.encode()) for e in examples)
     longest_answer = max(len(e.answer.encode()) for e in examples if e.answer is not None)
-    new_tokens = min(_round_up(longest_answer + 2, 8), MAX_ANSWER_TOKENS) if is_free else 0
-    max_length = _round_up(longest + longest_answer + new_tokens + 64, 64)
+    # What `auto` takes of answers whose every byte is a token, and of an answer that is learned.
+    new_tokens = max(fitting_tokens(longest_answer + 2), longest_answer + 2) if is_free else 0
+    max_length = _round_up(longest + new_tokens + 64, 64)
     adapter = ", adapter: top, top_layers: 2" if is_free else ""
     same = "  # one model twice: cut this one with n_layers, or it is no weaker" if weak == strong else ""
     return "\n".join(
@@ -129,13 +151,13 @@ def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str) -
             f"name: {_quoted(name)}",
             "seeds: [0, 1, 2]  # each draws its own examples from the pools; fewer cost less and say less",
             "task:",
-            *(f"  {line}" for line in _task_lines(config, task)),
+            *(f"  {line}" for line in _task_lines(config, task, leaks)),
             *_split_lines(config, task),
             f"# No text has more tokens than bytes; the longest prompt has {longest:,}. A longer one is refused.",
             f"weak: {{model: {_quoted(weak)}{adapter}, max_length: {max_length}}}{same}",
             f"strong: {{model: {_quoted(strong)}{adapter}, max_length: {max_length}}}",
             *TRAINING[task.answer_form],
-            *([_generation_line(config, new_tokens)] if is_free else []),
+            *([_generation_line(config)] if is_free else []),
             "",
         ]
     )
@@ -154,16 +176,41 @@ def _with_form(task: TaskConfig, files: Mapping[str, Sequence[Row]], answer: str
     changes: dict[str, Any] = {"answer": answer, "id": guess.guess_id(rows)}
     columns = [c for c in guess.shared_columns(rows) if c != answer]
     options = guess.guess_options([row for each in rows for row in each], columns)
-    answers = [str(row.get(answer)) for _, row in files["path"]]
-    way = guess.guess_answer_as(files["path"], answer, options) if options and answer in files["path"][0][1] else None
+    labelled, labels = _labelled(task.model_copy(update=changes), files)
+    way = guess.guess_answer_as(labelled, labels, answer, options) if options and labels else None
     if way is not None:
         changes |= {"options": options, "answer_as": way}
-    if way is not None or not guess.guess_is_classes(answers):
+    class_of = merged_classes(labels)
+    if way is not None or not guess.guess_is_classes([class_of[label] for label in labels]):
         changes["answer_form"] = "free"
     return task.model_copy(update=changes)
 
 
-def _task_lines(config: TaskConfig, task: Task) -> list[str]:
+def _labelled(task: TaskConfig, files: Mapping[str, Sequence[Row]]) -> tuple[list[Row], list[str]]:
+    """The rows of the labelled file that have a label, and their labels."""
+    found = zip(files["path"], labels_of(files["path"], task), strict=True)
+    known = [(row, label) for row, label in found if label is not None]
+    return [row for row, _ in known], [label for _, label in known]
+
+
+def _leaking(task: TaskConfig, files: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Columns that give the answer away, which no prompt may show."""
+    rows, labels = _labelled(task, files)
+    answers = labels
+    if task.options:
+        answers = [
+            str(option_named(place, row, label, task)[1]) for (place, row), label in zip(rows, labels, strict=True)
+        ]
+    columns = [c for c in guess.shared_columns(list(files.values())) if c != task.answer and c not in task.options]
+    return leaking([row for _, row in rows], labels, answers, columns)
+
+
+def _left_out(config: TaskConfig, leaks: Sequence[str]) -> str:
+    names = ", ".join(map(repr, leaks))
+    return f"the prompt leaves out {names}: on nearly every labelled row they tell {config.answer!r}"
+
+
+def _task_lines(config: TaskConfig, task: Task, leaks: Sequence[str]) -> list[str]:
     counts = Counter(e.answer for e in task.examples)
     common = ", ".join(f"{answer!r:.24} {n:,}" for answer, n in counts.most_common(5))
     lines = ["name: files", f"path: {_quoted(config.path)}  # {len(task.examples):,} labelled, the easy questions"]
@@ -173,6 +220,8 @@ def _task_lines(config: TaskConfig, task: Task) -> list[str]:
         lines.append(f"test: {_quoted(config.test)}  # {len(task.test):,} labelled, like the unlabelled ones")
     elif config.unlabelled:
         lines.append("# test: none, so how the student does on the unlabelled kind of question will not be known")
+    if leaks:
+        lines.append(f"# Left out of the prompt, for they give the answer away: {_quoted(list(leaks))}")
     lines += [f"prompt: {_quoted(config.prompt)}", f"answer: {_quoted(config.answer)}"]
     if task.answer_form == "choice":
         lines.append(f"choices: {_quoted(list(task.choices))}  # {common}")
@@ -233,9 +282,10 @@ def _split_lines(config: TaskConfig, task: Task) -> list[str]:
     return [*rated, "split:", *lines]
 
 
-def _generation_line(config: TaskConfig, new_tokens: int) -> str:
+def _generation_line(config: TaskConfig) -> str:
+    """How much is written, and where an answer ends, follows from the training answers."""
     by = "answer_by: choices, " if config.options else ""
-    return f"generation: {{{by}init_noise: 0.1, decoding: {{max_new_tokens: {new_tokens}}}}}"
+    return f"generation: {{{by}init_noise: 0.1}}"
 
 
 def _quoted(value: Any) -> str:

@@ -1,15 +1,21 @@
 """Answers that people gave: read, checked against a task, and found again in a seed's unlabelled examples."""
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.checksums import file_fault
+from ensemw2s.data.labels import spelt_as
 from ensemw2s.data.stream import stream_rows
 from ensemw2s.errors import DataError
 from ensemw2s.types import Task
 
+MERGED = "people.jsonl"
 KINDS = (".jsonl", ".csv")
+SUMS = "people.checksums.json"
+"""Beside the answers that were merged into a run."""
 
 
 class Questions:
@@ -24,6 +30,10 @@ class Questions:
     def allowed(self, name: str) -> tuple[str, ...]:
         """Empty where any text may be the answer."""
         return self._own.get(name, self._classes)
+
+    def spelt(self, name: str, answer: str) -> str:
+        """The allowed answer that a person's is but another spelling of; else as it stands."""
+        return spelt_as(answer, self.allowed(name)) or answer
 
     def problem(self, name: str, answer: str) -> str:
         """Why a row cannot be taken; empty where it can."""
@@ -51,6 +61,11 @@ def read_people(path: str, task: Task) -> dict[str, str]:
         DataError: there is no such file, or a row of it cannot be used; the message names the line.
     """
     file = check_file(path, "students.people")
+    if (file.parent / SUMS).exists() and file.name == MERGED and (fault := people_fault(file)):
+        raise DataError(
+            f"students.people: {file}: not the answers that were merged ({fault}); merge them again, or give a copy in "
+            "another folder that you have looked over"
+        )
     questions = Questions(task)
     found: dict[str, str] = {}
     for row in stream_rows(file, ("id", "answer")):
@@ -61,6 +76,7 @@ def read_people(path: str, task: Task) -> dict[str, str]:
             raise DataError(f"{row.place}: expected a text as id and as answer; merge it with `ensemw2s queue --merge`")
         if not answer:
             continue
+        answer = questions.spelt(name, answer)
         problem = questions.problem(name, answer)
         if not problem and found.get(name, answer) != answer:
             problem = f"{name!r} has the answer {answer!r} here and {found[name]!r} before; keep one of them"
@@ -68,6 +84,22 @@ def read_people(path: str, task: Task) -> dict[str, str]:
             raise DataError(f"{row.place}: students.people: {problem}")
         found[name] = answer
     return found
+
+
+def people_fault(path: Path) -> str | None:
+    """What is wrong with merged answers, by the checksums beside them; None where nothing is, or none were merged."""
+    sums = path.parent / SUMS
+    if not sums.exists() and not sums.is_symlink():
+        is_there = path.exists() or path.is_symlink()
+        return f"{SUMS} is missing" if is_there else None
+    try:
+        states = json.loads(sums.read_bytes())["states"] if sums.is_file() else []
+        faults = [file_fault(path, state) for state in states]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        faults = []
+    if not faults:
+        return f"{SUMS} is unreadable"
+    return None if None in faults else faults[0]
 
 
 def check_file(path: str, setting: str) -> Path:

@@ -19,6 +19,7 @@ from ensemw2s.experiment.store import Artifact, Store, artifact_key
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.load import Backbone, load_backbone
 from ensemw2s.models.packing import check_packing
+from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.types import Inputs, Task, class_index
 
 RATING_VERSION = 1
@@ -82,6 +83,10 @@ def prepare(
     check_packings(config, weak_backbone, strong_backbone)
     if message := config.ensemble.beyond(config.weak.n_layers or weak_backbone.n_layers):
         raise ConfigError(message)
+    weak_layers = config.weak.n_layers or weak_backbone.n_layers
+    extra = sorted(depths_of(config.ensemble, weak_layers, config.seeds))
+    check_classifier(config.weak, weak_backbone, store, is_exported=False, depths=extra)
+    check_classifier(config.strong, strong_backbone, store, is_exported=True)
     if split is None and is_plan:
         task = rated_by_chance(task, config)
         split = make_split(task, config.split)
@@ -93,8 +98,6 @@ def prepare(
         for b in (weak_backbone, strong_backbone)
     }
     weak_ids, strong_ids = ids[id(weak_backbone)], ids[id(strong_backbone)]
-    weak_layers = config.weak.n_layers or weak_backbone.n_layers
-    extra = sorted(depths_of(config.ensemble, weak_layers, config.seeds))
     at_depth: Mapping[int, Inputs] = {}
     if weak_backbone is strong_backbone and config.weak.adapter == config.strong.adapter == "head":
         # Several depths of one network: one pass through the deepest gives all.

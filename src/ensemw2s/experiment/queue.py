@@ -15,14 +15,13 @@ from ensemw2s.core.routing import ROUTERS, ROUTES, Thresholds, queue_order, rout
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.experiment.budget import PLAIN, curve_method
-from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.label_folder import json_line
 from ensemw2s.experiment.merge import read_merged
 from ensemw2s.experiment.opinions import OPINIONS, Opined, from_artifact
 from ensemw2s.experiment.people import KINDS, Questions
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.store import Store
-from ensemw2s.models.folders import cache_home
+from ensemw2s.files import cache_home, write_atomic
 
 SEPARATOR = " | "
 """Between several values of one cell of a CSV file."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from safetensors.torch import save
 from torch import Tensor
 
@@ -17,13 +18,22 @@ from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.experiment.budget import curve_method
 from ensemw2s.experiment.deliver import export_ensemble, export_recommended
 from ensemw2s.experiment.evaluate import evaluate
-from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.journal import Journal
 from ensemw2s.experiment.notes import chosen_notes, run_notes
 from ensemw2s.experiment.opinions import answer_opinions, class_opinions, kept
 from ensemw2s.experiment.people import people_among, people_note
 from ensemw2s.experiment.prepare import prepare
-from ensemw2s.experiment.run_folder import ITEMS, claim, read_timing, write_manifest
+from ensemw2s.experiment.run_folder import (
+    ITEMS,
+    REPORT,
+    RESULTS,
+    check_folder,
+    claim,
+    faults,
+    seal,
+    write,
+    write_manifest,
+)
 from ensemw2s.experiment.side import zero_shot
 from ensemw2s.experiment.stages import Seed
 from ensemw2s.experiment.store import Store
@@ -31,8 +41,9 @@ from ensemw2s.experiment.words.deliver import export_answer_ensemble, export_ans
 from ensemw2s.experiment.words.evaluate import evaluate_answers
 from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.experiment.words.stages import AnswerSeed
+from ensemw2s.files import cache_home
+from ensemw2s.locks import run_lock
 from ensemw2s.models.checkpoint import resolve
-from ensemw2s.models.folders import cache_home
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
 
@@ -67,13 +78,15 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
             before = [len(seed.used) for seed in seeds]
             results, items = experiment.evaluate()
             if processes.rank() == 0:
-                write_atomic(run_dir / ITEMS, save(items))
+                write(run_dir, ITEMS, save(items))
                 with processes.alone():
                     experiment.deliver(run_dir, results)
         used = [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]]
         write_manifest(run_dir, "evaluate", config, used)
-        write_atomic(run_dir / "results.json", results.model_dump_json(indent=2) + "\n")
-        write_report(results, read_timing(run_dir), run_dir / "report.html")
+        write(run_dir, RESULTS, results.model_dump_json(indent=2) + "\n")
+        write_report(results, journal.saved, run_dir / REPORT)
+        if processes.rank() == 0:
+            seal(run_dir)
         journal.event("finished")
         return results
 
@@ -84,8 +97,10 @@ def _opened(
 ) -> Iterator[tuple[Store, Journal]]:
     """The store and the journal of a run folder that is this configuration's, and nobody else's meanwhile."""
     with run_lock(run_dir):
-        claim(config, run_dir)
+        check_folder(config, run_dir)
         journal = Journal(run_dir, console)
+        for fault in faults(run_dir):
+            _warn(journal, console, f"{run_dir}: damaged ({fault}); it is written again")
         store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
         journal.event("started", config_hash=canonical_hash(config), host=platform.node())
         yield store, journal
@@ -96,6 +111,11 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
     with journal.stage("prepare", store, total=0):
         kind = _Words if config.is_generation else _Classes
         experiment = kind(config, store, lambda model, n: journal.tokens_read.update({model: n}))
+    claim(config, run_dir)
+    for note in experiment.prepared.task.notes:
+        journal.event("data_warning", message=note)
+        if processes.rank() == 0:
+            _say(journal.console, note)
     write_manifest(run_dir, "prepare", config, [])
     seeds = experiment.seeds
     n_experts, n_students = seeds[0].n_units
@@ -119,9 +139,8 @@ def train(config: ExperimentConfig, run_dir: Path, *, store_root: Path | None = 
     """The units of a run alone: whoever runs it later finds them all in the store. Raises as `run` does."""
     with _opened(config, run_dir, store_root, None) as (store, journal):
         _train(config, run_dir, store, journal)
-    found = read_timing(run_dir)
-    assert found is not None  # the journal wrote it after every stage
-    return found
+    assert journal.saved is not None  # it is written after every stage
+    return journal.saved
 
 
 def _prepare_launch(config: ExperimentConfig) -> None:
@@ -186,4 +205,8 @@ class _Words:
 
 def _warn(journal: Journal, console: Console | None, message: str) -> None:
     journal.event("damaged_artifact", message=message)
-    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {message}", highlight=False, soft_wrap=True)
+    _say(console, message)
+
+
+def _say(console: Console | None, message: str) -> None:
+    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter
-from ensemw2s.models.load import Backbone, unembedding_rows
+from ensemw2s.models.load import Backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.prompting import answer_text
 from ensemw2s.types import Example, Inputs
@@ -77,8 +77,19 @@ def zero_shot(side: Side, choices: tuple[str, ...], rows: Int[Tensor, " batch"])
             f"{side.config.model}: zero-shot scoring needs choices that begin with different tokens, got "
             f"{list(choices)}"
         )
-    unembedding = unembedding_rows(side.config, tokens)
-    return (pooled(side, rows) @ unembedding.T).log_softmax(-1)
+    head = side.backbone.unembedding
+    if head is None:
+        raise ModelError(
+            f"{side.config.model}: no output embedding in its checkpoint, so it cannot be scored zero-shot; use a "
+            "causal language model"
+        )
+    if outside := [token for token in tokens if not 0 <= token < len(head.weight)]:
+        raise ModelError(
+            f"{side.config.model}: token {outside[0]} is outside its vocabulary of {len(head.weight)}; encode with its "
+            "own tokenizer"
+        )
+    with torch.no_grad():
+        return head.of_tokens(pooled(side, rows), torch.tensor(tokens)).log_softmax(-1)
 
 
 def pooled(side: Side, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
@@ -89,7 +100,14 @@ def pooled(side: Side, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"
 def encoded(backbone: Backbone, examples: tuple[Example, ...], config: ModelConfig) -> list[list[int]]:
     names = [e.id for e in examples]
     prompts = [e.prompt for e in examples]
-    return encode(backbone.tokenizer, prompts, max_length=config.max_length, names=names, chat=config.chat)
+    return encode(
+        backbone.tokenizer,
+        prompts,
+        max_length=config.max_length,
+        positions=backbone.positions,
+        names=names,
+        chat=config.chat,
+    )
 
 
 def opened(

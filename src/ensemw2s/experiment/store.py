@@ -2,32 +2,41 @@
 
 An artifact is a folder of tensors and a JSON record under the hash of everything that decided it. It counts only
 when its manifest is there (written last, before the folder gets its name) and every file matches its sha256.
+
+Any number of processes may share a store. A rename is the only commit, so nothing is ever seen half written or half
+removed. Whatever takes an artifact away (damage, an older checkpoint) holds the store's lock and looks again first,
+because another process may have made it anew. An artifact that is gone when it is read is one that was never there.
 """
 
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ensemw2s import processes
 from ensemw2s.config import canonical_hash
 from ensemw2s.errors import RunError
-from ensemw2s.experiment.files import explained, sync_folder
+from ensemw2s.files import explained, is_alive, remove, sync
+from ensemw2s.locks import locked
 
 TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
+REMOVAL = "removal"
+"""What the lock is for; it stands beside the kinds of artifacts."""
 
 
 @dataclass(frozen=True)
@@ -82,48 +91,65 @@ class Store:
         return saved or self._shared(kind, key)
 
     def load(self, kind: str, key: str) -> Artifact | None:
-        """None where there is none; a damaged one is named, removed and None too."""
+        """None where there is none; a damaged one is named, removed and None too.
+
+        Raises:
+            RunError: it cannot be read or removed.
+        """
         folder = self.path(kind, key)
-        if not folder.exists():
+        with explained(folder):
+            if _damage(folder) is None and (found := _read(folder)):
+                return found
+            if not os.path.lexists(folder):
+                return None
+            with locked(self.root / REMOVAL):
+                # Another process may have replaced it between the two looks.
+                problem = _damage(folder)
+                if problem is None or not os.path.lexists(folder):
+                    return _read(folder)
+                self._on_event(f"{folder}: damaged ({problem}); removed, it will be made again")
+                self._take_away(folder)
             return None
-        problem = _damage(folder)
-        if problem is None:
-            try:
-                return _read(folder)
-            except (SafetensorError, json.JSONDecodeError) as error:
-                problem = str(error)
-        self._on_event(f"{folder}: damaged ({problem}); removed, it will be made again")
-        shutil.rmtree(folder)
-        return None
 
     def save(self, kind: str, key: str, artifact: Artifact) -> Artifact:
         """Write whole or not at all. Raises RunError when the disk is full or read-only."""
         folder = self.path(kind, key)
-        temporary = self.root / f".tmp-{os.getpid()}-{platform.node()}-{uuid.uuid4().hex[:8]}"
-        with explained(folder):
+        with explained(folder), self._written(artifact) as temporary:
+            folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                temporary.mkdir(parents=True)
-                tensors = {name: t.detach().contiguous() for name, t in artifact.tensors.items()}
-                try:
-                    save_file(tensors, temporary / TENSORS)
-                except SafetensorError as error:  # it wraps the operating system's error in a text of its own
-                    raise OSError(28 if "No space" in str(error) else 5, str(error)) from error
-                (temporary / RECORD).write_text(json.dumps(artifact.record, sort_keys=True))
-                manifest = {name: _fingerprint(temporary / name) for name in (TENSORS, RECORD)}
-                (temporary / MANIFEST).write_text(json.dumps(manifest))
-                for file in temporary.iterdir():
-                    _sync_file(file)
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    temporary.rename(folder)
-                except OSError:
-                    if not folder.exists():
-                        raise
-                    # Another process finished the same work first: equal keys are equal contents.
-                sync_folder(folder.parent)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        return _read(folder)
+                temporary.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+                # Another process finished the same work first: equal keys are equal contents.
+            sync(folder.parent)
+            # What was just written may be gone again, where another process saw it damaged.
+            return _read(folder) or artifact
+
+    def _take_away(self, folder: Path) -> None:
+        """Remove an artifact under the lock; nobody sees a part of it."""
+        aside = self._temporary()
+        folder.rename(aside)
+        remove(aside)
+
+    @contextmanager
+    def _written(self, artifact: Artifact) -> Iterator[Path]:
+        """The whole artifact in a folder that has no name yet; it is removed unless it gets one."""
+        temporary = self._temporary()
+        try:
+            temporary.mkdir(parents=True)
+            save_file({name: t.detach().contiguous() for name, t in artifact.tensors.items()}, temporary / TENSORS)
+            (temporary / RECORD).write_text(json.dumps(artifact.record, sort_keys=True))
+            manifest = {name: _fingerprint(temporary / name) for name in (TENSORS, RECORD)}
+            (temporary / MANIFEST).write_text(json.dumps(manifest))
+            for file in temporary.iterdir():
+                sync(file)
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _temporary(self) -> Path:
+        return self.root / f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{platform.node()}"
 
     def get(self, kind: str, key: str) -> dict[str, Tensor] | None:
         """Tensors alone, for those who see no path (`types.TensorStore`)."""
@@ -138,13 +164,24 @@ class Store:
 
     def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
         """Save over an older state; a crash in between loses the state, never leaves a wrong one."""
-        self.discard(kind, key)
-        if processes.rank() == 0:
-            self.save(kind, key, Artifact(tensors, {}))
+        if processes.rank() != 0:
+            return
+        folder = self.path(kind, key)
+        with explained(folder), self._written(Artifact(tensors, {})) as temporary:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with locked(self.root / REMOVAL):
+                if os.path.lexists(folder):
+                    self._take_away(folder)
+                temporary.rename(folder)
+            sync(folder.parent)
 
     def discard(self, kind: str, key: str) -> None:
-        if processes.rank() == 0:
-            shutil.rmtree(self.path(kind, key), ignore_errors=True)
+        if processes.rank() != 0:
+            return
+        folder = self.path(kind, key)
+        with explained(folder), locked(self.root / REMOVAL):
+            if os.path.lexists(folder):
+                self._take_away(folder)
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key
@@ -160,27 +197,37 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what this machine's processes that are gone left half written; other machines may share the folder."""
-        for left in self.root.glob(f".tmp-*-{platform.node()}-*"):
-            if not _alive(int(left.name.split("-")[1])):
-                shutil.rmtree(left, ignore_errors=True)
+        for left in self.root.iterdir():
+            owner = re.fullmatch(rf"\.tmp-(\d+)-\w+-{re.escape(platform.node())}", left.name)
+            if owner and not is_alive(int(owner[1])):
+                with suppress(OSError):  # another process sweeps too
+                    remove(left)
 
 
-def _read(folder: Path) -> Artifact:
-    with safe_open(folder / TENSORS, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    return Artifact(tensors, json.loads((folder / RECORD).read_text()))
+def _read(folder: Path) -> Artifact | None:
+    """What an undamaged artifact holds; None where another process has taken it away meanwhile."""
+    try:
+        with safe_open(folder / TENSORS, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return Artifact(tensors, json.loads((folder / RECORD).read_text()))
+    except FileNotFoundError:
+        return None
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with an artifact, or None."""
+    """What is wrong with an artifact, or None. Raises PermissionError: it cannot be looked at."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (TENSORS, RECORD):
             if _fingerprint(folder / name) != manifest[name]:
                 return f"{name} does not match its sha256"
+    except PermissionError:
+        raise
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+    except OSError as error:
+        return f"{Path(error.filename or folder).name} cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is unreadable"
     return None
 
@@ -188,21 +235,3 @@ def _damage(folder: Path) -> str | None:
 def _fingerprint(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
-
-
-def _sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

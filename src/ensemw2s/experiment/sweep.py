@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
-from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
-from ensemw2s.experiment.run_folder import read_results
+from ensemw2s.config import ExperimentConfig, load_config
+from ensemw2s.errors import ConfigError, EnsemW2SError
+from ensemw2s.experiment.run_folder import is_finished
 from ensemw2s.experiment.runner import run
 
 Work = Callable[[Sequence[tuple[ExperimentConfig, Path]]], Iterator[tuple[int, EnsemW2SError | None]]]
@@ -63,7 +63,7 @@ def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Co
     found: dict[int, SweepRun] = {}
     todo: list[int] = []
     for number, (config, folder) in enumerate(jobs):
-        if _is_finished(config, folder):
+        if is_finished(folder, config):
             found[number] = SweepRun(folder, config, "there")
         else:
             todo.append(number)
@@ -94,13 +94,6 @@ def _axis(entry: str) -> tuple[str, list[str]]:
     if not name or not values:
         raise ConfigError(f"--over {entry!r}: write the setting and its values, for example: --over weak.n_layers=8,12")
     return name, values
-
-
-def _is_finished(config: ExperimentConfig, folder: Path) -> bool:
-    try:
-        return read_results(folder).config_hash == canonical_hash(config)
-    except RunError:
-        return False
 
 
 def _twice(folders: Sequence[Path]) -> Path:

@@ -1,10 +1,13 @@
 """The same experiment with everything in it tiny: it ends in seconds, needs no network; its figures mean nothing."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
+from ensemw2s.caches import cached_folder
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
 from ensemw2s.data.stand_in import small, stand_in
-from ensemw2s.models.folders import cache_home, locked, new_folder
+from ensemw2s.files import cache_home
 
 SIZES = {
     "n_easy_pool": 28,
@@ -32,11 +35,13 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     """
     files = stand_in(config.task)
     folder = cache_home() / "tiny" / canonical_hash(files)[:16]
-    with locked(folder):
-        if files and not folder.is_dir():
-            with new_folder(folder) as temporary:
-                for name, text in files.items():
-                    (temporary / name).write_text(text, encoding="utf-8")
+
+    def make(temporary: Path) -> None:
+        for name, text in files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+
+    if files:
+        cached_folder(folder, make, echo=lambda text: print(text, file=sys.stderr))
     tree = config.model_dump()
     changes: dict[str, dict[str, Any]] = {
         "task": small(config.task, folder).model_dump(),
@@ -53,7 +58,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     tree["students"]["people"] = None  # their items are not among the generated ones
     tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     decoding = tree["generation"]["decoding"]
-    decoding["max_new_tokens"] = min(decoding["max_new_tokens"], 8)
+    decoding["max_new_tokens"] = 8
     return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})
 
 

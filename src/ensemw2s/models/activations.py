@@ -13,7 +13,7 @@ from torch import Tensor
 from ensemw2s.config import CacheConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.load import Backbone
-from ensemw2s.models.trunk import OnTokens, pad, pooled_features, token_activations
+from ensemw2s.models.trunk import OnTokens, check_tokens, pad, pooled_features, token_activations
 from ensemw2s.models.upper import own_layers
 from ensemw2s.types import Inputs, TensorStore
 
@@ -168,11 +168,12 @@ def open_activations(
 
     Raises:
         ConfigError: `cache.trunk_cache` is `memory` or `disk` and the activations exceed the budget.
-        ModelError: a depth is outside the backbone, or an example has no token.
+        ModelError: a depth is outside the backbone, or an example has no token or one without an embedding.
     """
     depth = config.n_layers or backbone.n_layers
     below = depth - own_layers(config, backbone.cut(depth))
     if config.adapter in ("lora", "full") and below == 0:
+        check_tokens(backbone, token_ids)
         return IdInputs(_frozen(token_ids), backbone.pad_id)
     if config.adapter == "head":
         return pooled_for_depths(
@@ -215,7 +216,7 @@ def pooled_for_depths(
         ConfigError, ModelError: as `open_activations`; the budget holds for all depths together.
     """
     lengths = torch.tensor([len(ids) for ids in token_ids])
-    needed = len(set(depths)) * activation_bytes(lengths, backbone.hidden_size, backbone.dtype, pooled=True)
+    needed = len(set(depths)) * activation_bytes(lengths, backbone.feature_size, backbone.dtype, pooled=True)
     where = _where(needed, cache)
     if where == "off":
         return {d: RecomputedInputs(backbone.cut(d), _frozen(token_ids), True, cache.batch_tokens) for d in depths}

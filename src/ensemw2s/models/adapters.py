@@ -98,7 +98,7 @@ def build_adapter(
     """
     backbone = backbone.cut(config.n_layers or backbone.n_layers)
     head_dropout = 0.0 if config.adapter == "lora" else dropout
-    head = Head(backbone.hidden_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
+    head = Head(backbone.feature_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
     head.to(backbone.device)
     n = own_layers(config, backbone)
     if config.adapter == "top":

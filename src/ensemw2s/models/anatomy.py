@@ -1,14 +1,21 @@
 """Where a pretrained model keeps its layers and its final norm, and how it is cut without a copy."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ensemw2s.errors import ModelError
 
-FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
+FINAL_NORMS = (
+    *("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "embedding_norm"),
+    *("layer_norm", "layernorm", "ln", "ln_out"),
+)
+"""Names that families give it. What bears one and is another thing is found out where it is used (`trunk`, `upper`)."""
+
+CACHE_PLACES = ("layer_idx", "layer_id")
+"""Where a layer keeps its place in the cache; `layer_id` in GPT-Neo."""
 
 
 def layer_list(model: PreTrainedModel) -> tuple[nn.Module, str]:
@@ -73,9 +80,25 @@ def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:
     for index, layer in enumerate(getattr(owner, name)):
         for module in layer.modules():
             # A cache of keys and values is indexed by this, and the cut model's cache starts at its own first layer.
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = index  # pyright: ignore[reportArgumentType]
+            for place in CACHE_PLACES:
+                if isinstance(getattr(module, place, None), int):
+                    setattr(module, place, index)
     return cut
+
+
+def place_in_whole(cut: PreTrainedModel, start: int) -> Callable[[str], str]:
+    """From a name in a model of layers `start` and on to the name in the whole model. Raises ModelError."""
+    owner, list_name = layer_list(cut)
+    path = next(name for name, module in cut.named_modules() if module is owner)
+    prefix = f"{path}.{list_name}." if path else f"{list_name}."
+
+    def place(name: str) -> str:
+        if not name.startswith(prefix):
+            return name
+        index, dot, rest = name.removeprefix(prefix).partition(".")
+        return f"{prefix}{int(index) + start}{dot}{rest}"
+
+    return place
 
 
 def memory_of(tensors: Iterable[Tensor]) -> int:

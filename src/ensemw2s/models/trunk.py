@@ -1,6 +1,7 @@
 """One pass through the frozen trunk gives the activations of several depths."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -13,35 +14,42 @@ from ensemw2s.models.load import Backbone
 OnTokens = Callable[[int], None]
 
 
-def forward_depths(
-    backbone: Backbone, token_ids: Sequence[Sequence[int]], depths: Sequence[int], *, batch_tokens: int
-) -> Iterator[tuple[list[int], Int[Tensor, "batch length"], dict[int, Float[Tensor, "batch length dim"]]]]:
-    """Hidden states after each of the `depths` layers, before the final norm, batch by batch.
+@dataclass(frozen=True)
+class Read:
+    """A batch that the trunk has read."""
+
+    rows: list[int]
+    mask: Int[Tensor, "batch length"]
+    """1 = real."""
+    output: Float[Tensor, "batch length features"]
+    """What the model cut to the deepest layer gives."""
+    states: dict[int, Float[Tensor, "batch length dim"]]
+    """Depth to what leaves that layer, before the final norm."""
+
+
+def read_depths(
+    backbone: Backbone, token_ids: Sequence[Sequence[int]], deepest: int, within: Collection[int], *, batch_tokens: int
+) -> Iterator[Read]:
+    """Run the first `deepest` layers batch by batch and keep what leaves those `within`.
 
     Batches hold examples of like length, right-padded, of at most `batch_tokens` tokens with the padding (a
-    longer example is a batch by itself). Nothing above the deepest layer asked for is computed.
-
-    Yields:
-        The rows of `token_ids` in the batch, their mask (1 = real), and depth to hidden states.
+    longer example is a batch by itself).
 
     Raises:
-        ModelError: a depth is outside 1 to `backbone.n_layers`, an example has no token, or the family's
-            final norm is not where it is looked for.
+        ModelError: a depth is outside 1 to `backbone.n_layers`, an example has no token or one without an embedding,
+            or the family keeps its layers where nobody looks.
     """
-    _check(backbone, token_ids, depths)
-    deepest = max(depths)
+    _check(backbone, token_ids, [deepest, *within])
     model = backbone.cut(deepest).model
-    layers, norm = layers_of(model), final_norm(model)
     states: dict[int, Tensor] = {}
-    hooks = [layers[depth - 1].register_forward_hook(_keep(states, depth)) for depth in set(depths)]
+    hooks = [layers_of(model)[depth - 1].register_forward_hook(_keep(states, depth)) for depth in within]
     try:
-        for n, rows in enumerate(length_batches([len(ids) for ids in token_ids], batch_tokens)):
+        for rows in length_batches([len(ids) for ids in token_ids], batch_tokens):
             ids, mask = pad([token_ids[row] for row in rows], backbone.pad_id)
+            ids, mask = ids.to(backbone.device), mask.to(backbone.device)
             with torch.no_grad():
-                output = run_model(model, ids.to(backbone.device), mask.to(backbone.device))
-                if n == 0:
-                    _check_norm(backbone, norm(states[deepest]), output)
-            yield rows, mask.to(backbone.device), dict(states)
+                output = run_model(model, ids, mask)
+            yield Read(rows, mask, output, dict(states))
             states.clear()
     finally:
         for hook in hooks:
@@ -62,16 +70,21 @@ def pooled_features(
     dtype, on the CPU, in the order of `token_ids`. `on_tokens` is told the tokens read, batch by batch.
 
     Raises:
-        ModelError: as `forward_depths`.
+        ModelError: as `read_depths`, or, for several depths, the family's final norm is not where it is looked for.
     """
-    norm = final_norm(backbone.model)
-    pooled = {depth: torch.empty(len(token_ids), backbone.hidden_size, dtype=backbone.dtype) for depth in depths}
-    for rows, mask, states in forward_depths(backbone, token_ids, depths, batch_tokens=batch_tokens):
-        for depth in depths:
-            with torch.no_grad():
-                pooled[depth][rows] = pool(norm(states[depth]), mask, backbone.is_causal).cpu()
+    deepest = max(depths, default=0)
+    # A single depth is what the model cut there gives; only of several must the norm be known.
+    within = set(depths) if len(set(depths)) > 1 else set()
+    pooled = {depth: torch.empty(len(token_ids), backbone.feature_size, dtype=backbone.dtype) for depth in depths}
+    for n, read in enumerate(read_depths(backbone, token_ids, deepest, within, batch_tokens=batch_tokens)):
+        with torch.no_grad():
+            found = {deepest: read.output} | {d: final_norm(backbone.model)(read.states[d]) for d in within}
+            if n == 0 and within:
+                _check_norm(backbone, found[deepest], read.output)
+            for depth in depths:
+                pooled[depth][read.rows] = pool(found[depth], read.mask, backbone.is_causal).cpu()
         if on_tokens:
-            on_tokens(int(mask.sum()))
+            on_tokens(int(read.mask.sum()))
     return pooled
 
 
@@ -88,16 +101,16 @@ def token_activations(
     Example i holds rows `offsets[i]` to `offsets[i + 1]`. In the backbone's dtype, on the CPU.
 
     Raises:
-        ModelError: as `forward_depths`.
+        ModelError: as `read_depths`.
     """
     offsets = torch.tensor([0, *(len(ids) for ids in token_ids)]).cumsum(0)
     values = torch.empty(int(offsets[-1]), backbone.hidden_size, dtype=backbone.dtype)
-    for rows, mask, states in forward_depths(backbone, token_ids, [depth], batch_tokens=batch_tokens):
-        for i, row in enumerate(rows):
+    for read in read_depths(backbone, token_ids, depth, [depth], batch_tokens=batch_tokens):
+        for i, row in enumerate(read.rows):
             start, stop = int(offsets[row]), int(offsets[row + 1])
-            values[start:stop] = states[depth][i, : stop - start].cpu()
+            values[start:stop] = read.states[depth][i, : stop - start].cpu()
         if on_tokens:
-            on_tokens(int(mask.sum()))
+            on_tokens(int(read.mask.sum()))
     return values, offsets
 
 
@@ -152,15 +165,28 @@ def _keep(states: dict[int, Tensor], depth: int) -> Callable[[nn.Module, object,
     return hook
 
 
-def _check(backbone: Backbone, token_ids: Sequence[Sequence[int]], depths: Sequence[int]) -> None:
-    wrong = [depth for depth in depths if not 1 <= depth <= backbone.n_layers]
-    if wrong or not depths:
-        raise ModelError(
-            f"{backbone.name}: depths must lie within 1 and {backbone.n_layers} (its layers), got {list(depths)}"
-        )
+def check_tokens(backbone: Backbone, token_ids: Sequence[Sequence[int]]) -> None:
+    """Raises ModelError where an example has no token, or one that the model has no embedding of."""
+    rows = backbone.n_tokens
     for i, ids in enumerate(token_ids):
         if not ids:
             raise ModelError(f"{backbone.name}: example {i} has no token; give every example a non-empty prompt")
+        if not 0 <= min(ids) <= max(ids) < rows:
+            outside = next(token for token in ids if not 0 <= token < rows)
+            raise ModelError(
+                f"{backbone.name}: example {i} has the token {backbone.tokenizer.convert_ids_to_tokens(outside)!r}, "
+                f"number {outside}, but the model has embeddings of 0 to {rows - 1} alone: its tokenizer is of another "
+                "model; put the model's own tokenizer into its folder, or leave that text out of the prompts"
+            )
+
+
+def _check(backbone: Backbone, token_ids: Sequence[Sequence[int]], depths: Sequence[int]) -> None:
+    wrong = [depth for depth in depths if not 1 <= depth <= backbone.n_layers]
+    if wrong:
+        raise ModelError(
+            f"{backbone.name}: depths must lie within 1 and {backbone.n_layers} (its layers), got {sorted(set(depths))}"
+        )
+    check_tokens(backbone, token_ids)
 
 
 def _check_norm(backbone: Backbone, ours: Tensor, theirs: Tensor) -> None:

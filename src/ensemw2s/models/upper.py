@@ -19,6 +19,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, layers_of
 from ensemw2s.models.load import Backbone
+from ensemw2s.models.probes import PROBE_ERRORS
 from ensemw2s.models.trunk import pad, run_model
 
 POSITIONS = ("wpe", "embed_positions")
@@ -73,21 +74,25 @@ def computing_in(dtype: torch.dtype, device: torch.device) -> contextlib.Abstrac
 def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, generator: Generator) -> None:
     """Put low-rank updates on `config.lora_targets`, drawn from `generator`; at first they change nothing.
 
+    What a family keeps as bare parameters (the experts of a mixture, their router) is no layer and stays as it is.
+
     Raises:
-        ModelError: a target is the name of no linear layer.
+        ModelError: a target is the name of no linear layer, or there is none at all.
     """
-    _check_targets(model, config.lora_targets or ())
-    no_dropout(model)
+    # Within a plain module, peft renames nothing by the model's type and takes what it is given: linear layers alone.
+    holder = nn.Module()
+    holder.within = model
     lora = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
         lora_dropout=dropout,
-        target_modules=list(config.lora_targets) if config.lora_targets else "all-linear",
+        target_modules=[f"within.{name}" for name in _targets(model, config.lora_targets)],
     )
+    no_dropout(model)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft tells of what it sets by itself for GPT-2's transposed layers.
         warnings.simplefilter("ignore", UserWarning)
-        inject_adapter_in_model(lora, model)
+        inject_adapter_in_model(lora, holder)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
@@ -113,8 +118,8 @@ def no_dropout(model: nn.Module) -> None:
 @contextlib.contextmanager
 def layers_recomputed(module: nn.Module) -> Iterator[None]:
     """Meanwhile, keep only what enters each layer in training, and compute the rest again in the backward pass."""
-    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
-    layers = {id(layer): layer for model in models for layer in layers_of(model)}.values()
+    model = _transformer(module)
+    layers = [] if model is None else {id(layer): layer for layer in layers_of(model)}.values()
     for layer in layers:
         layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
     try:
@@ -126,19 +131,46 @@ def layers_recomputed(module: nn.Module) -> Iterator[None]:
 
 def sharded(module: nn.Module) -> None:
     """Spread the module's weights over the processes, layer by layer."""
-    model = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+    model = _transformer(module)
     processes.shard(module, None if model is None else layers_of(model))
 
 
-def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
+def _transformer(module: nn.Module) -> PreTrainedModel | None:
+    """What has the layers; a vocabulary head of its own, which the library calls a model, too, comes after it."""
+    return next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+
+
+def _targets(model: PreTrainedModel, named: Sequence[str] | None) -> list[str]:
+    """Full names of the linear layers that are named, or of all: in upper layers, those within the layers alone."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
-    for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name in linear):
+    if _is_upper(model):
+        # Whatever else there is belongs to the trunk, which is exported as it was.
+        owner, listed = layer_list(model)
+        within = next(f"{name}.{listed}." if name else f"{listed}." for name, m in model.named_modules() if m is owner)
+        linear = [name for name in linear if name.startswith(within)]
+    if not linear:
+        raise ModelError(
+            f"a {type(model).__name__} has no linear layer to put low-rank updates on; use adapter: head, top or full"
+        )
+    if not named:
+        return linear
+    for target in named:
+        if not any(_is_named(name, target) for name in linear):
             known = sorted({name.rpartition(".")[2] for name in linear})
             raise ModelError(
                 f"lora_targets: a {type(model).__name__} has no linear layer {target!r}; choose among "
                 f"{', '.join(known)}, or leave it out for all of them"
             )
+    return [name for name in linear if any(_is_named(name, target) for target in named)]
+
+
+def _is_upper(model: PreTrainedModel) -> bool:
+    embeddings = getattr(model, "embeddings", None)
+    return isinstance(embeddings, _Given) or isinstance(model.get_input_embeddings(), nn.Identity)
+
+
+def _is_named(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
 
 
 class _Given(nn.Module):
@@ -175,17 +207,16 @@ def _check(backbone: Backbone, upper: PreTrainedModel, depth: int) -> None:
     hook = layers_of(backbone.model)[depth].register_forward_pre_hook(lambda _, args: entering.append(args[0]))
     try:
         whole = run_model(backbone.model, ids, mask)
-    finally:
-        hook.remove()
-    values = entering[0] if depth else backbone.model.get_input_embeddings()(ids)
-    try:
+        values = entering[0] if depth else backbone.model.get_input_embeddings()(ids)
         ours = run_model(upper, values, mask)[mask.bool()].float()
-    except (RuntimeError, TypeError) as failure:
-        problem = " ".join(str(failure).split())[:200]
+    except PROBE_ERRORS as failure:
+        problem = " ".join(f"{type(failure).__name__}: {failure}".split())[:200]
     else:
         whole = whole[mask.bool()].float()
         error = float((ours - whole).norm() / whole.norm())
         problem = f"relative error {error:.2g}" if error > (1e-3 if backbone.dtype == torch.float32 else 3e-2) else ""
+    finally:
+        hook.remove()
     if problem:
         raise ModelError(
             f"{backbone.name}: the upper layers of a {type(backbone.model).__name__} cannot be run from "

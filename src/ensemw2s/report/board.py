@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ensemw2s.board import BoardCell, BoardLine, BoardTask, Leaderboard
+from ensemw2s.files import write_atomic
 from ensemw2s.report.figures import PALETTE, Spec
-from ensemw2s.report.page import bar, page, write_text
+from ensemw2s.report.page import bar, page
 from ensemw2s.report.table import percent, points, short
 from ensemw2s.results import Interval
 
@@ -101,7 +102,7 @@ def write_page(board: Leaderboard, path: Path) -> None:
         points=points,
         short=short,
     )
-    write_text(path, text)
+    write_atomic(path, text)
 
 
 def ranked(board: Leaderboard, task: BoardTask) -> list[BoardCell]:

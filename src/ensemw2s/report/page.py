@@ -1,8 +1,6 @@
 """One self-contained HTML page of a run: readable offline, in light and dark, and at phone width."""
 
 import json
-import os
-import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ensemw2s.files import write_atomic
 from ensemw2s.report.figures import PARTS, figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
@@ -49,21 +48,8 @@ def render(results: Results, timing: Timing | None) -> str:
 
 
 def write_report(results: Results, timing: Timing | None, path: Path) -> None:
-    """Write the page whole or not at all."""
-    write_text(path, render(results, timing))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the page whole or not at all. Raises RunError when the disk refuses."""
+    write_atomic(path, render(results, timing))
 
 
 def bar(interval: Interval, low: float, high: float) -> Markup:

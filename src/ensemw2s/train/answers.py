@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.pacing import Pace
-from ensemw2s.core.token_loss import token_loss
+from ensemw2s.core.token_loss import token_loss, token_loss_through
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
 from ensemw2s.models.packing import plan
@@ -78,6 +78,8 @@ def answer_loss(
     which = answers.tokens_of(rows)
     hidden = answer_states(module, inputs, answers, rows)
     targets, weights = answers.targets[which].to(hidden.device), supervision.weights[which].to(hidden.device)
+    if not module.head.is_plain:
+        return token_loss_through(module.logits, hidden, targets, weights, chunk=HEAD_TOKENS)
     return token_loss(hidden, module.unembedding, targets, weights, chunk=HEAD_TOKENS)
 
 

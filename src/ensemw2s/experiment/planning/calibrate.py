@@ -157,7 +157,7 @@ def _writing(
     config = prepared.config
     length = ceil(len(answers.targets) / len(answers.ids))
     # Nothing is said of where an untrained model ends, so it writes exactly as much as the known answers.
-    decoding = config.generation.decoding.model_copy(update={"max_new_tokens": length, "stop": ()})
+    decoding = prepared.decoding.model_copy(update={"max_new_tokens": length, "stop": ()})
     names = [prepared.names[row] for row in rows.tolist()]
     written = 0
 
@@ -175,9 +175,7 @@ def _asking(prepared: AnswerPrepared, rows: Int[Tensor, " rows"], seconds: float
     side, config = prepared.strong, prepared.config
     names = [prepared.names[row] for row in rows.tolist()]
     models, ones = [side.untrained()], torch.ones(1)
-    spent = measured(
-        lambda: side.write(models, ones, rows, config.generation.decoding, names, config.ensemble.vote), seconds
-    )
+    spent = measured(lambda: side.write(models, ones, rows, prepared.decoding, names, config.ensemble.vote), seconds)
     return spent / len(rows)
 
 

@@ -163,11 +163,11 @@ class Answers:
             return self._scored(stage, what, name, n * members, count)
         side, sizes = self._side(name), self.sizes[name]
         is_zero_shot = what.startswith("zero-shot")  # an untrained model does not know where to end
-        length = self.config.generation.decoding.max_new_tokens if is_zero_shot else sizes.answer
+        length = self.prepared.decoding.max_new_tokens if is_zero_shot else sizes.answer
         written = n * length
         members = self.config.ensemble.n_rounds if name == "weak" else 1
         n_own = own_layers(side.config, side.backbone)
         own = n_own / max(1, side.backbone.n_layers - n_own)
-        per_token = side.flops_per_token * (1 + members * own) + 2.0 * members * side.unembedding.numel()
+        per_token = side.flops_per_token * (1 + members * own) + 2.0 * members * side.unembedding.n_weights
         verb, amount = ("ask", n) if is_zero_shot else ("write", written)
         return Unit(stage, what, verb, name, count, amount, round(n * sizes.read), per_token * written)

@@ -19,7 +19,7 @@ def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, an
     activations are cached, its one pass over the data is counted once per training.
     """
     owned = sum(t.numel() for t in state.values())
-    head = side.unembedding.numel() * answer_tokens
+    head = side.unembedding.n_weights * answer_tokens
     if side.config.adapter == "full":  # `owned` counts the embeddings too, which are looked up
         flops = 6.0 * _upper_weights(side) * tokens + 6.0 * head
     else:
@@ -31,7 +31,7 @@ def training_cost(side: AnswerSide, state: Mapping[str, Tensor], tokens: int, an
 def decoding_cost(side: AnswerSide, n_experts: int, record: Mapping[str, Any]) -> Cost:
     """Writing these answers: every expert of the ensemble reads and writes each of them once."""
     written = sum(len(label["token_log_probs"]) for label in record["labels"])
-    per_expert = 2.0 * (_upper_weights(side) + side.unembedding.numel()) * written
+    per_expert = 2.0 * (_upper_weights(side) + side.unembedding.n_weights) * written
     return Cost(
         training_tokens=0,
         expert_evaluations=n_experts * len(record["labels"]),

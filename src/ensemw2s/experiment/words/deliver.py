@@ -1,21 +1,16 @@
 """What a user of a generation run leaves with: the recommended student, and the ensemble that labels more questions."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save
-
 from ensemw2s.experiment.deliver import model_card
-from ensemw2s.experiment.files import write_atomic
+from ensemw2s.experiment.ensemble_folder import AnswerEnsemble, untrusting, write_ensemble
 from ensemw2s.experiment.rows import METHOD_LABELS
 from ensemw2s.experiment.words.prepare import AnswerPrepared
 from ensemw2s.experiment.words.stages import AnswerSeed
 from ensemw2s.models.export_language import export_language
 from ensemw2s.names import Method
 from ensemw2s.results import Results
-
-FORMAT = 1
 
 
 def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, seeds: Sequence[AnswerSeed]) -> None:
@@ -31,7 +26,7 @@ def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, se
         backbone=side.backbone,
         unembedding=side.unembedding,
         state=voters.states[0],
-        decoding=prepared.config.generation.decoding,
+        decoding=prepared.decoding,
         card=card,
         template=prepared.config.template,
     )
@@ -46,20 +41,18 @@ def export_answer_ensemble(
     best = max(methods, key=exact.__getitem__)
     seed = next(s for s in seeds if s.seed == results.recommendation.seed)
     ensemble, voters = seed.outcome.ensembles[best], seed.outcome.voters[best]
-    tensors = {f"expert{i}/{name}": t.contiguous() for i, s in enumerate(voters.states) for name, t in s.items()}
-    record = {
-        "format": FORMAT,
-        "answer_form": "free",
-        "method": best,
-        "seed": seed.seed,
-        "vote": prepared.config.ensemble.vote,
-        "expert_weights": voters.weights.tolist(),
-        "expert_ids": [f"{best}/{e.seed:016x}" for e in ensemble.experts[: ensemble.selected]],
-        "prompt": prepared.config.template,
-        "weak": prepared.weak.config.model_dump(mode="json"),
-        "weak_fingerprint": prepared.weak.backbone.fingerprint,
-        "decoding": prepared.config.generation.decoding.model_dump(mode="json"),
-        "config_hash": results.config_hash,
-    }
-    write_atomic(folder / "experts.safetensors", save(tensors))
-    write_atomic(folder / "ensemble.json", json.dumps(record, indent=2) + "\n")
+    vote = prepared.config.ensemble.vote
+    assert vote != "hard"  # refused before any work
+    record = AnswerEnsemble(
+        method=best,
+        seed=seed.seed,
+        vote=vote,
+        expert_weights=tuple(voters.weights.tolist()),
+        expert_ids=tuple(f"{best}/{e.seed:016x}" for e in ensemble.experts[: ensemble.selected]),
+        prompt=prepared.config.template,
+        weak=untrusting(prepared.weak.config),
+        weak_fingerprint=prepared.weak.backbone.fingerprint,
+        decoding=prepared.decoding,
+        config_hash=results.config_hash,
+    )
+    write_ensemble(folder, record, list(voters.states))

@@ -16,7 +16,7 @@ from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.words.cost import decoding_cost, total
 from ensemw2s.experiment.words.work import AnswerWork, PseudoAnswers, Voters
 
-LABEL_VERSION = 1
+LABEL_VERSION = 2
 
 
 def label(work: AnswerWork) -> Iterator[None]:
@@ -35,7 +35,7 @@ def label(work: AnswerWork) -> Iterator[None]:
 def pseudo_answers(work: AnswerWork, voters: Voters, expert_ids: list[str]) -> PseudoAnswers:
     """What these voters answer to the unlabelled questions, from the store or written now."""
     config, hard = work.prepared.config, work.draw.hard_unlabelled
-    decoding = config.generation.decoding
+    decoding = work.prepared.decoding
     names = [work.prepared.names[i] for i in hard.tolist()]
     deciding = _deciding(work, voters, hard, names) | {"expert_ids": expert_ids[: len(voters.keys)]}
     key = artifact_key(LABEL_VERSION, deciding)
@@ -75,7 +75,7 @@ def answers_to(work: AnswerWork, voters: Voters, rows: Int[Tensor, " rows"]) -> 
 
     def compute() -> Artifact:
         models = side.load(voters.states) if voters.keys else [side.untrained()]
-        vote, decoding = prepared.config.ensemble.vote, prepared.config.generation.decoding
+        vote, decoding = prepared.config.ensemble.vote, prepared.decoding
         texts = [d.text for d in side.write(models, voters.weights, rows, decoding, names, vote)]
         return Artifact({}, {"texts": texts})
 
@@ -107,7 +107,7 @@ def _deciding(work: AnswerWork, voters: Voters, rows: Int[Tensor, " rows"], name
         "vote": config.ensemble.vote,
         "prompts": canonical_hash([voters.side.prompts[i] for i in rows.tolist()]),
         "ids": names,
-        "decoding": config.generation.decoding.model_dump(exclude={"batch_rows"}),
+        "decoding": work.prepared.decoding.model_dump(exclude={"batch_rows"}),
         "answer_by": config.generation.answer_by,
         "options": canonical_hash([list(o) for o in work.prepared.options(rows)]),
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig, ExperimentConfig, ModelConfig, TrainConfig
 from ensemw2s.core.voting import Vote
@@ -13,15 +14,18 @@ from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.rate import Rating, rate_answers
+from ensemw2s.ensemble.probes import check_answerer
+from ensemw2s.ensemble.rate import Rating, learners, rate_answers
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.people import people_among
 from ensemw2s.experiment.prepare import check, check_packings, people_of, rated_by_chance, with_rating
 from ensemw2s.experiment.store import Store
+from ensemw2s.experiment.words.fit import fit_decoding
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
-from ensemw2s.models.language import AnswerModel, load_answer_model
-from ensemw2s.models.load import Backbone, load_backbone, unembedding_rows
+from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
+from ensemw2s.models.load import Backbone, load_backbone
 from ensemw2s.models.upper import own_layers
+from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.types import AnswerTokens, Example, Inputs, Task
 
 
@@ -32,7 +36,7 @@ class AnswerSide:
     config: ModelConfig
     backbone: Backbone
     """Cut to the layers that this side uses."""
-    unembedding: Float[Tensor, "vocab dim"]
+    unembedding: VocabularyHead
     init_noise: float
     open: Callable[[Sequence[Sequence[int]]], Inputs]
     """Trunk activations of token sequences, through the store."""
@@ -89,6 +93,7 @@ class AnswerSide:
             [self.prompts[r] for r in rows.tolist()],
             texts,
             max_length=self.config.max_length,
+            positions=self.backbone.positions,
             names=names,
             chat=self.config.chat,
         )
@@ -122,6 +127,8 @@ class AnswerPrepared:
     split: Split
     weak: AnswerSide
     strong: AnswerSide
+    decoding: DecodingConfig
+    """`config.generation.decoding`, fitted to the training answers."""
     people: Mapping[str, str] = field(default_factory=dict)
     """id to the answer that a person gave."""
 
@@ -157,13 +164,17 @@ def prepare_answers(
         task = rated_by_chance(task, config)
         split = make_split(task, config.split)
     elif split is None:
-        task = _rated(task, config, _asked(weak, task.examples, config), store)
+        task = _rated(task, config, weak, store)
         split = make_split(task, config.split)
     same = config.weak == config.strong and not config.generation.init_noise
-    weak = _asked(weak, split.examples, config)
-    strong = weak if same else _asked(_side(config.strong, config, store, on_tokens, 0.0), split.examples, config)
+    strong = weak if same else _side(config.strong, config, store, on_tokens, 0.0)
+    learned = [*(task.choices[k] for k in split.easy_labels.tolist()), *people.values()]
+    decoding, notes = fit_decoding(config.generation.decoding, learned, [_reader(weak), _reader(strong)])
+    task = replace(task, notes=(*task.notes, *notes))
+    weak = _asked(weak, split.examples, decoding)
+    strong = weak if same else _asked(strong, split.examples, decoding)
     check_packings(config, weak.backbone, strong.backbone)
-    prepared = AnswerPrepared(config, task, split, weak, strong, people)
+    prepared = AnswerPrepared(config, task, split, weak, strong, decoding, people)
     rows = torch.arange(len(split.easy_labels))
     for side in (weak, strong):
         side.answers(rows, prepared.easy_texts, prepared.names[: len(rows)])
@@ -199,9 +210,8 @@ def _side(
             f"{model.model}: {n_own} own upper layers of {backbone.n_layers} leave no trunk; lower top_layers or "
             "lora_layers"
         )
-    unembedding = backbone.unembedding
-    if unembedding is None:
-        unembedding = unembedding_rows(model).to(backbone.device, backbone.dtype)
+    unembedding = vocabulary_head(backbone)
+    check_answerer(backbone, model)
     below = model
     if model.adapter != "full":
         below = model.model_copy(update={"adapter": "top", "top_layers": n_own, "n_layers": backbone.n_layers})
@@ -227,12 +237,18 @@ def _side(
     )
 
 
-def _asked(side: AnswerSide, examples: Sequence[Example], config: ExperimentConfig) -> AnswerSide:
+def _reader(side: AnswerSide) -> tuple[PreTrainedTokenizerBase, bool]:
+    return side.backbone.tokenizer, side.config.chat
+
+
+def _asked(side: AnswerSide, examples: Sequence[Example], decoding: DecodingConfig) -> AnswerSide:
     """The side with the prompts of these examples. Raises DataError."""
     prompts = encode(
         side.backbone.tokenizer,
         [e.prompt for e in examples],
-        max_length=side.config.max_length - config.generation.decoding.max_new_tokens,
+        max_length=side.config.max_length,
+        positions=side.backbone.positions,
+        room=decoding.max_new_tokens,
         names=[e.id for e in examples],
         chat=side.config.chat,
     )
@@ -241,7 +257,10 @@ def _asked(side: AnswerSide, examples: Sequence[Example], config: ExperimentConf
 
 def _rated(task: Task, config: ExperimentConfig, side: AnswerSide, store: Store) -> Task:
     """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
-    decoding = config.generation.decoding
+    labelled = learners([e.group_id for e in task.examples], config.difficulty, config.split.seed).tolist()
+    learned = [str(task.examples[i].answer) for i in labelled]
+    decoding, _ = fit_decoding(config.generation.decoding, learned, [_reader(side)])
+    side = _asked(side, task.examples, decoding)
 
     def truths(rows: Int[Tensor, " rows"]) -> AnswerTokens:
         chosen = [task.examples[row] for row in rows.tolist()]

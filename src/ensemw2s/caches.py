@@ -1,0 +1,42 @@
+"""Folders below `ENSEMW2S_HOME` that can be made again: checked at every use, made anew when damaged."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ensemw2s.checksums import FILE, checksums_of, folder_fault
+from ensemw2s.files import new_folder
+from ensemw2s.locks import locked
+
+
+def cached_folder(
+    folder: Path,
+    make: Callable[[Path], object],
+    *,
+    echo: Callable[[str], object],
+    fault: Callable[[Path], str | None] = folder_fault,
+) -> Path:
+    """The folder as `make` wrote it. Of two processes the second waits and finds it there.
+
+    Args:
+        make: writes into an empty folder, which takes its place when that has ended without an error.
+        echo: told of a damaged folder before it is made again.
+        fault: what is wrong with a folder, None where nothing is. By default its checksums are compared, which are
+            written here.
+
+    Raises:
+        RunError: the disk refuses, or the file system keeps no locks.
+    """
+    if folder.is_dir() and fault(folder) is None:
+        return folder
+    with locked(folder):
+        problem = fault(folder) if os.path.lexists(folder) else ""
+        if problem is None:
+            return folder
+        if problem:
+            echo(f"{folder}: damaged ({problem}); it is made again")
+        with new_folder(folder) as temporary:
+            make(temporary)
+            if fault is folder_fault:
+                (temporary / FILE).write_text(checksums_of(temporary), encoding="utf-8")
+    return folder

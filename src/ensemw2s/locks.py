@@ -1,0 +1,95 @@
+"""One lock for all folders that two processes must not write at once; the kernel frees it when its holder dies."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ensemw2s.errors import RunError
+from ensemw2s.files import check_path, explained, refusal
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What a file system says that keeps no locks, or has no more of them."""
+MAX_INTERRUPTIONS = 100
+
+
+@contextlib.contextmanager
+def run_lock(folder: Path, *, option: str = "--run-dir") -> Iterator[None]:
+    """Hold a folder, which is made when missing, for this process.
+
+    Args:
+        option: of the command line, by which another folder can be chosen.
+
+    Raises:
+        ConfigError: the path is no UTF-8 text.
+        RunError: another process holds it, it cannot be made, or its file system keeps no locks.
+    """
+    check_path(folder, option)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    try:
+        lock = _acquired(path, f"choose a folder on another disk ({option})", timeout=0)
+    except Timeout:
+        raise RunError(
+            f"{folder}: another process (id {_holder(path)}) is working in this folder; wait for it, or choose another "
+            f"{option}"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def locked(destination: Path) -> Iterator[None]:
+    """Hold the right to write `destination`, in the caches of `ENSEMW2S_HOME`; a second process waits.
+
+    Raises:
+        RunError: its parent cannot be written, or the file system keeps no locks.
+    """
+    with explained(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    path = destination.parent / f".{destination.name}.lock"
+    lock = _acquired(path, "set ENSEMW2S_HOME to a folder on another disk", timeout=-1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(path: Path, mend: str, timeout: int) -> FileLock:
+    for _ in range(MAX_INTERRUPTIONS):
+        # With something to do on acquisition, the library does not fall back to a lock that outlives its holder.
+        lock = FileLock(path, timeout=timeout, on_acquired=_sign)
+        try:
+            lock.acquire()
+            return lock
+        except Timeout:
+            raise
+        except InterruptedError:
+            continue
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise refusal(path, error) from error
+            raise RunError(
+                f"{path}: the file system gives no lock ({error.strerror}), and without one two processes could "
+                f"destroy each other's work; {mend}"
+            ) from error
+    raise RunError(f"{path}: the file system interrupts every attempt to lock it; {mend}")
+
+
+def _sign(fd: int) -> None:
+    """Leave the holder's id in the file, for the message of those who come second."""
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_bytes()[:20].decode(errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"

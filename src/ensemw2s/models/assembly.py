@@ -1,0 +1,167 @@
+"""What a student is written as: the base model with what was trained in it, and the library's classifier around it."""
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ensemw2s.errors import ModelError
+from ensemw2s.models.adapters import Adapter, Whole
+from ensemw2s.models.anatomy import final_norm, layers_of, share
+from ensemw2s.models.head import Head
+from ensemw2s.models.load import LOADING_ERRORS, Backbone
+from ensemw2s.models.quiet import quiet
+from ensemw2s.models.trunk import pad, pool, run_model
+
+PADDING = "<|ensemw2s:padding|>"
+"""The library's classifiers read the last token that is not padding, so padding must be what no text ends with: any
+token of the tokenizer may stand in a text or be added to each, this one is the student's own."""
+
+
+def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
+    """The base model with what the adapter owns in place of, or added to, the pretrained weights.
+
+    The backbone and the adapter stay as they are; what was not trained is shared with them.
+    """
+    if isinstance(adapter, Head):
+        return share(backbone.model)
+    trained = share(adapter.model if isinstance(adapter, Whole) else adapter.upper)
+    for name, module in list(trained.named_modules()):
+        if isinstance(module, LoraLayer):
+            trained.set_submodule(name, _plain(module))
+    if isinstance(adapter, Whole):
+        return trained
+    base = share(backbone.model)
+    own = layers_of(trained)
+    places = [*zip(layers_of(base)[-len(own) :], own, strict=True), (final_norm(base), final_norm(trained))]
+    for place, part in places:
+        place.load_state_dict({k: t.detach().to(backbone.dtype) for k, t in part.state_dict().items()}, assign=True)
+    return base.requires_grad_(False)
+
+
+def classifier(
+    base: PreTrainedModel, head: Head, choices: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel | None:
+    """The library's own classifier around `base`; None where it has none that gives our logits when it is read again.
+
+    Takes possession of `base`, whose vocabulary gets the student's own padding, and of `tokenizer`.
+    """
+    if head.hidden is not None:
+        return None
+    config = copy.deepcopy(base.config)
+    config.num_labels = len(choices)
+    config.id2label = dict(enumerate(choices))
+    config.label2id = {choice: k for k, choice in enumerate(choices)}
+    ids = _texts(base, tokenizer)
+    expected = _logits(base, head, ids)
+    try:
+        with torch.device("meta"), quiet():  # its weights are replaced: none is drawn or held
+            whole = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        score = getattr(whole, "score", None)
+        if not isinstance(score, nn.Linear) or score.bias is not None:
+            return None
+        _own_padding(base, tokenizer, config)
+        setattr(whole, whole.base_model_prefix, base)
+        base.config = whole.config = config
+        whole.score = nn.Linear(head.scale.numel(), len(choices), bias=False, device=base.device, dtype=base.dtype)
+        with torch.no_grad():
+            whole.score.weight.copy_(head.score.weight / head.scale)
+        whole.eval()
+        found = classified(reloaded(whole, AutoModelForSequenceClassification), tokenizer, ids)
+    except (*LOADING_ERRORS, ModelError):
+        return None
+    limit = 1e-3 if base.dtype == torch.float32 else 5e-2
+    return whole if float((found - expected).abs().max()) <= limit * float(expected.abs().max()) else None
+
+
+def classified(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[Sequence[int]]
+) -> Float[Tensor, "texts classes"]:
+    """What the library's classifier says of texts padded as its tokenizer does."""
+    ids, mask = pad(token_ids, int(tokenizer.pad_token_id))  # pyright: ignore[reportArgumentType]
+    with torch.no_grad():
+        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits.float()
+
+
+def reloaded(model: PreTrainedModel, auto: Any) -> PreTrainedModel:
+    """What the library reads from what the model is saved as: a configuration from a file, tensors by name.
+
+    The tensors are shared, so that a large model costs no memory and no disk.
+
+    Raises:
+        ModelError: tensors would be missing.
+    """
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            kind = type(auto.from_config(config, trust_remote_code=False))
+        again, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=model.state_dict(),
+            dtype=model.dtype,
+            device_map={"": model.device},
+            output_loading_info=True,
+        )
+    if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
+        raise ModelError(f"a {kind.__name__} that is read again lacks {missing[0]}")
+    return again
+
+
+def plain_again(base: PreTrainedModel) -> PreTrainedModel:
+    """The base model as `load_backbone` would read it again."""
+    return reloaded(base, AutoModel)
+
+
+def _plain(module: LoraLayer) -> nn.Module:
+    """The layer with its updates in its weights, the shared weights untouched."""
+    base = module.get_base_layer()
+    if any(b.weight.any() for b in module.lora_B.values()):
+        for name, parameter in list(base.named_parameters(recurse=False)):
+            setattr(base, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
+        module.merge()
+    return base
+
+
+def _own_padding(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
+    tokenizer.add_special_tokens({"pad_token": PADDING})
+    config.pad_token_id = tokenizer.pad_token_id
+    embeddings = base.get_input_embeddings()
+    rows: Tensor = embeddings.weight  # pyright: ignore[reportAssignmentType]
+    n_new = int(tokenizer.pad_token_id) + 1 - len(rows)  # pyright: ignore[reportArgumentType]
+    if n_new > 0:
+        enlarged = torch.cat([rows.detach(), rows.new_zeros(n_new, rows.shape[1])])
+        embeddings.weight = nn.Parameter(enlarged, requires_grad=False)
+        embeddings.num_embeddings = config.vocab_size = len(enlarged)
+
+
+def _texts(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Short texts, some of which end as no text should: in the tokenizer's special tokens."""
+    n = min(base.get_input_embeddings().weight.shape[0], len(tokenizer))  # pyright: ignore
+    special = [i for i in sorted(set(tokenizer.all_special_ids)) if i < n][:8]
+    plain = [[(5 + 17 * k) % n for k in range(length)] for length in (7, 3, 1)]
+    return [*plain, *([*plain[1], i] for i in special)]
+
+
+@torch.no_grad()
+def _logits(base: PreTrainedModel, head: Head, token_ids: Sequence[Sequence[int]]) -> Float[Tensor, "texts classes"]:
+    """Each text by itself: nothing of padding enters."""
+    found = []
+    for ids in token_ids:
+        one, mask = pad([ids], 0)
+        one, mask = one.to(base.device), mask.to(base.device)
+        found.append(head.classify(pool(run_model(base, one, mask), mask, is_causal=True)).float())
+    return torch.cat(found)

@@ -1,0 +1,173 @@
+"""What a model that answers by class is tried on before any work, with the adapter that will be trained on it."""
+
+import copy
+import functools
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ensemw2s.config import CacheConfig, ModelConfig
+from ensemw2s.models.activations import open_activations
+from ensemw2s.models.adapters import Adapter, build_adapter, head_of
+from ensemw2s.models.anatomy import share
+from ensemw2s.models.assembly import classified, classifier, merged, plain_again
+from ensemw2s.models.load import Backbone
+from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
+from ensemw2s.models.quiet import quiet
+from ensemw2s.models.trunk import pool, pooled_features, run_model
+from ensemw2s.types import TensorStore
+
+CHOICES = ("a", "b", "c")
+WORDS = ("Is 7 above 3?", "", "é", "…", "line\nline ", "no")
+
+
+def check_classifier(
+    config: ModelConfig,
+    backbone: Backbone,
+    store: TensorStore,
+    *,
+    is_exported: bool,
+    depths: Sequence[int] = (),
+) -> None:
+    """Try the adapter of `config`, drawn at random, on short texts.
+
+    Args:
+        is_exported: also what a student of it becomes: written, read again by the library, and asked the same.
+        depths: after which layers members of an ensemble read features, too.
+
+    Raises:
+        ModelError: a text's features are not the library's own or change with what it is padded to; the adapter does
+            not start as the model; a student would not answer as the trained one does.
+    """
+    cut = backbone.cut(config.n_layers or backbone.n_layers)
+    key = ("classifier", config.model_dump_json(exclude={"max_length"}))
+    texts = sample_texts(cut)
+    check_features(cut, depths)
+    tried = functools.cache(lambda: _Tried(config, cut, texts, store))
+    require(
+        cut,
+        (key, "start"),
+        lambda: tried().start,
+        lambda: _alone(cut.model, cut, texts),
+        what=f"with adapter: {config.adapter} it does not start as the model itself",
+        mend="use adapter: head, or another family such as Llama, Qwen, GPT-2 or BERT",
+    )
+    require(
+        cut,
+        (key, "padding"),
+        lambda: tried().batched,
+        lambda: tried().singly,
+        what=f"with adapter: {config.adapter} its answer to a text changes with the padding beside it",
+        mend="use a family whose states do not, such as Llama, Qwen, GPT-2 or BERT",
+    )
+    if is_exported:
+        require(
+            cut,
+            (key, "export"),
+            lambda: tried().exported,
+            lambda: tried().singly,
+            what=f"a student of adapter: {config.adapter} would not answer as the trained model does once it is "
+            "exported and read again",
+            mend="use adapter: head, name attention layers in lora_targets, or use another family such as Llama, Qwen, "
+            "GPT-2 or BERT",
+        )
+
+
+def check_features(backbone: Backbone, depths: Sequence[int] = ()) -> None:
+    """Compare the features of texts in a padded batch with those of the library's model for each by itself.
+
+    Raises:
+        ModelError: they differ, or the family cannot be cut to one of the `depths`.
+    """
+    texts = sample_texts(backbone)
+    for depth in sorted({*depths, backbone.n_layers}):
+        whole = backbone.cut(depth)
+        require(
+            backbone,
+            ("features", depth, tuple(sorted(depths))),
+            lambda depth=depth: pooled_features(backbone, texts, [*depths, backbone.n_layers], batch_tokens=64)[depth],
+            lambda whole=whole: _alone(whole.model, whole, texts),
+            what=f"what it makes of a text after {depth} layers changes with the padding beside it or cannot be read",
+            mend="use a decoder such as Llama, Qwen or GPT-2, or an encoder such as BERT, RoBERTa or ModernBERT",
+        )
+
+
+class _Tried:
+    """An adapter as it is drawn, then with other weights in all that it owns."""
+
+    def __init__(self, config: ModelConfig, backbone: Backbone, texts: list[list[int]], store: TensorStore):
+        generator = torch.Generator().manual_seed(0)
+        adapter = build_adapter(config, backbone, len(CHOICES), dropout=0.0, init_std=0.5, generator=generator).eval()
+        self._backbone, self._adapter, self._texts = backbone, adapter, texts
+        inputs = open_activations(backbone, texts, config=config, cache=CacheConfig(trunk_cache="off"), store=store)
+        rows = torch.arange(len(texts))
+        with torch.no_grad():
+            self.start = adapter.pooled(*inputs.batch(rows)).float()
+            _move(adapter, generator)
+            self.batched = adapter(*inputs.batch(rows))
+            self.singly = torch.cat([adapter(*inputs.batch(row)) for row in rows.split(1)])
+
+    @property
+    def exported(self) -> Float[Tensor, "texts classes"]:
+        """What the student's folder would answer, whether the library's classifier reads it or this package."""
+        base, head = merged(self._backbone, self._adapter), head_of(self._adapter)
+        tokenizer = copy.deepcopy(self._backbone.tokenizer)
+        whole = classifier(share(base), head, CHOICES, tokenizer) if self._backbone.is_causal else None
+        if whole is not None:
+            _check_tokenizer(self._backbone, whole, tokenizer)
+            return classified(whole, tokenizer, self._texts)
+        _check_tokenizer(self._backbone, base, self._backbone.tokenizer)
+        again = replace(self._backbone, model=plain_again(base), dtype=base.dtype, proven={})
+        features = pooled_features(again, self._texts, [again.n_layers], batch_tokens=64)[again.n_layers]
+        with torch.no_grad():
+            return head.classify(features.to(head.scale.device))
+
+
+def _move(adapter: Adapter, generator: Generator) -> None:
+    """Other weights in all that is trained, so that what an export leaves out shows."""
+    for name, parameter in adapter.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+        if "lora_B" in name:  # about a third of the weights that it is added to
+            parameter += 0.3 / math.sqrt(parameter.shape[1]) * drawn
+        elif parameter.numel() > 1:
+            parameter += 0.05 * parameter.std() * drawn
+
+
+@torch.no_grad()
+def _alone(model: PreTrainedModel, backbone: Backbone, texts: list[list[int]]) -> Float[Tensor, "texts features"]:
+    """Each text by itself through the library's model: neither padding nor a mask that hides any."""
+    features = []
+    for ids in texts:
+        one = torch.tensor([ids], device=backbone.device)
+        mask = torch.ones_like(one)
+        features.append(pool(run_model(model, one, mask), mask, backbone.is_causal))
+    return torch.cat(features).float()
+
+
+def _check_tokenizer(backbone: Backbone, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ModelError where the tokenizer that is saved with a student and read again gives other tokens."""
+    texts = [*WORDS, *(f"no{token}" for token in backbone.tokenizer.all_special_tokens[:8])]
+    expected = backbone.tokenizer(texts)["input_ids"]
+    try:
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            model.config.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)(texts)
+        problem = "" if found["input_ids"] == expected else "other tokens for the same text"
+    except PROBE_ERRORS as failure:
+        problem = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
+    if problem:
+        refuse(
+            backbone,
+            "its tokenizer, saved with a student and read again, is not the same",
+            problem,
+            "save the model with a fast tokenizer (tokenizer.json) and name that folder",
+        )
