@@ -22,9 +22,9 @@ from ensemw2s import cli
 from ensemw2s.data import reasoning
 from ensemw2s.experiment import files
 from ensemw2s.experiment.files import run_lock
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.models.tiny import make_tiny, make_tiny_encoder
 from family_table import make_family
-from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
+from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -197,6 +197,20 @@ def unknown_link(place: Place) -> list[str]:
 
 
 # kind: (exit code, words of the message, how to get there)
+def words_of_an_encoder(place: Place) -> list[str]:
+    place.data()
+    folder = make_tiny_encoder(place.root / "bert")
+    tree = merged(tiny_words_tree(place.root / "q.jsonl"), {"weak": {"model": str(folder)}})
+    path = place.root / "words.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return ["run", str(path), "--run-dir", str(place.root / "run")]
+
+
+def upper_layers_of_granite(place: Place) -> list[str]:
+    folder = make_family(place.root / "granite", "granite")
+    return place.run({"strong": {"model": str(folder), "adapter": "top", "top_layers": 2}})
+
+
 CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "configuration missing": (2, ["no.yaml", "check the path"], lambda p: ["run", str(p.root / "no.yaml")]),
     "not YAML": (
@@ -324,6 +338,8 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "no tokenizer": (4, ["no tokenizer"], lambda p: p.model(no_tokenizer)),
     "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),
     "own code untrusted": (4, ["trust_remote_code_from"], lambda p: p.model(remote_code)),
+    "model that cannot write": (4, ["an encoder does not generate", "causal language model"], words_of_an_encoder),
+    "family that cannot be used so": (4, ["a GraniteModel", "use adapter"], upper_layers_of_granite),
     "unknown model to fetch": (4, ["smollm2-135m"], lambda p: ["fetch", "smolm"]),
     "student read in an unknown way": (4, ["ensemw2s_link", "'sparsemax'", "install"], unknown_link),
     "nothing to boost": (

@@ -37,8 +37,9 @@ class Members(Protocol):
 
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
-        """Final states of the next tokens (left-padded where `reading` goes on); None reads without a memory."""
+    ) -> Float[Tensor, "members batch states dim"]:
+        """Final states of the next tokens (left-padded where `reading` goes on), at least of the last of each row; None
+        reads without a memory."""
         ...
 
     def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
@@ -111,7 +112,7 @@ class SharedTrunk:
     @torch.no_grad()
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
+    ) -> Float[Tensor, "members batch states dim"]:
         """As `Members.read`; the trunk reads each token once where it has a memory."""
         if reading is not None and reading.tokens is not None:
             return read_anew(self, ids, mask, reading)
@@ -183,7 +184,7 @@ class SeparateModels:
     @torch.no_grad()
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
+    ) -> Float[Tensor, "members batch states dim"]:
         """As `Members.read`."""
         if reading is None:
             return torch.stack([run_model(each, ids.to(each.device), mask.to(each.device)) for each in self._trunks])

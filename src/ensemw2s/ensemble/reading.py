@@ -1,7 +1,7 @@
 """What has been read of a batch of prompts: keys and values, or the tokens themselves where a family keeps no such."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -45,6 +45,7 @@ class Reading:
         self.caches[-1].batch_select_indices(torch.cat([rows + n * member for member in range(self.n_stacked)]))
 
 
+@runtime_checkable
 class Reads(Protocol):
     """What reads whole texts."""
 
@@ -52,7 +53,7 @@ class Reads(Protocol):
 
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
-    ) -> Float[Tensor, "members batch length dim"]:
+    ) -> Float[Tensor, "members batch states dim"]:
         """Final states; None reads without a memory."""
         ...
 

@@ -92,12 +92,7 @@ def trained_tensors(answerer: AnswerModel, prefix: str) -> Iterator[tuple[str, T
     place_of = place_in_whole(answerer.upper, answerer.first_layer)
     for name, module in answerer.upper.named_modules():
         if isinstance(module, LoraLayer):
-            (adapter,) = module.lora_A
-            update = module.get_delta_weight(adapter)
-            assert isinstance(update, Tensor)
-            base = module.get_base_layer().weight
-            assert isinstance(base, Tensor)
-            yield f"{prefix}.{place_of(name)}.weight", base.float() + update.float()
+            yield f"{prefix}.{place_of(name)}.weight", _Merged(module).weight.float()
     for name, parameter in answerer.named_parameters():
         part, _, rest = name.partition(".")
         if parameter.requires_grad and "lora_" not in name:
@@ -115,10 +110,36 @@ def library_form(answerer: AnswerModel, backbone: Backbone) -> PreTrainedModel:
     place_of = place_in_whole(answerer.upper, answerer.first_layer)
     for name, module in answerer.upper.named_modules():
         if isinstance(module, LoraLayer):
-            trunk.set_submodule(place_of(name), module)
+            trunk.set_submodule(place_of(name), _Merged(module))
     for name, parameter in answerer.upper.named_parameters():
         if parameter.requires_grad and "lora_" not in name:
             owner, _, leaf = place_of(name).rpartition(".")
             value = nn.Parameter(parameter.detach().to(backbone.dtype), requires_grad=False)
             setattr(trunk.get_submodule(owner), leaf, value)
     return model
+
+
+class _Merged(nn.Module):
+    """A layer with its low-rank update added in, computed anew each time: no copy of the weights is kept."""
+
+    def __init__(self, layer: LoraLayer):
+        super().__init__()
+        self._layer = (layer,)
+
+    @property
+    def weight(self) -> Tensor:
+        (layer,) = self._layer
+        (adapter,) = layer.lora_A
+        base, update = layer.get_base_layer().weight, layer.get_delta_weight(adapter)
+        assert isinstance(base, Tensor)
+        assert isinstance(update, Tensor)
+        return base + update.to(base.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        bias = self._layer[0].get_base_layer().bias
+        assert bias is None or isinstance(bias, Tensor)
+        return bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.func.functional_call(self._layer[0].get_base_layer(), {"weight": self.weight}, (x,))

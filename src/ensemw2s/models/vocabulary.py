@@ -25,7 +25,7 @@ class VocabularyHead(nn.Module):
         super().__init__()
         product = model.get_output_embeddings()
         self._product = next(name for name, module in model.named_modules() if module is product)
-        setattr(model, model.base_model_prefix, _Given())
+        setattr(model, model.base_model_prefix, _Given(model.base_model))
         self.model = model
         self.is_plain = self._is_plain()
         """Measured: logits are the states times `weight`, so that the product can be had for some tokens alone."""
@@ -92,7 +92,13 @@ def trunk_of(model: PreTrainedModel) -> PreTrainedModel | None:
 
 
 class _Given(nn.Module):
-    """In place of a trunk: the states are what is given."""
+    """In place of a trunk: the states are what is given; its numbers are kept, among which are scales of logits."""
+
+    def __init__(self, trunk: nn.Module):
+        super().__init__()
+        for name, value in vars(trunk).items():
+            if isinstance(value, int | float):
+                setattr(self, name, value)
 
     @property
     def decoder(self) -> "_Given":

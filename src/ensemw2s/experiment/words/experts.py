@@ -26,7 +26,7 @@ from ensemw2s.experiment.words.work import AnswerEnsemble, AnswerWork
 from ensemw2s.names import Method
 from ensemw2s.types import Expert
 
-EXPERT_VERSION = 3
+EXPERT_VERSION = 4
 
 
 def train_experts(work: AnswerWork) -> Iterator[None]:

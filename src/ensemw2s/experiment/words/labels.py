@@ -16,7 +16,7 @@ from ensemw2s.experiment.store import Artifact, artifact_key
 from ensemw2s.experiment.words.cost import decoding_cost, total
 from ensemw2s.experiment.words.work import AnswerWork, PseudoAnswers, Voters
 
-LABEL_VERSION = 1
+LABEL_VERSION = 2
 
 
 def label(work: AnswerWork) -> Iterator[None]:

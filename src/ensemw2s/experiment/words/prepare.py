@@ -13,6 +13,7 @@ from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.probes import check_answerer
 from ensemw2s.ensemble.rate import Rating, rate_answers
 from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.people import people_among
@@ -201,6 +202,7 @@ def _side(
             "lora_layers"
         )
     unembedding = vocabulary_head(backbone)
+    check_answerer(backbone, model)
     below = model
     if model.adapter != "full":
         below = model.model_copy(update={"adapter": "top", "top_layers": n_own, "n_layers": backbone.n_layers})

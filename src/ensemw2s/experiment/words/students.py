@@ -28,7 +28,7 @@ from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.types import Inputs
 
-STUDENT_VERSION = 2
+STUDENT_VERSION = 3
 
 
 class AnswerTeaching:

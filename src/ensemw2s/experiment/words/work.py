@@ -19,7 +19,7 @@ from ensemw2s.names import Method
 from ensemw2s.results import Cost
 from ensemw2s.types import AnswerTokens, Expert
 
-SCORE_VERSION = 2
+SCORE_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""What a model that answers in words is tried on before any work, with the adapter that will be trained on it."""
+
+import functools
+import tempfile
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.core.seeds import stream
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.reading import log_prob_limit
+from ensemw2s.models.anatomy import share
+from ensemw2s.models.export_language import library_form
+from ensemw2s.models.language import AnswerModel, vocabulary_head
+from ensemw2s.models.load import Backbone
+from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
+from ensemw2s.models.quiet import quiet
+from ensemw2s.models.trunk import pad
+
+NOISE = 1.0
+"""Of the low-rank updates that are tried, so that one that is left out shows."""
+MEND = "use another family such as Llama, Qwen or GPT-2"
+
+
+def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
+    """Try the adapter of `config` on short texts: in a padded batch, beside another member, and as it is exported.
+
+    Whether decoding may go on from keys and values is no reason to refuse: it is tried where members are put together.
+
+    Raises:
+        ModelError: the model does not write; its log-probabilities are not those of the library's own causal model or
+            change with padding; a student of it would not be the trained one once it is exported and read again.
+    """
+    head, texts = vocabulary_head(backbone), sample_texts(backbone)
+    key = ("answerer", config.model_dump_json(include={"adapter", "top_layers", "lora_layers", "lora_targets"}))
+    is_lora = config.adapter == "lora"
+    fresh = functools.cache(lambda: _model(backbone, config, 0, 0.0))
+    # Copies of the weights are already other tensors than those that an export would read from the checkpoint.
+    moved = functools.cache(lambda: _model(backbone, config, 0, NOISE) if is_lora else fresh())
+
+    def library() -> PreTrainedModel:
+        model = share(head.model)
+        setattr(model, model.base_model_prefix, backbone.model)
+        return model
+
+    require(
+        backbone,
+        (key, "library"),
+        lambda: _ours(backbone, [fresh()], texts),
+        lambda: _theirs(library(), texts),
+        what="its log-probabilities are not those of the library's own model, or change with padding",
+        mend=MEND,
+        limit=log_prob_limit(backbone.dtype),
+    )
+    require(
+        backbone,
+        (key, "export"),
+        lambda: _ours(backbone, [moved()], texts),
+        lambda: _theirs(library_form(moved(), backbone), texts),
+        what=f"a student of adapter: {config.adapter} would not be the trained model once it is exported",
+        mend=MEND,
+        limit=log_prob_limit(backbone.dtype),
+    )
+    if is_lora:
+        require(
+            backbone,
+            (key, "beside"),
+            lambda: _ours(backbone, [moved(), _model(backbone, config, 1, NOISE)], texts),
+            lambda: _ours(backbone, [moved()], texts),
+            what="low-rank members of one ensemble cannot be run together",
+            mend="use adapter: top or full, name attention layers in lora_targets, or " + MEND,
+            limit=log_prob_limit(backbone.dtype),
+        )
+    _check_config(backbone, library)
+
+
+def _model(backbone: Backbone, config: ModelConfig, n: int, noise: float) -> AnswerModel:
+    head = vocabulary_head(backbone)
+    return AnswerModel(backbone, head, config, init_noise=noise, generator=stream(n, "probe")).eval()
+
+
+def _ours(backbone: Backbone, models: list[AnswerModel], texts: list[list[int]]) -> Float[Tensor, "tokens vocab"]:
+    """The first member's log-probabilities at every token of a batch padded on the right."""
+    members = SharedTrunk(backbone, models)
+    ids, mask = pad(texts, members.pad_id)
+    states = members.read(ids, mask, None)[:, mask.bool()]
+    return members.logits(states)[0].log_softmax(-1)
+
+
+def _theirs(model: PreTrainedModel, texts: list[list[int]]) -> Float[Tensor, "tokens vocab"]:
+    """The same of the library's model, each text by itself."""
+    found = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float() for ids in texts]
+    return torch.cat(found).log_softmax(-1)
+
+
+def _check_config(backbone: Backbone, library: Callable[[], PreTrainedModel]) -> None:
+    """Raises ModelError where the configuration, cut to these layers, is not read again as it was written."""
+    key = ("config", backbone.n_layers)
+    if key not in backbone.proven:
+        backbone.proven[key] = _config_problem(library())
+    if found := backbone.proven[key]:
+        refuse(
+            backbone,
+            f"its configuration, cut to {backbone.n_layers} layers, is not read again as it was written",
+            found,
+            "leave out n_layers, or use another family such as Llama, Qwen or GPT-2",
+        )
+
+
+def _config_problem(model: PreTrainedModel) -> str:
+    try:
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            model.config.save_pretrained(folder)
+            config = type(model.config).from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            again = type(model)(config)
+    except PROBE_ERRORS as failure:
+        return f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
+    here, there = ({name: list(p.shape) for name, p in m.named_parameters()} for m in (model, again))
+    differing = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    return f"another {differing[0]}" if differing else ""
