@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ensemw2s.core.token_loss import token_loss
+from ensemw2s.core.token_loss import token_loss, token_loss_through
 
 N, DIM, VOCAB = 70, 12, 301
 
@@ -80,3 +80,18 @@ def test_a_frozen_head_gets_no_gradient_and_a_bfloat16_one_its_own_dtype():
     token_loss(hidden, half, targets, weights, chunk=16).backward()
     assert (hidden.grad.dtype, half.grad.dtype) == (torch.float32, torch.bfloat16)
     assert float((hidden.grad - exact).norm() / exact.norm()) < 0.02
+
+
+def test_through_a_head_of_more_than_one_product_value_and_gradients_are_those_of_plain_autograd():
+    hidden, unembedding, targets, weights = problem(torch.float64)
+    bias = torch.linspace(-1.0, 1.0, VOCAB, dtype=torch.float64).requires_grad_()
+
+    def head(states):
+        return 3.0 * torch.tanh((states @ unembedding.T + bias) / 3.0)
+
+    ours = token_loss_through(head, hidden, targets, weights, chunk=7)
+    theirs = (cross_entropy(head(hidden), targets, reduction="none") * weights).sum()
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    wanted = (hidden, unembedding, bias)
+    for a, b in zip(torch.autograd.grad(ours, wanted), torch.autograd.grad(theirs, wanted), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)

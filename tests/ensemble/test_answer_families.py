@@ -1,8 +1,10 @@
 """Every family of decoders with every adapter: what it writes is the library's own, or it is refused by name."""
 
+import json
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.ensemble.decode import decode, score
@@ -52,6 +54,25 @@ def test_what_a_family_writes_is_the_librarys_own_or_it_is_refused_by_name(famil
     assert all(str(folder) in message for message in refused.values()), refused
     if family in FAST:
         assert refused.keys() == REFUSED.get(family, set()), refused
+
+
+def test_an_output_embedding_of_the_files_own_wins_over_a_flag_that_ties_it(tmp_path):
+    folder = make_family(tmp_path / "llama", "llama")  # untied
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
+    config = ModelConfig(model=str(folder), dtype="float32", adapter="full")
+    backbone = load_backbone(config)
+    assert not torch.equal(backbone.unembedding.weight, backbone.model.get_input_embeddings().weight)
+    same_as_library(backbone, config, AutoModelForCausalLM.from_pretrained(folder).eval())
+    exported_is_itself(backbone, config, tmp_path / "student")
+
+
+def test_a_checkpoint_without_its_vocabulary_head_is_refused_by_name(tmp_path):
+    folder = make_family(tmp_path / "llama", "llama")
+    AutoModel.from_pretrained(folder).save_pretrained(folder)
+    config = ModelConfig(model=str(folder), dtype="float32", adapter="full")
+    with pytest.raises(ModelError, match="this LlamaModel has no vocabulary head that could be applied"):
+        check_answerer(load_backbone(config), config)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from ensemw2s import checksums, cli, files
 from ensemw2s.data import reasoning
@@ -63,6 +64,10 @@ class Place:
         spoil(folder)
         return self.run({"weak": {"model": str(folder)} | settings, "strong": {"model": str(folder)}})
 
+    def family(self, family: str, **settings) -> list[str]:
+        model = {"model": str(make_family(self.root / "model", family)), "n_layers": 4} | settings
+        return self.run({"weak": model, "strong": model})
+
 
 def each(column: str, row: int, value: object) -> Callable[[list[dict]], list[dict]]:
     return lambda rows: [r | {column: value} if i == row else r for i, r in enumerate(rows)]
@@ -74,6 +79,12 @@ def remote_code(folder: Path) -> None:
     config["model_type"] = "own"
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text("raise SystemExit('own code ran')")
+
+
+def one_more(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["above"])
+    tokenizer.save_pretrained(folder)
 
 
 def only_bin(folder: Path) -> None:
@@ -398,6 +409,17 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "not a student": (4, ["not a student"], lambda p: predict(p, "nothing", "--prompt", "{{ q }}")),
     "model missing": (4, ["no such model folder"], lambda p: p.run({"weak": {"model": "./no/model/here"}})),
     "no chat template": (4, ["no chat template", "`chat: false`"], lambda p: p.run({"weak": {"chat": True}})),
+    "states that move with padding": (4, ["changes with the padding", "such as BERT"], lambda p: p.family("fnet")),
+    "student that would answer otherwise": (
+        4,
+        ["exported and read again", "lora_targets"],
+        lambda p: p.family("mamba", adapter="lora"),
+    ),
+    "tokenizer of another model": (
+        4,
+        ["'above', number 258", "the model's own tokenizer"],
+        lambda p: p.model(one_more),
+    ),
     "torn model": (4, ["cannot be loaded", "fetch it again"], lambda p: p.model(torn_weights)),
     "model file of another kind": (4, ["cannot be loaded", "num_hidden_layers"], lambda p: p.model(layers_as_text)),
     "too many layers": (4, ["n_layers is 9", "4 layers"], lambda p: p.run({"weak": {"n_layers": 9}})),

@@ -15,7 +15,8 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, memory_of, share
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.models.load import Backbone
-from ensemw2s.models.probes import difference, problem, sample_texts, texts_for
+from ensemw2s.models.probes import difference, place_of, problem, sample_texts, texts_for
+from ensemw2s.models.probes.memory import is_noted, note_of, write_note
 from ensemw2s.models.stacked import StackedUpper
 from ensemw2s.models.trunk import run_model
 from ensemw2s.models.vocabulary import VocabularyHead, trunk_of
@@ -75,14 +76,7 @@ class SharedTrunk:
         uppers = [model.upper for model in self._models]
         self._stack = StackedUpper(uppers) if StackedUpper.fits(uppers) else None
         self.pad_id = backbone.pad_id
-        texts = step_texts(sample_texts(backbone))
-        self.keeps_memory = not problem(
-            backbone,
-            ("memory", n_own, self._models[0].owns_all, self._stack is not None),
-            lambda: self.logits(read_by_steps(self, self._with_memory(), texts)).log_softmax(-1),
-            lambda: self.logits(read_at_once(self, texts)).log_softmax(-1),
-            limit=log_prob_limit(backbone.dtype),
-        )
+        self.keeps_memory = self._tries_memory(backbone, n_own)
         """Whether decoding may go on from keys and values: tried on a short input."""
 
     @property
@@ -94,6 +88,28 @@ class SharedTrunk:
         """Of the weights in memory: embeddings, trunk, what each member owns, the vocabulary head if untied."""
         modules = [self._embed, *([] if self._trunk is None else [self._trunk]), *(m.upper for m in self._models)]
         return memory_of(p for module in (*modules, self._models[0].head) for p in module.parameters())
+
+    def _tries_memory(self, backbone: Backbone, n_own: int) -> bool:
+        key = ("memory", n_own, self._models[0].owns_all, self._stack is not None)
+        place = place_of(backbone, key)
+        if place in backbone.proven:
+            return not backbone.proven[place]
+        note = note_of(backbone, {"probes": list(key), "layers": backbone.n_layers})
+        if is_noted(note):
+            backbone.proven[place] = ""
+            return True
+        one = self if self._stack is not None else self.alone(0)
+        texts = step_texts(sample_texts(backbone))
+        found = problem(
+            backbone,
+            key,
+            lambda: one.logits(read_by_steps(one, one._with_memory(), texts)).log_softmax(-1),
+            lambda: one.logits(read_at_once(one, texts)).log_softmax(-1),
+            limit=log_prob_limit(backbone.dtype),
+        )
+        if not found:
+            write_note(note)
+        return not found
 
     def alone(self, member: int) -> "SharedTrunk":
         """One of the members by itself, over the same trunk."""

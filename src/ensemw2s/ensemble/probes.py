@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ensemw2s.config import ModelConfig
+from ensemw2s.config import ModelConfig, canonical_hash
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.reading import log_prob_limit
@@ -18,9 +18,11 @@ from ensemw2s.models.export_language import library_form
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
+from ensemw2s.models.probes.memory import is_noted, note_of, write_note
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pad
 
+N_TEXTS = 2
 NOISE = 1.0
 """Of the low-rank updates that are tried, so that one that is left out shows."""
 MEND = "use another family such as Llama, Qwen or GPT-2"
@@ -35,8 +37,12 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
         ModelError: the model does not write; its log-probabilities are not those of the library's own causal model or
             change with padding; a student of it would not be the trained one once it is exported and read again.
     """
-    head, texts = vocabulary_head(backbone), sample_texts(backbone)
-    key = ("answerer", config.model_dump_json(include={"adapter", "top_layers", "lora_layers", "lora_targets"}))
+    head, texts = vocabulary_head(backbone), sample_texts(backbone)[:N_TEXTS]
+    settings = config.model_dump(mode="json", exclude={"model", "max_length"})
+    note = note_of(backbone, {"probes": "answerer", "layers": backbone.n_layers, "settings": settings})
+    if is_noted(note):
+        return
+    key = ("answerer", canonical_hash(settings))
     is_lora = config.adapter == "lora"
     fresh = functools.cache(lambda: _model(backbone, config, 0, 0.0))
     # Copies of the weights are already other tensors than those that an export would read from the checkpoint.
@@ -76,6 +82,7 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
             limit=log_prob_limit(backbone.dtype),
         )
     _check_config(backbone, library)
+    write_note(note)
 
 
 def _model(backbone: Backbone, config: ModelConfig, n: int, noise: float) -> AnswerModel:

@@ -53,11 +53,16 @@ def problem(
             and its cuts, so a probe costs once a process.
         limit: of the relative difference; None is what rounding explains in the backbone's dtype.
     """
-    place = (key, backbone.n_layers, str(backbone.dtype))
+    place = place_of(backbone, key)
     if place not in backbone.proven:
         allowed = LIMITS.get(backbone.dtype, HALF_LIMIT) if limit is None else limit
         backbone.proven[place] = difference(ours, theirs, allowed)
     return backbone.proven[place]
+
+
+def place_of(backbone: Backbone, key: Hashable) -> Hashable:
+    """Where the backbone keeps what was found."""
+    return key, backbone.n_layers, str(backbone.dtype)
 
 
 def require(

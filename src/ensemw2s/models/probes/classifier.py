@@ -12,13 +12,14 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ensemw2s.config import CacheConfig, ModelConfig
+from ensemw2s.config import CacheConfig, ModelConfig, canonical_hash
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter, head_of
 from ensemw2s.models.anatomy import share
 from ensemw2s.models.assembly import classified, classifier, merged, plain_again
 from ensemw2s.models.load import Backbone
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
+from ensemw2s.models.probes.memory import is_noted, note_of, write_note
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pool, pooled_features, run_model
 from ensemw2s.types import TensorStore
@@ -46,7 +47,12 @@ def check_classifier(
             not start as the model; a student would not answer as the trained one does.
     """
     cut = backbone.cut(config.n_layers or backbone.n_layers)
-    key = ("classifier", config.model_dump_json(exclude={"max_length"}))
+    settings = config.model_dump(mode="json", exclude={"model", "max_length"})
+    asked = {"layers": cut.n_layers, "settings": settings, "exported": is_exported, "depths": sorted(depths)}
+    note = note_of(cut, {"probes": "classifier", **asked})
+    if is_noted(note):
+        return
+    key = ("classifier", canonical_hash(settings))
     texts = sample_texts(cut)
     check_features(cut, depths)
     tried = functools.cache(lambda: _Tried(config, cut, texts, store))
@@ -77,6 +83,7 @@ def check_classifier(
             mend="use adapter: head, name attention layers in lora_targets, or use another family such as Llama, Qwen, "
             "GPT-2 or BERT",
         )
+    write_note(note)
 
 
 def check_features(backbone: Backbone, depths: Sequence[int] = ()) -> None:

@@ -1,0 +1,52 @@
+"""Which models have stood their probes: noted by content, so that a later process does not try them again."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import peft
+import torch
+import transformers
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.models.folders import cache_home
+from ensemw2s.models.load import Backbone
+
+VERSION = 1
+"""Raise it when the probes ask for more."""
+
+
+def note_of(backbone: Backbone, deciding: Mapping[str, Any]) -> str:
+    """The name under which a success is noted: of the weights, the tokenizer, the libraries, and `deciding`."""
+    tokenizer = backbone.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return canonical_hash(
+        {
+            "version": VERSION,
+            "model": backbone.fingerprint,
+            "tokenizer": hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest(),
+            "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+            "dtype": str(backbone.dtype),
+            "device": str(backbone.device),
+            "attention": backbone.model.config._attn_implementation,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+            **deciding,
+        }
+    )
+
+
+def is_noted(note: str) -> bool:
+    """Whether this was found right before."""
+    return (cache_home() / "probes" / note).is_file()
+
+
+def write_note(note: str) -> None:
+    """Remember it. Where nothing can be written, the next process tries again: that costs seconds."""
+    try:
+        (cache_home() / "probes").mkdir(parents=True, exist_ok=True)
+        (cache_home() / "probes" / note).touch()
+    except OSError:
+        pass
