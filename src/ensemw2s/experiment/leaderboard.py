@@ -143,7 +143,7 @@ def _read_seconds(note: Path) -> float | None:
         return float(json.loads(note.read_text())["seconds"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{note}: damaged; remove it, and the cell is looked up in the store again") from None
 
 
