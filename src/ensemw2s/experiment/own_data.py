@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ensemw2s.config import ExperimentConfig, TaskConfig, parse_config
+from ensemw2s.config import ExperimentConfig, ModelConfig, TaskConfig, parse_config
 from ensemw2s.data import guess
 from ensemw2s.data.files import labels_of, option_named
 from ensemw2s.data.labels import merged_classes
@@ -19,6 +19,7 @@ from ensemw2s.data.splits import Split
 from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.experiment.files import write_atomic
+from ensemw2s.experiment.lengths import check_lengths, positions_here
 from ensemw2s.experiment.prepare import check
 from ensemw2s.settings import fitting_tokens
 from ensemw2s.types import Task
@@ -78,7 +79,8 @@ def write_config(
 
     Raises:
         ConfigError: something is not given and nobody can be asked; the file is there.
-        DataError: as the loaders and the split say, or there are too few examples.
+        DataError: as the loaders and the split say, there are too few examples, or one is longer than a model reads.
+        ModelError: a model that is on this machine cannot be read.
     """
     if output.exists() and not force:
         raise ConfigError(f"{output}: there is such a file; choose another --output, or replace it with --force")
@@ -121,10 +123,11 @@ def write_config(
     loaded = load_task(task)
     text = to_yaml(output.stem, task, loaded, weak, strong, leaks)
     config = parse_config(yaml.safe_load(text), where=str(output))
-    _, split = check(config)
+    checked, split = check(config)
+    _, lengths = check_lengths(config, checked, split)
     write_atomic(output, text)
     left_out = [] if not leaks else [_left_out(task, leaks)]
-    return Written(config, split, (*left_out, *loaded.notes))
+    return Written(config, split, (*left_out, *checked.notes, *lengths))
 
 
 def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str, leaks: Sequence[str] = ()) -> str:
@@ -154,13 +157,19 @@ def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str, l
             *(f"  {line}" for line in _task_lines(config, task, leaks)),
             *_split_lines(config, task),
             f"# No text has more tokens than bytes; the longest prompt has {longest:,}. A longer one is refused.",
-            f"weak: {{model: {_quoted(weak)}{adapter}, max_length: {max_length}}}{same}",
-            f"strong: {{model: {_quoted(strong)}{adapter}, max_length: {max_length}}}",
+            f"weak: {{model: {_quoted(weak)}{adapter}, max_length: {_read_by(weak, max_length)}}}{same}",
+            f"strong: {{model: {_quoted(strong)}{adapter}, max_length: {_read_by(strong, max_length)}}}",
             *TRAINING[task.answer_form],
             *([_generation_line(config)] if is_free else []),
             "",
         ]
     )
+
+
+def _read_by(model: str, max_length: int) -> int:
+    """As much of it as the model has positions for, where that is known without fetching it."""
+    positions = positions_here(ModelConfig(model=model))
+    return max_length if positions is None else min(max_length, positions)
 
 
 def _rows_of(task: TaskConfig) -> dict[str, list[Row]]:
