@@ -13,6 +13,7 @@ from ensemw2s.errors import DataError
 from ensemw2s.experiment.labeller import open_labeller, open_reader
 from ensemw2s.experiment.labelling import label_file
 from ensemw2s.experiment.lengths import check_lengths
+from ensemw2s.experiment.own_data import Wishes, write_config
 from ensemw2s.experiment.prepare import check, prepare
 from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
@@ -67,6 +68,18 @@ def test_validate_says_what_is_read_and_what_no_setting_can_raise(task_file, sho
     said, notes = check_lengths(config, *check(config))
     assert said["weak"] == "the longest prompt has 15 tokens, at most 64 are read"
     assert f"weak.max_length is 512, but {short} has 64 positions: a longer prompt is refused" in notes
+
+
+def test_what_init_writes_is_what_the_models_read(tmp_path, short):
+    rows = [{"question": f"Is {i} above 40?", "answer": "yes" if i > 40 else "no"} for i in range(80)]
+    wishes = Wishes(str(write_jsonl(tmp_path / "q.jsonl", rows)), weak=str(short), strong="tiny")
+    written = write_config(wishes, tmp_path / "my.yaml", ask=None, accept=True)
+    assert (written.config.weak.max_length, written.config.strong.max_length) == (64, 128)
+    assert written.notes == ()
+    write_jsonl(tmp_path / "q.jsonl", [*rows, {"question": LONG, "answer": "no"}])
+    with pytest.raises(DataError, match="its prompt has 85 tokens, more than the model's 64 positions"):
+        write_config(wishes, tmp_path / "other.yaml", ask=None, accept=True)
+    assert not (tmp_path / "other.yaml").exists()
 
 
 def test_a_model_that_is_not_here_is_not_fetched(task_file):

@@ -45,7 +45,7 @@ def unreadable(n_tokens: int, *, max_length: int, positions: int | None = None, 
     if n_tokens <= limit - room:
         return ""
     before = f" less the {room} that an answer may have (generation.decoding.max_new_tokens)" if room else ""
-    if limit < max_length:
+    if positions is not None and positions <= max_length:
         return (
             f"{n_tokens:,} tokens, more than the model's {limit:,} positions{before}; shorten it, drop the row, or "
             "choose a model that reads more"
@@ -87,7 +87,7 @@ def encode_answers(
             raise DataError(f"example {name!r}: its answer has no token for this tokenizer; give it a text or drop it")
         if len(one) > limit:
             what, mend = f"max_length ({limit})", "raise weak.max_length and strong.max_length"
-            if limit < max_length:
+            if positions is not None and positions <= max_length:
                 what, mend = f"the model's {limit} positions", "choose a model that reads more"
             raise DataError(
                 f"example {name!r}: prompt and answer have {len(one)} tokens, more than {what}; shorten them, drop the "

@@ -79,6 +79,16 @@ def _learned(config: ExperimentConfig, task: Task, split: Split | None) -> Seque
     return [task.examples[i] for i in rows.tolist()]
 
 
+def positions_here(model: ModelConfig) -> int | None:
+    """How many tokens a model reads; None where nothing bounds them, or it would have to be fetched to know.
+
+    Raises:
+        ModelError: its configuration cannot be read.
+    """
+    found = _here(model)
+    return None if found is None else load_positions(found)
+
+
 def _here(model: ModelConfig) -> ModelConfig | None:
     """The model by its local folder; None where it would have to be fetched."""
     folder = local_folder(model)
