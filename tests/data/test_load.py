@@ -8,6 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ensemw2s import reading
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import DataError
 
@@ -61,22 +62,29 @@ def test_the_split_of_a_datasets_folder_is_chosen_and_an_unknown_one_refused(tmp
 @pytest.mark.parametrize(
     ("name", "content", "place", "complaint", "mend"),
     [
-        ("q.jsonl", b'{"a": 1}\n{"a": 2,}\n', "q.jsonl line 2, column 9:", "not valid JSON", "mend or delete the line"),
+        (
+            "q.jsonl",
+            b'{"a": 1}\n{"a": 2,}\n',
+            "q.jsonl line 2:",
+            "not valid JSON at column 9",
+            "mend or delete the line",
+        ),
         ("q.jsonl", b'{"a": 1}\n[1]\n', "q.jsonl line 2:", "got list", "mend the line"),
         ("q.jsonl", b'{"a": 1}\n\n{"a": "\xff"}\n', "q.jsonl line 3:", "not UTF-8 (byte 8)", "save the file as UTF-8"),
         ("q.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "q.jsonl line 1:", "cannot be read", "mend or delete the line"),
-        ("q.jsonl", b"[" * 100_000, "q.jsonl line 1:", "cannot be read", "mend or delete the line"),
+        ("q.jsonl", b'{"a": ' + b"[" * 100_000, "q.jsonl line 1:", "cannot be read", "mend or delete the line"),
+        ("q.jsonl", b"[" * 100_000, "q.jsonl item 1:", "cannot be read", "mend it"),
         ("q.jsonl", b"", "q.jsonl:", "no rows", "give at least one example"),
         ("q.jsonl", b"\n \n", "q.jsonl:", "no rows", "give at least one example"),
         ("q.csv", b"", "q.csv:", "no rows", "give at least one example"),
         ("q.csv", b"a,b\n", "q.csv:", "no rows", "give at least one example"),
         ("q.csv", b"a,b\n1,2\n\n3,4,5\n", "q.csv line 4:", "3 values for 2 columns", "put quotes around"),
         ("q.csv", b"a,b\n1\n", "q.csv line 2:", "1 values for 2 columns", "fill in what is missing"),
-        ("q.csv", b"a,b,a\n1,2,3\n", "q.csv line 1:", "two columns are named 'a'", "rename one"),
+        ("q.csv", b"a,b,a\n1,2,3\n", "q.csv:1:", "two columns are named 'a'", "rename one"),
         ("q.csv", b'a,b\n1,2\n3,"4\n', "q.csv line 3:", "not valid CSV", "mend that line"),
         ("q.csv", b"a\n1\n\xff\n", "q.csv line 3:", "not UTF-8", "save the file as UTF-8"),
         ("q.parquet", b"PAR1 and then nothing", "q.parquet:", "not a whole Parquet file", "write it again"),
-        ("q.txt", b"hello", "q.txt:", "'.txt'", "use one of .jsonl, .csv, .parquet"),
+        ("q.txt", b"hello", "q.txt:", "'.txt'", "use one of .jsonl, .json, .csv, .tsv"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_place_and_mend(
@@ -116,11 +124,11 @@ def test_a_datasets_folder_whose_own_records_are_damaged_is_refused(tmp_path: Pa
 def test_a_file_that_the_system_refuses_is_a_data_error(write: Write, monkeypatch: pytest.MonkeyPatch):
     path = write("q.jsonl", b"{}")
 
-    def refuse(self: Path) -> bytes:
+    def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(DataError, match=r"q\.jsonl: the file cannot be read \(Permission denied\); check its perm"):
+    monkeypatch.setattr(reading.os, "open", refuse)
+    with pytest.raises(DataError, match=r"q\.jsonl: the file cannot be read \(Permission denied\); .* permissions"):
         read_rows(path)
 
 

@@ -237,7 +237,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "data missing": (3, ["no.jsonl", "check the path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
     "data empty": (3, ["no rows"], lambda p: p.raw(b"\n")),
     "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'{"q": "a"}\n{"q": \n')),
-    "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"[1]\n")),
+    "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"1\n")),
     "not UTF-8": (3, ["line 1", "not UTF-8"], lambda p: p.raw(b'{"q": "\xff"}\n')),
     "unknown file type": (3, ["q.txt", ".jsonl"], lambda p: p.raw(b"x", "q.txt")),
     "torn Parquet": (3, ["q.parquet", "Parquet"], lambda p: p.raw(b"PAR1 cut", "q.parquet")),

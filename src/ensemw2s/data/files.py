@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.load import Row, read_rows
+from ensemw2s.data.load import Row, iterate_rows
 from ensemw2s.data.options import chosen, options_of
 from ensemw2s.data.pairs import pair_of
 from ensemw2s.data.template import no_column, template
@@ -56,7 +56,7 @@ def _read(config: TaskConfig, path: str, split: str, prefix: str = "", *, is_lab
     prompt = template(config.prompt)
     examples: list[Placed] = []
     seen: dict[str, str] = {}
-    for number, (place, row) in enumerate(read_rows(path, split=split), start=1):
+    for number, (place, row) in enumerate(iterate_rows(path, split=split), start=1):
         name = name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
         if name in seen:
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")

@@ -17,6 +17,7 @@ from ensemw2s.data.tasks import load_task
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.experiment.files import write_atomic
 from ensemw2s.experiment.prepare import check
+from ensemw2s.reading import load_yaml
 from ensemw2s.types import Task
 
 Ask = Callable[[str, str | None], str]
@@ -103,7 +104,7 @@ def write_config(
     weak = told("weak", "Weak model (hub id, local folder, or smollm2-135m)")
     strong = told("strong", "Strong model")
     text = to_yaml(output.stem, task, load_task(task), weak, strong)
-    config = parse_config(yaml.safe_load(text), where=str(output))
+    config = parse_config(load_yaml(text, str(output)), where=str(output))
     _, split = check(config)
     write_atomic(output, text)
     return config, split

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.data.stream import stream_rows
+from ensemw2s.data.stream import format_of, stream_rows
 from ensemw2s.errors import DataError
 from ensemw2s.types import Task
 
 KINDS = (".jsonl", ".csv")
+"""What a queue is written as."""
 
 
 class Questions:
@@ -73,10 +74,10 @@ def read_people(path: str, task: Task) -> dict[str, str]:
 def check_file(path: str, setting: str) -> Path:
     """The file, which is there and of a known kind. Raises DataError."""
     file = Path(path)
-    if file.suffix.lower() not in KINDS:
-        raise DataError(f"{setting}: {path} must end in {' or '.join(KINDS)}")
+    format_of(file, f"{setting}: {path}")
     if not file.is_file():
-        raise DataError(f"{setting}: {path}: there is no such file; check the path")
+        what = "not a file; give one that can be read again" if file.exists() else "there is no such file"
+        raise DataError(f"{setting}: {path}: {what}; check the path")
     return file
 
 

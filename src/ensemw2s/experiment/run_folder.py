@@ -14,6 +14,7 @@ from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.evaluate import PACKAGES
 from ensemw2s.experiment.files import write_atomic
+from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.results import Results, Timing
 
 ITEMS = "items.safetensors"
@@ -25,8 +26,8 @@ def claim(config: ExperimentConfig, run_dir: Path) -> None:
     mine = canonical_hash(config)
     if path.exists():
         try:
-            theirs = str(yaml.safe_load(path.read_text())["_run"]["config_hash"])
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError):
+            theirs = str(load_yaml(read_text(path, RunError), str(path), RunError)["_run"]["config_hash"])
+        except (RunError, KeyError, TypeError):
             raise RunError(
                 f"{path}: not the configuration of a run; move the file away or choose another --run-dir"
             ) from None

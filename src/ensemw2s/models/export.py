@@ -24,6 +24,7 @@ from ensemw2s.errors import DataError, ModelError
 from ensemw2s.models.adapters import Adapter, Whole, build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import final_norm, layers_of
 from ensemw2s.models.checkpoint import fingerprint
+from ensemw2s.models.declared import check_declared
 from ensemw2s.models.folders import new_folder
 from ensemw2s.models.head import Head
 from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbone
@@ -127,6 +128,8 @@ def load_student(folder: Path) -> Predictor:
         if (folder / PACKAGE).is_file():
             return replace(_load_package(folder), chat=Prompting.load(folder).chat, link=_link_of(folder))
         path = folder / "config.json"
+        if path.exists():
+            check_declared(str(folder), folder)
         names = json.loads(path.read_text(encoding="utf-8")).get("architectures") or [] if path.is_file() else []
         if not any(name.endswith("ForSequenceClassification") for name in names):
             raise ModelError(

@@ -23,6 +23,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import cut_config, cut_model
 from ensemw2s.models.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
+from ensemw2s.models.declared import check_declared
 from ensemw2s.models.quiet import quiet
 
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
@@ -115,6 +116,7 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
             or weights that do not fit its configuration; it wants to run its own code and is not trusted.
     """
     folder = checkpoint_folder(config)
+    check_declared(config.model, folder)
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
@@ -143,6 +145,7 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint, without its weights. Raises ModelError where there is none."""
     folder = checkpoint_folder(config)
+    check_declared(config.model, folder)
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
         return _tokenizer(config, folder, trust)
@@ -187,6 +190,7 @@ def unembedding_rows(config: ModelConfig, token_ids: Sequence[int] | None = None
     for file in weight_files(config, folder):
         with safe_open(file, "pt") as tensors:
             found |= {key: file for key in tensors.keys() if key.endswith((*UNEMBEDDINGS, *EMBEDDINGS))}  # noqa: SIM118
+    check_declared(config.model, folder)
     untied = [key for key in found if key.endswith(UNEMBEDDINGS)]
     with quiet(), explained(config.model, folder):
         model_config = AutoConfig.from_pretrained(
