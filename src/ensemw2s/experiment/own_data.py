@@ -87,7 +87,7 @@ def write_config(
             raise ConfigError(f"init: the columns do not tell --{name}; give it")
         return proposal
 
-    labelled = told("labelled", "Labelled data (.jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
+    labelled = told("labelled", "Labelled data (.json, .jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
     unlabelled = told("unlabelled", "Unlabelled data, the harder questions (empty: none)", "")
     test = told("test", "Labelled test data of the unlabelled kind (empty: none)", "") if unlabelled else wishes.test
     task = TaskConfig(name="files", path=labelled, unlabelled=unlabelled or None, test=test or None)

@@ -55,8 +55,8 @@ def check_declared(name: str, folder: Path) -> None:
             )
     if n_tensors and (count := _rough_count(dict(numbers))) > FREE + MORE * n_values:
         raise ModelError(
-            f"{name}: the model in {folder} cannot be loaded: config.json declares some {count:.2g} parameters, and the "
-            f"weights beside it have {has}; {mend}"
+            f"{name}: the model in {folder} cannot be loaded: config.json declares {count:.2g} parameters or so, and "
+            f"the weights beside it have {has}; {mend}"
         )
 
 

@@ -48,6 +48,9 @@ LOADING_ERRORS = (
     # A file of valid JSON that holds something else: the library finds out by stumbling.
     TypeError,
     AttributeError,
+    ArithmeticError,
+    AssertionError,
+    IndexError,
     StrictDataclassError,
 )
 
