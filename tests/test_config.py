@@ -71,8 +71,8 @@ def test_every_bad_setting_is_named_with_its_value_and_mend(tree, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ["no such configuration file", "check the path"]),
-        (b"name: \xff", ["cannot be read", "UTF-8"]),
+        (None, ["no such file", "check the path of the configuration"]),
+        (b"a: 1\nname: \xff", ["line 2: not UTF-8", "save the file"]),
         (b"a: [1\nb: 2", ["not valid YAML", "line 2", "mend that line"]),
         (b"name: 2024-13-45", ["not valid YAML", "month must be in 1..12"]),
         (b"- 1", ["a mapping of settings, got list", "key: value"]),
@@ -95,8 +95,8 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(tmp_path, content, w
         ("seeds", ["--set seeds:", "KEY=VALUE", "for example"]),
         ("=3", ["--set =3:", "KEY=VALUE"]),
         ("name.x=3", ["'name' is a single value"]),
-        ("seeds=[1", ["'[1' is not a YAML value", "quote it"]),
-        ("name=2024-13-45", ["not a YAML value", "quote it"]),
+        ("seeds=[1", ["--set seeds=[1: not valid YAML, line 1", "quote it"]),
+        ("name=2024-13-45", ["not valid YAML", "quote it"]),
         ("ensemble.n_rond=3", ["ensemble.n_rond", "did you mean 'n_rounds'"]),
     ],
 )

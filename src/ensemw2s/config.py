@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import VIEWED
+from ensemw2s.reading import load_yaml, not_unicode, read_text
 from ensemw2s.recipes import Recipe, StudentConfig
 from ensemw2s.settings import (
     CacheConfig,
@@ -29,6 +29,8 @@ from ensemw2s.settings import (
 
 FREE_TASKS = ("geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp")
 """Tasks that are answered in words."""
+MOST_PARTS = 8
+"""Names in one another that `--set` may have; the deepest setting has four."""
 
 
 class ExperimentConfig(Frozen):
@@ -157,16 +159,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Expe
     where = str(path) if path else "the default configuration"
     tree: Any = {}
     if path is not None:
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: there is no such configuration file; check the path") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"{path}: the configuration cannot be read ({error}); give a readable UTF-8 YAML file"
-            ) from None
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that the calendar lacks
-            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend that line") from None
+        tree = load_yaml(read_text(path, ConfigError, mend="check the path of the configuration"), where)
         tree = {} if tree is None else tree
         if not isinstance(tree, dict):
             raise ConfigError(
@@ -179,6 +172,10 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Expe
 
 def parse_config(tree: Mapping[str, Any], *, where: str = "the configuration") -> ExperimentConfig:
     """Validate a mapping. Raises ConfigError naming every bad setting, its value and the mend."""
+    if (text := not_unicode(tree)) is not None:
+        raise ConfigError(
+            f"{where}: {text[:80]!r} is not valid Unicode (half a character); mend the text or rename the file"
+        )
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:
@@ -186,19 +183,22 @@ def parse_config(tree: Mapping[str, Any], *, where: str = "the configuration") -
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
+    shown = override if len(override) <= 200 else f"{override[:200]}…"
     key, sign, text = override.partition("=")
-    if not sign or not key.strip():
-        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set ensemble.n_rounds=8")
-    *parents, leaf = key.strip().split(".")
+    parts = [part.strip() for part in key.split(".")]
+    if not sign or not all(parts):
+        raise ConfigError(f"--set {shown}: expected KEY=VALUE, for example --set ensemble.n_rounds=8")
+    if len(parts) > MOST_PARTS:
+        raise ConfigError(
+            f"--set {shown}: {len(parts)} names in one another, where no setting lies so deep; mend the name"
+        )
+    *parents, leaf = parts
     node: Any = tree
     for part in parents:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override}: {part!r} is a single value and has no settings below it")
-    try:
-        node[leaf] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+            raise ConfigError(f"--set {shown}: {part!r} is a single value and has no settings below it")
+    node[leaf] = load_yaml(text, f"--set {shown}", mend="quote it")
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
@@ -216,6 +216,11 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
     return list(model.model_fields)
 
 
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:200]} … {text[-60:]}"
+
+
 def _explain(error: Any) -> str:
     location = list(error["loc"])
     name = ".".join(str(part) for part in location) or "configuration"
@@ -225,7 +230,7 @@ def _explain(error: Any) -> str:
         mend = f"did you mean {near[0]!r}?" if near else f"valid settings there: {', '.join(valid)}"
         return f"{name}: no such setting; {mend}"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+    shown = "" if isinstance(error["input"], dict) else f", got {_cut(error['input'])}"
     mend = ""
     if error["type"] == "string_type" and isinstance(error["input"], bool):
         mend = "; YAML reads a bare yes, no, on or off as true or false: put it in quotes"

@@ -25,7 +25,8 @@ class TaskConfig(Frozen):
     `geo-countries` and `reasoning` (embedded), `arc-qa`, `openbookqa`, `gsm8k`, `svamp`. All but the embedded ones
     read the file or folder at `path`."""
     path: str | None = None
-    """A .jsonl, .csv or .parquet file, a folder saved by `datasets`, or a hub name as hub:OWNER/NAME."""
+    """A .json, .jsonl, .csv, .tsv (each also with .gz) or .parquet file, a folder saved by `datasets`, or a hub name as
+    hub:OWNER/NAME."""
     split: str = "train"
     """The split of a hub name or of a `datasets` folder that has several; of a hub name also a slice or a sum, such
     as train[:20000] or train+test."""

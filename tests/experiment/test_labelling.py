@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from ensemw2s.cli import main
-from ensemw2s.data import stream
+from ensemw2s.data import source
 from ensemw2s.errors import DataError, RunError
 from ensemw2s.experiment import label_folder, labelling
 from ensemw2s.experiment.label_folder import MANIFEST
@@ -145,6 +145,7 @@ BAD_ROWS = [
     ("line of another kind", b'["a"]', None, ["expected an object", "got list"]),
     ("line of no UTF-8", b'{"prompt": "\xff"}', None, ["not UTF-8"]),
     ("line nested too deep", b"[" * 100_000, None, ["cannot be read"]),
+    ("line with too many columns", {str(i): 1 for i in range(20_000)}, None, ["20,000 columns"]),
     ("id absent", {"prompt": "no id"}, None, ["no column 'id'"]),
     ("id empty", {"id": " ", "prompt": "a"}, None, ["'id'", "empty"]),
     ("id of a wrong type", {"id": 1.5, "prompt": "a"}, None, ["'id'", "expected text", "1.5"]),
@@ -183,7 +184,7 @@ def test_a_row_that_cannot_be_labelled_is_an_error_with_its_reason_and_the_rest_
 
 
 def test_an_endless_line_is_an_error_and_never_held_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "LINE_BYTES", 64)
+    monkeypatch.setattr(source, "ROW_BYTES", 64)
     error = refused(tmp_path, {"id": "x", "prompt": "y" * 1000})
     assert "longer than 64 bytes" in error["reason"]
 
@@ -196,12 +197,12 @@ def test_errors_of_csv_lines_cost_no_other_row(tmp_path):
     assert label_file(Fake(), str(source), tmp_path / "out", id_column="id") == LabelCounts(8, 4, 4, 1)
     errors = lines(tmp_path / "out", "errors")
     assert [(e["id"], e["place"].rpartition(":")[2]) for e in errors] == [
-        ("x", "3"),
+        (None, "3"),
         (None, "5"),
         (None, "7"),
         (None, "9"),
     ]
-    expected = ["not valid Unicode", "3 values for 2", "not valid CSV", "not valid CSV"]
+    expected = ["not UTF-8", "3 values for 2", "not valid CSV", "not valid CSV"]
     assert all(words in e["reason"] for words, e in zip(expected, errors, strict=True))
 
 
@@ -228,6 +229,8 @@ REFUSED = [
         {},
         ["no column 'prompt'", "did you mean 'promt'"],
     ),
+    ("torn gzip input", "in.jsonl.gz", b"{}", {}, ["not a whole gzip file"]),
+    ("input of another encoding", "in.csv", "id,prompt\n".encode("utf-16"), {}, ["UTF-16", "UTF-8"]),
     ("torn Parquet input", "in.parquet", b"PAR1", {}, ["not a whole Parquet file"]),
     ("malformed template", "in.jsonl", b"{}\n", {"prompt": "{{ a"}, ["template '{{ a'"]),
     ("malformed template", "in.jsonl", b"{}\n", {"prompt": "no column"}, ["name at least one column"]),

@@ -5,6 +5,7 @@ The kinds are those of docs/errors.md; a test holds both lists together.
 
 import errno
 import fcntl
+import gzip
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
+import pyarrow.parquet
 import pytest
 import yaml
 from transformers import AutoTokenizer
@@ -141,6 +144,22 @@ def refuse_writes(code: int) -> Callable[[Place], list[str]]:
         return command
 
     return spoil
+
+
+def pipe(place: Place, name: str) -> str:
+    os.mkfifo(place.root / name)
+    return str(place.root / name)
+
+
+def endless_parquet(place: Place) -> list[str]:
+    file = place.root / "q.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"q": pyarrow.nulls(20_000_000, pyarrow.string())}), file)
+    return place.run({"task": {"path": str(file)}}, command="validate")
+
+
+def too_many_layers(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**7}))
 
 
 def no_geonames(place: Place) -> list[str]:
@@ -292,6 +311,22 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["mapping of settings"],
         lambda p: [(p.root / "c").write_text("- 1") and "run", str(p.root / "c")],
     ),
+    "configuration of another kind": (2, ["a named pipe", "a file"], lambda p: ["run", pipe(p, "c.yaml")]),
+    "aliases that grow": (
+        2,
+        ["line 3", "aliases stand for more than 10,000"],
+        lambda p: [
+            (p.root / "c").write_text("a: &a [" + "1, " * 999 + "]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b, *b]") and "run",
+            str(p.root / "c"),
+        ],
+    ),
+    "key twice": (
+        2,
+        ["line 3", "'name' stands twice"],
+        lambda p: [(p.root / "c").write_text("name: a\nseeds: [0]\nname: b") and "run", str(p.root / "c")],
+    ),
+    "nested too deep": (2, ["nested deeper than 64"], lambda p: p.run({}, "--set", "name=" + "[" * 99)),
+    "override too deep": (2, ["99 names in one another"], lambda p: p.run({}, "--set", "a." * 98 + "b=1")),
     "misspelt setting": (2, ["did you mean 'n_rounds'"], lambda p: p.run({"ensemble": {"n_round": 3}})),
     "wrong type": (2, ["split.n_easy_train", "'x'"], lambda p: p.run({"split": {"n_easy_train": "x"}})),
     "bare yes and no": (2, ["task.choices.0", "quotes"], lambda p: p.run({"task": {"choices": [False, True]}})),
@@ -332,9 +367,26 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "data missing": (3, ["no.jsonl", "check the path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
     "data empty": (3, ["no rows"], lambda p: p.raw(b"\n")),
     "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'{"q": "a"}\n{"q": \n')),
-    "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"[1]\n")),
+    "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"1\n")),
     "not UTF-8": (3, ["line 1", "not UTF-8"], lambda p: p.raw(b'{"q": "\xff"}\n')),
     "unknown file type": (3, ["q.txt", ".jsonl"], lambda p: p.raw(b"x", "q.txt")),
+    "data of another kind": (
+        3,
+        ["q.jsonl: a named pipe"],
+        lambda p: p.run({"task": {"path": pipe(p, "q.jsonl")}}, command="validate"),
+    ),
+    "not text": (3, ["UTF-16", "save it as UTF-8"], lambda p: p.raw("q,answer\n".encode("utf-16"), "q.csv")),
+    "torn gzip": (3, ["not a whole gzip file"], lambda p: p.raw(gzip.compress(b"q,answer\n")[:-9], "q.csv.gz")),
+    "gzip that grows": (3, ["grows more than 200"], lambda p: p.raw(gzip.compress(b" " * 10**7), "q.jsonl.gz")),
+    "torn array": (3, ["line 1", "the file is cut"], lambda p: p.raw(b'[{"q": "a', "q.json")),
+    "row too long": (3, ["line 2", "longer than 16,777,216"], lambda p: p.raw(b"q\n" + b"x" * 2**24, "q.csv")),
+    "too many columns": (3, ["20,000 columns"], lambda p: p.raw(b",".join(b"%d" % i for i in range(20_000)), "q.csv")),
+    "separator unclear": (
+        3,
+        ["a semicolon or a bar", "commas"],
+        lambda p: p.raw(b"a;b|c\n1;2|3\n", "q.csv"),
+    ),
+    "Parquet that grows": (3, ["a file far too small"], endless_parquet),
     "torn Parquet": (3, ["q.parquet", "Parquet"], lambda p: p.raw(b"PAR1 cut", "q.parquet")),
     "torn CSV": (3, ["line 2", "1 values for 2 columns"], lambda p: p.raw(b"q,answer\n1\n", "q.csv")),
     "torn datasets folder": (3, ["save_to_disk"], torn_dataset),
@@ -346,6 +398,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         lambda p: p.rows(lambda r: r, {"prompt": "{{ qq }}"}),
     ),
     "bad template": (3, ["prompt template"], lambda p: p.rows(lambda r: r, {"prompt": "{{ q"})),
+    "template out of bounds": (
+        3,
+        ["line 1", "`macro`"],
+        lambda p: p.rows(lambda r: r, {"prompt": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}{{ q }}"}),
+    ),
+    "template that asks for too much": (
+        3,
+        ["too much at its line 1", "`indent` by more than"],
+        lambda p: p.rows(lambda r: r, {"prompt": "{{ q | indent(1000000000) }}"}),
+    ),
     "answer names no option": (3, ["line 3", "a letter from A to B", "task.answer_as"], no_such_option),
     "option that is empty": (3, ["line 3", "'C' names an option that is empty", "fill it in"], empty_option),
     "score for a label": (3, ["line 5", "1.5 (float), a score"], lambda p: p.rows(each("answer", 4, 1.5))),
@@ -422,6 +484,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "torn model": (4, ["cannot be loaded", "fetch it again"], lambda p: p.model(torn_weights)),
     "model file of another kind": (4, ["cannot be loaded", "num_hidden_layers"], lambda p: p.model(layers_as_text)),
+    "model that its weights are not of": (4, ["num_hidden_layers is 1e+07"], lambda p: p.model(too_many_layers)),
     "too many layers": (4, ["n_layers is 9", "4 layers"], lambda p: p.run({"weak": {"n_layers": 9}})),
     "no tokenizer": (4, ["no tokenizer"], lambda p: p.model(no_tokenizer)),
     "no safetensors": (4, ["safetensors"], lambda p: p.model(only_bin)),

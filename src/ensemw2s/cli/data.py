@@ -66,7 +66,7 @@ def fetch(name: Annotated[str, typer.Argument(help="A known model.")] = "smollm2
 @app.command(epilog="Example:  ensemw2s predict runs/geo-facts/student --input questions.jsonl --output answers.jsonl")
 def predict(
     student: Annotated[Path, typer.Argument(help="A student folder, or a run folder that has one.")],
-    input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV, Parquet, a datasets folder or hub:NAME.")],
+    input_path: Annotated[str, typer.Option("--input", help="JSON, CSV, Parquet, a datasets folder or hub:NAME.")],
     output: Annotated[
         Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
     ] = None,
@@ -98,7 +98,7 @@ def predict(
 @app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
 def label(
     ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
-    input_path: Annotated[str, typer.Option("--input", help="JSONL, CSV or Parquet, of any length.")],
+    input_path: Annotated[str, typer.Option("--input", help="JSON, CSV or Parquet, of any length.")],
     output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
     prompt: Annotated[
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)

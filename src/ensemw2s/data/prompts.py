@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemw2s.data.load import READERS, read_rows
+from ensemw2s.data.load import iterate_rows
 from ensemw2s.data.stream import reason_of, stream_rows
 from ensemw2s.data.template import template
 from ensemw2s.errors import DataError
@@ -27,10 +27,10 @@ def prompts_of(path: str, prompt: str, *, split: str = "train") -> list[Prompted
     """
     parsed = template(prompt)
     file = Path(path)
-    if file.is_file() and file.suffix.lower() in READERS:
+    if file.exists() and not file.is_dir():
         rows = [(r.place, r.columns, r.problem) for r in stream_rows(file, list(parsed.columns))]
     else:
-        rows = [(place, columns, "") for place, columns in read_rows(path, split=split)]
+        rows = [(place, columns, "") for place, columns in iterate_rows(path, split=split)]
     if not rows:
         raise DataError(f"{path}: the file has no rows; give at least one")
     found: list[Prompted] = []

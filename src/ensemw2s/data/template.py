@@ -1,15 +1,21 @@
 """Prompt templates: Jinja over the columns of a row, checked against them before any work."""
 
 import difflib
+import traceback
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, Undefined, nodes
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ensemw2s.data.sandbox import CHARACTERS, Sandbox, TooMuch, bounded, parse
 from ensemw2s.errors import DataError
+
+FILLING_ERRORS = (
+    *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError),
+    AssertionError,  # so the library checks the arguments of some filters
+)
 
 
 class _Unprintable(Exception):
@@ -27,8 +33,7 @@ def _shown(value: Any) -> Any:
     return value
 
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_shown, keep_trailing_newline=True)
-_ENVIRONMENT.globals.clear()  # every name is a column
+_SANDBOX = Sandbox(_shown)
 
 
 class Template:
@@ -39,17 +44,19 @@ class Template:
     """
 
     def __init__(self, text: str):
-        shown = f"prompt template {text!r}"
+        shown = f"prompt template {text if len(text) <= 500 else text[:500] + '…'!r}"
         try:
-            tree = _ENVIRONMENT.parse(text)
-            self._compiled = _ENVIRONMENT.from_string(text)
+            tree, self._n_tokens = parse(_SANDBOX, text)
+            self.columns = _columns(tree, shown)
+            """Every column that it reads, with the line of the template."""
+            self._compiled = _SANDBOX.template_class.from_code(
+                _SANDBOX, _SANDBOX.compile(bounded(_SANDBOX, tree)), _SANDBOX.make_globals(None)
+            )
         except TemplateSyntaxError as error:
             raise DataError(
                 f"{shown}, line {error.lineno}: {error.message}; write a column as {{{{ name }}}}, and two braces that "
                 "mean themselves as {{ '{{' }}"
             ) from None
-        self.columns = _columns(tree, shown)
-        """Every column that it reads, with the line of the template."""
         if not self.columns:
             raise DataError(f"{shown}: name at least one column, as {{{{ name }}}}")
 
@@ -69,7 +76,7 @@ class Template:
         if all(map(_is_nothing, values.values())) and any(value is not None for value in values.values()):
             raise DataError(empty)
         try:
-            prompt = self._compiled.render(values | {"row": values})
+            prompt = self._filled(values | {"row": values})
         except _Unprintable as error:
             value = error.args[0]
             raise DataError(
@@ -79,14 +86,31 @@ class Template:
         except UnicodeEncodeError as error:  # JSON can escape half of a character
             text = error.object
             raise DataError(f"{_where(place, values, text)}: {text!r} is not valid Unicode; mend the value") from None
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except TooMuch as error:
             raise DataError(
-                f"{place}: the prompt template cannot be filled ({' '.join(str(error).split())[:200]}); mend the "
-                "template or the row"
+                f"{place}: the prompt template asks for too much{_line_of(error)} ({error}); simplify it, or shorten "
+                "the value"
+            ) from None
+        except FILLING_ERRORS as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"{place}: the prompt template cannot be filled{_line_of(error)} ({reason}); mend the template or the "
+                "row"
             ) from None
         if not prompt.strip():
             raise DataError(empty)
         return prompt
+
+    def _filled(self, values: Mapping[str, Any]) -> str:
+        _SANDBOX.begin(self._n_tokens)
+        parts: list[str] = []
+        n_characters = 0
+        for part in self._compiled.generate(values):
+            n_characters += len(part)
+            if n_characters > CHARACTERS:
+                raise TooMuch(f"a prompt of more than {CHARACTERS:,} characters")
+            parts.append(part)
+        return "".join(parts)
 
 
 @lru_cache(maxsize=8)
@@ -130,3 +154,9 @@ def _where(place: str, values: Mapping[str, Any], value: Any) -> str:
     """The place with the column, where the value is one as it stands."""
     columns = [column for column, own in values.items() if own is value]
     return f"{place}, column {columns[0]!r}" if columns else place
+
+
+def _line_of(error: BaseException) -> str:
+    """Where in the template it happened, as far as the library knows."""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
+    return f" at its line {lines[-1]}" if lines else ""

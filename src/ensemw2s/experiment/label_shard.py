@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.data.files import name_of
-from ensemw2s.data.stream import StreamedRow, reason_of
+from ensemw2s.data.rows import StreamedRow
+from ensemw2s.data.stream import reason_of
 from ensemw2s.data.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.label_folder import SeenIds, json_line

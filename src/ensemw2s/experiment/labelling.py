@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from ensemw2s.data.files import name_of
-from ensemw2s.data.load import READERS
-from ensemw2s.data.stream import StreamedRow, stream_rows, total_units
+from ensemw2s.data.rows import StreamedRow
+from ensemw2s.data.stream import format_of, stream_rows, total_units
 from ensemw2s.data.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.experiment.label_engine import Engine, LocalEngine
@@ -50,8 +50,7 @@ def check_request(input_path: str, prompt: str, id_column: str | None, shard_row
         raise DataError(f"{input_path}: there is no such file; check the path (--input)")
     if not path.is_file():
         raise DataError(f"{input_path}: not a file; give one that can be read again to resume (--input)")
-    if path.suffix.lower() not in READERS:
-        raise DataError(f"{input_path}: cannot tell the format from {path.suffix!r}; use one of {', '.join(READERS)}")
+    format_of(path, input_path)
     if not os.access(path, os.R_OK):
         raise DataError(f"{input_path}: the file cannot be read; check its permissions")
     return path
@@ -69,7 +68,7 @@ def label_file(
     console: Console | None = None,
     engine: Engine | None = None,
 ) -> LabelCounts:
-    """Label each row of a .jsonl, .csv or .parquet file into `output`, or finish what an interrupted call began.
+    """Label each row of a file of one of `data.stream.FORMATS` into `output`, or finish what an interrupted call began.
 
     Memory holds the shards that are being labelled (one, without an engine of many workers), whatever the length of the
     file. Each row ends either in a file of labels or, with its reason, in one of errors, and exactly once. A shard that

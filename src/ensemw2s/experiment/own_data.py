@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ensemw2s.config import ExperimentConfig, TaskConfig, parse_config
 from ensemw2s.data import guess
 from ensemw2s.data.files import labels_of, option_named
@@ -20,6 +18,7 @@ from ensemw2s.experiment.lengths import check_lengths
 from ensemw2s.experiment.own_yaml import left_out, to_yaml
 from ensemw2s.experiment.prepare import check
 from ensemw2s.files import write_atomic
+from ensemw2s.reading import load_yaml
 
 Ask = Callable[[str, str | None], str]
 """Puts a question with a proposal to the user; without a proposal it insists on an answer."""
@@ -86,7 +85,7 @@ def write_config(
             raise ConfigError(f"init: the columns do not tell --{name}; give it{hint}")
         return proposal
 
-    labelled = told("labelled", "Labelled data (.jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
+    labelled = told("labelled", "Labelled data (.json, .jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
     unlabelled = told("unlabelled", "Unlabelled data, the harder questions (empty: none)", "")
     test = told("test", "Labelled test data of the unlabelled kind (empty: none)", "") if unlabelled else wishes.test
     task = TaskConfig(name="files", path=labelled, unlabelled=unlabelled or None, test=test or None)
@@ -106,7 +105,7 @@ def write_config(
     strong = told("strong", "Strong model")
     loaded = load_task(task)
     text = to_yaml(output.stem, task, loaded, weak, strong, leaks)
-    config = parse_config(yaml.safe_load(text), where=str(output))
+    config = parse_config(load_yaml(text, str(output)), where=str(output))
     checked, split = check(config)
     _, lengths = check_lengths(config, checked, split)
     write_atomic(output, text)

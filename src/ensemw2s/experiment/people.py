@@ -8,7 +8,7 @@ from typing import Any
 
 from ensemw2s.checksums import file_fault
 from ensemw2s.data.labels import spelt_as
-from ensemw2s.data.stream import stream_rows
+from ensemw2s.data.stream import format_of, stream_rows
 from ensemw2s.errors import DataError
 from ensemw2s.types import Task
 
@@ -16,6 +16,7 @@ MERGED = "people.jsonl"
 KINDS = (".jsonl", ".csv")
 SUMS = "people.checksums.json"
 """Beside the answers that were merged into a run."""
+"""What a queue is written as."""
 
 
 class Questions:
@@ -105,10 +106,10 @@ def people_fault(path: Path) -> str | None:
 def check_file(path: str, setting: str) -> Path:
     """The file, which is there and of a known kind. Raises DataError."""
     file = Path(path)
-    if file.suffix.lower() not in KINDS:
-        raise DataError(f"{setting}: {path} must end in {' or '.join(KINDS)}")
+    format_of(file, f"{setting}: {path}")
     if not file.is_file():
-        raise DataError(f"{setting}: {path}: there is no such file; check the path")
+        what = "not a file; give one that can be read again" if file.exists() else "there is no such file"
+        raise DataError(f"{setting}: {path}: {what}; check the path")
     return file
 
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ensemw2s.config import ExperimentConfig, parse_config
 from ensemw2s.core.routing import ROUTERS, ROUTES, Thresholds, queue_order, routes, thresholds
 from ensemw2s.data.tasks import load_task
-from ensemw2s.errors import ConfigError, RunError
+from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
 from ensemw2s.experiment.budget import PLAIN, curve_method
 from ensemw2s.experiment.label_folder import json_line
 from ensemw2s.experiment.merge import read_merged
@@ -22,6 +20,7 @@ from ensemw2s.experiment.people import KINDS, Questions
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.store import Store
 from ensemw2s.files import cache_home, write_atomic
+from ensemw2s.reading import load_yaml, read_text
 
 SEPARATOR = " | "
 """Between several values of one cell of a CSV file."""
@@ -80,12 +79,13 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
     results = read_results(run_dir)
     store = Store(store_root or cache_home() / "store")
     mend = "run the same `ensemw2s run` again: what is finished is kept, and only what is missing is made"
+    path = run_dir / "config.yaml"
     try:
-        tree = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+        tree = load_yaml(read_text(path, RunError), str(path), RunError)
         tree.pop("_run")
         used = json.loads((run_dir / "stages" / "evaluate.json").read_bytes())["artifacts"]
         keys = [each["key"] for each in used if each["kind"] == OPINIONS]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EnsemW2SError) as error:
         raise RunError(f"{run_dir}: not a whole run folder ({' '.join(str(error).split())[:200]}); {mend}") from None
     found = [store.load(OPINIONS, key) for key in keys]
     opined = [from_artifact(each) for each in found if each is not None]

@@ -16,6 +16,7 @@ from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.evaluate import PACKAGES
 from ensemw2s.files import explained, refusal, write_atomic
+from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.results import Results, Timing
 
 CONFIG, RESULTS, ITEMS, TIMING, REPORT = (
@@ -48,8 +49,8 @@ def check_folder(config: ExperimentConfig, run_dir: Path) -> None:
         return
     mine = canonical_hash(config)
     try:
-        theirs = str(yaml.safe_load(path.read_text())["_run"]["config_hash"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError):
+        theirs = str(load_yaml(read_text(path, RunError), str(path), RunError)["_run"]["config_hash"])
+    except (RunError, KeyError, TypeError):
         raise RunError(
             f"{path}: not the configuration of a run; move the file away or choose another --run-dir"
         ) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import ModelError
+from ensemw2s.models.declared import check_declared
 
 INDEX = ".safetensors.index.json"
 ADAPTER = "adapter_config.json"
@@ -32,7 +33,8 @@ def check_contents(name: str, folder: Path) -> None:
 
     Raises:
         ModelError: a file is a link out of the folder, no file, or too large; a weights index is malformed or names
-            anything but safetensors of this folder; config.json names code or weights elsewhere; it is a PEFT adapter.
+            anything but safetensors of this folder; config.json names code or weights elsewhere, or sizes that its
+            weights do not have (`models.declared`); it is a PEFT adapter.
     """
     try:
         paths = sorted(folder.iterdir())
@@ -50,8 +52,8 @@ def check_contents(name: str, folder: Path) -> None:
     for path in paths:
         if _is_index(path):
             _check_index(name, folder, path)
-    if (folder / "config.json").is_file():
-        _check_config(name, folder, read_settings(name, folder / "config.json"))
+    check_declared(name, folder)
+    _check_config(name, folder, read_settings(name, folder / "config.json"))
 
 
 def check_tokenizer_packages(name: str, folder: Path) -> None:

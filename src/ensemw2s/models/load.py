@@ -48,6 +48,7 @@ LOADING_ERRORS = (
     AttributeError,
     IndexError,
     AssertionError,
+    ArithmeticError,
     StrictDataclassError,
 )
 

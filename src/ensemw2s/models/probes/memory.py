@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.models.folders import cache_home
+from ensemw2s.files import cache_home
 from ensemw2s.models.load import Backbone
 
 VERSION = 1

@@ -1,0 +1,299 @@
+"""The part of Jinja that prompts are written in: no template of it can run on, or grow, beyond a bound.
+
+A template may come with a folder from elsewhere. The language is cut to what always ends (no macros, no calls but a
+few methods, no recursion), loops are counted, and whatever can make a long value out of short ones says so first.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from functools import wraps
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
+from jinja2.filters import FILTERS
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+TEMPLATE_CHARACTERS = 2**20
+"""Of the template's own text."""
+TOKENS = 10_000
+"""Names, numbers and signs within its braces."""
+NESTING = 40
+"""Blocks and expressions in one another."""
+LOOPS = 4
+"""Loops in one another."""
+ITEMS = 10_000
+"""That a filter or a method takes, and passes of a loop."""
+WORK = 2**25
+"""Characters that go through filters and methods for one prompt; calls and passes count as CALL and more."""
+CALL = 16
+CHARACTERS = 2**22
+"""Of a value that a filter or a method takes or makes."""
+NUMBER = 10**18
+"""A whole number beyond it is not computed with."""
+
+NODES = (
+    *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem),
+    *(nodes.Slice, nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr, nodes.For, nodes.Assign, nodes.With),
+    *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos, nodes.Add, nodes.Sub),
+    *(nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Concat, nodes.List, nodes.Tuple, nodes.Dict),
+    *(nodes.Pair, nodes.Keyword, nodes.Call),
+)
+METHODS = (
+    *("strip", "lstrip", "rstrip", "lower", "upper", "title", "capitalize", "split", "rsplit", "splitlines"),
+    *("startswith", "endswith", "replace", "join", "items", "keys", "values", "get", "find", "count"),
+    *("removeprefix", "removesuffix", "isdigit", "cycle"),
+)
+FILTER_NAMES = (
+    *("abs", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "format", "groupby"),
+    *("indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject"),
+    *("rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson"),
+    *("trim", "truncate", "unique", "upper", "wordcount"),
+)
+SIZED = ("batch", "indent", "round", "tojson")
+"""Filters that make as much as a number says."""
+ITERATING = (
+    *("batch", "groupby", "join", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr", "sort"),
+    *("sum", "unique"),
+)
+"""Filters that take a text letter by letter."""
+PASSED, JOINED, WEIGHED = "each pass", "joined", "weighed"
+"""Filters of our own, whose names no template can write."""
+WIDTHS = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|\d{4,}|\d*\.(\*|\d{4,}))")
+
+
+class TooMuch(Exception):
+    """A template asks for more than a bound allows; its argument says what."""
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja with the bounds of this module."""
+
+    intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%"])
+
+    def __init__(self, finalize: Callable[[Any], Any]):
+        super().__init__(undefined=StrictUndefined, finalize=finalize, keep_trailing_newline=True)
+        self.globals.clear()  # every name is a column
+        self.filters = {name: self._bounded(name, FILTERS[name]) for name in FILTER_NAMES}
+        self.filters |= {PASSED: self._each, JOINED: self._concatenated, WEIGHED: self._weighed}
+        self._left = self._pass_cost = 0
+        self.begin(1)
+
+    def begin(self, n_tokens: int) -> None:
+        """A prompt is begun, with its own allowance of work; a pass of a loop costs as the whole template may."""
+        self._left, self._pass_cost = WORK, CALL * n_tokens
+
+    def spend(self, work: int) -> None:
+        self._left -= work
+        if self._left < 0:
+            raise TooMuch("it does more work than a prompt can need")
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if isinstance(left, Undefined) or isinstance(right, Undefined):
+            return super().call_binop(context, operator, left, right)
+        if operator == "%" and isinstance(left, str):
+            return self._formatted(left, right if isinstance(right, tuple) else (right,))
+        if not all(isinstance(value, int | float) for value in (left, right)):
+            if operator != "+":
+                raise TypeError(f"{operator} takes numbers, not {type(left).__name__} and {type(right).__name__}")
+            self._measure(left, right)
+        found = super().call_binop(context, operator, left, right)
+        if isinstance(found, int) and abs(found) > NUMBER:
+            raise TooMuch(f"it computes a number beyond {NUMBER:,}")
+        return found
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Methods of texts and mappings, bounded as the filters are."""
+        name, owner = getattr(__obj, "__name__", ""), getattr(__obj, "__self__", None)
+        if isinstance(__obj, Undefined) or name == "cycle":
+            return super().call(__context, __obj, *args, **kwargs)
+        if name not in METHODS or not isinstance(owner, str | dict):
+            raise TypeError(f"{name or type(__obj).__name__} is nothing that a prompt template calls")
+        n_characters = __self._measure(owner, *args, *kwargs.values())
+        __self._check_growth(name, n_characters, [owner, *args] if name != "join" else [*args, owner], kwargs)
+        return _limited(__obj(*args, **kwargs))
+
+    def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter of the library that says before how much it will make."""
+        n_own = int(hasattr(function, "jinja_pass_arg"))  # its first argument may be the environment
+
+        @wraps(function)
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            given = list(args[n_own:])
+            n_characters = self._measure(*given, *kwargs.values())
+            if name == "format":
+                return self._formatted(given[0], kwargs or tuple(given[1:]))
+            self._check_growth(name, n_characters, given, kwargs)
+            return _limited(function(*args, **kwargs))
+
+        return bounded
+
+    def _check_growth(self, name: str, n_characters: int, given: list[Any], kwargs: dict[str, Any]) -> None:
+        """Refuse what would make a long text of short ones."""
+        grown = 0
+        rest = [*given[1:], *kwargs.values()]
+        if name in SIZED and any(isinstance(value, int) and abs(value) > ITEMS // 100 for value in rest):
+            raise TooMuch(f"`{name}` by more than {ITEMS // 100}")
+        if name in ITERATING and isinstance(given[0], str) and len(given[0]) > ITEMS:
+            raise TooMuch(f"`{name}` takes a text letter by letter, and of {ITEMS:,} letters at most")
+        texts = [value for value in rest if isinstance(value, str)]
+        longest = max(map(len, texts), default=0)
+        if name == "join":
+            items = given[0]
+            grown = longest * (len(items) if isinstance(items, str | list | tuple | dict) else 0)
+        elif name == "indent":
+            grown = (str(given[0]).count("\n") + 1) * max(longest, ITEMS // 100)
+        elif name == "replace" and len(texts) > 1:
+            grown = (str(given[0]).count(texts[0]) if texts[0] else n_characters + 1) * longest
+        if n_characters + grown > CHARACTERS:
+            raise TooMuch(f"`{name}` makes a text of more than {CHARACTERS:,} characters")
+        self.spend(grown)
+
+    def _formatted(self, text: Any, values: Any) -> str:
+        text = str(text)
+        each = list(values.values() if isinstance(values, dict) else values)
+        n_characters = self._measure(text, *each)
+        if WIDTHS.search(text) or text.count("%") * (1000 + n_characters) > CHARACTERS:
+            raise TooMuch("`format` makes a text that is too long")
+        return text % values
+
+    def _each(self, value: Any) -> list[Any]:
+        """What a loop goes over."""
+        found = list(itertools.islice(value, ITEMS + 1))
+        if len(found) > ITEMS:
+            raise TooMuch(f"a loop of more than {ITEMS:,} passes")
+        self.spend(len(found) * self._pass_cost)
+        return found
+
+    def _concatenated(self, values: list[Any]) -> str:
+        self._measure(*values)
+        return "".join(map(str, values))
+
+    def _weighed(self, value: Any) -> Any:
+        self.spend(CALL + (len(value) if isinstance(value, str | list | tuple | dict) else 0))
+        return value
+
+    def _measure(self, *values: Any) -> int:
+        """Characters of what a filter or a method is given, written out."""
+        n_characters = n_items = 0
+        waiting = list(values)
+        while waiting:
+            value = waiting.pop()
+            n_items += 1
+            if isinstance(value, str):
+                n_characters += len(value)
+            elif isinstance(value, dict | list | tuple):
+                n_items += len(value)
+                if n_items <= ITEMS:
+                    waiting += [*value, *value.values()] if isinstance(value, dict) else value
+            if n_items > ITEMS or n_characters > CHARACTERS:
+                what = f"{ITEMS:,} items" if n_items > ITEMS else f"{CHARACTERS:,} characters"
+                raise TooMuch(f"more than {what} at once; cut the value first, as in {{{{ passage[:2000] }}}}")
+        self.spend(CALL * len(values) + n_characters + n_items)
+        return n_characters
+
+
+def _limited(value: Any) -> Any:
+    """What a filter or a method made; a text is plain, and what can be gone over once is a list."""
+    if isinstance(value, str):
+        if len(value) > CHARACTERS:
+            raise TooMuch(f"a text of more than {CHARACTERS:,} characters")
+        return str(value)
+    if isinstance(value, Iterator | KeysView | ValuesView | ItemsView):
+        value = list(itertools.islice(value, ITEMS + 1))
+    if isinstance(value, list) and len(value) > ITEMS:
+        raise TooMuch(f"a list of more than {ITEMS:,} items")
+    return value
+
+
+def parse(sandbox: Sandbox, text: str) -> tuple[nodes.Template, int]:
+    """The template's tree, and its number of words and signs.
+
+    Raises:
+        TemplateSyntaxError: with its line: it is malformed, too long or too deep, or uses what prompts may not.
+    """
+    if len(text) > TEMPLATE_CHARACTERS:
+        raise TemplateSyntaxError(f"it has {len(text):,} characters, and at most {TEMPLATE_CHARACTERS:,} are read", 1)
+    n_tokens = _n_tokens(sandbox, text)
+    try:
+        tree = sandbox.parse(text)
+    except (RecursionError, ValueError) as error:  # signs in one another; a number of thousands of digits
+        raise TemplateSyntaxError(f"an expression that cannot be read ({error})", 1) from None
+    _check(tree, 0, 0, 1)
+    return tree, n_tokens
+
+
+def bounded(sandbox: Sandbox, tree: nodes.Template) -> nodes.Template:
+    """The tree with its loops counted and its long values weighed."""
+    found = _Bounding().visit(tree)
+    found.set_environment(sandbox)
+    return found
+
+
+def _n_tokens(sandbox: Sandbox, text: str) -> int:
+    """Counted before the parser, which goes as deep as the brackets do."""
+    n_tokens = depth = 0
+    for line, kind, value in sandbox.lex(text):
+        if kind in ("data", "whitespace", "comment", "comment_begin", "comment_end"):
+            continue
+        n_tokens += 1
+        depth += (value in "([{") - (value in ")]}") if kind == "operator" else 0
+        if n_tokens > TOKENS or depth > NESTING:
+            what = f"more than {TOKENS:,} words and signs" if n_tokens > TOKENS else f"{depth} brackets in one another"
+            raise TemplateSyntaxError(f"{what}, which no prompt needs", line)
+    return n_tokens
+
+
+def _check(node: nodes.Node, depth: int, loops: int, line: int) -> None:
+    line = getattr(node, "lineno", None) or line
+    loops += isinstance(node, nodes.For)
+    problem = ""
+    if not isinstance(node, NODES):
+        what = type(node).__name__.lower()
+        problem = f"`{what}` is nothing that a prompt template can use; columns, filters, if, for and set are"
+    elif depth > NESTING or loops > LOOPS:
+        problem = f"nested deeper than {LOOPS if loops > LOOPS else NESTING} levels"
+    elif isinstance(node, nodes.Call) and not (isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS):
+        problem = f"only these methods of a value are called: {', '.join(METHODS)}"
+    elif isinstance(node, nodes.Call | nodes.Filter | nodes.Test) and (node.dyn_args or node.dyn_kwargs):
+        problem = "`*` and `**` before an argument are not read"
+    elif isinstance(node, nodes.For) and node.recursive:
+        problem = "a recursive loop"
+    elif isinstance(node, nodes.Filter) and node.name not in FILTER_NAMES:
+        problem = f"No filter named {node.name!r}; there are {', '.join(FILTER_NAMES)}"
+    elif isinstance(node, nodes.Const) and isinstance(node.value, int) and abs(node.value) > NUMBER:
+        problem = f"a number beyond {NUMBER:,}"
+    elif isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
+        problem = "a number that is not finite"
+    elif isinstance(node, nodes.Assign) and not isinstance(node.target, nodes.Name | nodes.Tuple):
+        problem = "`set` names what it sets"
+    if problem:
+        raise TemplateSyntaxError(problem, line)
+    for child in node.iter_child_nodes():
+        _check(child, depth + 1, loops, line)
+
+
+class _Bounding(NodeTransformer):
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        self.generic_visit(node)
+        node.iter = _filtered(node.iter, PASSED)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return _filtered(nodes.List(node.nodes, lineno=node.lineno), JOINED)
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        node.expr = _filtered(node.expr, WEIGHED)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        self.generic_visit(node)
+        return _filtered(node, WEIGHED) if isinstance(node.arg, nodes.Slice) else node
+
+
+def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
