@@ -37,6 +37,7 @@ def render(results: Results, timing: Timing | None) -> str:
         bar=lambda interval: bar(interval, low, high),
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
+        sampled=_sampled(results),
         wrong=_all_wrong(results),
         prior=_prior(results),
         undefined=_undefined(results),
@@ -81,6 +82,13 @@ def _all_wrong(results: Results) -> list[tuple[str, float]]:
     methods = dict.fromkeys(e.method for e in results.ensembles if len(e.rounds) > 1)
     shares = {m: [e.all_wrong for e in results.ensembles if e.method == m] for m in methods}
     return [(m, sum(v) / len(v)) for m, v in shares.items()]
+
+
+def _sampled(results: Results) -> str:
+    """Whose answers are shown as samples."""
+    methods = [e.method for e in results.ensembles]
+    shown = "boosting" if "boosting" in methods else next(iter(methods), "")
+    return next((row.label for row in results.rows if row.key == shown), shown)
 
 
 def _prior(results: Results) -> float | None:
