@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from ensemw2s.core.intervals import Resamples, mean_interval, paired_p_value, pgr, seed_interval
+from ensemw2s.core.intervals import (
+    DIFFERENCE,
+    SHARE,
+    Resamples,
+    mean_interval,
+    paired_p_value,
+    pgr,
+    seed_interval,
+    within,
+)
+from ensemw2s.experiment.table import figure
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -104,3 +114,27 @@ def test_pgr_is_never_clipped(student, expected):
     assert reason == ""
     assert value.mean == pytest.approx(expected, abs=0.02)
     assert value.low < value.mean < value.high
+
+
+@pytest.mark.parametrize(
+    ("per_seed", "limits", "expected"),
+    [
+        ([1.0, 0.9, 0.95], SHARE, (0.8258, 1.0)),
+        ([0.0, 0.1, 0.02], SHARE, (0.0, 0.1715)),
+        ([0.9, 1.0, 0.5], DIFFERENCE, (0.1427, 1.0)),
+        ([-0.9, -1.0, -0.5], DIFFERENCE, (-1.0, -0.1427)),
+        ([1.0, 1.0, 1.0], SHARE, (1.0, 1.0)),
+    ],
+)
+def test_an_interval_stays_within_what_its_figure_can_be(per_seed, limits, expected):
+    estimate = seed_interval(torch.tensor(per_seed, dtype=torch.float64))
+    found = within(estimate, limits)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-3)
+    assert found.mean == estimate.mean
+
+
+@pytest.mark.parametrize(("name", "limit"), [("balanced_accuracy", 1.0), ("auroc", 1.0), ("ece", 1.0), ("brier", 2.0)])
+def test_figures_over_seeds_stay_within_their_range(name, limit):
+    high, low = figure([limit, 0.9 * limit, limit], name), figure([0.0, 0.1, 0.0], name)
+    assert (high.interval.high, low.interval.low) == (limit, 0.0)
+    assert figure([0.0, 0.1, 0.0], "log_loss").interval.low == 0.0

@@ -19,6 +19,11 @@ from torch import Generator, Tensor
 
 ENOUGH_SEEDS = 10
 LEVEL = 0.95
+Range = tuple[float, float]
+"""The least and the greatest value that a figure can have."""
+SHARE: Range = (0.0, 1.0)
+DIFFERENCE: Range = (-1.0, 1.0)
+"""Of two shares."""
 
 
 class Estimate(NamedTuple):
@@ -83,9 +88,10 @@ def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, "student-t")
 
 
-def of_share(estimate: Estimate) -> Estimate:
-    """The interval of a share: what few seeds' Student-t says beyond 0 and 1 is cut off."""
-    return estimate._replace(low=min(max(estimate.low, 0.0), 1.0), high=max(min(estimate.high, 1.0), 0.0))
+def within(estimate: Estimate, limits: Range) -> Estimate:
+    """The interval of a figure that has limits: what few seeds' Student-t says beyond them is cut off."""
+    low, high = limits
+    return estimate._replace(low=min(max(estimate.low, low), high), high=max(min(estimate.high, high), low))
 
 
 def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resamples) -> float | None:

@@ -3,7 +3,7 @@
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,8 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-LogProbs = Float[Tensor, "batch classes"]
-Labels = Int[Tensor, " batch"]
+from ensemw2s.core.intervals import SHARE, Range
 
 
 def accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
@@ -102,9 +101,13 @@ def all_wrong_share(predictions: Int[Tensor, "experts batch"], labels: Int[Tenso
     return float((same & (predictions[0] != labels)).double().mean())
 
 
-METRICS: dict[str, Callable[[LogProbs, Labels], float]] = {
-    "accuracy": accuracy,
-    "log_loss": log_loss,
-    "brier": brier,
-    "ece": ece,
+RANGES: dict[str, Range] = {
+    "accuracy": SHARE,
+    "balanced_accuracy": SHARE,
+    "auroc": SHARE,
+    "ece": SHARE,
+    "token_error": SHARE,
+    "brier": (0.0, 2.0),
+    "log_loss": (0.0, math.inf),
 }
+"""The limits of every figure by its name in the results; no interval goes beyond them."""

@@ -9,6 +9,7 @@ from ensemw2s.data.rows import StreamedRow
 from ensemw2s.data.separated import separated_rows
 from ensemw2s.data.source import opened
 from ensemw2s.errors import DataError
+from ensemw2s.text import visible
 
 
 @dataclass(frozen=True)
@@ -85,5 +86,5 @@ def stream_rows(path: Path, columns: Sequence[str] | None, *, shown: str | None 
 
 def reason_of(error: DataError, place: str) -> str:
     """The message without the place that it begins with, and cut where a value made it endless."""
-    text = str(error).removeprefix(place).lstrip(":, ")
+    text = str(error).removeprefix(visible(place)).lstrip(":, ")
     return text if len(text) <= 500 else f"{text[:400]} … {text[-90:]}"

@@ -39,7 +39,7 @@ def budget_curves(
     curves: list[BudgetCurve] = []
     for order in per_seed[0]:
         found = torch.stack([curves_of[order] for curves_of in per_seed])  # [seeds, points]
-        shares = [interval_of(intervals.of_share(intervals.seed_interval(each))) for each in found.T]
+        shares = [interval_of(intervals.seed_interval(each), intervals.SHARE) for each in found.T]
         points = tuple(BudgetPoint(n_people=float(n), accuracy=a) for n, a in zip(budgets, shares, strict=True))
         curves.append(BudgetCurve(order=order, method=opined[0].method, points=points))
     return tuple(curves)

@@ -56,5 +56,5 @@ def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPa
         torch.tensor(r.row(r.recommendation.row).parts["ood_test"]["accuracy"].per_seed).double()
         for r in (results, first)
     )
-    difference = interval_of(intervals.seed_interval(a - b))
+    difference = interval_of(intervals.seed_interval(a - b), intervals.DIFFERENCE)
     return RunPair(first=name, second=first_name, difference=difference, reason="")

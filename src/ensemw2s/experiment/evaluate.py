@@ -10,7 +10,7 @@ from ensemw2s.config import canonical_hash
 from ensemw2s.experiment.budget import budget_curves
 from ensemw2s.experiment.opinions import Opined
 from ensemw2s.experiment.prepare import Prepared
-from ensemw2s.experiment.recommend import headline, recommended_row
+from ensemw2s.experiment.recommend import headline, is_baseline, recommended_row
 from ensemw2s.experiment.rows import SeedOutcome, all_rows
 from ensemw2s.experiment.students import CEILING, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.table import Table, open_truth, worth_showing
@@ -36,6 +36,7 @@ def evaluate(
     rows = tuple(table.row(n) for n in named)
     comparisons = tuple(table.comparisons(named))
     chosen = recommended_row(rows)
+    taken = [o.chosen for o in outcomes if o.chosen is not None]
     best_seed = max(range(len(outcomes)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", config.students.recipes[0]))
     sizes = {pool: len(rows_) for pool, rows_ in prepared.split.pools.items()}
@@ -72,8 +73,8 @@ def evaluate(
         reliability=tuple(table.reliability(key) for key in shown if key != CEILING),
         recommendation=Recommendation(
             row=chosen.key,
-            headline=headline(chosen, rows, comparisons, config),
-            is_baseline=chosen.kind == "baseline",
+            headline=headline(chosen, comparisons, config, taken),
+            is_baseline=is_baseline(chosen, taken),
             seed=outcomes[best_seed].seed,
         ),
         budget=_budget(prepared, outcomes, opined),

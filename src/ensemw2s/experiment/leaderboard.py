@@ -24,6 +24,7 @@ from ensemw2s.experiment.tiny import tiny
 from ensemw2s.files import write_atomic
 from ensemw2s.locks import run_lock
 from ensemw2s.report.board import markdown, write_page
+from ensemw2s.screen import say
 
 DEFAULT = "geo-facts"
 """The task of the embedded configuration."""
@@ -149,4 +150,4 @@ def _read_seconds(note: Path) -> float | None:
 
 def _say(console: Console | None, text: str) -> None:
     if console is not None:
-        console.print(text, soft_wrap=True, markup=False)
+        say(console, text)

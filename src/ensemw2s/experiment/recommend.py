@@ -32,17 +32,27 @@ def recommended_row(rows: Sequence[Row]) -> Row:
     return max(candidates, key=score)
 
 
-def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison], config: ExperimentConfig) -> str:
+def is_baseline(chosen: Row, taken: Sequence[str]) -> bool:
+    """Whether the recommended row needs no weak supervision.
+
+    Args:
+        taken: the row that `auto` stands for in each seed; empty without `auto`.
+    """
+    return chosen.kind == "baseline" or (chosen.key == AUTO and all(map(_is_baseline, taken)))
+
+
+def headline(
+    chosen: Row, comparisons: Sequence[Comparison], config: ExperimentConfig, taken: Sequence[str] = ()
+) -> str:
     """What to use, its accuracy on the hard test, and how far it lies from strong-on-easy, independent and single.
 
-    Without a hard test the same is said of the easy one, and that the rest is unknown.
+    Without a hard test the same is said of the easy one, and that the rest is unknown. `taken` as in `is_baseline`.
     """
     primary = config.students.recipes[0]
     test = "ood_test" if "ood_test" in chosen.parts else "id_test"
     interval = chosen.parts[test]["accuracy"].interval
-    kind = "a baseline, no weak supervision" if chosen.kind == "baseline" else "supervised by the weak ensemble"
     where = "held-out" if config.split.kind == "random" else "hard" if test == "ood_test" else "easy"
-    text = f"Use {chosen.label} ({kind}): {_percent(interval)} on the {where} test."
+    text = f"Use {_named(chosen)} ({_supervision(chosen, taken)}): {_percent(interval)} on the {where} test."
     distances = []
     others = {STRONG_ON_EASY: "strong-on-easy"}
     recipe = chosen.key.rpartition(":")[2]
@@ -68,6 +78,30 @@ def headline(chosen: Row, rows: Sequence[Row], comparisons: Sequence[Comparison]
     if config.is_tiny:
         text += " The models are tiny and random: these figures mean nothing."
     return text
+
+
+def _named(row: Row) -> str:
+    """The row's label in a sentence."""
+    if row.key == AUTO:
+        return "what auto chose on harder easy data"
+    return row.label if row.key.startswith("self_training:") else f"the {row.label}"
+
+
+def _supervision(row: Row, taken: Sequence[str]) -> str:
+    """Whose labels the row's model learned."""
+    if is_baseline(row, taken):
+        return "a baseline, no weak supervision"
+    if row.key == AUTO and (n := sum(map(_is_baseline, taken))):
+        return f"in {n} of {len(taken)} seeds a baseline, no weak supervision"
+    if row.key == AUTO:
+        return "a student of weak labels in every seed"
+    return (
+        "supervised by one weak expert" if row.key.startswith("student:single:") else "supervised by the weak ensemble"
+    )
+
+
+def _is_baseline(key: str) -> bool:
+    return key == STRONG_ON_EASY or key.startswith("self_training:")
 
 
 def _percent(interval: Interval) -> str:

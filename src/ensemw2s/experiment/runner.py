@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from safetensors.torch import save
 from torch import Tensor
 
@@ -46,6 +45,7 @@ from ensemw2s.locks import run_lock
 from ensemw2s.models.checkpoint import resolve
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
+from ensemw2s.screen import Screen, say
 
 
 def run(
@@ -209,4 +209,4 @@ def _warn(journal: Journal, console: Console | None, message: str) -> None:
 
 
 def _say(console: Console | None, message: str) -> None:
-    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    say(console or Screen(stderr=True), message, label="warning:", style="yellow")

@@ -97,8 +97,8 @@ class Table:
         """All metrics of a row on easy-val, ID and OOD."""
         parts = {
             "easy_val": {
-                "accuracy": self._per_seed(named.key, "easy_val", metrics.accuracy),
-                "log_loss": self._per_seed(named.key, "easy_val", metrics.log_loss),
+                "accuracy": self._per_seed(named.key, "easy_val", "accuracy", metrics.accuracy),
+                "log_loss": self._per_seed(named.key, "easy_val", "log_loss", metrics.log_loss),
             }
         }
         for part in self.truth.tests:
@@ -112,11 +112,12 @@ class Table:
                 ("brier", metrics.brier),
                 ("ece", metrics.ece),
             ):
-                figures[name] = self._per_seed(named.key, part, metric)
+                figures[name] = self._per_seed(named.key, part, name, metric)
             if is_uneven(labels):
-                figures["balanced_accuracy"] = self._per_seed(named.key, part, metrics.balanced_accuracy)
+                name = "balanced_accuracy"
+                figures[name] = self._per_seed(named.key, part, name, metrics.balanced_accuracy)
             if self.log_probs(named.key, part)[0].shape[1] == 2 and len(labels.unique()) == 2:
-                figures["auroc"] = self._per_seed(named.key, part, metrics.auroc)
+                figures["auroc"] = self._per_seed(named.key, part, "auroc", metrics.auroc)
             parts[part] = figures
         return Row(
             key=named.key,
@@ -127,13 +128,13 @@ class Table:
             n_experts=tuple(o.n_experts[named.key] for o in self.outcomes if named.key in o.n_experts),
         )
 
-    def interval(self, values: Float[Tensor, "seeds items"], part: str) -> Interval:
-        """Of the mean of per-item values: items crossed with seeds."""
-        return interval_of(intervals.mean_interval(values, self.resamples[part]))
+    def difference(self, values: Float[Tensor, "seeds items"], part: str) -> Interval:
+        """Of the mean of per-item differences of right answers: items crossed with seeds."""
+        return interval_of(intervals.mean_interval(values, self.resamples[part]), intervals.DIFFERENCE)
 
     def share(self, correct: Float[Tensor, "seeds items"], part: str) -> Interval:
         """The same of right answers, which are a share."""
-        return interval_of(intervals.of_share(intervals.mean_interval(correct, self.resamples[part])))
+        return interval_of(intervals.mean_interval(correct, self.resamples[part]), intervals.SHARE)
 
     def comparisons(self, named: Sequence[Named]) -> list[Comparison]:
         """Paired differences in accuracy: students against strong-on-easy and against the single weak expert's
@@ -159,7 +160,7 @@ class Table:
         difference = self.correct(row, part) - self.correct(baseline, part)
         p_value = intervals.paired_p_value(difference, self.resamples[part])
         return Comparison(
-            row=row, baseline=baseline, part=part, difference=self.interval(difference, part), p_value=p_value
+            row=row, baseline=baseline, part=part, difference=self.difference(difference, part), p_value=p_value
         )
 
     def pgr(self, named: Named) -> Pgr:
@@ -194,7 +195,7 @@ class Table:
                     low=float(difficulty[inside].min()),
                     high=float(difficulty[inside].max()),
                     n_items=len(inside),
-                    accuracy=interval_of(intervals.of_share(estimate)),
+                    accuracy=interval_of(estimate, intervals.SHARE),
                 )
             )
         return DifficultyCurve(row=key, bins=tuple(bins))
@@ -209,16 +210,13 @@ class Table:
             bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
         )
 
-    def _per_seed(self, key: str, part: str, metric: Callable[[Tensor, Tensor], float]) -> Figure:
+    def _per_seed(self, key: str, part: str, name: str, metric: Callable[[Tensor, Tensor], float]) -> Figure:
         """A metric that is no mean over items, or whose items differ by seed: the interval is over seeds alone."""
         values = [
             metric(o.log_probs[key][part], o.val_labels if part == "easy_val" else self.truth.labels[part])
             for o in self.outcomes
         ]
-        return Figure(
-            per_seed=tuple(values),
-            interval=interval_of(intervals.seed_interval(torch.tensor(values, dtype=torch.float64))),
-        )
+        return figure(values, name)
 
 
 def worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
@@ -227,7 +225,16 @@ def worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
     return [key for key in dict.fromkeys(wanted) if key in keys]
 
 
-def interval_of(estimate: intervals.Estimate) -> Interval:
+def figure(per_seed: Sequence[float], name: str) -> Figure:
+    """A figure that seeds alone have, by its name in `metrics.RANGES`."""
+    estimate = intervals.seed_interval(torch.tensor(per_seed, dtype=torch.float64))
+    return Figure(per_seed=tuple(per_seed), interval=interval_of(estimate, metrics.RANGES[name]))
+
+
+def interval_of(estimate: intervals.Estimate, limits: intervals.Range | None = None) -> Interval:
+    """As a record; within the limits of what it estimates, where that has any."""
+    if limits is not None:
+        estimate = intervals.within(estimate, limits)
     return Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)
 
 

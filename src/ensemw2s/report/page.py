@@ -14,7 +14,9 @@ from ensemw2s.files import write_atomic
 from ensemw2s.report.figures import PARTS, figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
+from ensemw2s.text import visible
 
+_KEPT = "\n\t"
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -36,6 +38,7 @@ def render(results: Results, timing: Timing | None) -> str:
         bar=lambda interval: bar(interval, low, high),
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
+        sampled=_sampled(results),
         wrong=_all_wrong(results),
         prior=_prior(results),
         undefined=_undefined(results),
@@ -69,6 +72,13 @@ def _all_wrong(results: Results) -> list[tuple[str, float]]:
     return [(m, sum(v) / len(v)) for m, v in shares.items()]
 
 
+def _sampled(results: Results) -> str:
+    """Whose answers are shown as samples."""
+    methods = [e.method for e in results.ensembles]
+    shown = "boosting" if "boosting" in methods else next(iter(methods), "")
+    return next((row.label for row in results.rows if row.key == shown), shown)
+
+
 def _prior(results: Results) -> float | None:
     """Boosting's prior error, mean over seeds."""
     found = [e.prior_error for e in results.ensembles if e.method == "boosting"]
@@ -84,9 +94,23 @@ def _undefined(results: Results) -> dict[str, list[str]]:
     return reasons
 
 
+def _finalized(value: Any) -> Any:
+    """What a page shows of a value; new lines and tabs stay, and a browser obeys nothing else of it."""
+    return visible(value, keep=_KEPT) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _harmless(value: Any) -> Any:
+    """The same for all texts of a chart."""
+    if isinstance(value, dict):
+        return {_harmless(key): _harmless(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_harmless(each) for each in value]
+    return _finalized(value)
+
+
 def _embedded(charts: dict[str, Any]) -> Markup:
     """JSON that a script element can hold: no text in it can end the element."""
-    text = json.dumps(charts, ensure_ascii=True)
+    text = json.dumps(_harmless(charts), ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
@@ -101,6 +125,7 @@ def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
         loader=PackageLoader("ensemw2s.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )

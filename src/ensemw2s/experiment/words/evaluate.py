@@ -11,7 +11,7 @@ from ensemw2s.config import canonical_hash
 from ensemw2s.experiment.budget import budget_curves
 from ensemw2s.experiment.evaluate import PACKAGES
 from ensemw2s.experiment.opinions import Opined
-from ensemw2s.experiment.recommend import headline, recommended_row
+from ensemw2s.experiment.recommend import headline, is_baseline, recommended_row
 from ensemw2s.experiment.rows import ZERO_SHOT, all_rows
 from ensemw2s.experiment.students import SELF, STRONG_ON_EASY, student_key
 from ensemw2s.experiment.table import open_truth, worth_showing
@@ -47,6 +47,7 @@ def evaluate_answers(
     rows = tuple(table.row(n) for n in named)
     comparisons = tuple(table.comparisons(named))
     chosen = recommended_row(rows)
+    taken = [o.outcome.chosen for o in seeds if o.outcome.chosen is not None]
     best = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     primary = config.students.recipes[0]
     shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", primary))
@@ -78,8 +79,8 @@ def evaluate_answers(
         reliability=tuple(table.reliability_of_labels(m) for m in outcome.ensembles if has_truth),
         recommendation=Recommendation(
             row=chosen.key,
-            headline=headline(chosen, rows, comparisons, config),
-            is_baseline=chosen.kind == "baseline",
+            headline=headline(chosen, comparisons, config, taken),
+            is_baseline=is_baseline(chosen, taken),
             seed=seeds[best].seed,
         ),
         budget=_budget(table, seeds, opined) if has_truth else (),

@@ -11,7 +11,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.scores import StagedScores
 from ensemw2s.experiment.rows import ZERO_SHOT, Named
-from ensemw2s.experiment.table import Table, Truth, interval_of
+from ensemw2s.experiment.table import Table, Truth, figure
 from ensemw2s.experiment.trace import rounds_of
 from ensemw2s.experiment.words.cost import NOTHING, mean
 from ensemw2s.experiment.words.labels import right_answers
@@ -93,14 +93,15 @@ class AnswerTable(Table):
         for part in ("easy_val", *self.truth.tests):
             if part == "easy_val":
                 per_seed = [float(self.exact(s, named.key, part).double().mean()) for s in range(len(self.seeds))]
-                figures = {"accuracy": _figure(per_seed)}
+                figures = {"accuracy": figure(per_seed, "accuracy")}
             else:
                 exact = self.correct(named.key, part)
                 figures = {"accuracy": Figure(per_seed=tuple(exact.mean(1).tolist()), interval=self.share(exact, part))}
             if named.key != ZERO_SHOT:
                 found = [self.scores(s, s.outcome.voters[named.key], part) for s in self.seeds]
-                figures["log_loss"] = _figure([-float(f.gold[-1].double().mean()) for f in found])
-                figures["token_error"] = _figure([float(f.wrong[-1].double().mean()) for f in found])
+                figures["log_loss"] = figure([-float(f.gold[-1].double().mean()) for f in found], "log_loss")
+                wrong = [float(f.wrong[-1].double().mean()) for f in found]
+                figures["token_error"] = figure(wrong, "token_error")
             parts[part] = figures
         return Row(
             key=named.key,
@@ -154,8 +155,3 @@ class AnswerTable(Table):
             row=teacher,
             bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
         )
-
-
-def _figure(per_seed: Sequence[float]) -> Figure:
-    found = intervals.seed_interval(torch.tensor(per_seed, dtype=torch.float64))
-    return Figure(per_seed=tuple(per_seed), interval=interval_of(found))

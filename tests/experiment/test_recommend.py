@@ -1,0 +1,52 @@
+"""What the headline says of every kind of row that can be recommended."""
+
+import pytest
+
+from ensemw2s.config import ExperimentConfig
+from ensemw2s.experiment.recommend import headline, is_baseline
+from ensemw2s.experiment.rows import AUTO, all_rows
+from ensemw2s.results import Cost, Figure, Interval, Row
+
+CONFIG = ExperimentConfig.model_validate({"students": {"method": "auto", "recipes": [{}]}})
+ROWS = {n.key: n for n in all_rows(CONFIG.ensemble.methods, CONFIG.students)}
+
+
+def said(key: str, taken: tuple[str, ...] = ()) -> tuple[str, bool]:
+    figure = Figure(per_seed=(0.5,), interval=Interval(mean=0.5, low=0.4, high=0.6, method="one seed"))
+    parts = {"ood_test": {"accuracy": figure}}
+    named, cost = ROWS[key], Cost(training_tokens=0, expert_evaluations=0, flops=0.0)
+    row = Row(key=key, label=named.label, kind=named.kind, parts=parts, cost=cost, n_experts=())
+    return headline(row, (), CONFIG, taken).partition(":")[0], is_baseline(row, taken)
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence", "baseline"),
+    [
+        ("strong_on_easy", "Use the strong model on easy labels (a baseline, no weak supervision)", True),
+        ("self_training:xent-soft", "Use self-training, xent-soft (a baseline, no weak supervision)", True),
+        (
+            "student:single:xent-soft",
+            "Use the student of the single weak expert, xent-soft (supervised by one weak expert)",
+            False,
+        ),
+        (
+            "student:boosting:xent-soft",
+            "Use the student of the boosted ensemble, xent-soft (supervised by the weak ensemble)",
+            False,
+        ),
+    ],
+)
+def test_the_headline_says_who_supervised_the_row(key, sentence, baseline):
+    assert said(key) == (sentence, baseline)
+
+
+@pytest.mark.parametrize(
+    ("taken", "supervision", "baseline"),
+    [
+        (("student:single:xent-soft", "student:boosting:xent-soft"), "a student of weak labels in every seed", False),
+        (("strong_on_easy", "student:boosting:xent-soft"), "in 1 of 2 seeds a baseline, no weak supervision", False),
+        (("strong_on_easy", "self_training:xent-soft"), "a baseline, no weak supervision", True),
+    ],
+)
+def test_the_headline_of_auto_says_what_it_took(taken, supervision, baseline):
+    assert said(AUTO, taken) == (f"Use what auto chose on harder easy data ({supervision})", baseline)
