@@ -75,6 +75,15 @@ def test_a_checkpoint_without_its_vocabulary_head_is_refused_by_name(tmp_path):
         check_answerer(load_backbone(config), config)
 
 
+def test_a_tokenizer_without_an_end_token_is_refused_before_any_work(tmp_path):
+    folder = make_family(tmp_path / "llama", "llama")
+    config = ModelConfig(model=str(folder), dtype="float32", adapter="full")
+    backbone = load_backbone(config)
+    backbone.tokenizer.eos_token = None
+    with pytest.raises(ModelError, match=r"its tokenizer's end token .* is None.*save the tokenizer again"):
+        check_answerer(backbone, config)
+
+
 @torch.no_grad()
 def same_as_library(backbone, config, library):
     """Decoding, scoring and zero-shot classes."""
