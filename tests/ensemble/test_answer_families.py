@@ -26,6 +26,7 @@ ADAPTERS = {
 }
 REFUSED = {
     "granite": {"lora on upper layers", "top"},
+    "mamba": {"lora", "lora on upper layers"},
     "opt_projected": {"lora on upper layers", "top"},
 }
 """Of the families that every test run tries: the adapters that they are refused with. All others must be right."""

@@ -76,7 +76,7 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
         lambda: _ours(backbone, [moved()], texts),
         lambda: _theirs(library_form(moved(), backbone), texts),
         what=f"a student of adapter: {config.adapter} would not be the trained model once it is exported",
-        mend=MEND,
+        mend="use adapter: top or full, or " + MEND if is_lora else MEND,
         limit=log_prob_limit(backbone.dtype),
     )
     if is_lora:
