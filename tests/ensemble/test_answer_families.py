@@ -26,6 +26,7 @@ ADAPTERS = {
 }
 REFUSED = {
     "granite": {"lora on upper layers", "top"},
+    "mamba": {"lora", "lora on upper layers"},
     "opt_projected": {"lora on upper layers", "top"},
 }
 """Of the families that every test run tries: the adapters that they are refused with. All others must be right."""
@@ -73,6 +74,15 @@ def test_a_checkpoint_without_its_vocabulary_head_is_refused_by_name(tmp_path):
     config = ModelConfig(model=str(folder), dtype="float32", adapter="full")
     with pytest.raises(ModelError, match="this LlamaModel has no vocabulary head that could be applied"):
         check_answerer(load_backbone(config), config)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused_before_any_work(tmp_path):
+    folder = make_family(tmp_path / "llama", "llama")
+    config = ModelConfig(model=str(folder), dtype="float32", adapter="full")
+    backbone = load_backbone(config)
+    backbone.tokenizer.eos_token = None
+    with pytest.raises(ModelError, match=r"its tokenizer's end token .* is None.*save the tokenizer again"):
+        check_answerer(backbone, config)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from ensemw2s.config import ModelConfig, canonical_hash
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.reading import log_prob_limit
+from ensemw2s.errors import ModelError
 from ensemw2s.models.anatomy import share
 from ensemw2s.models.export_language import library_form
 from ensemw2s.models.language import AnswerModel, vocabulary_head
@@ -34,8 +35,9 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
     Whether decoding may go on from keys and values is no reason to refuse: it is tried where members are put together.
 
     Raises:
-        ModelError: the model does not write; its log-probabilities are not those of the library's own causal model or
-            change with padding; a student of it would not be the trained one once it is exported and read again.
+        ModelError: the model does not write, or knows no end of an answer; its log-probabilities are not those of the
+            library's own causal model or change with padding; a student of it would not be the trained one once it is
+            exported and read again.
     """
     head, texts = vocabulary_head(backbone), sample_texts(backbone)[:N_TEXTS]
     settings = config.model_dump(mode="json", exclude={"model", "max_length"})
@@ -43,6 +45,12 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
     if is_noted(note):
         return
     key = ("answerer", canonical_hash(settings))
+    end = backbone.tokenizer.eos_token_id
+    if not isinstance(end, int) or not 0 <= end < len(head.weight):
+        raise ModelError(
+            f"{backbone.name}: its tokenizer's end token (eos_token) is {end}, which is none of the {len(head.weight)} "
+            "that the model writes, so no answer would end; set it and save the tokenizer again"
+        )
     is_lora = config.adapter == "lora"
     fresh = functools.cache(lambda: _model(backbone, config, 0, 0.0))
     # Copies of the weights are already other tensors than those that an export would read from the checkpoint.
@@ -68,7 +76,7 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
         lambda: _ours(backbone, [moved()], texts),
         lambda: _theirs(library_form(moved(), backbone), texts),
         what=f"a student of adapter: {config.adapter} would not be the trained model once it is exported",
-        mend=MEND,
+        mend="use adapter: top or full, or " + MEND if is_lora else MEND,
         limit=log_prob_limit(backbone.dtype),
     )
     if is_lora:

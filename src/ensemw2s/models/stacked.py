@@ -26,7 +26,7 @@ class StackedLinear(nn.Module):
         self.down: Float[Tensor, "members rank in"] = _stacked([m.lora_A for m in members], name)
         self.up: Float[Tensor, "members out rank"] = _stacked([m.lora_B for m in members], name)
 
-    def forward(self, x: Float[Tensor, "rows length in"]) -> Float[Tensor, "rows length out"]:
+    def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
         """Rows come member by member."""
         n = len(self.down)
         own = x.reshape(n, -1, x.shape[-1])
