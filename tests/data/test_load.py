@@ -73,7 +73,7 @@ def test_the_split_of_a_datasets_folder_is_chosen_and_an_unknown_one_refused(tmp
             "not valid JSON at column 9",
             "mend or delete the line",
         ),
-        ("q.jsonl", b'{"a": 1}\n[1]\n', "q.jsonl line 2:", "got list", "mend the line"),
+        ("q.jsonl", b'{"a": 1}\n[1]\n', "q.jsonl line 2:", "got list", "mend the row"),
         ("q.jsonl", b'{"a": 1}\n\n{"a": "\xff"}\n', "q.jsonl line 3:", "not UTF-8 (byte 8)", "save the file as UTF-8"),
         ("q.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "q.jsonl line 1:", "cannot be read", "mend or delete the line"),
         ("q.jsonl", b'{"a": ' + b"[" * 100_000, "q.jsonl line 1:", "cannot be read", "mend or delete the line"),
