@@ -460,8 +460,8 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "prompt beyond the positions": (
         3,
-        ["'q1'", "more than the model's 1,024 positions", "reads more"],
-        lambda p: p.rows(each("q", 1, "long " * 300), models={"max_length": 4096}),
+        ["tokens, more than the model's 1,024 positions", "reads more"],
+        lambda p: p.rows(lambda rows: [r | {"q": "long " * 300 + r["q"]} for r in rows], models={"max_length": 4096}),
     ),
     "answers cut by stop": (
         3,
