@@ -104,7 +104,7 @@ def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "run", "--sead", "3")[0] == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_cleanly_with_the_command_that_resumes(place, tmp_path, number, code):
     run_dir = tmp_path / "run"
     command = [sys.executable, "-m", "ensemw2s", "run", str(place / "a.yaml"), "--run-dir", str(run_dir)]

@@ -19,6 +19,7 @@ from ensemw2s.experiment.run_folder import (
     RESULTS,
     TIMING,
     faults,
+    is_finished,
     read_items,
     read_results,
     read_timing,

@@ -183,8 +183,8 @@ def test_a_board_in_markdown_keeps_its_rows_whatever_its_tasks_are_called():
     work = BoardWork(experts_alone=1, experts=1, evaluations_alone=1, evaluations=1, seconds=1.0)
     board = Leaderboard(methods=(), tasks=(task,), cells=(), lines=(), work=work, missing=("[a](b), seed 0",), notes=())
     text = board_markdown(board)
-    assert "### a\\|b\\n## c \\<script\\>\n" in text
-    assert "Weak: \\`x\\`. Strong: \\x1b\\[31m" in text
+    assert "### a\\|b\\\\n## c \\<script\\>\n" in text
+    assert "Weak: \\`x\\`. Strong: \\\\x1b[31m" in text
     assert "\\[a]\\(b), seed 0" in text
     assert is_harmless(text, keep="\n")
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -101,7 +102,7 @@ def seal_again(run_dir: Path, name: str) -> None:
 
 def faults(run_dir: Path) -> list[str]:
     """What is wrong with the files of a finished run, one by one; nothing of a run that is not finished."""
-    if not (run_dir / FILE).exists():
+    if not os.path.lexists(run_dir / FILE):
         return []
     files = listed(run_dir)
     if files is None:
