@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import VIEWED
@@ -25,15 +25,23 @@ from ensemw2s.settings import (
     TaskConfig,
     TrainConfig,
 )
+from ensemw2s.text import name_problem
 
 FREE_TASKS = ("geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp")
 """Tasks that are answered in words."""
 
 
+def _plain_name(name: str) -> str:
+    if problem := name_problem(name):
+        raise ValueError(f"not the plain name of a folder: {problem}")
+    return name
+
+
 class ExperimentConfig(Frozen):
     """Everything that decides a result, and nothing that does not."""
 
-    name: str = "geo-facts"
+    name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
+    """Of the run, and of its folder below `runs`."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     task: TaskConfig = TaskConfig()
     difficulty: DifficultyConfig = DifficultyConfig()

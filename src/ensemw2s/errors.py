@@ -1,10 +1,16 @@
 """The errors a user can meet. Each message is one paragraph: what is wrong, where, the value, the mend."""
 
+from ensemw2s.text import visible
+
 
 class EnsemW2SError(Exception):
     """Base of every error that this package raises on purpose; the command line prints it without a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        # Messages quote files, paths and settings: nothing in those may be obeyed by who shows them.
+        return visible(super().__str__())
 
 
 class ConfigError(EnsemW2SError):

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ensemw2s.names import Method
+from ensemw2s.text import is_text
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -14,6 +15,15 @@ class Frozen(BaseModel):
     """A section: immutable, strict about its keys, every attribute documented."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _unicode(cls, value: Any) -> Any:
+        # Files, tokenizers and hashes take no others.
+        each = value if isinstance(value, tuple) else (value,)
+        if bad := [text for text in each if isinstance(text, str) and not is_text(text)]:
+            raise ValueError(f"no Unicode text: {bad[0]!r} has a NUL or half a character; write it anew")
+        return value
 
 
 class TaskConfig(Frozen):

@@ -11,6 +11,7 @@ from ensemw2s.core.intervals import (
     seed_interval,
     within,
 )
+from ensemw2s.experiment.table import figure
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -130,3 +131,10 @@ def test_an_interval_stays_within_what_its_figure_can_be(per_seed, limits, expec
     found = within(estimate, limits)
     assert (found.low, found.high) == pytest.approx(expected, abs=1e-3)
     assert found.mean == estimate.mean
+
+
+@pytest.mark.parametrize(("name", "limit"), [("balanced_accuracy", 1.0), ("auroc", 1.0), ("ece", 1.0), ("brier", 2.0)])
+def test_figures_over_seeds_stay_within_their_range(name, limit):
+    high, low = figure([limit, 0.9 * limit, limit], name), figure([0.0, 0.1, 0.0], name)
+    assert (high.interval.high, low.interval.low) == (limit, 0.0)
+    assert figure([0.0, 0.1, 0.0], "log_loss").interval.low == 0.0

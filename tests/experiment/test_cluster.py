@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from ensemw2s.config import parse_config
@@ -209,3 +212,41 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="ensemw2s\\[distributed\\]"), connected(1, None):
         pass
+
+
+DRIVER = """
+import time
+from ensemw2s.experiment.cluster import connected
+from ensemw2s.stopping import stops_cleanly
+
+with stops_cleanly("out"), connected(1, None) as ray:
+    task = ray.remote(lambda: time.sleep(600)).remote()
+    time.sleep(1)
+    print("ready", flush=True)
+    ray.get(task)
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [([signal.SIGTERM, signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGTERM], 130), ([signal.SIGKILL], -9)],
+)
+def test_a_driver_that_is_told_to_stop_leaves_no_process_behind(numbers, code, tmp_path):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def heard():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen([sys.executable, "-c", DRIVER], **pipes, preexec_fn=heard) as driver:
+        assert driver.stdout.readline() == "ready\n"
+        others = psutil.Process(driver.pid).children(recursive=True)
+        assert len(others) > 5
+        for number in numbers:
+            driver.send_signal(number)
+            time.sleep(0.2)
+        assert driver.wait(30) == code
+        _, left = psutil.wait_procs(others, timeout=15)  # a second, where nothing else keeps the machine busy
+        assert not left
+        message = driver.stderr.read()
+    assert message.count("\n") == (0 if code == -9 else 1)
+    assert "*** SIGTERM" not in message

@@ -202,6 +202,18 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "bare yes and no": (2, ["task.choices.0", "quotes"], lambda p: p.run({"task": {"choices": [False, True]}})),
     "infinite number": (2, ["finite"], lambda p: p.run({"expert_training": {"learning_rate": float("inf")}})),
     "out of range": (2, ["ensemble.shrinkage", "got 0"], lambda p: p.run({"ensemble": {"shrinkage": 0}})),
+    "name that is no plain file name": (
+        2,
+        ["name", "another folder", "'../../x'"],
+        lambda p: p.run({"name": "../../x"}),
+    ),
+    "setting that is no text": (2, ["task.path", "no Unicode text"], lambda p: p.run({"task": {"path": "a\0b"}})),
+    "argument that is no text": (2, ["'run\\udcff'", "UTF-8"], lambda p: ["run", "run\udcff"]),
+    "value to sweep over that makes no folder's name": (
+        2,
+        ["--over", "plain name of a folder", "shorten it"],
+        lambda p: ["sweep", "--over", f"weak.n_layers=1,{2:0300}", "--output", str(p.root / "sweep")],
+    ),
     "contradiction": (2, ["exceeds n_easy_pool"], lambda p: p.run({"split": {"n_easy_train": 119}})),
     "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
     "recipe that contradicts itself": (

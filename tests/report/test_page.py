@@ -58,6 +58,22 @@ def test_text_of_a_user_cannot_become_markup(results, timing):
     assert "&lt;script&gt;alert(1)" in page
 
 
+def test_nothing_that_a_browser_obeys_stays_in_the_page_or_its_charts(results, timing):
+    evil = "\x1b[31m\x9b\x7f\x0c\u202e\u2066\u2028"
+    rows = tuple(row.model_copy(update={"label": f"{evil} {row.label}"}) for row in results.rows)
+    task = results.task.model_copy(update={"name": evil, "choices": (evil, "b"), "source": evil})
+    changed = results.model_copy(update={"rows": rows, "task": task, "name": evil, "notes": (evil,), "weak": evil})
+    page = render(changed, timing)
+    specs = charts(page)
+    for text in (
+        page[: page.index("</main>")],
+        page[page.index('id="specs"') :],
+        json.dumps(specs, ensure_ascii=False),
+    ):
+        assert not set(evil) - set("[31m") & set(text)
+    assert "\\x1b[31m\\x9b\\x7f\\x0c\\u202e\\u2066\\u2028" in page
+
+
 def test_what_is_missing_is_said(results):
     undefined = results.pgr[0].model_copy(update={"value": None, "reason": "the gap is not clear"})
     recommendation = results.recommendation.model_copy(update={"is_baseline": True})

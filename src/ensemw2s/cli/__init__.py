@@ -2,19 +2,15 @@
 
 import sys
 
-from ensemw2s.cli import experiments, data, queueing, comparing  # isort: skip  (the order of the help)
-from ensemw2s.cli.common import app, err, is_main
-from ensemw2s.errors import EnsemW2SError
+from ensemw2s.stopping import stops_cleanly
 
-__all__ = ["app", "comparing", "data", "experiments", "main", "queueing"]
+__all__ = ["main"]
 
 
 def main() -> None:
-    """Entry point: errors of this package become one paragraph and their exit code."""
-    try:
-        app()
-    except EnsemW2SError as error:
-        if is_main():
-            err.print("[red]error:[/] ", end="")
-            err.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+    """Entry point: whatever goes wrong, or stops it, becomes one paragraph and an exit code."""
+    with stops_cleanly():
+        # Below what catches a signal: the libraries that are imported here take a moment.
+        from ensemw2s.cli.commands import run_command
+
+        sys.exit(run_command())

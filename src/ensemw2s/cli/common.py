@@ -1,28 +1,28 @@
-"""What all commands share: the application, its consoles, common options, and how a long one stops."""
+"""What all commands share: the application, its consoles, common options, and what they print."""
 
+import json
+import math
 import os
-import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from ensemw2s.errors import ConfigError
+from ensemw2s.screen import Screen, say
+from ensemw2s.text import visible_json
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ensemw2s.config import ExperimentConfig
 
 EPILOG = (
     "Exit codes: 0 done, 1 other error, 2 configuration or usage, 3 data, 4 model, 5 run folder or store, "
-    "130 interrupted, 143 terminated."
+    "129 hung up, 130 interrupted, 143 terminated."
 )
 app = typer.Typer(
     name="ensemw2s",
@@ -32,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Screen()
+err = Screen(stderr=True)
 
 
 class Engine(StrEnum):
@@ -88,29 +88,7 @@ def warn_of_rare(counts: dict[str, int]) -> None:
     from ensemw2s.data.balance import rare_classes
 
     for sentence in rare_classes(counts):
-        err.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
-
-
-@contextmanager
-def stops_cleanly(where: str) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into one line that says how to go on."""
-
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except (KeyboardInterrupt, _Terminated) as stop:
-        command = shlex.join(["ensemw2s", *sys.argv[1:]])
-        err.print(
-            f"\nStopped; everything finished is kept in {where}. Resume with: {command}",
-            soft_wrap=True,
-            markup=False,
-        )
-        raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        say(err, sentence, label="warning:", style="yellow")
 
 
 def is_main() -> bool:
@@ -118,5 +96,18 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-class _Terminated(BaseException):
-    """SIGTERM; not an Exception, so that nothing on the way swallows it."""
+def write_json(document: "BaseModel | Mapping[str, Any]") -> None:
+    """Print one line of JSON on standard output; JSON has no infinite numbers, so these are null."""
+    from pydantic import BaseModel
+
+    plain = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
+    text = json.dumps(_finite(plain), ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(visible_json(text, sys.stdout.encoding or "utf-8") + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,13 +1,14 @@
 """Commands that put methods and runs side by side."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ensemw2s.cli.common import JsonOption, SetOption, TinyOption, app, err, out, stops_cleanly
+from ensemw2s.cli.common import JsonOption, SetOption, TinyOption, app, err, out, write_json
 from ensemw2s.errors import ConfigError
+from ensemw2s.screen import say
+from ensemw2s.stopping import stops_cleanly
 
 
 @app.command(
@@ -52,12 +53,14 @@ def compare(
     with stops_cleanly(f"{output} and the store"):
         board = build_board(plan, output, budget=limit, console=None if as_json else err)
     if as_json:
-        sys.stdout.write(board.model_dump_json() + "\n")
+        write_json(board)
         return
     out.print(terminal_table(board))
     for sentence in sentences(board):
-        out.print(sentence, soft_wrap=True, markup=False)
-    out.print(f"\nPage: {output / 'leaderboard.html'}\nMarkdown: {output / 'leaderboard.md'}", soft_wrap=True)
+        say(out, sentence)
+    out.print()
+    say(out, f"Page: {output / 'leaderboard.html'}")
+    say(out, f"Markdown: {output / 'leaderboard.md'}")
 
 
 def _compare_runs(run_dirs: list[Path], as_json: bool) -> None:
@@ -66,6 +69,6 @@ def _compare_runs(run_dirs: list[Path], as_json: bool) -> None:
 
     found = compare_runs(run_dirs)
     if as_json:
-        sys.stdout.write(found.model_dump_json() + "\n")
+        write_json(found)
         return
     out.print(comparison_table(found))

@@ -1,7 +1,5 @@
 """Commands around an experiment: your data and models before it, answers and labels after it."""
 
-import json
-import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +17,12 @@ from ensemw2s.cli.common import (
     check_engine,
     err,
     out,
-    stops_cleanly,
     warn_of_rare,
+    write_json,
 )
+from ensemw2s.screen import say
+from ensemw2s.stopping import stops_cleanly
+from ensemw2s.text import shell_line, visible
 
 
 @app.command(epilog="Example:  ensemw2s init --labelled easy.jsonl --unlabelled hard.jsonl --output my.yaml")
@@ -41,15 +42,16 @@ def init(
     from ensemw2s.experiment.own_data import Wishes, write_config
 
     def ask(question: str, proposal: str | None) -> str:
-        return typer.prompt(question, default=proposal, err=True)
+        shown = visible(question) + (f" [{visible(proposal)}]" if proposal else "")
+        return typer.prompt(shown, default=proposal, show_default=False, err=True)
 
     asks = sys.stdin.isatty() and not yes
     wishes = Wishes(labelled, unlabelled, test, prompt, answer, weak, strong)
     settings, split = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
     if split is not None and not settings.is_generation:
         warn_of_rare(split.easy_counts)
-    command = shlex.join(["ensemw2s", "run", str(output)])
-    out.print(f"{output} is written and valid. Look it over, then: {command}", soft_wrap=True, markup=False)
+    command = shell_line(["ensemw2s", "run", str(output)])
+    say(out, f"{output} is written and valid. Look it over, then: {command}")
 
 
 @app.command(epilog="Example:  ensemw2s fetch smollm2-135m")
@@ -57,7 +59,7 @@ def fetch(name: Annotated[str, typer.Argument(help="A known model.")] = "smollm2
     """Get a known model once, into the per-user cache."""
     from ensemw2s.models.fetch import fetch as fetch_model
 
-    out.print(str(fetch_model(name, echo=lambda text: err.print(text, soft_wrap=True))), soft_wrap=True)
+    say(out, str(fetch_model(name, echo=lambda text: say(err, text))))
 
 
 @app.command(epilog="Example:  ensemw2s predict runs/geo-facts/student --input questions.jsonl --output answers.jsonl")
@@ -76,18 +78,19 @@ def predict(
     from ensemw2s.data.files import prompts_of
     from ensemw2s.data.load import read_rows
     from ensemw2s.experiment.files import write_atomic
+    from ensemw2s.experiment.label_folder import json_line
     from ensemw2s.experiment.student import answer_prompts
     from ensemw2s.prompting import Prompting
 
     folder = student / "student" if (student / "student").is_dir() else student
     prompts = prompts_of(read_rows(input_path, split=split), prompt or Prompting.load(folder).template)
-    lines = [json.dumps(found, ensure_ascii=False) for found in answer_prompts(folder, prompts)]
-    text = "\n".join(lines) + "\n"
+    answers = list(answer_prompts(folder, prompts))
     if output is None:
-        sys.stdout.write(text)
+        for answer in answers:
+            write_json(answer)
     else:
-        write_atomic(output, text)
-        err.print(f"{len(lines)} answers in {output}", soft_wrap=True)
+        write_atomic(output, b"".join(map(json_line, answers)))
+        say(err, f"{len(answers)} answers in {output}")
 
 
 @app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
@@ -136,8 +139,8 @@ def label(
                 many = RayEngine(ray, ensemble, workers)
                 counts = label_file(reader, input_path, output, engine=many, **settings)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(counts) | {"output": str(output)}) + "\n")
+        write_json(asdict(counts) | {"output": str(output)})
         return
-    out.print(f"{counts.labelled:,} of {counts.rows:,} rows labelled: {output}/labels-*.jsonl", soft_wrap=True)
+    say(out, f"{counts.labelled:,} of {counts.rows:,} rows labelled: {output}/labels-*.jsonl")
     if counts.failed:
-        out.print(f"{counts.failed:,} rows could not be, with reasons: {output}/errors-*.jsonl", soft_wrap=True)
+        say(out, f"{counts.failed:,} rows could not be, with reasons: {output}/errors-*.jsonl")

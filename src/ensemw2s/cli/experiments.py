@@ -1,7 +1,5 @@
 """Commands that run experiments, or say what one would do."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +20,11 @@ from ensemw2s.cli.common import (
     is_main,
     out,
     settings_of,
-    stops_cleanly,
     warn_of_rare,
+    write_json,
 )
+from ensemw2s.screen import say
+from ensemw2s.stopping import stops_cleanly
 
 
 @app.command(epilog="Example:  ensemw2s run my.yaml --set seeds=[3] --set ensemble.n_rounds=8")
@@ -47,13 +47,15 @@ def run(
     if not is_main():
         return
     if as_json:
-        sys.stdout.write(results.model_dump_json() + "\n")
+        write_json(results)
         return
     from ensemw2s.report.table import terminal_table
 
     out.print(terminal_table(results))
-    out.print(results.recommendation.headline, soft_wrap=True)
-    out.print(f"\nReport:  {folder / 'report.html'}\nStudent: {folder / 'student'}", soft_wrap=True)
+    say(out, results.recommendation.headline)
+    out.print()
+    say(out, f"Report: {folder / 'report.html'}")
+    say(out, f"Student: {folder / 'student'}")
 
 
 @app.command(epilog="Example:  ensemw2s report runs/geo-facts")
@@ -66,10 +68,10 @@ def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_
     results = read_results(run_dir)
     write_report(results, read_timing(run_dir), run_dir / "report.html")
     if as_json:
-        sys.stdout.write(results.model_dump_json() + "\n")
+        write_json(results)
         return
     out.print(terminal_table(results))
-    out.print(f"Report: {run_dir / 'report.html'}", soft_wrap=True)
+    say(out, f"Report: {run_dir / 'report.html'}")
 
 
 @app.command(epilog="Example:  ensemw2s validate my.yaml --set task.path=questions.jsonl")
@@ -98,11 +100,11 @@ def validate(
             facts["easy_counts"] = split.easy_counts
             warn_of_rare(split.easy_counts)
     if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
+        write_json(facts)
         return
     for name, value in facts.items():
-        out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
-    out.print("valid")
+        say(out, f"{name:12} {value}")
+    say(out, "valid")
 
 
 @app.command(epilog="Example:  ensemw2s plan my.yaml --set ensemble.n_rounds=8")
@@ -121,13 +123,13 @@ def plan(
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     found = make_plan(settings, calibrated=calibrate)
     if as_json:
-        sys.stdout.write(found.model_dump_json() + "\n")
+        write_json(found)
         return
     from ensemw2s.report.plan import plan_facts, plan_table
 
     out.print(plan_table(found))
     for name, value in plan_facts(found):
-        out.print(f"{name:12} {value}", soft_wrap=True, markup=False)
+        say(out, f"{name:12} {value}")
 
 
 @app.command(
@@ -161,9 +163,10 @@ def sweep(
     failed = [each for each in found if each.state == "failed"]
     if as_json:
         lines = [{"folder": str(each.folder), "state": each.state, "reason": each.reason} for each in found]
-        sys.stdout.write(json.dumps({"runs": lines}) + "\n")
+        write_json({"runs": lines})
     elif len(found) - len(failed) > 1:
-        out.print(f"Side by side:  ensemw2s compare {output}/*", soft_wrap=True)
+        say(out, f"Side by side:  ensemw2s compare {output}/*")
     if failed:
-        err.print(f"[red]{len(failed)} of {len(found)} runs failed;[/] mend them and run the same command again")
+        message = "mend them and run the same command again"
+        say(err, message, label=f"{len(failed)} of {len(found)} runs failed;", style="red")
         raise typer.Exit(1)

@@ -1,15 +1,15 @@
 """The command that asks people, and takes their answers back."""
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ensemw2s.cli.common import JsonOption, app, err, out
+from ensemw2s.cli.common import JsonOption, app, err, out, write_json
 from ensemw2s.errors import ConfigError, DataError
+from ensemw2s.screen import say
+from ensemw2s.text import shell_line
 
 N_SHOWN = 20
 """Refused rows that are listed on the terminal; the file has all."""
@@ -56,17 +56,16 @@ def queue(
         # An infinite threshold is no JSON: nothing is at or above it.
         finite = {k: v if v < float("inf") else None for k, v in bands._asdict().items()} if bands else None
         facts = {"rows": found.n_rows, "answered": found.n_answered, "thresholds": finite, "routes": found.counts}
-        sys.stdout.write(json.dumps(facts) + "\n")
+        write_json(facts)
         return
     if bands is not None:
         shown = ", ".join(f"{name} {n}" for name, n in found.counts.items())
-        out.print(f"Thresholds by easy-val: t1 = {bands.accept:.3f}, t2 = {bands.check:.3f}; items: {shown}.")
+        say(out, f"Thresholds by easy-val: t1 = {bands.accept:.3f}, t2 = {bands.check:.3f}; items: {shown}.")
     if found.n_answered:
-        out.print(f"{found.n_answered} items that people have answered are left out.")
-    out.print(f"{found.n_rows} items, most valuable first: {output}", soft_wrap=True, markup=False)
-    out.print(
-        f"Fill in the column `answer`, then: ensemw2s queue {run_dir} --merge {output}", soft_wrap=True, markup=False
-    )
+        say(out, f"{found.n_answered} items that people have answered are left out.")
+    say(out, f"{found.n_rows} items, most valuable first: {output}")
+    command = ["ensemw2s", "queue", str(run_dir), "--merge", str(output)]
+    say(out, f"Fill in the column `answer`, then: {shell_line(command)}")
 
 
 def _merge(run_dir: Path, answers: Path, replace: bool, as_json: bool) -> None:
@@ -76,20 +75,18 @@ def _merge(run_dir: Path, answers: Path, replace: bool, as_json: bool) -> None:
     run = open_run(run_dir)
     found = merge_answers(run_dir, answers, run.questions, run.ids, replace=replace)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found)) + "\n")
+        write_json(asdict(found))
     else:
-        out.print(
+        say(
+            out,
             f"{found.added} answers added, {found.replaced} replaced, {found.unchanged} known already, {found.empty} "
             f"left empty, {len(found.refused)} refused: {run_dir / PEOPLE}",
-            soft_wrap=True,
         )
-        out.print(
-            f"Use them: ensemw2s run CONFIG --set students.people={run_dir / PEOPLE}", soft_wrap=True, markup=False
-        )
+        say(out, f"Use them: ensemw2s run CONFIG --set students.people={run_dir / PEOPLE}")
     if found.refused:
         for row in found.refused[:N_SHOWN]:
-            err.print(f"{row.place}: {row.reason}", soft_wrap=True, markup=False)
+            say(err, f"{row.place}: {row.reason}")
         if (more := len(found.refused) - N_SHOWN) > 0:
-            err.print(f"and {more} more")
-        err.print(f"Refused rows with their reasons: {run_dir / REFUSED}", soft_wrap=True, markup=False)
+            say(err, f"and {more} more")
+        say(err, f"Refused rows with their reasons: {run_dir / REFUSED}")
         raise typer.Exit(DataError.exit_code)

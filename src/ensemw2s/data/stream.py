@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from ensemw2s.data.load import json_row
 from ensemw2s.errors import DataError
+from ensemw2s.text import visible
 
 LINE_BYTES = 2**24
 """A longer line is refused as a row, and never held in memory."""
@@ -71,7 +72,7 @@ def stream_rows(path: Path, columns: Sequence[str], *, shown: str | None = None)
 
 def reason_of(error: DataError, place: str) -> str:
     """The message without the place that it begins with, and cut where a value made it endless."""
-    text = str(error).removeprefix(place).lstrip(":, ")
+    text = str(error).removeprefix(visible(place)).lstrip(":, ")
     return text if len(text) <= 500 else f"{text[:400]} … {text[-90:]}"
 
 

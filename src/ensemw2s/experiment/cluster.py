@@ -6,15 +6,21 @@ Ray moves tasks and results between processes in formats of its own; what is kep
 import contextlib
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
+from ensemw2s.experiment import reaper
 from ensemw2s.experiment.label_engine import Told
 from ensemw2s.experiment.label_shard import Labeller, Shard, label_shard
+from ensemw2s.stopping import handlers_kept, is_stopping
 
 N_THREADS = 1
 """Of a worker on a CPU, as Ray itself sets it. With more, the last digits of a probability would depend on how many
@@ -40,20 +46,52 @@ def connected(workers: int, address: str | None) -> Iterator[Any]:
         raise ConfigError(
             "--engine ray: Ray is not installed; install it with: pip install 'ensemw2s[distributed]'"
         ) from None
-    was_there = ray.is_initialized()
-    if not was_there:
-        start: dict[str, Any] = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ray.init(**start, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"--address {address}: no Ray cluster there ({str(error).splitlines()[0]})") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    helpers = _Helpers()
     try:
+        _start(ray, workers, address)
+        helpers.watch()
         yield ray
     finally:
-        if not was_there:
-            ray.shutdown()
+        if not is_stopping():  # Ray's own farewell takes seconds, and another signal ends it without a word
+            with handlers_kept():
+                ray.shutdown()
+        helpers.kill()
+
+
+def _start(ray: Any, workers: int, address: str | None) -> None:
+    start: dict[str, Any] = {"address": address}
+    if address is None:  # one of our own, and none that happens to be there
+        start = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    try:
+        with handlers_kept(), warnings.catch_warnings():  # Ray's own would end this process with a trace
+            warnings.simplefilter("ignore")
+            ray.init(**start, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"--address {address}: no Ray cluster there ({str(error).splitlines()[0]})") from None
+
+
+class _Helpers:
+    """The processes that Ray starts on this machine: they end with this one, however it ends."""
+
+    def __init__(self):
+        self._before = {child.pid for child in psutil.Process().children(recursive=True)}
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    def watch(self) -> None:
+        """Leave those that are there by now to a process that outlives this one."""
+        if self._watcher is None and hasattr(os, "pidfd_open"):
+            now = {child.pid for child in psutil.Process().children(recursive=True)}
+            command = [sys.executable, "-I", "-S", reaper.__file__, *map(str, now - self._before)]
+            self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def kill(self) -> None:
+        """All that are still there."""
+        self.watch()
+        if self._watcher is not None:
+            self._watcher.communicate()
 
 
 def resources(ray: Any, workers: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from ensemw2s.experiment.store import Store
 from ensemw2s.models.export import export_student
 from ensemw2s.names import Method
 from ensemw2s.results import Results
+from ensemw2s.text import markdown
 
 CARD = """\
 ---
@@ -78,17 +79,17 @@ def model_card(results: Results, *, classes: str, probabilities: str | None = No
         for part in ("id_test", "ood_test")
     }
     return CARD.format(
-        label=row.label,
+        label=markdown(row.label),
         version=results.versions["ensemw2s"],
-        name=results.name,
+        name=markdown(results.name),
         config_hash=results.config_hash[:12],
         seed=chosen.seed,
-        headline=chosen.headline,
-        task=results.task.name,
-        source=results.task.source,
-        strong=results.strong,
-        weak=results.weak,
-        choices=classes,
+        headline=markdown(chosen.headline),
+        task=markdown(results.task.name),
+        source=markdown(results.task.source),
+        strong=markdown(results.strong),
+        weak=markdown(results.weak),
+        choices=markdown(classes),
         reading="" if probabilities is None else f"- The model gives logits; its probabilities are {probabilities}.\n",
         metric=results.metric.capitalize(),
         **shown,

@@ -120,7 +120,7 @@ def _bar(console: Console | None, name: str, total: int) -> Iterator[Callable[[i
         yield lambda n: None
         return
     columns = (
-        TextColumn("{task.description:<10}"),
+        TextColumn("{task.description:<10}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -22,6 +22,7 @@ from ensemw2s.experiment.methods import chosen_methods, with_methods
 from ensemw2s.experiment.runner import run, train
 from ensemw2s.experiment.tiny import tiny
 from ensemw2s.report.board import markdown, write_page
+from ensemw2s.screen import say
 
 DEFAULT = "geo-facts"
 """The task of the embedded configuration."""
@@ -152,4 +153,4 @@ def _read_seconds(note: Path) -> float | None:
 
 def _say(console: Console | None, text: str) -> None:
     if console is not None:
-        console.print(text, soft_wrap=True, markup=False)
+        say(console, text)

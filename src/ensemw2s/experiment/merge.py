@@ -9,10 +9,9 @@ from ensemw2s.data.stream import stream_rows
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.files import run_lock, write_atomic
 from ensemw2s.experiment.label_folder import json_line
-from ensemw2s.experiment.people import Questions, cell, check_file
+from ensemw2s.experiment.people import COLUMNS, Questions, cell_among, check_file, people_rows
 
 PEOPLE, REFUSED = "people.jsonl", "people-refused.jsonl"
-COLUMNS = ("id", "answer")
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ def read_merged(run_dir: Path) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for row in stream_rows(path, COLUMNS):
-        name, answer = (cell(row.columns.get(column)) for column in COLUMNS)
-        if row.problem or not name or not answer:
+        name, answer = (row.columns.get(column) for column in COLUMNS)
+        if row.problem or not (isinstance(name, str) and isinstance(answer, str) and name and answer):
             raise RunError(f"{row.place}: not an answer that was merged; mend or delete the line")
         found[name] = answer
     return found
@@ -93,8 +92,9 @@ def _read(
     rows: dict[str, list[tuple[str, str]]] = defaultdict(list)
     refused: list[Refused] = []
     empty = 0
-    for row in stream_rows(file, COLUMNS):
-        name, answer = (cell(row.columns.get(column)) for column in COLUMNS)
+    for row in people_rows(file):
+        name = cell_among(row.columns.get("id"), ids)
+        answer = cell_among(row.columns.get("answer"), questions.allowed(name or ""))
         missing = [column for column in COLUMNS if column not in row.columns]
         if row.problem or missing:
             reason = row.problem or f"there is no column {missing[0]!r}; a row has {' and '.join(COLUMNS)}"

@@ -56,5 +56,7 @@ def metered(console: Console | None, total: int) -> Iterator[Meter]:
     if console is None or not console.is_terminal:
         yield Meter(None, total)
         return
-    with Progress(TextColumn("labels"), BarColumn(), TextColumn("{task.fields[note]}"), console=console) as progress:
+    with Progress(
+        TextColumn("labels"), BarColumn(), TextColumn("{task.fields[note]}", markup=False), console=console
+    ) as progress:
         yield Meter(progress, total)

@@ -1,15 +1,18 @@
 """Answers that people gave: read, checked against a task, and found again in a seed's unlabelled examples."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.data.stream import stream_rows
+from ensemw2s.data.stream import StreamedRow, stream_rows
 from ensemw2s.errors import DataError
+from ensemw2s.text import from_cell
 from ensemw2s.types import Task
 
 KINDS = (".jsonl", ".csv")
+COLUMNS = ("id", "answer")
 
 
 class Questions:
@@ -37,11 +40,25 @@ class Questions:
         return ""
 
 
+def people_rows(file: Path) -> Iterator[StreamedRow]:
+    """The rows of a file that people filled in; a cell of a CSV file is the text that `to_cell` made it of."""
+    is_csv = file.suffix.lower() == ".csv"
+    for row in stream_rows(file, COLUMNS):
+        if is_csv:
+            row = replace(row, columns={n: from_cell(v) if isinstance(v, str) else v for n, v in row.columns.items()})
+        yield row
+
+
 def cell(value: Any) -> str | None:
     """A text or whole number of a cell, without outer spaces; None for any other kind of value."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else "" if value is None else None
+
+
+def cell_among(value: Any, known: Container[str]) -> str | None:
+    """A cell as it stands where that is known, with its outer spaces; else as `cell` has it."""
+    return value if isinstance(value, str) and value in known else cell(value)
 
 
 def read_people(path: str, task: Task) -> dict[str, str]:
@@ -53,8 +70,9 @@ def read_people(path: str, task: Task) -> dict[str, str]:
     file = check_file(path, "students.people")
     questions = Questions(task)
     found: dict[str, str] = {}
-    for row in stream_rows(file, ("id", "answer")):
-        name, answer = cell(row.columns.get("id")), cell(row.columns.get("answer"))
+    for row in people_rows(file):
+        name = cell_among(row.columns.get("id"), questions.prompts)
+        answer = cell_among(row.columns.get("answer"), questions.allowed(name or ""))
         if row.problem:
             raise DataError(f"{row.place}: {row.problem}")
         if not name or answer is None:

@@ -23,6 +23,7 @@ from ensemw2s.experiment.people import KINDS, Questions
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.store import Store
 from ensemw2s.models.folders import cache_home
+from ensemw2s.text import to_cell
 
 SEPARATOR = " | "
 """Between several values of one cell of a CSV file."""
@@ -163,5 +164,6 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: SEPARATOR.join(v) if isinstance(v, list) else v for k, v in row.items()})
+        texts = {name: SEPARATOR.join(value) if isinstance(value, list) else value for name, value in row.items()}
+        writer.writerow({name: to_cell(text) if isinstance(text, str) else text for name, text in texts.items()})
     return text.getvalue().encode(errors="backslashreplace")

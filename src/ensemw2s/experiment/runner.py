@@ -35,6 +35,7 @@ from ensemw2s.models.checkpoint import resolve
 from ensemw2s.models.folders import cache_home
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
+from ensemw2s.screen import Screen, say
 
 
 def run(
@@ -186,4 +187,4 @@ class _Words:
 
 def _warn(journal: Journal, console: Console | None, message: str) -> None:
     journal.event("damaged_artifact", message=message)
-    (console or Console(stderr=True)).print(f"[yellow]warning:[/] {message}", highlight=False, soft_wrap=True)
+    say(console or Screen(stderr=True), message, label="warning:", style="yellow")

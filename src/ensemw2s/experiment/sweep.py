@@ -12,6 +12,8 @@ from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.runner import run
+from ensemw2s.screen import say
+from ensemw2s.text import name_problem
 
 Work = Callable[[Sequence[tuple[ExperimentConfig, Path]]], Iterator[tuple[int, EnsemW2SError | None]]]
 """Runs each experiment in its folder; yields numbers with what went wrong."""
@@ -52,6 +54,9 @@ def combinations(
         shown = "+".join(f"{name.rpartition('.')[2]}={value}" for name, value in zip(names, values, strict=True))
         given = [f"seeds=[{s.partition('=')[2]}]" if re.fullmatch(r"seeds=\d+", s) else s for s in settings]
         found.append((load_config(config, [*overrides, *given]), output / re.sub(r"[^\w.=+-]+", "-", shown)))
+    for _, folder in found:
+        if problem := name_problem(folder.name):
+            raise ConfigError(f"--over: {folder.name!r} is not the plain name of a folder: {problem}")
     folders = [folder for _, folder in found]
     if len(set(folders)) < len(folders):
         raise ConfigError(f"--over: two combinations have the folder {_twice(folders)}; give each value once")
@@ -68,13 +73,13 @@ def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Co
         else:
             todo.append(number)
     if console is not None:
-        console.print(f"{len(jobs)} runs, {len(found)} of them finished before")
+        say(console, f"{len(jobs)} runs, {len(found)} of them finished before")
     for place, error in work([jobs[number] for number in todo]):
         config, folder = jobs[todo[place]]
         state, reason = ("done", "") if error is None else ("failed", str(error))
         found[todo[place]] = SweepRun(folder, config, state, reason)
         if console is not None:
-            console.print(f"{len(found)}/{len(jobs)}  {folder}: {state} {reason}", soft_wrap=True, markup=False)
+            say(console, f"{len(found)}/{len(jobs)}  {folder}: {state} {reason}")
     return [found[number] for number in range(len(jobs))]
 
 

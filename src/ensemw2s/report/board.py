@@ -7,13 +7,13 @@ from typing import Any
 import altair as alt
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from ensemw2s.board import BoardCell, BoardLine, BoardTask, Leaderboard
 from ensemw2s.report.figures import PALETTE, Spec
 from ensemw2s.report.page import bar, page, write_text
-from ensemw2s.report.table import percent, points, short
+from ensemw2s.report.table import percent, points, short, shown
 from ensemw2s.results import Interval
+from ensemw2s.text import markdown as as_markdown
 
 N_NAMED = 6
 """Of the best methods in the scatter: more names would cover each other."""
@@ -37,7 +37,7 @@ def terminal_table(board: Leaderboard) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for line in board.lines:
         cells = (_name(line), str(line.n_tasks), points(line.gain), points(line.distance), f"{line.rank:.1f}")
-        table.add_row(*(Text(cell) for cell in cells), style="bold green" if line.method == "auto" else "")
+        table.add_row(*map(shown, cells), style="bold green" if line.method == "auto" else "")
     return table
 
 
@@ -73,10 +73,11 @@ def markdown(board: Leaderboard) -> str:
     parts = [_table(head, rows)]
     for task in board.tasks:
         known = "; ".join(f"{REFERENCES[name]} {percent(value)}" for name, value in task.references.items())
-        parts.append(f"### {task.name}\n\n{facts(task)}. {known[0].upper()}{known[1:]}.\n")
+        known = f"{facts(task)}. {known[0].upper()}{known[1:]}."
+        parts.append(f"### {as_markdown(task.name)}\n\n{as_markdown(known)}\n")
         head = ["method", task.metric, "gain", "minus strong-on-easy", "PGR", "rank", "won : lost", "FLOPs"]
         parts.append(_table(head, [_cells(cell) for cell in ranked(board, task)]))
-    return "\n".join([*parts, *(f"- {sentence}" for sentence in sentences(board))]) + "\n"
+    return "\n".join([*parts, *(f"- {as_markdown(sentence)}" for sentence in sentences(board))]) + "\n"
 
 
 def write_page(board: Leaderboard, path: Path) -> None:
@@ -162,7 +163,7 @@ def _p(value: float | None) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(map(as_markdown, line)) + " |" for line in lines) + "\n"
 
 
 def _scatter(lines: Sequence[BoardLine]) -> Any:

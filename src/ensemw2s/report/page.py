@@ -15,7 +15,9 @@ from markupsafe import Markup
 from ensemw2s.report.figures import PARTS, figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
+from ensemw2s.text import visible
 
+_KEPT = "\n\t"
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -106,9 +108,23 @@ def _undefined(results: Results) -> dict[str, list[str]]:
     return reasons
 
 
+def _finalized(value: Any) -> Any:
+    """What a page shows of a value; new lines and tabs stay, and a browser obeys nothing else of it."""
+    return visible(value, keep=_KEPT) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _harmless(value: Any) -> Any:
+    """The same for all texts of a chart."""
+    if isinstance(value, dict):
+        return {_harmless(key): _harmless(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_harmless(each) for each in value]
+    return _finalized(value)
+
+
 def _embedded(charts: dict[str, Any]) -> Markup:
     """JSON that a script element can hold: no text in it can end the element."""
-    text = json.dumps(charts, ensure_ascii=True)
+    text = json.dumps(_harmless(charts), ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
@@ -123,6 +139,7 @@ def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
         loader=PackageLoader("ensemw2s.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )

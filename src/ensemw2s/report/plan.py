@@ -6,13 +6,13 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
-from ensemw2s.report.table import short
+from ensemw2s.report.table import short, shown
 from ensemw2s.results import Plan
 
 
 def plan_table(plan: Plan) -> Table:
     """The work of every stage, at most; tokens, FLOPs and time of all pieces together."""
-    table = Table(title=f"{plan.name}: the work of {plan.n_seeds} seeds, at most", title_justify="left")
+    table = Table(title=shown(f"{plan.name}: the work of {plan.n_seeds} seeds, at most"), title_justify="left")
     table.add_column("work", overflow="fold")
     for column in ("model", "pieces", "tokens", "FLOPs", "time"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -23,10 +23,10 @@ def plan_table(plan: Plan) -> Table:
             work = (short(line.count * line.tokens), short(line.count * line.flops)) if line.tokens else ("", "")
             side = "" if line.side == "both" else line.side
             cells = (line.what, side, str(line.count), *work, duration(line.seconds))
-            table.add_row(*(Text(cell) for cell in cells))
+            table.add_row(*map(shown, cells))
     table.add_section()
     cells = ("all, with loading", "", "", short(plan.tokens), short(plan.flops), duration(plan.seconds))
-    table.add_row(*(Text(cell) for cell in cells), style="bold")
+    table.add_row(*map(shown, cells), style="bold")
     return table
 
 

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ensemw2s.results import Comparison, Interval, Results, Row, RunComparison
+from ensemw2s.text import visible
 
 KINDS = {
     "baseline": "Baselines",
@@ -71,10 +72,16 @@ def short(number: int | float) -> str:
     return f"{number:.0f}"
 
 
+def shown(text: str) -> Text:
+    """A cell or a title of a table in a terminal."""
+    return Text(visible(text))
+
+
 def terminal_table(results: Results) -> Table:
     """The table for a terminal of 80 columns; the recommended row is bold. The page has the rest."""
     table = Table(
-        title=f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}", title_justify="left"
+        title=shown(f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}"),
+        title_justify="left",
     )
     table.add_column("row", overflow="fold")
     has_ood = results.hardest_test == "ood_test"
@@ -90,7 +97,7 @@ def terminal_table(results: Results) -> Table:
         label = line.label.removeprefix("student of the ")  # the section's title says it
         tests = (line.id_test.partition(" ")[0], line.ood_test) if has_ood else (line.id_test,)
         cells = (label, *tests, line.tokens, line.flops)
-        table.add_row(*(Text(cell) for cell in cells), style=style)
+        table.add_row(*map(shown, cells), style=style)
     return table
 
 
@@ -108,7 +115,7 @@ def comparison_table(found: RunComparison) -> Table:
             percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")
         ]
         difference = "" if pair is None else pair.reason if pair.difference is None else points(pair.difference)
-        table.add_row(*(Text(c) for c in (line.run, line.row, str(line.n_seeds), *cells, difference)))
+        table.add_row(*map(shown, (line.run, line.row, str(line.n_seeds), *cells, difference)))
     return table
 
 

@@ -1,0 +1,49 @@
+"""All commands, and how one of them is run."""
+
+import io
+import sys
+
+import typer
+
+from ensemw2s.cli import experiments, data, queueing, comparing  # isort: skip  (the order of the help)
+from ensemw2s.cli.common import app, err, is_main
+from ensemw2s.errors import ConfigError, EnsemW2SError
+from ensemw2s.screen import say
+from ensemw2s.text import is_text
+
+__all__ = ["comparing", "data", "experiments", "queueing", "run_command"]
+
+
+def run_command() -> int:
+    """Run what the command line says. Returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets its escape, no traceback
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        _check_arguments(sys.argv[1:])
+        return app(standalone_mode=False) or 0
+    except typer.Abort:
+        _say_error("nothing was done: a question was left without an answer")
+        return 1
+    except typer.TyperException as error:
+        if message := error.format_message():
+            command = context.command_path if (context := getattr(error, "ctx", None)) else "ensemw2s"
+            _say_error(f"{message.rstrip('.')}; see: {command} --help")
+        return error.exit_code
+    except EnsemW2SError as error:
+        _say_error(str(error))
+        return error.exit_code
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    for argument in arguments:
+        if not is_text(argument):
+            raise ConfigError(
+                f"the argument {argument!r} is no UTF-8 text; give paths and values in UTF-8, and rename a file or "
+                "folder that has another name"
+            )
+
+
+def _say_error(message: str) -> None:
+    if is_main():
+        say(err, message, label="error:", style="red")
