@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore
 
 
 def token_loss(
@@ -45,8 +45,11 @@ def token_loss_through(
         log_probs = head(h).to(exact).log_softmax(-1)
         return -(weight.to(exact) * log_probs.gather(1, target.unsqueeze(1))[:, 0]).sum()
 
-    pieces = zip(hidden.split(chunk), targets.split(chunk), weights.split(chunk), strict=True)
-    return torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum()  # pyright: ignore
+    total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+    for start in range(0, len(hidden), chunk):
+        rows = slice(start, start + chunk)
+        total = total + checkpoint(part, hidden[rows], targets[rows], weights[rows], use_reentrant=False)  # pyright: ignore
+    return total
 
 
 class _TokenLoss(torch.autograd.Function):

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from ensemw2s.models.probes import HALF_LIMIT
 from ensemw2s.models.trunk import pad
 
 STEPS = 3
@@ -104,6 +105,6 @@ def step_texts(texts: list[list[int]]) -> list[list[int]]:
     return [text + texts[0][:STEPS] for text in texts]
 
 
-def log_prob_limit(dtype: torch.dtype) -> float | None:
-    """How far log-probabilities may lie apart, relative to the largest: None is what rounding explains."""
-    return 2e-4 if dtype == torch.float32 else None
+def log_prob_limit(dtype: torch.dtype) -> float:
+    """How far log-probabilities may lie apart by rounding, relative to the largest."""
+    return 2e-4 if dtype == torch.float32 else HALF_LIMIT

@@ -70,7 +70,7 @@ def _rough_count(numbers: dict[str, float]) -> float:
     return hidden * (numbers.get("vocab_size", 1.0) + layers * widest)
 
 
-def _most(key: str, n_tensors: int, largest: int) -> float | None:
+def _most(key: str, n_tensors: int, largest: int) -> int | None:
     """The largest value that a setting can have; None where it is no size."""
     if key.endswith(("_id", "_ids", "token_index", "seed")):
         return None

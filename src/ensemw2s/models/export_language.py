@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -149,11 +149,10 @@ class _Merged(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        (layer,) = self._layer
+        layer: Any = self._layer[0]  # peft declares no type for what its linear layers have in common
         (adapter,) = layer.lora_A
-        base, update = layer.get_base_layer().weight, layer.get_delta_weight(adapter)
-        assert isinstance(base, Tensor)
-        assert isinstance(update, Tensor)
+        base: Tensor = layer.get_base_layer().weight
+        update: Tensor = layer.get_delta_weight(adapter)
         return base + update.to(base.dtype)
 
     @property

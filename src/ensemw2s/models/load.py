@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -141,7 +142,7 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
         weight_files(config, folder)
         writes = has_vocabulary(model_config)
         with torch.random.fork_rng(devices=[]):  # what a checkpoint lacks is drawn, and then refused or dropped
-            model, info = (AutoModelForCausalLM if writes else AutoModel).from_pretrained(
+            loaded: Any = (AutoModelForCausalLM if writes else AutoModel).from_pretrained(
                 folder,
                 config=model_config,
                 dtype=choose_dtype(config),
@@ -150,6 +151,7 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
                 local_files_only=True,
                 output_loading_info=True,
             )
+        model, info = loaded
         missing = set(info["missing_keys"])
         trunk, head = (trunk_of(model), model) if writes else (model, None)
         if trunk is None:
