@@ -235,7 +235,9 @@ def test_every_call_of_the_library_says_whether_code_may_run_and_reads_safetenso
     calls = 0
     for path in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            name = node.func.attr
             called = ast.unparse(node.func)
             # Only these look for code; a class that is at hand is the library's.
             if name not in ("from_pretrained", "from_config") or not called.lower().startswith("auto"):
