@@ -240,7 +240,7 @@ def test_a_cell_far_above_the_usual_limit_is_read(write: Write):
         ("q.jsonl.gz", LINES.encode(), ["not a whole gzip file"]),
         ("q.jsonl.gz", packed(LINES * 99)[:-20], ["not a whole gzip file"]),
         ("q.csv", b"version https://git-lfs.github.com/spec/v1\n", ["Git LFS", "git lfs pull"]),
-        ("q.csv", b"a;b|c;d\n", ["no rows"]),
+        ("q.csv", b"a;b|c;d\n", ["a semicolon or a bar", "save it with commas"]),
         ("q.csv", b"a;b\tc\n1;2\t3\n", ["a semicolon or a tab", "save it with commas"]),
         ("q.csv", b"a;b\n1;2\n1;2;3\n", ["line 3", "3 values for 2 columns", "a semicolon"]),
         ("q.json", ARRAY.encode()[:-40], ["not valid JSON", "the file is cut"]),

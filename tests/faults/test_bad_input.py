@@ -303,7 +303,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "configuration missing": (2, ["no.yaml", "check the path"], lambda p: ["run", str(p.root / "no.yaml")]),
     "not YAML": (
         2,
-        ["not valid YAML", "line 1"],
+        ["not valid YAML", "mend that line"],
         lambda p: [(p.root / "c").write_text("a: [1") and "run", str(p.root / "c")],
     ),
     "not a mapping": (
@@ -378,7 +378,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "data missing": (3, ["no.jsonl", "check the path"], lambda p: p.run({"task": {"path": str(p.root / "no.jsonl")}})),
     "data empty": (3, ["no rows"], lambda p: p.raw(b"\n")),
-    "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'{"q": "a"}\n{"q": \n')),
+    "bad JSON": (3, ["line 2", "not valid JSON"], lambda p: p.raw(b'\n{"q": \n')),
     "not an object": (3, ["line 1", "expected an object"], lambda p: p.raw(b"1\n")),
     "not UTF-8": (3, ["line 1", "not UTF-8"], lambda p: p.raw(b'{"q": "\xff"}\n')),
     "unknown file type": (3, ["q.txt", ".jsonl"], lambda p: p.raw(b"x", "q.txt")),

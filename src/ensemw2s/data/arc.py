@@ -1,6 +1,5 @@
 """ARC as "is this answer right?": the AI2 Reasoning Challenge, one candidate answer per question."""
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +9,15 @@ from typing import Any
 from ensemw2s.core.seeds import stream_seed
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import DataError
+from ensemw2s.reading import load_json, read_text
 from ensemw2s.types import Example, Task
 
 CHOICES = ("no", "yes")
 SOURCE = "AI2 Reasoning Challenge (ARC V1, February 2018), CC BY-SA 4.0"
 ANNOTATED = f"{SOURCE}; annotations from AI2's easy-to-hard-generalization, Apache-2.0"
 SETS = (("Easy", 0.0), ("Challenge", 1.0))
+FILE_BYTES = 2**28
+"""Of the annotations."""
 PARTS = ("Train", "Dev", "Test")
 SCALES = {
     # The two subjects are high-school examinations, beyond grade 8.
@@ -101,12 +103,14 @@ def question_of(place: str, row: dict[str, Any], *, kind: str = "an ARC question
 
 def _annotations(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / "annotations.json"
+    text = read_text(path, DataError, limit=FILE_BYTES, mend="task.arc_difficulty: set needs no annotations")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; task.arc_difficulty: set needs no annotations") from None
-    except (OSError, ValueError) as error:
+        found = load_json(text)
+    except ValueError as error:
         raise DataError(f"{path}: not readable as JSON ({error}); get the file anew") from None
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise DataError(f"{path}: expected an object of objects, one to a question; get the file anew")
+    return found
 
 
 def _rated(annotation: dict[str, Any], difficulty: str) -> float | None:

@@ -1,6 +1,5 @@
 """Word problems answered by a number: GSM8K and SVAMP."""
 
-import json
 import math
 import re
 from decimal import Decimal
@@ -10,10 +9,12 @@ from typing import Any
 from ensemw2s.data.answers import ask, final_number, free_task
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import DataError
+from ensemw2s.reading import load_json, read_text
 from ensemw2s.types import Example, Task
 
 GSM8K_SOURCE = "GSM8K (Grade School Math 8K, OpenAI, 2021), MIT"
 SVAMP_SOURCE = "SVAMP (Patel et al., 2021), MIT"
+FILE_BYTES = 2**26
 OPERATORS = ("+", "-", "*", "/")
 
 
@@ -55,11 +56,10 @@ def load_svamp(path: str) -> Task:
         DataError: the folder or the file is missing or no JSON list, or a problem is malformed.
     """
     file = Path(path) / "SVAMP.json"
+    text = read_text(file, DataError, limit=FILE_BYTES, mend="set task.path to the folder of SVAMP.json")
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{file}: there is no such file; set task.path to the folder of SVAMP.json") from None
-    except (OSError, ValueError, RecursionError) as error:
+        rows = load_json(text)
+    except ValueError as error:
         raise DataError(f"{file}: not readable as JSON ({error}); get the file anew") from None
     if not isinstance(rows, list):
         raise DataError(f"{file}: expected a list of problems, got {type(rows).__name__}; get the file anew")
