@@ -129,7 +129,7 @@ def plain_again(base: PreTrainedModel) -> PreTrainedModel:
 def _plain(module: LoraLayer) -> nn.Module:
     """The layer with its updates in its weights, the shared weights untouched."""
     base = module.get_base_layer()
-    if any(b.weight.any() for b in module.lora_B.values()):
+    if any(bool(part.any()) for name, part in module.named_parameters() if "lora_B" in name):
         for name, parameter in list(base.named_parameters(recurse=False)):
             setattr(base, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
         module.merge()
@@ -145,12 +145,14 @@ def _own_padding(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conf
     if n_new > 0:
         enlarged = torch.cat([rows.detach(), rows.new_zeros(n_new, rows.shape[1])])
         embeddings.weight = nn.Parameter(enlarged, requires_grad=False)
-        embeddings.num_embeddings = config.vocab_size = len(enlarged)
+        setattr(embeddings, "num_embeddings", len(enlarged))  # noqa: B010  (typed as any module)
+        config.vocab_size = len(enlarged)
 
 
 def _texts(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Short texts, some of which end as no text should: in the tokenizer's special tokens."""
-    n = min(base.get_input_embeddings().weight.shape[0], len(tokenizer))  # pyright: ignore
+    rows: Tensor = base.get_input_embeddings().weight  # pyright: ignore[reportAssignmentType]
+    n = min(len(rows), len(tokenizer))
     special = [i for i in sorted(set(tokenizer.all_special_ids)) if i < n][:8]
     plain = [[(5 + 17 * k) % n for k in range(length)] for length in (7, 3, 1)]
     return [*plain, *([*plain[1], i] for i in special)]
