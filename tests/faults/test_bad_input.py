@@ -342,7 +342,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "value to sweep over that makes no folder's name": (
         2,
         ["--over", "plain name of a folder", "shorten it"],
-        lambda p: ["sweep", "--over", f"weak.n_layers=1,{2:0300}", "--output", str(p.root / "sweep")],
+        lambda p: ["sweep", "--over", f"weak.model=tiny,{'m' * 300}", "--output", str(p.root / "sweep")],
     ),
     "contradiction": (2, ["exceeds n_easy_pool"], lambda p: p.run({"split": {"n_easy_train": 119}})),
     "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
