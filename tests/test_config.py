@@ -95,7 +95,7 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(tmp_path, content, w
         ("seeds", ["--set seeds:", "KEY=VALUE", "for example"]),
         ("=3", ["--set =3:", "KEY=VALUE"]),
         ("name.x=3", ["'name' is a single value"]),
-        ("seeds=[1", ["--set seeds=[1: not valid YAML, line 1", "quote it"]),
+        ("seeds=[1", ["--set seeds=[1: not valid YAML", "quote it"]),
         ("name=2024-13-45", ["not valid YAML", "quote it"]),
         ("ensemble.n_rond=3", ["ensemble.n_rond", "did you mean 'n_rounds'"]),
     ],

@@ -33,7 +33,10 @@ KINDS = (
 )
 
 
-class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):
+_SAFE_LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+class _Loader(_SAFE_LOADER):
     """Refuses a key that stands twice, and numbers of thousands of digits."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -122,7 +122,7 @@ def _is_long(file: Any, text: str) -> bool:
         for batch in file.iter_batches(batch_size=1, row_groups=[g], columns=[text]):
             values = batch.column(0)
             if types.is_dictionary(values.type) and len(values.dictionary):
-                longest = pyarrow.compute.max(pyarrow.compute.binary_length(values.dictionary)).as_py() or 0
+                longest = int(_sizes(values.dictionary).max())
                 if longest * BATCH_ROWS > BATCH_BYTES:
                     return True
             break  # the first row brings the whole dictionary of its group
@@ -196,7 +196,7 @@ def _sizes(column: Any) -> NDArray[numpy.int64]:
         places = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
         return of_values[places] if len(of_values) else numpy.zeros(len(column), dtype=numpy.int64)
     if types.is_string(kind) or types.is_binary(kind) or types.is_large_string(kind) or types.is_large_binary(kind):
-        lengths = pyarrow.compute.binary_length(column).fill_null(0)
+        lengths = pyarrow.compute.call_function("binary_length", [column]).fill_null(0)
         return lengths.to_numpy(zero_copy_only=False).astype(numpy.int64)
     if types.is_nested(kind):
         return numpy.array([_nested_size(column.slice(i, 1)) for i in range(len(column))], dtype=numpy.int64)
@@ -209,7 +209,10 @@ def _nested_size(column: Any) -> int:
     if types.is_struct(kind):
         return sum(_nested_size(part) for part in column.flatten())
     if types.is_map(kind):
-        n = sum(size or 0 for size in pyarrow.compute.list_value_length(column.cast(_as_list(kind))).to_pylist())
+        n = sum(
+            size or 0
+            for size in pyarrow.compute.call_function("list_value_length", [column.cast(_as_list(kind))]).to_pylist()
+        )
         if n * VALUE_BYTES > ROW_BYTES:
             return n * VALUE_BYTES
         return _nested_size(column.cast(_as_list(kind)))
