@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import VIEWED
-from ensemw2s.reading import load_yaml, not_unicode, read_text
+from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.recipes import Recipe, StudentConfig
 from ensemw2s.settings import (
     CacheConfig,
@@ -180,10 +180,6 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Expe
 
 def parse_config(tree: Mapping[str, Any], *, where: str = "the configuration") -> ExperimentConfig:
     """Validate a mapping. Raises ConfigError naming every bad setting, its value and the mend."""
-    if (text := not_unicode(tree)) is not None:
-        raise ConfigError(
-            f"{where}: {text[:80]!r} is not valid Unicode (half a character); mend the text or rename the file"
-        )
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ KINDS = (
 )
 
 
-_SAFE_LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
 
 
 class _Loader(_SAFE_LOADER):
@@ -194,18 +193,3 @@ def _check_events(text: str) -> None:
                 sizes[anchor] = n_values - before
         if problem:
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-
-
-def not_unicode(value: Any) -> str | None:
-    """The first text or key in a tree that is not valid Unicode; None where all are."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value
-        return None
-    if isinstance(value, Mapping):
-        parts = [part for pair in value.items() for part in pair]
-    else:
-        parts = list(value) if isinstance(value, list | tuple) else []
-    return next((found for part in parts if (found := not_unicode(part)) is not None), None)

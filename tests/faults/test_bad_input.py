@@ -547,7 +547,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "run folder is a file": (5, ["file stands where a folder is needed"], run_dir_is_a_file),
     "folder in the place of a file": (5, ["report.html", "a folder stands where a file is needed"], page_is_a_folder),
     "disk without locks": (5, ["gives no lock", "another disk (--run-dir)"], no_locks),
-    "path of no UTF-8": (2, ["--run-dir", r"r\xffn", "rename"], lambda p: [*p.run()[:2], "--run-dir", "r\udcffn"]),
+    "path of no UTF-8": (2, [r"r\udcffn", "no UTF-8 text"], lambda p: [*p.run()[:2], "--run-dir", "r\udcffn"]),
     "full disk": (5, ["disk is full", "free some space"], refuse_writes(errno.ENOSPC)),
     "read-only folder": (5, ["read-only", "ENSEMW2S_HOME"], refuse_writes(errno.EROFS)),
     "run not finished": (5, ["no finished run", "ensemw2s run"], lambda p: ["report", str(p.root)]),

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from rich.progress import Progress, TextColumn
@@ -110,7 +111,9 @@ def test_a_path_with_anything_in_it_is_one_paragraph(text, monkeypatch, capsys):
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert is_harmless(err.removesuffix("\n"))
-    assert err == f"error: {visible(text)}.yaml: there is no such configuration file; check the path\n"
+    assert (
+        err == f"error: {visible(str(Path(text)))}.yaml: there is no such file; check the path of the configuration\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,6 +289,6 @@ def test_a_sweep_makes_plain_folders_below_its_output(tmp_path):
     with pytest.raises(ConfigError, match="another folder"):
         combinations(None, [], ["name=../../x,.."], tmp_path)
     with pytest.raises(ConfigError, match="shorten it"):
-        combinations(None, [], [f"split.seed=1,{'0' * 250}1"], tmp_path)
+        combinations(None, [], [f"weak.model=tiny,{'m' * 250}"], tmp_path)
     for _, folder in combinations(None, [], ["name=a (b)c,=x,..y"], tmp_path):
         assert folder.parent == tmp_path

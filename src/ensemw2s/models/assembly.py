@@ -129,6 +129,7 @@ def plain_again(base: PreTrainedModel) -> PreTrainedModel:
 def _plain(module: LoraLayer) -> nn.Module:
     """The layer with its updates in its weights, the shared weights untouched."""
     base = module.get_base_layer()
+    assert isinstance(module, nn.Module)
     if any(bool(part.any()) for name, part in module.named_parameters() if "lora_B" in name):
         for name, parameter in list(base.named_parameters(recurse=False)):
             setattr(base, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
