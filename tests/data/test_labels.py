@@ -75,7 +75,7 @@ def test_minus_one_is_no_label_unless_it_must_be_a_class():
     assert without_unknown(["-1", "1"], ("0", "1")) == [None, "1"]
 
 
-@pytest.mark.parametrize("missing", [None, math.nan, "", "  ", -1, [], "-1"])
+@pytest.mark.parametrize("missing", [None, math.nan, "", "  ", -1, [], "-1", "NaN", " nan", "<NA>", "null"])
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path, missing):
     task = loaded(tmp_path, [0, 1, missing, 1, 0])
     assert task.choices == ("0", "1")
@@ -83,6 +83,17 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path, missing):
     [note] = task.notes
     assert "1 of 5 rows have no label in the column 'label' (empty, null, NaN or -1) and are left out" in note
     assert note.endswith("q.jsonl line 3")
+
+
+def test_empty_cells_as_text_are_classes_where_the_user_lists_them(tmp_path):
+    assert answers(loaded(tmp_path, ["nan", "yes", "null"], choices=("nan", "yes"))) == ["nan", "yes"]
+
+
+def test_a_class_that_may_mean_no_label_is_reported(tmp_path):
+    task = loaded(tmp_path, ["yes", "None", "no", "None"])
+    assert task.choices == ("None", "no", "yes")
+    [note] = task.notes
+    assert "'None' (2 rows) is taken for a class; leave the cells empty" in note
 
 
 def test_minus_one_is_a_number_where_answers_are_texts(tmp_path):

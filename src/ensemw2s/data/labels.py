@@ -13,6 +13,10 @@ from ensemw2s.errors import DataError
 
 UNKNOWN = "-1"
 """What data sets write for the label that a row lacks."""
+EMPTIES = ("nan", "<na>", "null")
+"""What programs write into text for an empty cell."""
+PERHAPS_EMPTY = ("none", "n/a", "na")
+"""As these, but they may be answers, too."""
 SHOWN = 3
 """Places that a sentence names."""
 
@@ -33,12 +37,15 @@ def label_texts(cells: Sequence[tuple[str, Any]], column: str, *, may_be_boolean
 
 
 def without_unknown(labels: Sequence[str | None], choices: Sequence[str]) -> list[str | None]:
-    """Labels of classes without -1, which means that there is none: unless -1 is one of `choices`, or with one other
-    all that there is."""
-    found = {label for label in labels if label is not None}
-    if UNKNOWN not in found or UNKNOWN in choices or (not choices and len(found) == 2):
-        return list(labels)
-    return [None if label == UNKNOWN else label for label in labels]
+    """Labels of classes without those that mean "no label": `NaN` and the like as text, and -1.
+
+    None of `choices` is one, nor is -1 where it is, with one other, all that there is.
+    """
+    empties = {label for label in set(labels) if label is not None and alike(label) in EMPTIES} - set(choices)
+    found = {label for label in labels if label is not None} - empties
+    if UNKNOWN in found and UNKNOWN not in choices and (choices or len(found) != 2):
+        empties.add(UNKNOWN)
+    return [None if label in empties else label for label in labels]
 
 
 def merged_classes(labels: Iterable[str]) -> dict[str, str]:
@@ -65,7 +72,7 @@ def unknown_answer(place: str, column: str, label: str, choices: Sequence[str]) 
 
 
 def spelling_notes(column: str, counts: Mapping[str, int], class_of: Mapping[str, str]) -> list[str]:
-    """A sentence for each class that is spelt in several ways; `counts` has the rows of each spelling."""
+    """A sentence for each class that is spelt in several ways, or may be none; `counts` has each spelling's rows."""
     ways: dict[str, list[str]] = defaultdict(list)
     for spelling in sorted(counts):
         ways[class_of[spelling]].append(spelling)
@@ -74,6 +81,11 @@ def spelling_notes(column: str, counts: Mapping[str, int], class_of: Mapping[str
         f"{name!r}; list them in task.choices to keep them apart"
         for name, found in ways.items()
         if len(found) > 1
+    ] + [
+        f"column {column!r}: {spelling!r} ({counts[spelling]:,} rows) is taken for a class; leave the cells empty "
+        "where it means that there is no label"
+        for spelling in sorted(counts)
+        if alike(spelling) in PERHAPS_EMPTY
     ]
 
 
