@@ -190,6 +190,7 @@ def make_family(folder: Path, family: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = AutoConfig.for_model(TYPES.get(family, family), **settings)
+        config.architectures = config.architectures or []  # of two classes for one type, the library asks for the name
         model = (AutoModelForCausalLM if family in DECODERS else AutoModel).from_config(config)
         unsettle(model)
     model.save_pretrained(folder)

@@ -120,6 +120,7 @@ def test_a_signal_stops_cleanly_with_the_command_that_resumes(place, tmp_path, n
             assert child.poll() is None, child.stderr.read()
             time.sleep(0.05)
         child.send_signal(number)
+        time.sleep(0.3)  # of two at once, either may be heard first
         child.send_signal(signal.SIGTERM)  # whoever sends another changes nothing
         message = child.stderr.read()
         assert child.wait() == code, message

@@ -125,11 +125,12 @@ def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finish
     side, rows = experiment.prepared.strong, torch.tensor(list(experiment.prepared.split.pools["id_test"]))
     voters = chosen.outcome.voters[results.recommendation.row]
     names = [experiment.prepared.names[i] for i in rows.tolist()]
-    decoding = config.generation.decoding.model_copy(update={"stop": ()})
+    fitted = experiment.prepared.decoding
+    decoding = fitted.model_copy(update={"stop": ()})
     written = side.write(side.load(voters.states), voters.weights, rows, decoding, names, "soft")
     prompts = [experiment.prepared.split.examples[row].prompt for row in rows.tolist()]
     predicted = list(answer_prompts(finished / "student", prompts))
-    stopped = side.write(side.load(voters.states), voters.weights, rows, config.generation.decoding, names, "soft")
+    stopped = side.write(side.load(voters.states), voters.weights, rows, fitted, names, "soft")
     assert [p["answer"] for p in predicted] == [d.text.strip() for d in stopped]
     for row, one in zip(rows.tolist(), written, strict=True):
         prompt = torch.tensor([side.prompts[row]])

@@ -147,7 +147,10 @@ def test_wrong_requests_end_before_any_work(tasks, place):
         (lambda: plan_board("all", [], range(2)), "--tasks: there is none"),
         (lambda: plan_board("all", [tasks[0], tasks[0]], range(2)), "two configurations have the name 'classes'"),
         (lambda: plan_board("all", tasks, ()), "--seeds: give one or more"),
-        (lambda: plan_board("all", ["no.yaml"], range(2)), "there is no such configuration file"),
+        (
+            lambda: plan_board("all", ["no.yaml"], range(2)),
+            "there is no such file; check the path of the configuration",
+        ),
         (lambda: parse_budget("soon"), "--budget 'soon': give a time such as 90s, 45m, 2h"),
     ):
         with pytest.raises(ConfigError, match=re.escape(word)):

@@ -166,7 +166,7 @@ MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "tokenizer of 16 GiB": (replaced("tokenizer.json", huge), "more than the"),
     "settings that are a list": (lambda f: (f / "config.json").write_text("[]"), "list, not an object"),
     "settings that are deep": (lambda f: (f / "config.json").write_text('{"a":' * 10**5), "cannot be loaded"),
-    "settings that are no text": (lambda f: (f / "config.json").write_bytes(b"\xff"), "cannot be loaded"),
+    "settings that are no text": (lambda f: (f / "config.json").write_bytes(b"\xff"), "not UTF-8"),
     "settings that name weights elsewhere": (config(transformers_weights="../outside.safetensors"), "outside"),
     "settings that name a pickle": (config(transformers_weights="pytorch_model.bin"), "of another kind"),
     "settings that name a kernel of the hub": (config(attn_implementation="owner/kernel"), "code of another"),

@@ -60,12 +60,6 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tiny, copied, loa
     assert load_tiny(tiny, revision="v2").fingerprint != before
 
 
-def test_an_unchanged_file_is_hashed_once(copied, load_tiny, monkeypatch):
-    load_tiny(copied)
-    monkeypatch.setattr(checkpoint.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
-    load_tiny(copied)
-
-
 def test_a_missing_folder_and_a_malformed_hub_id_are_refused():
     with pytest.raises(ModelError, match="there is no such model folder"):
         load_backbone(ModelConfig(model="/nowhere/at/all"))

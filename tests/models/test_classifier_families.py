@@ -72,7 +72,9 @@ def test_a_family_answers_as_the_library_does_or_is_refused_by_name(family, name
     inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
     rows = torch.arange(len(ids))
     with torch.no_grad():
-        states = [backbone.model(input_ids=torch.tensor([one])).last_hidden_state[0] for one in ids]
+        # With a mask: without one, XLM takes a padding token within a text for its end.
+        inputs_of = [{"input_ids": one, "attention_mask": torch.ones_like(one)} for one in map(torch.tensor, ids)]
+        states = [backbone.model(**{k: v[None] for k, v in one.items()}).last_hidden_state[0] for one in inputs_of]
         features = torch.stack([s[-1] if backbone.is_causal else s.mean(0) for s in states])
         close(module(*inputs.batch(rows)), features @ head_of(module).score.weight.T)
         for parameter in module.parameters():

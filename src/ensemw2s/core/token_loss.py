@@ -48,7 +48,7 @@ def token_loss_through(
     total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
     for start in range(0, len(hidden), chunk):
         rows = slice(start, start + chunk)
-        loss = checkpoint(part, hidden[rows], targets[rows], weights[rows], use_reentrant=False)
+        loss = checkpoint(part, hidden[rows], targets[rows], weights[rows], use_reentrant=False)  # pyright: ignore
         assert isinstance(loss, Tensor)
         total = total + loss
     return total

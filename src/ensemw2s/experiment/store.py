@@ -205,12 +205,20 @@ class Store:
 
 
 def _read(folder: Path) -> Artifact | None:
-    """What an undamaged artifact holds; None where another process has taken it away meanwhile."""
+    """What an undamaged artifact holds; None where another process has taken it away or replaced it meanwhile."""
+    path, before = folder / TENSORS, None
     try:
-        with safe_open(folder / TENSORS, framework="pt") as file:
+        before = path.stat().st_ino
+        with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return Artifact(tensors, json.loads((folder / RECORD).read_text()))
+        record = json.loads((folder / RECORD).read_text())
+        # The library opens the file once for its header and once more for its values.
+        return Artifact(tensors, record) if path.stat().st_ino == before else None
     except FileNotFoundError:
+        return None
+    except RuntimeError:  # how the second opening fails
+        if path.exists() and path.stat().st_ino == before:
+            raise
         return None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -77,7 +78,7 @@ def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, genera
     What a family keeps as bare parameters (the experts of a mixture, their router) is no layer and stays as it is.
 
     Raises:
-        ModelError: a target is the name of no linear layer, or there is none at all.
+        ModelError: a target is the name of no linear layer, there is none at all, or two layers share their weights.
     """
     # Within a plain module, peft renames nothing by the model's type and takes what it is given: linear layers alone.
     holder = nn.Module()
@@ -93,6 +94,12 @@ def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, genera
         # peft tells of what it sets by itself for GPT-2's transposed layers.
         warnings.simplefilter("ignore", UserWarning)
         inject_adapter_in_model(lora, holder)
+    updated = [id(layer.get_base_layer().weight) for layer in model.modules() if isinstance(layer, LoraLayer)]
+    if len(set(updated)) < len(updated):
+        raise ModelError(
+            f"{config.model}: layers of a {type(model).__name__} share their weights, and low-rank updates that differ "
+            "could not be exported; use adapter: head or full, or another family such as Llama, Qwen or GPT-2"
+        )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
