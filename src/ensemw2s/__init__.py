@@ -1,4 +1,4 @@
-"""EnsemW2S: boosted ensembles of weak language models that supervise a stronger one (arXiv 2410.04571, 2505.21959).
+"""EnsemW2S: boosted ensembles of weak models that supervise a stronger one (arXiv 2410.04571, Findings of ACL 2026).
 
 from pathlib import Path
 from ensemw2s import ExperimentConfig, run
