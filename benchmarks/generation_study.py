@@ -23,7 +23,7 @@ from ensemw2s.experiment.store import Store
 from ensemw2s.experiment.words.experts import fit_ensemble
 from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.experiment.words.stages import AnswerSeed
-from ensemw2s.files import cache_home
+from ensemw2s.storage.files import cache_home
 
 ROOT = Path(__file__).parent.parent
 CELLS = ROOT / "benchmarks" / "results" / "generation-study"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ensemw2s.config import ExperimentConfig, parse_config
-from ensemw2s.files import cache_home
+from ensemw2s.storage.files import cache_home
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import ModelError
-from ensemw2s.records import Saved, read_record
+from ensemw2s.storage.records import Saved, read_record
 
 FILE = "prompting.json"
 

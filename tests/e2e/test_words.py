@@ -12,7 +12,6 @@ from test_kill import artifacts, go
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from damage import fresh_copy
-from ensemw2s import checksums
 from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
@@ -29,6 +28,7 @@ from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.experiment.words.table import AnswerTable
 from ensemw2s.models.anatomy import final_norm, layers_of, memory_of
 from ensemw2s.models.load import load_backbone
+from ensemw2s.storage import checksums
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 

@@ -27,7 +27,7 @@ from ensemw2s.experiment.label_folder import MANIFEST
 from ensemw2s.experiment.label_shard import batches
 from ensemw2s.experiment.labelling import LabelCounts, label_file
 from ensemw2s.experiment.shard_ledger import LEDGER
-from ensemw2s.locks import run_lock
+from ensemw2s.storage.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 

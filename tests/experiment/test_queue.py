@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from damage import DAMAGES, fresh_copy
-from ensemw2s import cli, files
+from ensemw2s import cli
 from ensemw2s.config import parse_config
 from ensemw2s.data.load import read_rows
 from ensemw2s.data.tasks import load_task
@@ -21,6 +21,7 @@ from ensemw2s.experiment.queue import Wanted, open_run, write_queue
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.runner import run
 from ensemw2s.experiment.store import Store
+from ensemw2s.storage import files
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 TREES = {"classes": tiny_tree, "words": tiny_words_tree}

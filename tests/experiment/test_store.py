@@ -9,14 +9,14 @@ import sys
 import pytest
 import torch
 
-from ensemw2s import files
 from ensemw2s.errors import RunError
 from ensemw2s.experiment import journal, store
 from ensemw2s.experiment.journal import Journal, read_events
 from ensemw2s.experiment.store import Artifact, Store, artifact_key
-from ensemw2s.files import write_atomic
-from ensemw2s.locks import run_lock
 from ensemw2s.results import Timing
+from ensemw2s.storage import files
+from ensemw2s.storage.files import write_atomic
+from ensemw2s.storage.locks import run_lock
 
 KEY = "ab" * 32
 
@@ -133,7 +133,7 @@ def test_a_file_where_the_store_should_be_is_refused(tmp_path):
 
 def test_the_lock_keeps_others_out_until_its_holder_dies(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from ensemw2s.locks import run_lock\n"
+        "import sys; from pathlib import Path; from ensemw2s.storage.locks import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -22,11 +22,12 @@ import pytest
 import yaml
 from transformers import AutoTokenizer
 
-from ensemw2s import checksums, cli, files
+from ensemw2s import cli
 from ensemw2s.data import reasoning
-from ensemw2s.locks import run_lock
 from ensemw2s.models.tiny import make_tiny, make_tiny_encoder
 from ensemw2s.prompting import Prompting
+from ensemw2s.storage import checksums, files
+from ensemw2s.storage.locks import run_lock
 from family_table import make_family
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 

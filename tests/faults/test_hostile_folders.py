@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 
 import ensemw2s
 from damage import fresh_copy
-from ensemw2s import checksums
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ConfigError, EnsemW2SError, ModelError
 from ensemw2s.experiment.labeller import open_labeller, open_reader, saved_template
 from ensemw2s.experiment.student import answer_prompts, saved_prompting
 from ensemw2s.models.load import load_backbone
 from ensemw2s.models.tiny import make_tiny
+from ensemw2s.storage import checksums
 
 PROMPTS = ["Is 90 above 3?", "Is 4 above 70?"]
 SOURCES = Path(ensemw2s.__file__).parent

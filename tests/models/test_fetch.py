@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ensemw2s.errors import ModelError, RunError
-from ensemw2s.files import new_folder
 from ensemw2s.models import convert, hub
 from ensemw2s.models import fetch as fetching
 from ensemw2s.models.fetch import KNOWN, KnownModel, fetch
+from ensemw2s.storage.files import new_folder
 
 GGUF = b"GGUF" + bytes(range(200))
 NAME = "toy"
@@ -208,8 +208,8 @@ def test_missing_conversion_packages_are_named_with_the_mend(monkeypatch, tmp_pa
 KILLED = """
 import sys, time
 from pathlib import Path
-from ensemw2s.files import new_folder
-from ensemw2s.locks import locked
+from ensemw2s.storage.files import new_folder
+from ensemw2s.storage.locks import locked
 with locked(Path(sys.argv[1])), new_folder(Path(sys.argv[1])) as temporary:
     (temporary / "half").write_text("half")
     print("writing", flush=True)

@@ -82,7 +82,7 @@ def predict(
     from ensemw2s.data.prompts import prompts_of
     from ensemw2s.experiment.label_folder import json_line
     from ensemw2s.experiment.student import answer_rows, saved_prompting
-    from ensemw2s.files import write_atomic
+    from ensemw2s.storage.files import write_atomic
 
     folder = student / "student" if (student / "student").is_dir() else student
     rows = prompts_of(input_path, prompt or saved_prompting(folder).template, split=split)

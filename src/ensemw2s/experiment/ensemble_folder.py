@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ensemw2s import checksums
 from ensemw2s.config import DecodingConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.experiment.student import check_template
-from ensemw2s.files import write_atomic
 from ensemw2s.names import Method
-from ensemw2s.records import Saved, read_small, wrong_fields
+from ensemw2s.storage import checksums
+from ensemw2s.storage.files import write_atomic
+from ensemw2s.storage.records import Saved, read_small, wrong_fields
 
 RECORD, TENSORS = "ensemble.json", "experts.safetensors"
 FORMAT = 2

@@ -24,8 +24,8 @@ from rich.progress import (
 
 from ensemw2s.experiment.run_folder import EVENTS, TIMING, read_timing, write
 from ensemw2s.experiment.store import Store
-from ensemw2s.files import explained
 from ensemw2s.results import StageTime, Timing
+from ensemw2s.storage.files import explained
 
 
 @dataclass

@@ -15,8 +15,8 @@ from typing import Any
 
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.shard_ledger import ShardLedger
-from ensemw2s.files import explained, write_atomic
-from ensemw2s.locks import run_lock
+from ensemw2s.storage.files import explained, write_atomic
+from ensemw2s.storage.locks import run_lock
 
 SCHEMA = 2
 MANIFEST = "manifest.json"

@@ -21,10 +21,10 @@ from ensemw2s.experiment.methods import chosen_methods, with_methods
 from ensemw2s.experiment.run_folder import is_finished
 from ensemw2s.experiment.runner import run, train
 from ensemw2s.experiment.tiny import tiny
-from ensemw2s.files import write_atomic
-from ensemw2s.locks import run_lock
 from ensemw2s.report.board import markdown, write_page
 from ensemw2s.screen import say
+from ensemw2s.storage.files import write_atomic
+from ensemw2s.storage.locks import run_lock
 
 DEFAULT = "geo-facts"
 """The task of the embedded configuration."""

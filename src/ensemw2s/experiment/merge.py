@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ensemw2s.checksums import facts, facts_of
 from ensemw2s.data.stream import stream_rows
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.label_folder import json_line
@@ -20,8 +19,9 @@ from ensemw2s.experiment.people import (
     people_fault,
     people_rows,
 )
-from ensemw2s.files import write_atomic
-from ensemw2s.locks import run_lock
+from ensemw2s.storage.checksums import facts, facts_of
+from ensemw2s.storage.files import write_atomic
+from ensemw2s.storage.locks import run_lock
 
 PEOPLE, REFUSED = MERGED, "people-refused.jsonl"
 

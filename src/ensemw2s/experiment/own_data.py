@@ -17,8 +17,8 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.experiment.lengths import check_lengths
 from ensemw2s.experiment.own_yaml import left_out, to_yaml
 from ensemw2s.experiment.prepare import check
-from ensemw2s.files import write_atomic
 from ensemw2s.reading import load_yaml
+from ensemw2s.storage.files import write_atomic
 
 Ask = Callable[[str, str | None], str]
 """Puts a question with a proposal to the user; without a proposal it insists on an answer."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.checksums import file_fault
 from ensemw2s.data.labels import spelt_as
 from ensemw2s.data.rows import StreamedRow
 from ensemw2s.data.stream import format_of, stream_rows
 from ensemw2s.errors import DataError
+from ensemw2s.storage.checksums import file_fault
 from ensemw2s.text import from_cell
 from ensemw2s.types import Task
 

@@ -19,8 +19,8 @@ from ensemw2s.experiment.opinions import OPINIONS, Opined, from_artifact
 from ensemw2s.experiment.people import KINDS, Questions
 from ensemw2s.experiment.run_folder import read_results
 from ensemw2s.experiment.store import Store
-from ensemw2s.files import cache_home, write_atomic
 from ensemw2s.reading import load_yaml, read_text
+from ensemw2s.storage.files import cache_home, write_atomic
 from ensemw2s.text import to_cell
 
 SEPARATOR = " | "

@@ -12,13 +12,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ensemw2s.checksums import FILE, checksums_of, content_of, facts, file_fault, files_fault, folder_fault, listed
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import RunError
 from ensemw2s.experiment.evaluate import PACKAGES
-from ensemw2s.files import explained, refusal, write_atomic
 from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.results import Results, Timing
+from ensemw2s.storage.checksums import (
+    FILE,
+    checksums_of,
+    content_of,
+    facts,
+    file_fault,
+    files_fault,
+    folder_fault,
+    listed,
+)
+from ensemw2s.storage.files import explained, refusal, write_atomic
 
 CONFIG, RESULTS, ITEMS, TIMING, REPORT = (
     "config.yaml",

@@ -40,12 +40,12 @@ from ensemw2s.experiment.words.deliver import export_answer_ensemble, export_ans
 from ensemw2s.experiment.words.evaluate import evaluate_answers
 from ensemw2s.experiment.words.prepare import prepare_answers
 from ensemw2s.experiment.words.stages import AnswerSeed
-from ensemw2s.files import cache_home
-from ensemw2s.locks import run_lock
 from ensemw2s.models.checkpoint import resolve
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
 from ensemw2s.screen import Screen, say
+from ensemw2s.storage.files import cache_home
+from ensemw2s.storage.locks import run_lock
 
 
 def run(

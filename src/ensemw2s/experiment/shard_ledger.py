@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.checksums import facts_of, file_fault
 from ensemw2s.errors import RunError
-from ensemw2s.files import explained
+from ensemw2s.storage.checksums import facts_of, file_fault
+from ensemw2s.storage.files import explained
 
 LEDGER = ".shards.jsonl"
 """A line for each shard, written before its labels; what ends within a line costs that shard alone."""

@@ -31,8 +31,8 @@ from torch import Tensor
 from ensemw2s import processes
 from ensemw2s.config import canonical_hash
 from ensemw2s.errors import RunError
-from ensemw2s.files import explained, is_alive, remove, sync
-from ensemw2s.locks import locked
+from ensemw2s.storage.files import explained, is_alive, remove, sync
+from ensemw2s.storage.locks import locked
 
 TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
 REMOVAL = "removal"

@@ -22,7 +22,7 @@ from ensemw2s.models.load import explained
 from ensemw2s.models.positions import positions_of
 from ensemw2s.models.quiet import quiet
 from ensemw2s.prompting import FILE, Prompting, prompt_ids
-from ensemw2s.records import read_record
+from ensemw2s.storage.records import read_record
 
 
 def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None = None) -> list[dict[str, Any]]:

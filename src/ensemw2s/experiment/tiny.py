@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.caches import cached_folder
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
 from ensemw2s.data.stand_in import small, stand_in
-from ensemw2s.files import cache_home
+from ensemw2s.storage.caches import cached_folder
+from ensemw2s.storage.files import cache_home
 
 SIZES = {
     "n_easy_pool": 28,

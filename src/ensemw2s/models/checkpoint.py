@@ -8,15 +8,15 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from ensemw2s.caches import cached_folder
-from ensemw2s.checksums import FILE, facts
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
-from ensemw2s.files import cache_home
 from ensemw2s.models.contents import check_contents, read_settings, strings_of
 from ensemw2s.models.fetch import KNOWN, MANIFEST, fetch
 from ensemw2s.models.hub import download
 from ensemw2s.models.tiny import make_tiny
+from ensemw2s.storage.caches import cached_folder
+from ensemw2s.storage.checksums import FILE, facts
+from ensemw2s.storage.files import cache_home
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FINGERPRINT_VERSION = 2

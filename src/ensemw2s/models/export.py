@@ -17,7 +17,6 @@ from transformers import (
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.files import new_folder
 from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.anatomy import share
 from ensemw2s.models.assembly import classifier, merged
@@ -29,7 +28,8 @@ from ensemw2s.models.load import Backbone, explained, load_backbone, make_backbo
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
-from ensemw2s.records import read_record
+from ensemw2s.storage.files import new_folder
+from ensemw2s.storage.records import read_record
 
 PACKAGE = "ensemw2s.json"
 HEAD = "head.safetensors"

@@ -12,7 +12,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.errors import ModelError
-from ensemw2s.files import new_folder
 from ensemw2s.models.anatomy import cut_config, place_in_whole, share
 from ensemw2s.models.checkpoint import checkpoint_folder, own_code
 from ensemw2s.models.exported import seal
@@ -21,7 +20,8 @@ from ensemw2s.models.load import Backbone, explained
 from ensemw2s.models.quiet import quiet
 from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.prompting import Prompting
-from ensemw2s.records import Saved
+from ensemw2s.storage.files import new_folder
+from ensemw2s.storage.records import Saved
 
 ABOUT = "answers.json"
 """How the student was made to answer; its presence tells a student that answers in words."""

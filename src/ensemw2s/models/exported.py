@@ -6,11 +6,12 @@ from typing import Literal
 
 from torch import nn
 
-from ensemw2s import checksums, prompting
+from ensemw2s import prompting
 from ensemw2s.errors import ModelError
 from ensemw2s.models.contents import check_contents
 from ensemw2s.prompting import Prompting
-from ensemw2s.records import Saved
+from ensemw2s.storage import checksums
+from ensemw2s.storage.records import Saved
 
 CARD = "README.md"
 AGAIN = "run the same `ensemw2s run` again, which exports it anew"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemw2s.caches import cached_folder
-from ensemw2s.checksums import facts, files_fault
 from ensemw2s.errors import ModelError
-from ensemw2s.files import cache_home
+from ensemw2s.storage.caches import cached_folder
+from ensemw2s.storage.checksums import facts, files_fault
+from ensemw2s.storage.files import cache_home
 
 MANIFEST = "manifest.json"
 HUB_FILES = [

@@ -13,8 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ensemw2s.files import new_folder
 from ensemw2s.models.quiet import quiet
+from ensemw2s.storage.files import new_folder
 
 SPECIAL = ("<pad>", "<eos>")
 

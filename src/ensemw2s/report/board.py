@@ -9,11 +9,11 @@ from rich import box
 from rich.table import Table
 
 from ensemw2s.board import BoardCell, BoardLine, BoardTask, Leaderboard
-from ensemw2s.files import write_atomic
 from ensemw2s.report.figures import PALETTE, Spec
 from ensemw2s.report.page import bar, page
 from ensemw2s.report.table import percent, points, short, shown
 from ensemw2s.results import Interval
+from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import markdown as as_markdown
 
 N_NAMED = 6

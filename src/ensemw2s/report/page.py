@@ -10,10 +10,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ensemw2s.files import write_atomic
 from ensemw2s.report.figures import PARTS, figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
+from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import visible
 
 _KEPT = "\n\t"

@@ -9,8 +9,8 @@ import torch
 import transformers
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.files import cache_home
 from ensemw2s.models.load import Backbone
+from ensemw2s.storage.files import cache_home
 
 VERSION = 1
 """Raise it when the probes ask for more."""

@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ensemw2s.checksums import FILE, checksums_of, folder_fault
-from ensemw2s.files import new_folder
-from ensemw2s.locks import locked
+from ensemw2s.storage.checksums import FILE, checksums_of, folder_fault
+from ensemw2s.storage.files import new_folder
+from ensemw2s.storage.locks import locked
 
 
 def cached_folder(

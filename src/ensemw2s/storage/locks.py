@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ensemw2s.errors import RunError
-from ensemw2s.files import check_path, explained, refusal
+from ensemw2s.storage.files import check_path, explained, refusal
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 """What a file system says that keeps no locks, or has no more of them."""
