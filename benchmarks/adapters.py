@@ -16,9 +16,9 @@ from decode import PROMPT, one_after_another, speeds, tokens, whole_models
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.models.anatomy import memory_of
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import Backbone, load_backbone
+from ensemw2s.models.loading.anatomy import memory_of
+from ensemw2s.models.loading.load import Backbone, load_backbone
 from side_by_side import ratio, shown, steady
 
 T, RANK, STEPS = 8, 8, 8

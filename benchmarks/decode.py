@@ -20,9 +20,9 @@ from ensemw2s.core.voting import combine
 from ensemw2s.data.answers import ask
 from ensemw2s.ensemble.decode import decode
 from ensemw2s.ensemble.members import Members, SeparateModels, SharedTrunk
-from ensemw2s.models.anatomy import memory_of
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import Backbone, load_backbone
+from ensemw2s.models.loading.anatomy import memory_of
+from ensemw2s.models.loading.load import Backbone, load_backbone
 from side_by_side import ratio, seconds, shown, steady
 
 T, PROMPT, STEPS = 8, 4, 16

@@ -18,12 +18,12 @@ from typing import Any
 import generation_tables
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ModelError
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.store import Store
-from ensemw2s.experiment.words.experts import fit_ensemble
-from ensemw2s.experiment.words.prepare import prepare_answers
-from ensemw2s.experiment.words.stages import AnswerSeed
+from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.pipeline.generation.experts import fit_ensemble
+from ensemw2s.pipeline.generation.stages import AnswerSeed
+from ensemw2s.pipeline.run import run
 from ensemw2s.storage.files import cache_home
+from ensemw2s.storage.store import Store
 
 ROOT = Path(__file__).parent.parent
 CELLS = ROOT / "benchmarks" / "results" / "generation-study"

@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaModel
 
 import adapters
 import training
-from ensemw2s.models.load import Backbone, choose_dtype, device, make_backbone
-from ensemw2s.models.tiny import byte_tokenizer
+from ensemw2s.models.loading.load import Backbone, choose_dtype, device, make_backbone
+from ensemw2s.models.loading.tiny import byte_tokenizer
 
 # hidden size, layers, heads, key-value heads, inner size of the MLP, vocabulary
 SHAPES = {

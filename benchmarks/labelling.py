@@ -13,9 +13,9 @@ import torch
 
 from ensemw2s.config import ModelConfig, TaskConfig
 from ensemw2s.core.voting import combine
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.models.adapters import build_adapter
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from side_by_side import ratio, shown
 

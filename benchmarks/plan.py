@@ -44,7 +44,7 @@ PLANNED = """
 import sys
 from pathlib import Path
 from ensemw2s.config import load_config
-from ensemw2s.experiment.planning.plan import make_plan
+from ensemw2s.services.planning.plan import make_plan
 found = make_plan(load_config(Path(sys.argv[1])))
 print(found.model_dump_json())
 """
@@ -52,7 +52,7 @@ RUN = """
 import sys
 from pathlib import Path
 from ensemw2s.config import load_config
-from ensemw2s.experiment.runner import run
+from ensemw2s.pipeline.run import run
 run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), store_root=Path(sys.argv[3]))
 """
 

@@ -11,12 +11,12 @@ import argparse
 
 import torch
 
+from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.intervals import seed_interval
 from ensemw2s.core.labels import Votes, everything
 from ensemw2s.core.seeds import stream
-from ensemw2s.experiment.students import Lesson, Lessons, on_truth
 from ensemw2s.models.head import Head
-from ensemw2s.recipes import Recipe
+from ensemw2s.pipeline.students import Lesson, Lessons, on_truth
 from ensemw2s.train.loop import predict, train
 from planted import CONFIG, DIM, PLANTS, N, Plant, percent_right, planted, shown
 

@@ -6,7 +6,7 @@ python benchmarks/results_table.py runs/geo-facts-deep
 import sys
 from pathlib import Path
 
-from ensemw2s.experiment.run_folder import read_results, read_timing
+from ensemw2s.pipeline.run_folder import read_results, read_timing
 from ensemw2s.report.table import leaderboard, percent, points
 from ensemw2s.results import Results
 

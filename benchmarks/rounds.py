@@ -16,8 +16,8 @@ import torch
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig, load_config
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
-from ensemw2s.experiment.runner import run
 from ensemw2s.models.head import Head
+from ensemw2s.pipeline.run import run
 from side_by_side import ratio, shown
 
 N_TRAIN, N_ALL, DIM = 800, 4800, 576

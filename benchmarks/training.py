@@ -25,10 +25,10 @@ from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.activations import EmbeddedInputs
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import Backbone, load_backbone
+from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.stacked import StackedUpper
+from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, train_answers
-from ensemw2s.types import AnswerTokens
 from side_by_side import ratio, shown, steady
 
 BATCH, RATE = 16, 1e-4

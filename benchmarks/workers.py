@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 
 from ensemw2s.config import load_config
-from ensemw2s.experiment.cluster import RayEngine, connected
-from ensemw2s.experiment.label_engine import Engine, LocalEngine
-from ensemw2s.experiment.labeller import open_labeller, open_reader
-from ensemw2s.experiment.labelling import label_file
-from ensemw2s.experiment.runner import run
+from ensemw2s.distributed.cluster import connected
+from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.pipeline.run import run
+from ensemw2s.services.labelling.engine import Engine, LocalEngine
+from ensemw2s.services.labelling.label_file import label_file
+from ensemw2s.services.labelling.ray_engine import RayEngine
 from side_by_side import ratio, shown, steady
 
 ROOT = Path(__file__).parent.parent

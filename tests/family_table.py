@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
-from ensemw2s.models.tiny import byte_tokenizer
+from ensemw2s.models.loading.tiny import byte_tokenizer
 
 COMMON: dict[str, Any] = {
     "vocab_size": 264,

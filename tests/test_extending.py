@@ -19,7 +19,7 @@ RUN = """
 import sys
 from pathlib import Path
 from ensemw2s.config import load_config
-from ensemw2s.experiment.runner import run
+from ensemw2s.pipeline.run import run
 folder = Path(sys.argv[1])
 results = run(load_config(folder / "own.yaml"), folder / "run", store_root=folder / "store")
 print("\\n".join(row.key for row in results.rows))

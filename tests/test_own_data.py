@@ -15,11 +15,11 @@ from ensemw2s import cli
 from ensemw2s.config import load_config
 from ensemw2s.core.metrics import balanced_accuracy
 from ensemw2s.data.balance import is_uneven, rare_classes
-from ensemw2s.data.template import Template
+from ensemw2s.data.templates.template import Template
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.experiment.lengths import check_lengths
-from ensemw2s.experiment.own_data import Wishes, write_config
-from ensemw2s.experiment.prepare import check
+from ensemw2s.pipeline.prepare import check
+from ensemw2s.services.onboarding.lengths import check_lengths
+from ensemw2s.services.onboarding.own_data import Wishes, write_config
 from tiny_run import comparison_rows, write_jsonl
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text()

@@ -10,11 +10,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from ensemw2s.config import parse_config
 from ensemw2s.data.encode import encode_answers
 from ensemw2s.errors import ModelError
-from ensemw2s.experiment.labeller import open_labeller, saved_template
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.student import answer_prompts
-from ensemw2s.models.export import load_student
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.export.classifier import load_student
+from ensemw2s.export.labeller import open_labeller, saved_template
+from ensemw2s.export.student import answer_prompts
+from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.pipeline.run import run
 from ensemw2s.prompting import Prompting, prompt_ids
 from tiny_run import merged, tiny_tree, tiny_words_tree
 

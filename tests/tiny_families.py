@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.models.loading.tiny import make_tiny
 
 COMMON = {
     "vocab_size": 258,

@@ -15,8 +15,8 @@ from ensemw2s.errors import ConfigError, DataError, EnsemW2SError, ModelError, R
 from ensemw2s.results import Results
 
 if TYPE_CHECKING:
-    from ensemw2s.experiment.runner import run
-    from ensemw2s.models.export import Predictor, load_student
+    from ensemw2s.export.classifier import Predictor, load_student
+    from ensemw2s.pipeline.run import run
 
 __version__ = version("ensemw2s")
 __all__ = [
@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 _LATE = {
-    "run": "ensemw2s.experiment.runner",
-    "Predictor": "ensemw2s.models.export",
-    "load_student": "ensemw2s.models.export",
+    "run": "ensemw2s.pipeline.run",
+    "Predictor": "ensemw2s.export.classifier",
+    "load_student": "ensemw2s.export.classifier",
 }
 
 

@@ -9,12 +9,12 @@ from test_more_losses import Features, batch, value
 from torch.distributions import Dirichlet, kl_divergence
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.labels import everything
 from ensemw2s.core.losses import LINKS, CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.evidential import Evidential, evidential_risk, kl_to_uniform
-from ensemw2s.experiment.students import Lessons
 from ensemw2s.models.head import Head
-from ensemw2s.recipes import Recipe
+from ensemw2s.pipeline.students import Lessons
 from ensemw2s.train.loop import Supervision, predict, train
 
 

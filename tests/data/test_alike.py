@@ -6,8 +6,8 @@ import pytest
 
 from ensemw2s.data.alike import alike
 from ensemw2s.data.answers import is_right
-from ensemw2s.data.sides import groups_of
-from ensemw2s.types import Example
+from ensemw2s.data.own.sides import groups_of
+from ensemw2s.records import Example
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import SplitConfig, TaskConfig
-from ensemw2s.data.arc import PARTS, SETS, load_arc
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.arc import PARTS, SETS, load_arc
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.types import Task
+from ensemw2s.records import Task
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "arc"
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.files import load_files
-from ensemw2s.data.tasks import load_task, validate_task
+from ensemw2s.data.tasks.files import load_files
+from ensemw2s.data.tasks.table import load_task, validate_task
 from ensemw2s.errors import DataError
-from ensemw2s.types import Example, Task
+from ensemw2s.records import Example, Task
 
 Make = Callable[..., TaskConfig]
 GOOD = {"prompt": "Is ice cold?", "answer": "yes", "level": 1.5, "key": "a", "topic": "ice"}

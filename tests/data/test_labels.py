@@ -9,13 +9,13 @@ import datasets
 import pytest
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.class_names import names_in_parquet
-from ensemw2s.data.labels import label_texts, merged_classes, without_unknown
-from ensemw2s.data.load import read_rows
-from ensemw2s.data.stream import stream_rows
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.own.labels import label_texts, merged_classes, without_unknown
+from ensemw2s.data.readers.class_names import names_in_parquet
+from ensemw2s.data.readers.load import read_rows
+from ensemw2s.data.readers.stream import stream_rows
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.types import Task
+from ensemw2s.records import Task
 
 NFC, NFD = (unicodedata.normalize(form, "sí") for form in ("NFC", "NFD"))
 

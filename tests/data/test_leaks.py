@@ -6,8 +6,8 @@ import random
 import pytest
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.leaks import leaking
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.own.leaks import leaking
+from ensemw2s.data.tasks.table import load_task
 
 N = 100
 LABELS = random.Random(0).choices(("no", "yes"), k=N)

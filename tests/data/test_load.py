@@ -11,9 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from ensemw2s import reading
-from ensemw2s.data import json_rows
-from ensemw2s.data.load import read_rows
-from ensemw2s.data.stream import stream_rows
+from ensemw2s.data.readers import json_rows
+from ensemw2s.data.readers.load import read_rows
+from ensemw2s.data.readers.stream import stream_rows
 from ensemw2s.errors import DataError
 
 Write = Callable[[str, bytes], str]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from ensemw2s.config import TaskConfig, parse_config
-from ensemw2s.data.options import chosen, letters_of, options_of, places_of
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.own.options import chosen, letters_of, options_of, places_of
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, DataError
 from tiny_run import merged, tiny_words_tree
 

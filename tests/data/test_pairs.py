@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.pairs import Pair, pair_of
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.own.pairs import Pair, pair_of
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
 
 ROW = {"q": "What is hot?", "good": "fire", "bad1": "ice", "bad2": "snow"}

@@ -9,11 +9,11 @@ import pytest
 
 from ensemw2s.config import ConfigError, SplitConfig, TaskConfig, parse_config
 from ensemw2s.data.answers import final_number, is_right
-from ensemw2s.data.arc import PARTS, SETS
-from ensemw2s.data.problems import load_gsm8k, load_svamp
-from ensemw2s.data.questions import OPENBOOKQA_FILES, load_arc_qa, load_openbookqa
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.arc import PARTS, SETS
+from ensemw2s.data.tasks.problems import load_gsm8k, load_svamp
+from ensemw2s.data.tasks.questions import OPENBOOKQA_FILES, load_arc_qa, load_openbookqa
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
 from tiny_run import write_jsonl
 

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from ensemw2s.config import SplitConfig, TaskConfig, parse_config
-from ensemw2s.data.reasoning import PUZZLES, reasoning
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.reasoning import PUZZLES, reasoning
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.types import Example
+from ensemw2s.records import Example
 
 pytest.importorskip("reasoning_gym", reason="the extra `reasoning` is not installed")
 
@@ -88,7 +88,7 @@ def test_the_seed_alone_decides_the_task(name: str):
 
 
 def test_more_questions_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch):
-    from ensemw2s.data import reasoning as module
+    from ensemw2s.data.tasks.table import reasoning as module
 
     few = {"chain_sum": module.Puzzle((1,), "digits", "digits", "number", chain_sum_of_entry, (("max_terms", 2),))}
     monkeypatch.setattr(module, "PUZZLES", few)

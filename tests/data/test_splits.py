@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ensemw2s.config import SplitConfig
-from ensemw2s.data.sides import sides_by_file
+from ensemw2s.data.own.sides import sides_by_file
 from ensemw2s.data.splits import TOLERANCE, SealedLabels, Split, make_split
 from ensemw2s.errors import DataError, SealError
-from ensemw2s.types import Example, Task
+from ensemw2s.records import Example, Task
 
 CHOICES = ("no", "yes")
 SEALED = ("hard_pool", "id_test", "ood_test")

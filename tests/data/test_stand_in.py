@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import TaskConfig
-from ensemw2s.data.stand_in import N, small, stand_in
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.tasks.stand_in import N, small, stand_in
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.types import Task
+from ensemw2s.records import Task
 
 
 def standing_in(folder: Path, **settings: Any) -> tuple[TaskConfig, Task]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemw2s.data.template import Template
+from ensemw2s.data.templates.template import Template
 from ensemw2s.errors import DataError
 
 ROW = {"q": "Why?", "options": ["rain", "sun"], "n": 7, "extra": None, "Its text": "so", "row": "r", "share": 0.5}

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from ensemw2s.config import load_config
-from ensemw2s.experiment.runner import run
+from ensemw2s.pipeline.run import run
 
 
 def count(store: Path, kinds: str = "[a-bd-z]*") -> int:

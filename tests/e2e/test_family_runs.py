@@ -3,9 +3,9 @@
 import pytest
 
 from ensemw2s.config import parse_config
-from ensemw2s.experiment.labeller import open_labeller
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.student import answer_prompts
+from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.student import answer_prompts
+from ensemw2s.pipeline.run import run
 from tiny_families import make_family
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree
 

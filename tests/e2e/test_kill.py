@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ensemw2s.experiment.run_folder import read_results
+from ensemw2s.pipeline.run_folder import read_results
 from tiny_run import merged, tiny_tree
 
 HELPER = Path(__file__).with_name("kill_and_resume.py")

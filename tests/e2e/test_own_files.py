@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import parse_config
-from ensemw2s.experiment.compare import compare_runs
-from ensemw2s.experiment.runner import run
+from ensemw2s.pipeline.run import run
 from ensemw2s.report.table import terminal_table
 from ensemw2s.results import Results
+from ensemw2s.services.leaderboard.compare import compare_runs
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 

@@ -11,8 +11,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from ensemw2s import cli
 from ensemw2s.config import ExperimentConfig, ModelConfig, load_config
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.tiny import tiny
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.tiny import tiny
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PAPERS = [path for path in CONFIGS if path.name.startswith(("ensemw2s-", "openai-", "eleuther-", "anthropic-"))]

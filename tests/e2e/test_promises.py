@@ -11,11 +11,12 @@ from ensemw2s.config import canonical_hash, parse_config
 from ensemw2s.data.splits import SealedLabels
 from ensemw2s.ensemble import fit
 from ensemw2s.errors import RunError, SealError
-from ensemw2s.experiment import evaluate, runner
-from ensemw2s.experiment.run_folder import read_results
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.student import answer_prompts
-from ensemw2s.models.export import load_student
+from ensemw2s.export.classifier import load_student
+from ensemw2s.export.student import answer_prompts
+from ensemw2s.pipeline import evaluate
+from ensemw2s.pipeline import run as runner
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.results import Timing
 from tiny_run import comparison_rows, merged, write_jsonl
 

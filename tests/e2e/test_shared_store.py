@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from damage import DAMAGES
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.store import Artifact, Store
+from ensemw2s.pipeline.run import run
+from ensemw2s.storage.store import Artifact, Store
 
 CHANGES = {
     "seeds": [0],

@@ -7,11 +7,11 @@ import torch
 
 from ensemw2s.config import EnsembleConfig
 from ensemw2s.data.splits import SealedLabels
-from ensemw2s.experiment import runner
-from ensemw2s.experiment.labeller import open_labeller
-from ensemw2s.experiment.planning.plan import make_plan
-from ensemw2s.experiment.runner import run
+from ensemw2s.export.labeller import open_labeller
 from ensemw2s.models import activations
+from ensemw2s.pipeline import run as runner
+from ensemw2s.pipeline.run import run
+from ensemw2s.services.planning.plan import make_plan
 
 SIX = [*EnsembleConfig().methods, "subspace", "layers"]
 

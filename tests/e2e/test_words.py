@@ -13,22 +13,22 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from damage import fresh_copy
 from ensemw2s.config import ModelConfig, parse_config
-from ensemw2s.data.load import read_rows
+from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
-from ensemw2s.experiment import runner
-from ensemw2s.experiment.labeller import open_labeller
-from ensemw2s.experiment.labelling import label_file
-from ensemw2s.experiment.run_folder import read_results
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.store import Store
-from ensemw2s.experiment.student import answer_prompts
-from ensemw2s.experiment.table import open_truth
-from ensemw2s.experiment.words.labels import right_answers
-from ensemw2s.experiment.words.prepare import prepare_answers
-from ensemw2s.experiment.words.table import AnswerTable
-from ensemw2s.models.anatomy import final_norm, layers_of, memory_of
-from ensemw2s.models.load import load_backbone
+from ensemw2s.evaluation.table import open_truth
+from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.student import answer_prompts
+from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.models.loading.anatomy import final_norm, layers_of, memory_of
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.pipeline import run as runner
+from ensemw2s.pipeline.generation.labels import right_answers
+from ensemw2s.pipeline.generation.table import AnswerTable
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.services.labelling.label_file import label_file
 from ensemw2s.storage import checksums
+from ensemw2s.storage.store import Store
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 
@@ -242,7 +242,7 @@ def test_a_loaded_ensemble_keeps_nothing_but_embeddings_trunk_and_the_experts_ow
         living.update({name: weakref.ref(p) for name, p in backbone.model.named_parameters()})
         return backbone
 
-    monkeypatch.setattr("ensemw2s.experiment.labeller.load_backbone", load)
+    monkeypatch.setattr("ensemw2s.export.labeller.load_backbone", load)
     loaded = open_labeller(finished)
     gc.collect()
     gone = {name for name, parameter in living.items() if parameter() is None}

@@ -11,10 +11,10 @@ from ensemw2s.ensemble.decode import decode, score
 from ensemw2s.ensemble.members import SeparateModels, SharedTrunk
 from ensemw2s.ensemble.probes import check_answerer
 from ensemw2s.errors import ModelError
+from ensemw2s.export.answerer import export_language
 from ensemw2s.models.adapters import owned_state
-from ensemw2s.models.export_language import export_language
 from ensemw2s.models.language import AnswerModel, vocabulary_head
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from family_table import DECODERS, FAST, make_family
 

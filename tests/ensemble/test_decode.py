@@ -9,9 +9,9 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.decode import decode, score
 from ensemw2s.ensemble.members import SeparateModels, SharedTrunk, same_tokenizer
 from ensemw2s.errors import ModelError
-from ensemw2s.models.checkpoint import checkpoint_folder
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.checkpoint import checkpoint_folder
+from ensemw2s.models.loading.load import load_backbone
 
 CONFIG = ModelConfig(model="tiny", adapter="top", top_layers=2)
 GREEDY = DecodingConfig(max_new_tokens=12, stop=())

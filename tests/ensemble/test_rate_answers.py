@@ -7,10 +7,10 @@ from ensemw2s.config import CacheConfig, DecodingConfig, DifficultyConfig, Model
 from ensemw2s.data.encode import encode_answers
 from ensemw2s.ensemble import rate
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.storage.store import Store
 
 CONFIG = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)
 DECODING = DecodingConfig(max_new_tokens=5, temperature=0.7)

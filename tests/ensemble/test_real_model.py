@@ -5,11 +5,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
-from ensemw2s.data.geocountries import geo_countries
+from ensemw2s.data.tasks.geo_countries import geo_countries
 from ensemw2s.ensemble.decode import decode, pad_left
 from ensemw2s.ensemble.members import SeparateModels, SharedTrunk
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
 
 N_PROMPTS, N_TOKENS = 50, 8
 

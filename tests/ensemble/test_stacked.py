@@ -11,9 +11,9 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.decode import decode
 from ensemw2s.ensemble.members import SeparateModels, SharedTrunk
-from ensemw2s.models.checkpoint import checkpoint_folder
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.checkpoint import checkpoint_folder
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.stacked import StackedUpper
 
 CONFIG = ModelConfig(model="tiny", adapter="lora", lora_rank=4)

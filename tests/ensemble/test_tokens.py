@@ -19,10 +19,10 @@ from ensemw2s.ensemble.tokens import (
     trivial_tokens,
     wrong_samples,
 )
-from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import score_answers
 
 CONFIG = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ensemw2s.config import parse_config
-from ensemw2s.experiment.auto import best_row, harder_weights
-from ensemw2s.experiment.prepare import check
-from ensemw2s.experiment.runner import run
-from ensemw2s.models.export import load_student
+from ensemw2s.export.classifier import load_student
+from ensemw2s.pipeline.auto import best_row, harder_weights
+from ensemw2s.pipeline.prepare import check
+from ensemw2s.pipeline.run import run
 from tiny_run import comparison_rows, tiny_words_tree, write_jsonl
 
 

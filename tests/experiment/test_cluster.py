@@ -11,12 +11,14 @@ import psutil
 import pytest
 
 from ensemw2s.config import parse_config
+from ensemw2s.distributed.cluster import connected
 from ensemw2s.errors import ConfigError, RunError
-from ensemw2s.experiment.cluster import RayEngine, connected, run_each
-from ensemw2s.experiment.labeller import open_labeller, open_reader
-from ensemw2s.experiment.labelling import label_file
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.sweep import combinations, run_here, sweep
+from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.pipeline.run import run
+from ensemw2s.services.labelling.label_file import label_file
+from ensemw2s.services.labelling.ray_engine import RayEngine
+from ensemw2s.services.sweeps.ray_runs import run_each
+from ensemw2s.services.sweeps.sweep import combinations, run_here, sweep
 from test_cli import call
 from tiny_run import merged, tiny_tree, tiny_words_tree, write_jsonl
 
@@ -216,7 +218,7 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 DRIVER = """
 import time
-from ensemw2s.experiment.cluster import connected
+from ensemw2s.distributed.cluster import connected
 from ensemw2s.stopping import stops_cleanly
 
 with stops_cleanly("out"), connected(1, None) as ray:

@@ -5,8 +5,8 @@ import os
 import pytest
 from test_cluster import After, alone, ensemble, files, labelled, place, questions  # noqa: F401 (fixtures)
 
-from ensemw2s.experiment.cluster import RayEngine
-from ensemw2s.experiment.labeller import open_reader
+from ensemw2s.export.labeller import open_reader
+from ensemw2s.services.labelling.ray_engine import RayEngine
 
 
 def test_a_removed_node_loses_no_row(ensemble, questions, alone, tmp_path):  # noqa: F811

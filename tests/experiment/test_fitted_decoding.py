@@ -4,8 +4,8 @@ import pytest
 
 from ensemw2s.config import DecodingSettings, parse_config
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.experiment.words.fit import check_stop, fit_decoding
-from ensemw2s.models.tiny import byte_tokenizer
+from ensemw2s.forms.generation.decoding import check_stop, fit_decoding
+from ensemw2s.models.loading.tiny import byte_tokenizer
 from tiny_run import merged, tiny_words_tree
 
 READERS = [(byte_tokenizer(), False)]

@@ -20,13 +20,14 @@ import pytest
 from rich.console import Console
 
 from ensemw2s.cli import main
-from ensemw2s.data import source
+from ensemw2s.data.readers import source
 from ensemw2s.errors import DataError, RunError
-from ensemw2s.experiment import label_folder, labelling
-from ensemw2s.experiment.label_folder import MANIFEST
-from ensemw2s.experiment.label_shard import batches
-from ensemw2s.experiment.labelling import LabelCounts, label_file
-from ensemw2s.experiment.shard_ledger import LEDGER
+from ensemw2s.services.labelling import folder as label_folder
+from ensemw2s.services.labelling import label_file as labelling
+from ensemw2s.services.labelling.folder import MANIFEST
+from ensemw2s.services.labelling.label_file import LabelCounts, label_file
+from ensemw2s.services.labelling.ledger import LEDGER
+from ensemw2s.services.labelling.shard import batches
 from ensemw2s.storage.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -498,7 +499,8 @@ def test_twenty_kills_lose_and_double_no_row(tmp_path):
 def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
     source = write(tmp_path / "in.jsonl", questions(100))
     code = (
-        "import signal, sys, time\nfrom pathlib import Path\nfrom ensemw2s.experiment.labelling import label_file\n"
+        "import signal, sys, time\nfrom pathlib import Path\n"
+        "from ensemw2s.services.labelling.label_file import label_file\n"
         # What a shell starts in the background inherits an ignored Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12\n"
@@ -522,7 +524,7 @@ def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
 MEASURE = """
 import sys, tracemalloc
 from pathlib import Path
-from ensemw2s.experiment.labelling import label_file
+from ensemw2s.services.labelling.label_file import label_file
 class Silent:
     fingerprint = "f"; max_length = 12
     def encode(self, prompts): return [[1]] * len(prompts)
@@ -582,7 +584,7 @@ def test_a_full_disk_is_one_error_and_the_same_call_goes_on(tmp_path, monkeypatc
 def command(monkeypatch, capsys):
     """Calls `ensemw2s label` with a fake ensemble: exit code, standard output, standard error."""
     fake = Fake()
-    module = types.ModuleType("ensemw2s.experiment.labeller")
+    module = types.ModuleType("ensemw2s.export.labeller")
     module.open_labeller = lambda path, trusted: fake
     module.saved_template = lambda path: "{{ prompt }}"
     monkeypatch.setitem(sys.modules, module.__name__, module)

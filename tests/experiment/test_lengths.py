@@ -10,15 +10,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from ensemw2s import cli
 from ensemw2s.config import parse_config
 from ensemw2s.errors import DataError
-from ensemw2s.experiment.labeller import open_labeller, open_reader
-from ensemw2s.experiment.labelling import label_file
-from ensemw2s.experiment.lengths import check_lengths
-from ensemw2s.experiment.own_data import Wishes, write_config
-from ensemw2s.experiment.prepare import check, prepare
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.store import Store
-from ensemw2s.experiment.student import answer_prompts
-from ensemw2s.models.tiny import byte_tokenizer
+from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.student import answer_prompts
+from ensemw2s.models.loading.tiny import byte_tokenizer
+from ensemw2s.pipeline.prepare import check, prepare
+from ensemw2s.pipeline.run import run
+from ensemw2s.services.labelling.label_file import label_file
+from ensemw2s.services.onboarding.lengths import check_lengths
+from ensemw2s.services.onboarding.own_data import Wishes, write_config
+from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_tree, tiny_words_tree, write_jsonl
 
 POSITIONS = 64

@@ -7,11 +7,11 @@ import pytest
 
 from ensemw2s.config import EnsembleConfig, load_config, parse_config
 from ensemw2s.errors import ModelError
-from ensemw2s.experiment.planning.calibrate import measured
-from ensemw2s.experiment.planning.plan import make_plan
-from ensemw2s.experiment.planning.units import expert_trainings
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.tiny import tiny
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.tiny import tiny
+from ensemw2s.services.planning.calibrate import measured
+from ensemw2s.services.planning.plan import make_plan
+from ensemw2s.services.planning.units import expert_trainings
 from test_cli import call
 from tiny_run import merged, tiny_tree, tiny_words_tree
 

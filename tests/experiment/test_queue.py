@@ -10,18 +10,18 @@ import torch
 from damage import DAMAGES, fresh_copy
 from ensemw2s import cli
 from ensemw2s.config import parse_config
-from ensemw2s.data.load import read_rows
-from ensemw2s.data.tasks import load_task
+from ensemw2s.data.people import Questions, read_people
+from ensemw2s.data.readers.load import read_rows
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, DataError, RunError
-from ensemw2s.experiment import merge
-from ensemw2s.experiment.merge import merge_answers, read_merged
-from ensemw2s.experiment.people import Questions, read_people
-from ensemw2s.experiment.prepare import prepare
-from ensemw2s.experiment.queue import Wanted, open_run, write_queue
-from ensemw2s.experiment.run_folder import read_results
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.store import Store
+from ensemw2s.pipeline.prepare import prepare
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.services.annotation import merge
+from ensemw2s.services.annotation.merge import merge_answers, read_merged
+from ensemw2s.services.annotation.queue import Wanted, open_run, write_queue
 from ensemw2s.storage import files
+from ensemw2s.storage.store import Store
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 TREES = {"classes": tiny_tree, "words": tiny_words_tree}
@@ -235,10 +235,10 @@ def test_students_learn_peoples_answers_and_experts_and_labels_stay(finished, ki
 def test_selections_never_drop_a_persons_answer(place, task_file):
     people = write_jsonl(place / "few.jsonl", [{"id": r["id"], "answer": "no"} for r in comparison_rows()])
     config = config_of("classes", task_file, students={"people": str(people)})
+    from ensemw2s.config.recipe import Recipe
     from ensemw2s.core.labels import Labelled
-    from ensemw2s.experiment.stages import Seed
-    from ensemw2s.experiment.students import Lessons
-    from ensemw2s.recipes import Recipe
+    from ensemw2s.pipeline.stages import Seed
+    from ensemw2s.pipeline.students import Lessons
 
     work = Seed(prepare(config, Store(place / "store"), lambda m, n: None), Store(place / "store"), 0)
     hard, easy = work.draw.hard_unlabelled, work.draw.easy_train
@@ -297,7 +297,7 @@ def test_flipping_every_sealed_label_changes_no_byte_of_the_queue(kind, tmp_path
         wanted = Wanted(router="disagreement")
         write_queue(tmp_path / name, tmp_path / f"{name}.csv", wanted, store_root=tmp_path / f"{name}-store")
         found.append((tmp_path / f"{name}.csv").read_bytes())
-        from ensemw2s.experiment.prepare import check
+        from ensemw2s.pipeline.prepare import check
 
         _, split = check(config)
         sealed = {e.id for e in split.examples if e.answer is None}
@@ -338,7 +338,7 @@ def call(monkeypatch, capsys, *arguments):
 
 
 def test_the_command_ends_with_3_after_it_kept_what_is_valid(place, finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ensemw2s.experiment.queue.cache_home", lambda: place)
+    monkeypatch.setattr("ensemw2s.services.annotation.queue.cache_home", lambda: place)
     output = tmp_path / "q.csv"
     code, _, problems = call(monkeypatch, capsys, "queue", finished, "--output", output, "--budget", 3)
     assert code == 0, problems

@@ -3,8 +3,8 @@
 import pytest
 
 from ensemw2s.config import ExperimentConfig
-from ensemw2s.experiment.recommend import headline, is_baseline
-from ensemw2s.experiment.rows import AUTO, all_rows
+from ensemw2s.evaluation.recommend import headline, is_baseline
+from ensemw2s.pipeline.rows import AUTO, all_rows
 from ensemw2s.results import Cost, Figure, Interval, Row
 
 CONFIG = ExperimentConfig.model_validate({"students": {"method": "auto", "recipes": [{}]}})

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from ensemw2s.errors import RunError
-from ensemw2s.experiment import journal, store
-from ensemw2s.experiment.journal import Journal, read_events
-from ensemw2s.experiment.store import Artifact, Store, artifact_key
+from ensemw2s.pipeline import run_log as journal
+from ensemw2s.pipeline.run_log import Journal, read_events
 from ensemw2s.results import Timing
-from ensemw2s.storage import files
+from ensemw2s.storage import files, store
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.storage.locks import run_lock
+from ensemw2s.storage.store import Artifact, Store, artifact_key
 
 KEY = "ab" * 32
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ensemw2s.config import parse_config
-from ensemw2s.experiment.runner import run
+from ensemw2s.pipeline.run import run
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 TREES = {"classes": tiny_tree, "words": tiny_words_tree}

@@ -23,8 +23,8 @@ import yaml
 from transformers import AutoTokenizer
 
 from ensemw2s import cli
-from ensemw2s.data import reasoning
-from ensemw2s.models.tiny import make_tiny, make_tiny_encoder
+from ensemw2s.data.tasks.table import reasoning
+from ensemw2s.models.loading.tiny import make_tiny, make_tiny_encoder
 from ensemw2s.prompting import Prompting
 from ensemw2s.storage import checksums, files
 from ensemw2s.storage.locks import run_lock

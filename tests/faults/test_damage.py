@@ -11,8 +11,11 @@ import pytest
 from damage import DAMAGES, files_of, fresh_copy
 from ensemw2s.config import ExperimentConfig, ModelConfig, parse_config
 from ensemw2s.errors import EnsemW2SError, RunError
-from ensemw2s.experiment.journal import read_events
-from ensemw2s.experiment.run_folder import (
+from ensemw2s.models.loading.checkpoint import fingerprint, resolve
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import (
     CONFIG,
     EVENTS,
     ITEMS,
@@ -24,10 +27,7 @@ from ensemw2s.experiment.run_folder import (
     read_results,
     read_timing,
 )
-from ensemw2s.experiment.runner import run
-from ensemw2s.models.checkpoint import fingerprint, resolve
-from ensemw2s.models.load import load_backbone
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.pipeline.run_log import read_events
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 SMALL = {

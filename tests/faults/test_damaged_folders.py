@@ -10,12 +10,12 @@ import yaml
 from damage import DAMAGES, files_of, fresh_copy
 from ensemw2s.config import load_config
 from ensemw2s.errors import EnsemW2SError, RunError
-from ensemw2s.experiment.label_folder import MANIFEST
-from ensemw2s.experiment.labeller import open_labeller, saved_template
-from ensemw2s.experiment.labelling import LabelCounts, label_file
-from ensemw2s.experiment.runner import run
-from ensemw2s.experiment.shard_ledger import LEDGER
-from ensemw2s.experiment.student import answer_prompts, saved_prompting
+from ensemw2s.export.labeller import open_labeller, saved_template
+from ensemw2s.export.student import answer_prompts, saved_prompting
+from ensemw2s.pipeline.run import run
+from ensemw2s.services.labelling.folder import MANIFEST
+from ensemw2s.services.labelling.label_file import LabelCounts, label_file
+from ensemw2s.services.labelling.ledger import LEDGER
 from tiny_run import write_jsonl
 
 PROMPTS = ["Is 90 above 3?", "Is 4 above 70?"]

@@ -12,17 +12,17 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from ensemw2s import cli
-from ensemw2s.board import BoardTask, BoardWork, Leaderboard
 from ensemw2s.cli.common import write_json
 from ensemw2s.config import parse_config
+from ensemw2s.data.people import people_rows
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.experiment.deliver import CARD
-from ensemw2s.experiment.people import people_rows
-from ensemw2s.experiment.sweep import combinations
-from ensemw2s.report.board import markdown as board_markdown
+from ensemw2s.pipeline.deliver import CARD
+from ensemw2s.report.leaderboard import markdown as board_markdown
 from ensemw2s.report.table import comparison_table
 from ensemw2s.results import Interval, RunComparison, RunLine
+from ensemw2s.results.leaderboard import BoardTask, BoardWork, Leaderboard
 from ensemw2s.screen import Screen, say
+from ensemw2s.services.sweeps.sweep import combinations
 from ensemw2s.text import from_cell, markdown, name_problem, to_cell, visible, visible_json
 
 HOSTILE = {

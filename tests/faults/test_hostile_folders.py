@@ -22,10 +22,10 @@ import ensemw2s
 from damage import fresh_copy
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ConfigError, EnsemW2SError, ModelError
-from ensemw2s.experiment.labeller import open_labeller, open_reader, saved_template
-from ensemw2s.experiment.student import answer_prompts, saved_prompting
-from ensemw2s.models.load import load_backbone
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.export.labeller import open_labeller, open_reader, saved_template
+from ensemw2s.export.student import answer_prompts, saved_prompting
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.models.loading.tiny import make_tiny
 from ensemw2s.storage import checksums
 
 PROMPTS = ["Is 90 above 3?", "Is 4 above 70?"]

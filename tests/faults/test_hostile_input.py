@@ -23,9 +23,9 @@ TRY = """
 import json, resource, sys, time
 from pathlib import Path
 from ensemw2s.config import load_config
-from ensemw2s.data.load import iterate_rows
-from ensemw2s.data.stream import stream_rows
-from ensemw2s.data.template import Template
+from ensemw2s.data.readers.load import iterate_rows
+from ensemw2s.data.readers.stream import stream_rows
+from ensemw2s.data.templates.template import Template
 from ensemw2s.errors import EnsemW2SError
 from ensemw2s.reading import load_yaml
 ROW = {"q": "Why?", "options": ["rain", "sun"], "n": 7, "big": "x" * 3_000_000}

@@ -9,11 +9,11 @@ import pytest
 from safetensors import SafetensorError
 
 from ensemw2s.errors import ConfigError, ModelError, RunError
-from ensemw2s.experiment import run_folder
-from ensemw2s.experiment.journal import Journal
-from ensemw2s.experiment.run_folder import EVENTS, SEALED, check_folder, write, write_manifest
-from ensemw2s.experiment.runner import run
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.pipeline import run_folder
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import EVENTS, SEALED, check_folder, write, write_manifest
+from ensemw2s.pipeline.run_log import Journal
 from ensemw2s.storage import files
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.files import new_folder, write_atomic

@@ -5,10 +5,10 @@ import time
 import pytest
 
 from damage import flipped
-from ensemw2s.experiment.run_folder import read_timing
-from ensemw2s.experiment.runner import run
-from ensemw2s.models.checkpoint import fingerprint
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.models.loading.checkpoint import fingerprint
+from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import read_timing
 from ensemw2s.storage import checksums
 
 SMALL = {"seeds": [0], "ensemble": {"methods": ["single"]}, "students": {"recipes": [{}]}}

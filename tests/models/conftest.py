@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.models.load import Backbone, load_backbone
-from ensemw2s.models.tiny import make_tiny, make_tiny_encoder
+from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.tiny import make_tiny, make_tiny_encoder
 
 
 @pytest.fixture(autouse=True)

@@ -146,7 +146,7 @@ def test_over_budget_auto_recomputes_and_an_explicit_wish_is_refused(backbone, i
 
 
 def test_activations_are_stored_in_the_trunks_dtype_and_read_in_float32(tiny, ids, store):
-    from ensemw2s.models.load import load_backbone
+    from ensemw2s.models.loading.load import load_backbone
 
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
     inputs = open_activations(backbone, ids, config=TOP, cache=cache(), store=store)

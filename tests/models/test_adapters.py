@@ -175,7 +175,7 @@ def test_full_owns_every_weight_and_trains_the_embeddings_too(backbone, ids, sto
 
 
 def test_full_computes_in_the_trunks_dtype_over_float32_weights(tiny, ids, store):
-    from ensemw2s.models.load import load_backbone
+    from ensemw2s.models.loading.load import load_backbone
 
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
     config = config_of("full")
@@ -195,7 +195,7 @@ def test_top_layers_must_leave_a_trunk(backbone):
 
 
 def test_adapters_on_a_bfloat16_trunk_train_in_float32(tiny, ids, store):
-    from ensemw2s.models.load import load_backbone
+    from ensemw2s.models.loading.load import load_backbone
 
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
     for adapter in ADAPTERS:

@@ -5,14 +5,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
+from ensemw2s.export.answerer import export_language
 from ensemw2s.models.activations import IdInputs, open_activations
 from ensemw2s.models.adapters import owned_state
-from ensemw2s.models.export_language import export_language
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import own_layers
+from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
-from ensemw2s.types import AnswerTokens
 
 ANSWERS = AnswerTokens(((5, 6, 7, 8, 1), (9, 10, 11, 1), (12, 13, 14, 15, 16, 17, 1)), (3, 2, 4))
 

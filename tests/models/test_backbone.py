@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
-from ensemw2s.models import checkpoint, load
-from ensemw2s.models.load import choose_dtype, load_backbone
-from ensemw2s.models.tiny import make_tiny
+from ensemw2s.models.loading import checkpoint, load
+from ensemw2s.models.loading.load import choose_dtype, load_backbone
+from ensemw2s.models.loading.tiny import make_tiny
 
 
 @pytest.fixture

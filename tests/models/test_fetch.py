@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ensemw2s.errors import ModelError, RunError
-from ensemw2s.models import convert, hub
-from ensemw2s.models import fetch as fetching
-from ensemw2s.models.fetch import KNOWN, KnownModel, fetch
+from ensemw2s.models.loading import convert, hub
+from ensemw2s.models.loading import fetch as fetching
+from ensemw2s.models.loading.fetch import KNOWN, KnownModel, fetch
 from ensemw2s.storage.files import new_folder
 
 GGUF = b"GGUF" + bytes(range(200))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, DebertaV2Config, MambaConfig
 
-from ensemw2s.models.positions import positions_of
+from ensemw2s.models.loading.positions import positions_of
 
 COMMON = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 COMMON |= {"intermediate_size": 16, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models import anatomy, trunk
+from ensemw2s.models import trunk
+from ensemw2s.models.loading import anatomy
 from ensemw2s.models.trunk import length_batches, pooled_features, token_activations
 
 FAMILIES = ["tiny", "gpt2", "tiny_encoder"]
@@ -100,7 +101,7 @@ def test_a_family_with_another_end_is_refused_rather_than_misread(backbone, ids,
 
 def test_bfloat16_features_stay_close_to_float32(tiny, ids):
     from ensemw2s.config import ModelConfig
-    from ensemw2s.models.load import load_backbone
+    from ensemw2s.models.loading.load import load_backbone
 
     exact, rough = (
         pooled_features(load_backbone(ModelConfig(model=str(tiny), dtype=dtype)), ids, [3], batch_tokens=64)[3]

@@ -12,19 +12,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ensemw2s import processes
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.losses import LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
-from ensemw2s.experiment.store import Store
+from ensemw2s.distributed import launch as processes
 from ensemw2s.models.activations import IdInputs
 from ensemw2s.models.adapters import build_adapter, owned_state
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.records import AnswerTokens
+from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.types import AnswerTokens
 
 LENGTHS = tuple(5 + 3 * i % 17 for i in range(17))  # 17 rows in batches of 4: the last one has a single row
 TRAINING = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, checkpoint_steps=3, micro_batch_size=1)

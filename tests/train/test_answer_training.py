@@ -11,15 +11,15 @@ from ensemw2s.ensemble.decode import score
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.scores import staged_scores
 from ensemw2s.errors import DataError
-from ensemw2s.experiment.store import Store
 from ensemw2s.models.activations import JoinedInputs, open_activations
 from ensemw2s.models.adapters import load_owned, owned_state
-from ensemw2s.models.checkpoint import checkpoint_folder
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.checkpoint import checkpoint_folder
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.records import AnswerTokens
+from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, score_answers, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.types import AnswerTokens
 
 CONFIG = ModelConfig(model="tiny", n_layers=4, adapter="top", top_layers=2)
 N = 16

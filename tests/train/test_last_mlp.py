@@ -6,13 +6,13 @@ import torch
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.activations import IdInputs
-from ensemw2s.models.anatomy import layers_of
 from ensemw2s.models.language import AnswerModel, vocabulary_head
-from ensemw2s.models.load import load_backbone
+from ensemw2s.models.loading.anatomy import layers_of
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed
+from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, only_answers_read
-from ensemw2s.types import AnswerTokens
 from tiny_families import make_family
 
 LENGTHS = (5, 20, 9, 17)

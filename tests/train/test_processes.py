@@ -10,10 +10,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ensemw2s import processes
 from ensemw2s.config import ExperimentConfig
-from ensemw2s.experiment.run_folder import read_results
-from ensemw2s.experiment.runner import run
+from ensemw2s.distributed import launch as processes
+from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.run_folder import read_results
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 HERE = Path(__file__).parent

@@ -82,7 +82,7 @@ def settings_of(config: Path | None, overrides: list[str] | None, *, use_tiny: b
 
     settings = load_config(config, overrides or ())
     if use_tiny:
-        from ensemw2s.experiment.tiny import tiny
+        from ensemw2s.pipeline.tiny import tiny
 
         settings = tiny(settings)
     return settings

@@ -44,8 +44,8 @@ def compare(
         return
     if run_dirs:
         raise ConfigError(f"compare: --methods runs its own experiments; leave out either it or {run_dirs[0]}")
-    from ensemw2s.experiment.leaderboard import build_board, parse_budget, plan_board
-    from ensemw2s.report.board import sentences, terminal_table
+    from ensemw2s.report.leaderboard import sentences, terminal_table
+    from ensemw2s.services.leaderboard.build import build_board, parse_budget, plan_board
 
     limit = None if budget is None else parse_budget(budget)
     wanted = [t.strip() for t in tasks.split(",") if t.strip()]
@@ -64,8 +64,8 @@ def compare(
 
 
 def _compare_runs(run_dirs: list[Path], as_json: bool) -> None:
-    from ensemw2s.experiment.compare import compare_runs
     from ensemw2s.report.table import comparison_table
+    from ensemw2s.services.leaderboard.compare import compare_runs
 
     found = compare_runs(run_dirs)
     if as_json:

@@ -41,7 +41,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a configuration that is there.")] = False,
 ) -> None:
     """Write a configuration for your own data, asking for what is not given."""
-    from ensemw2s.experiment.own_data import Wishes, write_config
+    from ensemw2s.services.onboarding.own_data import Wishes, write_config
 
     def ask(question: str, proposal: str | None) -> str:
         shown = visible(question) + (f" [{visible(proposal)}]" if proposal else "")
@@ -60,7 +60,7 @@ def init(
 @app.command(epilog="Example:  ensemw2s fetch smollm2-135m")
 def fetch(name: Annotated[str, typer.Argument(help="A known model.")] = "smollm2-135m") -> None:
     """Get a known model once, into the per-user cache."""
-    from ensemw2s.models.fetch import fetch as fetch_model
+    from ensemw2s.models.loading.fetch import fetch as fetch_model
 
     say(out, str(fetch_model(name, echo=lambda text: say(err, text))))
 
@@ -79,10 +79,10 @@ def predict(
     trusted: TrustOption = None,
 ) -> None:
     """Answer each row of a file with a trained student."""
-    from ensemw2s.data.prompts import prompts_of
-    from ensemw2s.experiment.label_folder import json_line
-    from ensemw2s.experiment.student import answer_rows, saved_prompting
+    from ensemw2s.data.templates.prompts import prompts_of
+    from ensemw2s.export.student import answer_rows, saved_prompting
     from ensemw2s.storage.files import write_atomic
+    from ensemw2s.storage.records import json_line
 
     folder = student / "student" if (student / "student").is_dir() else student
     rows = prompts_of(input_path, prompt or saved_prompting(folder).template, split=split)
@@ -117,12 +117,12 @@ def label(
     as_json: JsonOption = False,
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
-    from ensemw2s.experiment.labelling import check_request, label_file
     from ensemw2s.prompting import Prompting
+    from ensemw2s.services.labelling.label_file import check_request, label_file
 
     # Before models are loaded.
     check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
-    from ensemw2s.experiment.labeller import open_labeller, saved_template
+    from ensemw2s.export.labeller import open_labeller, saved_template
 
     check_engine(engine, workers, address)
     settings: dict[str, Any] = {
@@ -136,8 +136,9 @@ def label(
         if engine is Engine.local:
             counts = label_file(open_labeller(ensemble, trusted=trusted), input_path, output, **settings)
         else:
-            from ensemw2s.experiment.cluster import RayEngine, connected
-            from ensemw2s.experiment.labeller import open_reader
+            from ensemw2s.distributed.cluster import connected
+            from ensemw2s.export.labeller import open_reader
+            from ensemw2s.services.labelling.ray_engine import RayEngine
 
             reader = open_reader(ensemble, trusted=trusted)
             with connected(workers, address) as ray:

@@ -39,7 +39,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole experiment, or finish an interrupted one."""
-    from ensemw2s.experiment.runner import run as run_experiment
+    from ensemw2s.pipeline.run import run as run_experiment
 
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     folder = run_dir or Path("runs") / settings.name
@@ -62,7 +62,7 @@ def run(
 @app.command(epilog="Example:  ensemw2s report runs/geo-facts")
 def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
     """Write report.html of a finished run anew, and print its table."""
-    from ensemw2s.experiment.run_folder import REPORT, read_results, read_timing, seal_again
+    from ensemw2s.pipeline.run_folder import REPORT, read_results, read_timing, seal_again
     from ensemw2s.report.page import write_report
     from ensemw2s.report.table import terminal_table
 
@@ -90,8 +90,8 @@ def validate(
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
     if not no_data:
-        from ensemw2s.experiment.lengths import check_lengths
-        from ensemw2s.experiment.prepare import check
+        from ensemw2s.pipeline.prepare import check
+        from ensemw2s.services.onboarding.lengths import check_lengths
 
         task, split = check(settings)
         lengths, notes = check_lengths(settings, task, split)
@@ -124,7 +124,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run will cost, before it starts: rows, tokens, FLOPs, memory, disk and time."""
-    from ensemw2s.experiment.planning.plan import make_plan
+    from ensemw2s.services.planning.plan import make_plan
 
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     found = make_plan(settings, calibrated=calibrate)
@@ -152,8 +152,8 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run every combination of some settings' values, each in a folder of its own, or finish what is missing."""
-    from ensemw2s.experiment.sweep import combinations, run_here
-    from ensemw2s.experiment.sweep import sweep as finish
+    from ensemw2s.services.sweeps.sweep import combinations, run_here
+    from ensemw2s.services.sweeps.sweep import sweep as finish
 
     check_engine(engine, workers, address)
     jobs = combinations(config, overrides or (), over, output)
@@ -162,7 +162,8 @@ def sweep(
         if engine is Engine.local:
             found = finish(jobs, run_here, console)
         else:
-            from ensemw2s.experiment.cluster import connected, run_each
+            from ensemw2s.distributed.cluster import connected
+            from ensemw2s.services.sweeps.ray_runs import run_each
 
             with connected(workers, address) as ray:
                 found = finish(jobs, lambda todo: run_each(ray, todo, workers), console)

@@ -47,7 +47,7 @@ def queue(
     if merge is not None:
         _merge(run_dir, merge, replace, as_json)
         return
-    from ensemw2s.experiment.queue import Wanted, write_queue
+    from ensemw2s.services.annotation.queue import Wanted, write_queue
 
     assert output is not None
     found = write_queue(run_dir, output, Wanted(method, router, seed, budget, target))
@@ -69,8 +69,8 @@ def queue(
 
 
 def _merge(run_dir: Path, answers: Path, replace: bool, as_json: bool) -> None:
-    from ensemw2s.experiment.merge import PEOPLE, REFUSED, merge_answers
-    from ensemw2s.experiment.queue import open_run
+    from ensemw2s.services.annotation.merge import PEOPLE, REFUSED, merge_answers
+    from ensemw2s.services.annotation.queue import open_run
 
     run = open_run(run_dir)
     found = merge_answers(run_dir, answers, run.questions, run.ids, replace=replace)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.prompting import answer_text, prompt_ids
-from ensemw2s.types import AnswerTokens
+from ensemw2s.records import AnswerTokens
 
 
 def encode(

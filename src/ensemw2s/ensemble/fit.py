@@ -22,8 +22,8 @@ from ensemw2s.ensemble.views import VIEWS, view_of
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import Adapter, fit_scale, head_of, owned_state
 from ensemw2s.names import Method
+from ensemw2s.records import WHOLE, Expert, Inputs, View
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.types import WHOLE, Expert, Inputs, View
 
 SCALE_ROWS = 256
 """Examples that a head's feature scale is measured on: enough for a root mean square, and cheap under LoRA."""

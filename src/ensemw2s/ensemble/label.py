@@ -11,7 +11,7 @@ from ensemw2s.config import EnsembleConfig
 from ensemw2s.core import metrics, voting
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.names import Method
-from ensemw2s.types import Expert, WeakLabels
+from ensemw2s.records import Expert, WeakLabels
 
 
 @dataclass(frozen=True)

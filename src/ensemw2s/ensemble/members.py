@@ -12,9 +12,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.ensemble.reading import Reading, log_prob_limit, read_anew, read_at_once, read_by_steps, step_texts
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, memory_of, share
 from ensemw2s.models.language import AnswerModel, member_logits
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.anatomy import cut_model, final_norm, layer_list, memory_of, share
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.probes import difference, place_of, problem, sample_texts, texts_for
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
 from ensemw2s.models.stacked import StackedUpper

@@ -14,13 +14,13 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.reading import log_prob_limit
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import share
-from ensemw2s.models.export_language import library_form
+from ensemw2s.models.causal_assembly import library_form
 from ensemw2s.models.language import AnswerModel, vocabulary_head
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.anatomy import share
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
-from ensemw2s.models.quiet import quiet
 from ensemw2s.models.trunk import pad
 
 N_TEXTS = 2

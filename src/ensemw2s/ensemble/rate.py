@@ -27,10 +27,10 @@ from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.errors import DataError
 from ensemw2s.models.adapters import Adapter, fit_scale
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.types import AnswerTokens, Inputs
 
 
 @dataclass(frozen=True)

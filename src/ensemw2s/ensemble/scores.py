@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ensemw2s.core.voting import Vote, staged
 from ensemw2s.models.language import AnswerModel, member_logits
+from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import answer_states, batches_of, token_scores
-from ensemw2s.types import AnswerTokens, Inputs
 
 HEAD_TOKENS = 64
 """Answer tokens mixed at a time: experts x tokens x vocabulary is the largest tensor there is."""

@@ -19,8 +19,8 @@ from ensemw2s.ensemble.choices import likeliest
 from ensemw2s.ensemble.fit import EnsembleState, Fitted
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.language import AnswerModel
+from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, Scores, score_answers, train_answers
-from ensemw2s.types import AnswerTokens, Inputs
 
 
 @dataclass(frozen=True)

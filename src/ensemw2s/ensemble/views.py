@@ -10,7 +10,7 @@ from ensemw2s.config import EnsembleConfig
 from ensemw2s.core.sampling import dealt
 from ensemw2s.core.seeds import stream_seed
 from ensemw2s.names import Method
-from ensemw2s.types import WHOLE, View
+from ensemw2s.records import WHOLE, View
 
 
 def _subspace(config: EnsembleConfig, n_layers: int, seed: int, position: int) -> View:

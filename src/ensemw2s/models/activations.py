@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ensemw2s.config import CacheConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.trunk import OnTokens, check_tokens, pad, pooled_features, token_activations
 from ensemw2s.models.upper import own_layers
-from ensemw2s.types import Inputs, TensorStore
+from ensemw2s.records import Inputs, TensorStore
 
 KIND = "activations"
 VERSION = 1

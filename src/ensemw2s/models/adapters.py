@@ -7,15 +7,15 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
-from ensemw2s import processes
 from ensemw2s.config import ModelConfig
+from ensemw2s.distributed import launch as processes
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import share
 from ensemw2s.models.head import Head
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.anatomy import share
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.trunk import pool, run_model
 from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
-from ensemw2s.types import Inputs
+from ensemw2s.records import Inputs
 
 
 class Top(nn.Module):

@@ -19,10 +19,10 @@ from transformers import (
 
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import Adapter, Whole
-from ensemw2s.models.anatomy import final_norm, layers_of, share
 from ensemw2s.models.head import Head
-from ensemw2s.models.load import LOADING_ERRORS, Backbone
-from ensemw2s.models.quiet import quiet
+from ensemw2s.models.loading.anatomy import final_norm, layers_of, share
+from ensemw2s.models.loading.load import LOADING_ERRORS, Backbone
+from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.trunk import pad, pool, run_model
 
 PADDING = "<|ensemw2s:padding|>"

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ensemw2s.models.anatomy import layers_of
+from ensemw2s.models.loading.anatomy import layers_of
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import final_norm, layers_of
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.anatomy import final_norm, layers_of
+from ensemw2s.models.loading.load import Backbone
 
 OnTokens = Callable[[int], None]
 

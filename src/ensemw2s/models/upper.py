@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ensemw2s import processes
 from ensemw2s.config import ModelConfig
+from ensemw2s.distributed import launch as processes
 from ensemw2s.errors import ModelError
-from ensemw2s.models.anatomy import cut_model, final_norm, layer_list, layers_of
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.anatomy import cut_model, final_norm, layer_list, layers_of
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.probes import PROBE_ERRORS
 from ensemw2s.models.trunk import pad, run_model
 

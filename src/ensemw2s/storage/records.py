@@ -1,9 +1,10 @@
 """Records that a folder keeps as JSON: written and read by one typed class, every wrong field named."""
 
 import errno
+import json
 from collections.abc import Container
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -78,3 +79,9 @@ def _fault(fault: dict, tags: Container[str]) -> str:
     shown = " ".join(repr(fault["input"]).split())
     got = "" if isinstance(fault["input"], dict) else f", got {shown[:60]}"
     return f"{where}: {message[:1].lower()}{message[1:]}{got}" if where else message
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """One line of JSONL. Raises ValueError or TypeError where the record is not JSON."""
+    # Half a character, as in the name of a file, is written as JSON's escape of it.
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")

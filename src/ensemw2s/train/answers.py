@@ -15,9 +15,9 @@ from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
 from ensemw2s.models.packing import plan
 from ensemw2s.models.trunk import length_batches
+from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import optimise
-from ensemw2s.types import AnswerTokens, Inputs
 
 SCORE_TOKENS = 2048
 """Prompt and answer tokens in one batch of scoring."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ensemw2s import processes
-from ensemw2s.types import TensorStore
+from ensemw2s.distributed import launch as processes
+from ensemw2s.records import TensorStore
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 

@@ -8,17 +8,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ensemw2s import processes
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.distributed import launch as processes
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
+from ensemw2s.records import Inputs
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
 from ensemw2s.train.micro import Accumulate, MicroBatches
 from ensemw2s.train.optim import learning_rate_at, make_optimizer
-from ensemw2s.types import Inputs
 
 
 @dataclass(frozen=True)

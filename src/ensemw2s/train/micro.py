@@ -7,8 +7,8 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ensemw2s import processes
 from ensemw2s.config import TrainConfig
+from ensemw2s.distributed import launch as processes
 from ensemw2s.errors import ModelError
 
 Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], None]

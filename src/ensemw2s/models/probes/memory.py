@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.models.load import Backbone
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.storage.files import cache_home
 
 VERSION = 1

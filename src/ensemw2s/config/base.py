@@ -1,0 +1,25 @@
+"""What all sections of a configuration share."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ensemw2s.text import is_text
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """A section: immutable, strict about its keys, every attribute documented."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _unicode(cls, value: Any) -> Any:
+        # Files, tokenizers and hashes take no others.
+        each = value if isinstance(value, tuple) else (value,)
+        if bad := [text for text in each if isinstance(text, str) and not is_text(text)]:
+            raise ValueError(f"no Unicode text: {bad[0]!r} has a NUL or half a character; write it anew")
+        return value

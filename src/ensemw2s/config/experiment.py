@@ -1,0 +1,134 @@
+"""The whole experiment as one frozen, validated tree."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ensemw2s.config.base import Frozen
+from ensemw2s.config.ensemble import EnsembleConfig
+from ensemw2s.config.generation import GenerationConfig
+from ensemw2s.config.model import CacheConfig, ModelConfig
+from ensemw2s.config.recipe import StudentConfig
+from ensemw2s.config.task import DifficultyConfig, SplitConfig, TaskConfig
+from ensemw2s.config.training import TrainConfig
+from ensemw2s.names import VIEWED
+from ensemw2s.text import name_problem
+
+FREE_TASKS = ("geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp")
+"""Tasks that are answered in words."""
+
+
+def _plain_name(name: str) -> str:
+    if problem := name_problem(name):
+        raise ValueError(f"not the plain name of a folder: {problem}")
+    return name
+
+
+class ExperimentConfig(Frozen):
+    """Everything that decides a result, and nothing that does not."""
+
+    name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
+    """Of the run, and of its folder below `runs`."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    task: TaskConfig = TaskConfig()
+    difficulty: DifficultyConfig = DifficultyConfig()
+    split: SplitConfig = SplitConfig()
+    weak: ModelConfig = ModelConfig(n_layers=10)
+    strong: ModelConfig = ModelConfig(n_layers=20)
+    expert_training: TrainConfig = TrainConfig()
+    student_training: TrainConfig = TrainConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+    students: StudentConfig = StudentConfig()
+    generation: GenerationConfig = GenerationConfig()
+    cache: CacheConfig = CacheConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExperimentConfig":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be distinct, got {list(self.seeds)}")
+        if self.task.unlabelled and self.difficulty.source != "column":
+            raise ValueError(
+                f"difficulty.source ({self.difficulty.source}) has no part where task.unlabelled is given; leave it out"
+            )
+        paced = [r.name for r in self.students.recipes if r.curriculum == "difficulty"]
+        if self.task.unlabelled and paced:
+            raise ValueError(
+                f"students.recipes: {paced[0]} goes by difficulty, which nobody knows where task.unlabelled is given; "
+                "choose curriculum: confidence"
+            )
+        if self.split.kind == "random" and (self.task.unlabelled or self.difficulty.source != "column"):
+            given = "task.unlabelled" if self.task.unlabelled else "difficulty.source"
+            raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")
+        if self.is_generation:
+            self._check_generation()
+        for name in ("weak", "strong"):
+            model: ModelConfig = getattr(self, name)
+            if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
+                raise ValueError(
+                    f"{name}.top_layers ({model.top_layers}) must be below {name}.n_layers ({model.n_layers})"
+                )
+            if model.adapter == "lora" and (model.lora_layers or 0) > (model.n_layers or model.lora_layers or 0):
+                raise ValueError(f"{name}.lora_layers ({model.lora_layers}) exceeds {name}.n_layers ({model.n_layers})")
+        if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
+            raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
+        self._check_views()
+        names = [r.name for r in self.students.recipes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"students.recipes lists a recipe twice: {names}")
+        there = ("self", *self.ensemble.methods)
+        for recipe in self.students.recipes:
+            if missing := [t for t in recipe.teachers if t not in there]:
+                raise ValueError(
+                    f"students.recipes: {recipe.name} has the teacher {missing[0]}, which the run lacks; choose "
+                    f"among {', '.join(there)}, or add it to ensemble.methods"
+                )
+        return self
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether the task is answered in words."""
+        return self.task.name in FREE_TASKS or (self.task.name == "files" and self.task.answer_form == "free")
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether a model of random weights takes part, whose figures mean nothing."""
+        return "tiny" in (self.weak.model, self.strong.model)
+
+    @property
+    def template(self) -> str:
+        """What the run's prompts are made by; those of built-in tasks are read as they stand."""
+        return self.task.prompt if self.task.name == "files" else "{{ prompt }}"
+
+    def _check_views(self) -> None:
+        viewed = [method for method in self.ensemble.methods if method in VIEWED]
+        if viewed and (self.is_generation or self.weak.adapter != "head"):
+            what = f"{self.task.name} is answered in words" if self.is_generation else f"got {self.weak.adapter}"
+            mend = "take it out" if self.is_generation else "set that, or take it out"
+            raise ValueError(
+                f"ensemble.methods: members of {viewed[0]} read one pooled feature, which only classes with "
+                f"weak.adapter: head have ({what}); {mend}"
+            )
+        if self.weak.n_layers is not None and (message := self.ensemble.beyond(self.weak.n_layers)):
+            raise ValueError(message)
+
+    def _check_generation(self) -> None:
+        for name in ("weak", "strong"):
+            if getattr(self, name).adapter == "head":
+                raise ValueError(
+                    f"{name}.adapter: {self.task.name} is answered in words; choose `top`, `lora` or `full`"
+                )
+            new_tokens = self.generation.decoding.max_new_tokens
+            if new_tokens != "auto" and getattr(self, name).max_length <= new_tokens:
+                raise ValueError(
+                    f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "
+                    f"generation.decoding.max_new_tokens ({new_tokens})"
+                )
+        has_options = self.task.name in ("arc-qa", "openbookqa") or self.task.options
+        if self.generation.answer_by == "choices" and not has_options:
+            raise ValueError(
+                f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
+            )
+        if self.ensemble.vote == "hard":
+            raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
+        for recipe in self.students.recipes:
+            recipe.check_words()

@@ -1,0 +1,62 @@
+"""Settings of a model, and of the cache of its trunk's activations."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ensemw2s.config.base import Count, Frozen
+
+
+class ModelConfig(Frozen):
+    model: str = "smollm2-135m"
+    """A name that `ensemw2s fetch` knows, a hub id, a local folder, or `tiny` (random weights, for tests)."""
+    revision: str | None = None
+    n_layers: Count | None = None
+    """Cut to the first layers; None keeps all."""
+    adapter: Literal["head", "top", "lora", "full"] = "head"
+    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight
+    (embeddings and, in generation, the vocabulary head among them) in float32."""
+    head_hidden: Annotated[int, Field(ge=0)] = 0
+    """Width of the head's hidden layer; 0 is a linear head (which the library's own classes can load)."""
+    top_layers: Count = 2
+    """`top`: how many upper layers each expert owns."""
+    lora_rank: Count = 8
+    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    lora_layers: Count | None = None
+    """`lora`: only on this many upper layers, over the shared and cached trunk; None is all layers."""
+    lora_targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """`lora`: names of the linear layers that are updated, such as q_proj and v_proj; None is all of them."""
+    chat: bool = False
+    """Prompts are a user's turn in the tokenizer's chat template, answers the assistant's."""
+    max_length: Count = 512
+    """Tokens; a longer prompt is refused before any work."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the frozen weights, and what `full` computes in (its weights stay float32): `auto` is bfloat16 where the
+    machine multiplies it fast."""
+    trust_remote_code_from: str | None = None
+    """Repository whose own code may run; it must equal `model`."""
+
+    @model_validator(mode="after")
+    def _trust_named(self) -> "ModelConfig":
+        if self.trust_remote_code_from not in (None, self.model):
+            raise ValueError(f"trust_remote_code_from must name the model itself ({self.model!r}) or be left out")
+        return self
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides a training beside the weights, which their own fingerprint names: for keys of the store."""
+        where = {"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
+        # Younger settings count only where they are used, so that what older stores hold stays good.
+        unused = {name for name in ("lora_targets", "chat") if not getattr(self, name)}
+        return self.model_dump(exclude=where | unused)
+
+
+class CacheConfig(Frozen):
+    trunk_cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where the trunk's activations live; `auto` is disk within the budget, else off (recomputed)."""
+    budget_gib: Annotated[float, Field(gt=0)] = 20.0
+    """Space that the activations of one model may take."""
+    batch_tokens: Count = 2048
+    """Tokens per forward pass of the trunk, padding included."""
+    shard_rows: Count = 1024
+    """Examples per shard: what a crash can cost."""

@@ -1,0 +1,160 @@
+"""How students are trained on weak labels: loss, label model and selection by name, each with its options."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from ensemw2s.config.base import Frozen
+from ensemw2s.core.labels import LABEL_MODELS, LabelModel
+from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
+from ensemw2s.core.selection import SELECTIONS, Selection
+from ensemw2s.names import Method
+
+Teacher = Literal["self"] | Method
+
+Options = dict[str, int | float | str]
+
+
+def _made(kinds: Mapping[str, type[Any]], setting: str, name: str, option_setting: str, options: Options) -> Any:
+    """An instance of what a table has by this name. Raises ValueError naming what there is instead."""
+    if name not in kinds:
+        raise ValueError(f"{setting}: there is no {name!r}; choose one of {', '.join(kinds)}")
+    kind = kinds[name]
+    known = [f.name for f in fields(kind) if f.name != "needs_stats"]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"{option_setting}: {name} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    try:
+        return TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in (option_setting, *first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _shown(name: str, options: Options) -> str:
+    text = ",".join(f"{option}={value}" for option, value in options.items())
+    return f"{name}[{text}]" if text else name
+
+
+class Recipe(Frozen):
+    """One way to train a student on a set of weak labels.
+
+    Pseudo-answers in words are always hard labels under xent, and only pieces that can decide among texts have a part.
+    """
+
+    loss: str = "xent"
+    """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group,
+    evidential."""
+    options: Options = Field(default_factory=dict)
+    """Of the loss: its page says which there are."""
+    label_model: str = "vote"
+    """Who decides among the members: vote (the ensemble's own), majority, alpha, dawid-skene, glws, raven,
+    co-supervised, next-round."""
+    label_model_options: Options = Field(default_factory=dict)
+    selection: str = "all"
+    """Which labels are learned: all, confidence, agreement, neighbours, top-rho, self-knowledge."""
+    selection_options: Options = Field(default_factory=dict)
+    labels: Literal["soft", "hard"] = "soft"
+    with_easy: bool = False
+    """Train on the labelled easy examples too."""
+    easy_weight: Annotated[float, Field(gt=0)] = 1.0
+    """with_easy: how much an easy example counts against a pseudo-labelled one; the mean over all stays 1."""
+    weigh_by: Literal["none", "confidence"] = "none"
+    """`confidence` weighs each pseudo-label by its probability under the ensemble, mean 1; true labels count 1."""
+    curriculum: Literal["none", "confidence", "difficulty"] = "none"
+    """From easy to hard: the most confident labels first (true ones are certain), or the least difficult examples."""
+    curriculum_start: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """The share of the samples, easiest first, that a curriculum begins with."""
+    curriculum_ramp: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The fraction of training at which all samples are in."""
+    teachers: tuple[Teacher, ...] = ()
+    """Whose labels are learned: `self` (the strong model that learned the easy labels) and methods of the run; empty
+    means all of them."""
+
+    @model_validator(mode="after")
+    def _pieces_known(self) -> "Recipe":
+        loss = self.make_loss()
+        self.make_label_model()
+        self.make_selection()
+        if loss.needs_members and self.label_model != "vote":
+            raise ValueError(
+                f"label_model ({self.label_model}) has no part with loss: {self.loss}, which learns each member's own "
+                "label; leave it out"
+            )
+        if self.easy_weight != 1.0 and not self.with_easy:
+            raise ValueError(f"easy_weight ({self.easy_weight:g}) weighs easy examples; set with_easy: true")
+        if self.curriculum == "none" and self._pace_changed:
+            raise ValueError(
+                f"curriculum_{min(self._pace_changed)} has no part without a curriculum; set curriculum: confidence or "
+                "difficulty"
+            )
+        return self
+
+    def make_loss(self) -> WeakToStrongLoss:
+        """The loss with its options. Raises ValueError naming what there is instead."""
+        return _made(LOSSES, "loss", self.loss, "options", self.options)
+
+    def make_label_model(self) -> LabelModel:
+        """As `make_loss`."""
+        return _made(LABEL_MODELS, "label_model", self.label_model, "label_model_options", self.label_model_options)
+
+    def make_selection(self) -> Selection:
+        """As `make_loss`."""
+        return _made(SELECTIONS, "selection", self.selection, "selection_options", self.selection_options)
+
+    def check_words(self) -> None:
+        """Raises ValueError where a piece cannot be used on answers in words."""
+        for setting, name, kinds in (
+            ("loss", self.loss, LOSSES),
+            ("label_model", self.label_model, LABEL_MODELS),
+            ("selection", self.selection, SELECTIONS),
+        ):
+            if not kinds[name].for_words:
+                fit = ", ".join(n for n, kind in kinds.items() if kind.for_words)
+                raise ValueError(
+                    f"students.recipes: {setting} {name} is for classes; answers in words are learned with {fit}"
+                )
+        if self.labels != "hard":
+            raise ValueError(
+                f"students.recipes: {self.name} is for classes; pseudo-answers are learned with labels: hard"
+            )
+
+    @property
+    def _pace_changed(self) -> Options:
+        """What of the curriculum's pace is not the default."""
+        pace = {"start": self.curriculum_start, "ramp": self.curriculum_ramp}
+        default = {name: type(self).model_fields[f"curriculum_{name}"].default for name in pace}
+        return {name: value for name, value in pace.items() if value != default[name]}
+
+    @property
+    def name(self) -> str:
+        parts = [_shown(self.loss, self.options), self.labels]
+        parts += [_shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
+        parts += [_shown(self.selection, self.selection_options)] if self.selection != "all" else []
+        parts += ["weighed"] if self.weigh_by == "confidence" else []
+        if self.curriculum != "none":
+            parts.append(_shown("curriculum", {"by": self.curriculum} | self._pace_changed))
+        weight: Options = {"weight": self.easy_weight} if self.easy_weight != 1.0 else {}
+        return "-".join(parts) + ("+" + _shown("easy", weight) if self.with_easy else "")
+
+
+class StudentConfig(Frozen):
+    method: Literal["recipes", "auto"] = "recipes"
+    """`auto` adds a row that is, seed by seed, the student that did best on harder easy data, and recommends it."""
+    recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
+        Recipe(),
+        Recipe(with_easy=True),
+        Recipe(loss="logconf"),
+        Recipe(labels="hard"),
+    )
+    """The first one makes the headline comparison; each is trained from every teacher, or from its own `teachers`."""
+    people: str | None = None
+    """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
+    the place of the weak labels of these items, for every teacher."""
+
+    def pairs(self, methods: Sequence[Method]) -> list[tuple[Teacher, Recipe]]:
+        """Every student of a run, as its teacher and its recipe, teacher by teacher."""
+        everyone: tuple[Teacher, ...] = ("self", *methods)
+        return [(t, r) for t in everyone for r in self.recipes if t in (r.teachers or everyone)]

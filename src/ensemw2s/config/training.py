@@ -1,0 +1,39 @@
+"""Settings of a training."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ensemw2s.config.base import Count, Fraction, Frozen
+
+
+class TrainConfig(Frozen):
+    epochs: Count = 10
+    batch_size: Count = 64
+    """Examples per optimiser step."""
+    micro_batch_size: Count | Literal["auto"] | None = None
+    """Examples per forward pass; None is the whole batch, `auto` halves that until it fits into memory. The gradients
+    of a batch are added up, so it changes memory, not results."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters each layer and compute the rest again for the gradient: a third more work, much less
+    memory. `head` has no layers."""
+    packing: bool = False
+    """Put short sequences of a batch side by side instead of padding each to the longest: same gradients, less work
+    where lengths differ much. Causal models; `head` reads no sequences."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_frac: Fraction = 0.1
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """On the head's input (`head`, `top`, `full`) or in the low-rank branch (`lora`)."""
+    init_std: Annotated[float, Field(ge=0)] = 0.02
+    """Standard deviation of the head's initial weights: a source of diversity among experts."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    checkpoint_steps: Count = 25
+    """`top`, `lora`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
+    moments: with `full` three times the model in float32."""
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides the result of a training: for keys of the store."""
+        return self.model_dump(exclude={"micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"})

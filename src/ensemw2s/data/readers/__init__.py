@@ -1,0 +1,1 @@
+"""Streaming readers, one to a file format."""

@@ -1,0 +1,1 @@
+"""Prompt templates: a bounded part of Jinja, rendered row by row."""

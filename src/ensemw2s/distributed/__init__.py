@@ -1,0 +1,1 @@
+"""Several processes: those of one launch, and workers through Ray."""

@@ -1,1 +1,0 @@
-"""The whole experiment: stages, the store they share, and the run folder."""

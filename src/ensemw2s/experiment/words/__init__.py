@@ -1,1 +1,0 @@
-"""The same experiment where questions are answered in words: preparation, stages, evaluation, delivery."""

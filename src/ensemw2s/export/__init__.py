@@ -1,0 +1,1 @@
+"""Folders of students and ensembles, written and loaded."""

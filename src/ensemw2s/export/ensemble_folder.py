@@ -1,0 +1,208 @@
+"""The folder of a saved ensemble: one typed record and one file of tensors, written and read here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ensemw2s.config import DecodingConfig, ModelConfig, canonical_hash
+from ensemw2s.errors import ConfigError, ModelError, RunError
+from ensemw2s.export.student import check_template
+from ensemw2s.names import Method
+from ensemw2s.storage import checksums
+from ensemw2s.storage.files import write_atomic
+from ensemw2s.storage.records import Saved, read_small, wrong_fields
+
+RECORD, TENSORS = "ensemble.json", "experts.safetensors"
+FORMAT = 2
+AGAIN = "run its experiment again, which exports it anew"
+SCALE = ("scale", "head.scale")
+"""The scale of a feature that a member does not read is infinite; no other tensor is."""
+
+
+class _Ensemble(Saved):
+    """What all saved ensembles have."""
+
+    format: Literal[2] = FORMAT
+    method: Method
+    seed: int
+    expert_ids: Annotated[tuple[str, ...], Field(min_length=1)]
+    expert_weights: tuple[Annotated[float, Field(ge=0)], ...]
+    prompt: str
+    """Template of what the experts read."""
+    weak: ModelConfig
+    """The experts' model. It names no code to trust: that is for whoever opens the folder to say."""
+    weak_fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    config_hash: str
+
+    @model_validator(mode="after")
+    def _weighted(self) -> "_Ensemble":
+        if len(self.expert_weights) != len(self.expert_ids):
+            raise ValueError(f"expert_weights has {len(self.expert_weights)} values for {len(self.expert_ids)} experts")
+        if not sum(self.expert_weights) > 0:
+            raise ValueError("expert_weights are all zero; one at least must be above")
+        return self
+
+
+class ChoiceEnsemble(_Ensemble):
+    """Experts that vote on classes."""
+
+    answer_form: Literal["choice"] = "choice"
+    vote: Literal["soft", "hard", "log"]
+    temperature: Annotated[float, Field(gt=0)]
+    choices: Annotated[tuple[str, ...], Field(min_length=2)]
+    depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
+    """Layers that each expert reads after, where they differ; None: all."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ChoiceEnsemble":
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"choices are not distinct: {list(self.choices)!r}")
+        if self.depths is not None and len(self.depths) != len(self.expert_ids):
+            raise ValueError(f"depths has {len(self.depths)} values for {len(self.expert_ids)} experts")
+        return self
+
+
+class AnswerEnsemble(_Ensemble):
+    """Experts that write answers together."""
+
+    answer_form: Literal["free"] = "free"
+    vote: Literal["soft", "log"]
+    decoding: DecodingConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AnswerEnsemble":
+        if self.weak.max_length <= self.decoding.max_new_tokens:
+            raise ValueError(
+                f"weak.max_length ({self.weak.max_length}) leaves no token for a prompt beside "
+                f"decoding.max_new_tokens ({self.decoding.max_new_tokens})"
+            )
+        return self
+
+
+EnsembleRecord = ChoiceEnsemble | AnswerEnsemble
+_TAGS = ("choice", "free")
+_KINDS = TypeAdapter(Annotated[EnsembleRecord, Field(discriminator="answer_form")])
+
+
+@dataclass(frozen=True)
+class SavedEnsemble:
+    """A saved ensemble as it lies in its folder."""
+
+    folder: Path
+    record: EnsembleRecord
+    states: tuple[dict[str, Tensor], ...]
+    """Trainable parameters of each expert."""
+    config: ModelConfig
+    """Of the experts' model, with the code that whoever opened the folder trusts."""
+    fingerprint: str
+
+    @property
+    def weights(self) -> Float[Tensor, " experts"]:
+        return torch.tensor(self.record.expert_weights)
+
+    def max_length(self, positions: int | None) -> int:
+        """Tokens of a prompt, for a model of so many positions."""
+        longest = self.config.max_length if positions is None else min(self.config.max_length, positions)
+        written = self.record.decoding.max_new_tokens if isinstance(self.record, AnswerEnsemble) else 0
+        return longest - written
+
+
+def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]]) -> None:
+    """Save an ensemble; the checksums come last, so that what was half replaced is seen. Raises RunError."""
+    tensors = {f"expert{i}/{name}": t.contiguous() for i, state in enumerate(states) for name, t in state.items()}
+    for name, content in ((TENSORS, save(tensors)), (RECORD, record.text())):
+        write_atomic(folder / name, content)
+    write_atomic(folder / checksums.FILE, checksums.checksums_of(folder, (RECORD, TENSORS)))
+
+
+def untrusting(config: ModelConfig) -> ModelConfig:
+    """Without the code that this user trusts, which is for the next to decide."""
+    return config.model_copy(update={"trust_remote_code_from": None})
+
+
+def ensemble_folder(path: Path) -> Path:
+    """The ensemble of a run folder, or the folder itself."""
+    return path / "ensemble" if (path / "ensemble").is_dir() else path
+
+
+def read_ensemble_record(path: Path) -> EnsembleRecord:
+    """What `write_ensemble` was given.
+
+    Raises:
+        RunError: there is no saved ensemble.
+        ModelError: its record is not one; every wrong field is named.
+    """
+    file = ensemble_folder(path) / RECORD
+    try:
+        if not file.is_file():
+            raise RunError(f"{path}: no saved ensemble there ({RECORD} is missing); name the folder of a finished run")
+        record = _KINDS.validate_json(read_small(file))
+    except ValidationError as error:
+        faults = wrong_fields(error, tags=_TAGS)
+        raise ModelError(f"{file}: not the record of an ensemble ({faults}); {AGAIN}") from None
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
+    check_template(record.prompt, file)
+    return record
+
+
+def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
+    """A saved ensemble, without its model.
+
+    Args:
+        path: a run folder, or the folder of the ensemble.
+        trusted: the repository whose own code may run, which must be the experts' model: what the user named.
+
+    Raises:
+        RunError: there is none, or its files are not as they were saved.
+        ModelError: a field of its record, or a tensor, is wrong.
+        ConfigError: `trusted` is not the experts' model.
+    """
+    record, folder = read_ensemble_record(path), ensemble_folder(path)
+    tensors = _read_tensors(path, folder)
+    states = _states(folder, tensors, len(record.expert_ids))
+    if fault := checksums.folder_fault(folder, required=(RECORD, TENSORS)):
+        raise RunError(f"{folder}: the saved ensemble is damaged ({fault}); {AGAIN}")
+    if trusted not in (None, record.weak.model):
+        raise ConfigError(
+            f"--trust-remote-code-from: got {trusted!r}, and the experts' model is {record.weak.model!r}; "
+            "give that, or leave it out"
+        )
+    config = record.weak.model_copy(update={"trust_remote_code_from": trusted})
+    experts = (checksums.listed(folder) or {})[TENSORS]["sha256"]
+    whole = canonical_hash({"record": record.model_dump(mode="json"), "experts": experts})
+    return SavedEnsemble(folder, record, states, config, whole)
+
+
+def _read_tensors(path: Path, folder: Path) -> dict[str, Tensor]:
+    file = folder / TENSORS
+    if not file.is_file():
+        raise RunError(f"{path}: no saved ensemble there ({TENSORS} is missing); name the folder of a finished run")
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: the saved ensemble is damaged ({TENSORS}: {reason}); {AGAIN}") from None
+
+
+def _states(folder: Path, tensors: dict[str, Tensor], n_experts: int) -> tuple[dict[str, Tensor], ...]:
+    """Tensors by expert. Raises ModelError where one is of no expert, or has values that are no numbers."""
+    states: list[dict[str, Tensor]] = [{} for _ in range(n_experts)]
+    known = {f"expert{i}": state for i, state in enumerate(states)}
+    for name, tensor in tensors.items():
+        expert, _, rest = name.partition("/")
+        if expert not in known or not rest:
+            raise ModelError(f"{folder / TENSORS}: the tensor {name!r} is of none of {n_experts} experts; {AGAIN}")
+        if rest in SCALE and not (tensor > 0).all():
+            raise ModelError(f"{folder / TENSORS}: {name}, a scale, has values that are not above 0; {AGAIN}")
+        if rest not in SCALE and not tensor.isfinite().all():
+            raise ModelError(f"{folder / TENSORS}: {name} has values that are NaN or infinite; {AGAIN}")
+        known[expert][rest] = tensor
+    return tuple(states)

@@ -1,0 +1,196 @@
+"""A saved ensemble as something that labels prompts, whether by a class or in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ensemw2s.config import CacheConfig, ModelConfig
+from ensemw2s.core import voting
+from ensemw2s.core.calibration import apply_temperature
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.write import write_answers
+from ensemw2s.errors import ModelError
+from ensemw2s.export.ensemble_folder import (
+    AGAIN,
+    AnswerEnsemble,
+    ChoiceEnsemble,
+    EnsembleRecord,
+    read_ensemble,
+    read_ensemble_record,
+)
+from ensemw2s.models.activations import open_activations, pooled_for_depths
+from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.models.language import load_answer_model, vocabulary_head
+from ensemw2s.models.loading.load import Backbone, load_backbone, load_positions, load_tokenizer
+from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.prompting import prompt_ids
+from ensemw2s.records import Inputs, TensorStore
+from ensemw2s.train.loop import predict
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What every saved ensemble has."""
+
+    fingerprint: str
+    max_length: int
+    tokenizer: PreTrainedTokenizerBase
+    expert_weights: Float[Tensor, " experts"]
+    record: EnsembleRecord
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        return prompt_ids(self.tokenizer, prompts, chat=self.record.weak.chat)
+
+
+@dataclass(frozen=True)
+class WordLabeller(Saved):
+    """Writes the answers of an ensemble that decides together at every token.
+
+    It holds no backbone: the pretrained layers that the experts' own copies replace are freed.
+    """
+
+    record: AnswerEnsemble
+    members: SharedTrunk
+
+    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """As `ensemble.write.write_answers`, with the experts' ids and weights and the configuration's hash."""
+        # A row is known by its prompt: its draws, too, depend on nothing but itself.
+        found = write_answers(
+            self.members,
+            self.expert_weights,
+            self.tokenizer,
+            self.encode(prompts),
+            self.record.decoding,
+            vote=self.record.vote,
+            row_ids=list(prompts),
+        )
+        return [{**label, **_origin(self.record)} for label in found]
+
+
+@dataclass(frozen=True)
+class ClassLabeller(Saved):
+    """Gives the calibrated vote of an ensemble of classifiers."""
+
+    record: ChoiceEnsemble
+    backbone: Backbone
+    adapters: tuple[Adapter, ...]
+    config: ModelConfig
+    store: TensorStore
+
+    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """answer, probability per class, confidence, agreement, members (each expert's own answer) and their origin."""
+        rows = torch.arange(len(prompts))
+        inputs = self._inputs(self.encode(prompts))
+        members = torch.stack([predict(a, i, rows) for a, i in zip(self.adapters, inputs, strict=True)])
+        vote = voting.combine(members, self.expert_weights, vote=self.record.vote)
+        probabilities = apply_temperature(vote, self.record.temperature).exp()
+        choices = self.record.choices
+        agreement = voting.agreement(members, probabilities)
+        return [
+            {
+                "answer": choices[int(p.argmax())],
+                "probability": dict(zip(choices, p.tolist(), strict=True)),
+                "confidence": float(p.max()),
+                "agreement": float(agreement[i]),
+                "members": [choices[int(k)] for k in members[:, i].argmax(-1)],
+                **_origin(self.record),
+            }
+            for i, p in enumerate(probabilities)
+        ]
+
+    def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
+        """What each expert reads."""
+        depths = self.record.depths
+        if depths is None:
+            cache = CacheConfig(trunk_cache="off")
+            inputs = open_activations(self.backbone, token_ids, config=self.config, cache=cache, store=self.store)
+            return [inputs] * len(self.adapters)
+        own = [depth or self.backbone.n_layers for depth in depths]
+        cache = CacheConfig(trunk_cache="memory")  # of the prompts at hand: one pass gives every depth
+        found = pooled_for_depths(self.backbone, token_ids, sorted(set(own)), cache=cache, store=self.store)
+        return [found[depth] for depth in own]
+
+
+class _NoStore:
+    """Prompts that are labelled once are not worth keeping the activations of."""
+
+    def get(self, kind: str, key: str) -> None:
+        return None
+
+    def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return tensors
+
+    def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None: ...
+
+    def discard(self, kind: str, key: str) -> None: ...
+
+
+def saved_template(path: Path) -> str:
+    """What the prompts of the ensemble's run were made by. Raises RunError, ModelError (`read_ensemble_record`)."""
+    return read_ensemble_record(path).prompt
+
+
+def open_reader(path: Path, *, trusted: str | None = None) -> Saved:
+    """What reads prompts as that ensemble does, without its models: for a process that lets others label.
+
+    Raises:
+        RunError, ModelError, ConfigError: as `open_labeller`.
+    """
+    saved = read_ensemble(path, trusted=trusted)
+    longest = saved.max_length(load_positions(saved.config))
+    return Saved(saved.fingerprint, longest, load_tokenizer(saved.config), saved.weights, saved.record)
+
+
+def open_labeller(path: Path, *, trusted: str | None = None) -> WordLabeller | ClassLabeller:
+    """The ensemble of a run folder, or of an `ensemble` folder itself.
+
+    Args:
+        path: the folder.
+        trusted: the repository whose own code may run (`ensemble_folder.read_ensemble`).
+
+    Raises:
+        RunError: there is no saved ensemble, or its files are damaged.
+        ModelError: its record is wrong, or the weak model is not the one that the experts were trained on.
+        ConfigError: `trusted` is not the weak model.
+    """
+    saved = read_ensemble(path, trusted=trusted)
+    folder, record, config = saved.folder, saved.record, saved.config
+    backbone = load_backbone(config)
+    if backbone.fingerprint != record.weak_fingerprint:
+        raise ModelError(
+            f"{config.model}: these are not the weights that the experts of {folder} were trained on "
+            f"({backbone.fingerprint[:12]}, not {record.weak_fingerprint[:12]}); restore that model"
+        )
+    common = (saved.fingerprint, saved.max_length(backbone.positions), backbone.tokenizer, saved.weights)
+    try:
+        if isinstance(record, AnswerEnsemble):
+            head = vocabulary_head(backbone)
+            models = [load_answer_model(backbone, head, config, state) for state in saved.states]
+            return WordLabeller(*common, record, SharedTrunk(backbone, models))
+        if deep := [depth for depth in record.depths or () if depth is not None and depth > backbone.n_layers]:
+            raise ModelError(f"an expert reads after {deep[0]} layers, and the model has {backbone.n_layers}")
+        check_classifier(config, backbone, _NoStore(), is_exported=False)
+        adapters = tuple(_adapter(config, backbone, len(record.choices), state) for state in saved.states)
+    except ModelError as error:
+        raise ModelError(f"{folder}: its experts do not fit the model {config.model}: {error}; {AGAIN}") from None
+    return ClassLabeller(*common, record, backbone, adapters, config, _NoStore())
+
+
+def _adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:
+    made = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
+    load_owned(made, state)
+    return made.eval()
+
+
+def _origin(record: EnsembleRecord) -> dict[str, Any]:
+    return {
+        "expert_ids": list(record.expert_ids),
+        "expert_weights": list(record.expert_weights),
+        "config_hash": record.config_hash,
+    }

@@ -1,0 +1,146 @@
+"""An exported student as something that answers prompts, whether by a class or in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ensemw2s.config import DecodingConfig
+from ensemw2s.data.templates.prompts import Prompted
+from ensemw2s.data.templates.template import template
+from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.members import SeparateModels
+from ensemw2s.errors import DataError, ModelError
+from ensemw2s.export.answerer import ABOUT, Answers
+from ensemw2s.export.classifier import Predictor, load_student
+from ensemw2s.export.exported import AGAIN, check_exported, check_finite
+from ensemw2s.models.loading.checkpoint import runs_code_of
+from ensemw2s.models.loading.load import explained
+from ensemw2s.models.loading.positions import positions_of
+from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.prompting import FILE, Prompting, prompt_ids
+from ensemw2s.storage.records import read_record
+
+
+def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None = None) -> list[dict[str, Any]]:
+    """A record per row, in order, as `answer_prompts`; of a row without a prompt `error` says why.
+
+    Raises:
+        ModelError: the folder is no exported student, or is damaged.
+        DataError: no row has a prompt.
+    """
+    asked = [row.prompt for row in rows if row.prompt is not None]
+    if not asked:
+        raise DataError(f"{rows[0].place}: {rows[0].problem} (no row of the {len(rows):,} has a prompt)")
+    answers = answer_prompts(folder, asked, trusted=trusted)
+    return [_failed(None, f"{r.place}: {r.problem}") if r.prompt is None else next(answers) for r in rows]
+
+
+def saved_prompting(folder: Path) -> Prompting:
+    """How the student was asked in training. Raises ModelError where the folder says nothing that can be done."""
+    found = Prompting.load(folder)
+    check_template(found.template, folder / FILE)
+    return found
+
+
+def check_template(prompt: str, place: Path) -> None:
+    """Raises ModelError where a folder's own template cannot be used, as its user could not mend it by an option."""
+    try:
+        template(prompt)
+    except DataError as error:
+        raise ModelError(f"{place}: {error}; or give a template of your own (--prompt)") from None
+
+
+def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None = None) -> Iterator[dict[str, Any]]:
+    """A record per prompt, in order: its answer, and the probability of each class or of the answer written.
+
+    Of a prompt that the student cannot read the answer is None, and `error` says why.
+
+    Args:
+        folder: of the student.
+        prompts: what it is asked.
+        trusted: the repository whose own code may run (`models.export.load_student`).
+
+    Raises:
+        ModelError: the folder is no exported student, or is damaged.
+    """
+    is_free = (folder / ABOUT).exists()
+    student = _Writer.load(folder, trusted) if is_free else _Classifier(load_student(folder, trusted=trusted))
+    reasons = student.unreadable(prompts)
+    answers = iter(student.answers([p for p, reason in zip(prompts, reasons, strict=True) if not reason]))
+    for prompt, reason in zip(prompts, reasons, strict=True):
+        yield _failed(prompt, reason) if reason else next(answers)
+
+
+def _failed(prompt: str | None, reason: str) -> dict[str, Any]:
+    return {"prompt": prompt, "answer": None, "error": reason}
+
+
+def _unreadable(ids: Sequence[Sequence[int]], longest: int) -> list[str]:
+    """Why each prompt cannot be read; empty where it can."""
+    return [
+        ""
+        if 0 < len(one) <= longest
+        else f"its prompt has {len(one):,} tokens, and the student reads 1 to {longest:,}; shorten it or drop the row"
+        for one in ids
+    ]
+
+
+@dataclass(frozen=True)
+class _Classifier:
+    predictor: Predictor
+
+    def unreadable(self, prompts: Sequence[str]) -> list[str]:
+        tokenizer, positions = self.predictor.backbone.tokenizer, self.predictor.backbone.positions
+        with quiet():  # the library warns of long prompts, which are refused here
+            ids = prompt_ids(tokenizer, prompts, chat=self.predictor.chat)
+        longest = int(tokenizer.model_max_length)
+        return _unreadable(ids, longest if positions is None else min(longest, positions))
+
+    def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        choices = self.predictor.choices
+        for prompt, q in zip(prompts, self.predictor.log_probs(prompts).exp(), strict=True):
+            probability = dict(zip(choices, q.tolist(), strict=True))
+            yield {"prompt": prompt, "answer": choices[int(q.argmax())], "probability": probability}
+
+
+@dataclass(frozen=True)
+class _Writer:
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    decoding: DecodingConfig
+    longest: int
+    """Tokens of a prompt."""
+    chat: bool
+
+    @classmethod
+    def load(cls, folder: Path, trusted: str | None) -> "_Writer":
+        about, chat = read_record(folder / ABOUT, Answers, mend=AGAIN), Prompting.load(folder).chat
+        check_exported(folder)
+        trust = runs_code_of(str(folder), folder, trusted)
+        with explained(str(folder), folder), quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust, local_files_only=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        check_finite(folder, model)
+        longest, positions = about.max_length, positions_of(model.config)
+        longest = longest if positions is None else min(longest, positions)
+        return cls(model, tokenizer, about.decoding, longest - about.decoding.max_new_tokens, chat)
+
+    def unreadable(self, prompts: Sequence[str]) -> list[str]:
+        return _unreadable(self._ids(prompts), self.longest)
+
+    def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        members = SeparateModels([self.model], [self.tokenizer])
+        ids = self._ids(prompts)
+        found = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
+        for prompt, d in zip(prompts, found, strict=True):
+            yield {"prompt": prompt, "answer": d.text.strip(), "probability": d.confidence}
+
+    def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        with quiet():
+            return prompt_ids(self.tokenizer, prompts, chat=self.chat)

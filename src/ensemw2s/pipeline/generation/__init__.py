@@ -1,0 +1,1 @@
+"""The stages where questions are answered in text."""

@@ -1,0 +1,79 @@
+"""The same experiment with everything in it tiny: it ends in seconds, needs no network; its figures mean nothing."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
+from ensemw2s.data.tasks.stand_in import small, stand_in
+from ensemw2s.storage.caches import cached_folder
+from ensemw2s.storage.files import cache_home
+
+SIZES = {
+    "n_easy_pool": 28,
+    "n_easy_train": 20,
+    "n_easy_val": 8,
+    "n_hard_pool": 16,
+    "n_hard_unlabelled": 12,
+    "n_id_test": 8,
+    "n_ood_test": 12,
+}
+WEAK_LAYERS, STRONG_LAYERS = 2, 3
+TRAINING = {"epochs": 4, "batch_size": 10, "micro_batch_size": None, "learning_rate": 0.01, "warmup_frac": 0.1}
+"""Enough to learn twenty examples by heart: an expert worse than chance would end the run."""
+
+
+def tiny(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration with its models replaced by one random network, its data by generated ones of the same form.
+
+    Kept is what decides which code runs: the task's loader, template and classes, the kind of split, the source of
+    difficulty, adapters, methods, losses, recipes, the vote. The data are written once below `$ENSEMW2S_HOME`.
+
+    Raises:
+        DataError: the prompt template is malformed.
+        ModelError: the data cannot be written.
+    """
+    files = stand_in(config.task)
+    folder = cache_home() / "tiny" / canonical_hash(files)[:16]
+
+    def make(temporary: Path) -> None:
+        for name, text in files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+
+    if files:
+        cached_folder(folder, make, echo=lambda text: print(text, file=sys.stderr))
+    tree = config.model_dump()
+    changes: dict[str, dict[str, Any]] = {
+        "task": small(config.task, folder).model_dump(),
+        "difficulty": {"n_folds": 2, "n_labelled": 40},
+        "split": SIZES,
+        "weak": _model(config.weak, WEAK_LAYERS),
+        "strong": _model(config.strong, STRONG_LAYERS),
+        "expert_training": TRAINING,
+        "student_training": TRAINING,
+        "ensemble": {"n_rounds": min(config.ensemble.n_rounds, 2), "n_folds": 2, "layer_range": None},
+    }
+    for section, values in changes.items():
+        tree[section] |= values
+    tree["students"]["people"] = None  # their items are not among the generated ones
+    tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
+    decoding = tree["generation"]["decoding"]
+    decoding["max_new_tokens"] = 8
+    return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})
+
+
+def _model(config: ModelConfig, n_layers: int) -> dict[str, Any]:
+    """A cut of the random network with the same adapter; it reads bytes and knows no chat template."""
+    return {
+        "model": "tiny",
+        "revision": None,
+        "trust_remote_code_from": None,
+        "n_layers": n_layers,
+        "head_hidden": min(config.head_hidden, 8),
+        "top_layers": 1,
+        "lora_rank": min(config.lora_rank, 2),
+        "lora_layers": None if config.lora_layers is None else 1,
+        "chat": False,
+        "max_length": 1024,
+        "dtype": "float32",
+    }

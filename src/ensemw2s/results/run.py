@@ -1,0 +1,223 @@
+"""The one typed record of a finished run: `results.json` is this, and everything that shows figures reads it.
+
+Seconds and memory are not here but in `timing.json`, so two runs of one configuration can be equal to the digit.
+"""
+
+from typing import Literal
+
+from ensemw2s.names import Method, Outcome
+from ensemw2s.results.base import Cost, Figure, Interval, Record
+
+RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
+SCHEMA_VERSION = 1
+
+
+class Row(Record):
+    """One way to get a model: a baseline, an ensemble, a student or the ceiling."""
+
+    key: str
+    """For example `boosting`, `student:boosting:xent-soft`, `strong_on_easy`, `ceiling`."""
+    label: str
+    """What a reader sees."""
+    kind: RowKind
+    parts: dict[str, dict[str, Figure]]
+    """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, auroc) to
+    figure; auroc only for two classes, balanced_accuracy only where their numbers differ by more than twice."""
+    cost: Cost
+    n_experts: tuple[int, ...] = ()
+    """T per seed, for ensembles and their students."""
+
+
+class Comparison(Record):
+    """A paired difference in accuracy, `row` minus `baseline`."""
+
+    row: str
+    baseline: str
+    part: str
+    difference: Interval
+    p_value: float | None
+    """Two-sided, of the paired test over seeds and items; None where it cannot be computed (one seed)."""
+
+
+class Pgr(Record):
+    """Performance gap recovered on one part, (student - weak) / (ceiling - weak); never clipped."""
+
+    row: str
+    part: str
+    value: Interval | None
+    reason: str
+    """Why it is undefined; empty where it is defined."""
+
+
+class Round(Record):
+    """One boosting (or bagging, or independent) round of one seed."""
+
+    round: int
+    weighted_error: float
+    """eps_t: the new expert's error under D_t."""
+    previous_error: float | None
+    """Expert t-1's error under the same D_t; equal to `weighted_error` where training ignored the weights."""
+    expert_weight: float
+    """alpha_t, nats."""
+    effective_sample_size: float
+    """1 / sum of D_t squared."""
+    outcome: Outcome
+    member_accuracy: dict[str, float]
+    """part to accuracy of this expert alone."""
+    ensemble_accuracy: dict[str, float]
+    """part to accuracy of the first t experts together."""
+
+
+class EnsembleTrace(Record):
+    """How one method's ensemble of one seed grew."""
+
+    method: Method
+    seed: int
+    prior_error: float
+    rounds: tuple[Round, ...]
+    selected: int
+    """T chosen on easy-val: the first `selected` experts vote."""
+    temperature: float
+    error_correlation: tuple[tuple[float, ...], ...]
+    """Pairwise correlation of the members' errors on the hardest test, experts x experts."""
+    all_wrong: float
+    """Share of the hardest test on which every member gives the same wrong answer."""
+
+
+class DifficultyBin(Record):
+    low: float
+    high: float
+    n_items: int
+    accuracy: Interval
+
+
+class DifficultyCurve(Record):
+    """A row's accuracy against difficulty over the tests."""
+
+    row: str
+    bins: tuple[DifficultyBin, ...]
+
+
+class ReliabilityBin(Record):
+    confidence: float
+    accuracy: float
+    n_items: int
+
+
+class Reliability(Record):
+    """Confidence against accuracy on the hardest test, seeds pooled."""
+
+    row: str
+    bins: tuple[ReliabilityBin, ...]
+
+
+class TaskInfo(Record):
+    name: str
+    source: str
+    difficulty_meaning: str
+    split_uses_labels: bool
+    choices: tuple[str, ...]
+    sizes: dict[str, int]
+    """Examples per part (and per pool), of which each seed draws its own."""
+
+
+class AnswerSample(Record):
+    """One unlabelled question of the boosted ensemble's first seed, with what its members and their vote wrote."""
+
+    question: str
+    truth: str | None
+    """None where nobody knows it."""
+    answer: str
+    members: tuple[str, ...]
+    """Each voting expert's own answer."""
+    is_right: bool | None
+    tokens: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    """Of each token under the mixture; one more than tokens where the end token came."""
+
+
+class TokenShare(Record):
+    """How much of a round's weight lies on one kind of token."""
+
+    token: str
+    share: float
+    uniform: float
+    """Its share under equal weights."""
+
+
+class TokenWeights(Record):
+    """Where the weights of boosting lie in one round: the tokens that gained most against equal weights."""
+
+    seed: int
+    round: int
+    tokens: tuple[TokenShare, ...]
+
+
+class BudgetPoint(Record):
+    n_people: float
+    """Items that people answered; mean over seeds."""
+    accuracy: Interval
+    """Share of right labels, over seeds."""
+
+
+class BudgetCurve(Record):
+    """How right an ensemble's labels of the unlabelled items are when people answer some of them."""
+
+    order: str
+    """Whom they are asked by first: a router, the three ways, or chance."""
+    method: Method
+    points: tuple[BudgetPoint, ...]
+
+
+class Recommendation(Record):
+    """What to use, selected on easy-val alone."""
+
+    row: str
+    headline: str
+    """One sentence: what to use and how far it is above or below strong-on-easy, independent and single."""
+    is_baseline: bool
+    seed: int
+    """Whose student is exported: the one with the best easy-val accuracy."""
+
+
+class Results(Record):
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    config: dict[str, object]
+    config_hash: str
+    versions: dict[str, str]
+    """package to version."""
+    seeds: tuple[int, ...]
+    task: TaskInfo
+    weak: str
+    """What the weak model is, in words."""
+    strong: str
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    pgr: tuple[Pgr, ...]
+    ensembles: tuple[EnsembleTrace, ...]
+    difficulty: tuple[DifficultyCurve, ...]
+    reliability: tuple[Reliability, ...]
+    recommendation: Recommendation
+    metric: Literal["accuracy", "exact match"] = "accuracy"
+    """What the figure named `accuracy` is: the share of right classes, or of answers that are the true one."""
+    samples: tuple[AnswerSample, ...] = ()
+    """generation."""
+    token_weights: tuple[TokenWeights, ...] = ()
+    """generation, `boost_unit: token`."""
+    budget: tuple[BudgetCurve, ...] = ()
+    """Where the true answers of the unlabelled items are known."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
+
+    @property
+    def hardest_test(self) -> str:
+        """`ood_test`, or `id_test` where there is no OOD test."""
+        return "ood_test" if "ood_test" in self.task.sizes else "id_test"
+
+    def row(self, key: str) -> Row:
+        """The row of that key. Raises KeyError."""
+        for row in self.rows:
+            if row.key == key:
+                return row
+        raise KeyError(key)

@@ -1,0 +1,1 @@
+"""What users do before and after a run; none of these packages imports another."""

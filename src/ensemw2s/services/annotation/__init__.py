@@ -1,0 +1,1 @@
+"""Ask people for labels, and take their answers back."""

@@ -1,0 +1,1 @@
+"""Label files of any length with a saved ensemble."""

@@ -1,0 +1,198 @@
+"""Label a file of any length with an ensemble, shard by shard; killed at any instant, it goes on where it was."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ensemw2s.data.readers.rows import StreamedRow
+from ensemw2s.data.readers.stream import format_of, stream_rows, total_units
+from ensemw2s.data.tasks.files import name_of
+from ensemw2s.data.templates.template import template
+from ensemw2s.errors import DataError
+from ensemw2s.services.labelling.engine import Engine, LocalEngine
+from ensemw2s.services.labelling.folder import LabelFolder, SeenIds, input_facts
+from ensemw2s.services.labelling.meter import Meter, metered
+from ensemw2s.services.labelling.shard import Labeller, Reader, Shard, read_shard
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Of a finished output folder."""
+
+    rows: int
+    labelled: int
+    failed: int
+    shards: int
+
+
+def check_request(input_path: str, prompt: str, id_column: str | None, shard_rows: int, batch_tokens: int) -> Path:
+    """Refuse what can be refused without a model; returns the input.
+
+    Raises:
+        DataError: the input is missing, unreadable, no file or of an unknown kind; the template is malformed; a number
+            is not positive.
+    """
+    path = Path(input_path)
+    for option, number in (("--shard-rows", shard_rows), ("--batch-tokens", batch_tokens)):
+        if number < 1:
+            raise DataError(f"{option} is {number}; give a number of at least 1")
+    template(prompt)
+    for option, text in (("prompt template", prompt), ("--id", id_column or "")):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{option} {text!r}: not valid Unicode; write it as UTF-8") from None
+    if not path.exists():
+        raise DataError(f"{input_path}: there is no such file; check the path (--input)")
+    if not path.is_file():
+        raise DataError(f"{input_path}: not a file; give one that can be read again to resume (--input)")
+    format_of(path, input_path)
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{input_path}: the file cannot be read; check its permissions")
+    return path
+
+
+def label_file(
+    labeller: Reader,
+    input_path: str,
+    output: Path,
+    *,
+    prompt: str = "{{ prompt }}",
+    id_column: str | None = None,
+    shard_rows: int = 1024,
+    batch_tokens: int = 4096,
+    console: Console | None = None,
+    engine: Engine | None = None,
+) -> LabelCounts:
+    """Label each row of a file of one of `data.stream.FORMATS` into `output`, or finish what an interrupted call began.
+
+    Memory holds the shards that are being labelled (one, without an engine of many workers), whatever the length of the
+    file. Each row ends either in a file of labels or, with its reason, in one of errors, and exactly once. A shard that
+    is there and whole is never labelled again, a damaged one is named and made anew; of two rows with one id, the first
+    has it, even if it could not be labelled.
+
+    Args:
+        labeller: what labels; with an engine, whatever reads as its workers do.
+        input_path: the file; it must not change before the end.
+        output: a folder, made when missing.
+        prompt: template of the text to read (`data.template`).
+        id_column: unique names of the rows; None: row-1, row-2 and so on.
+        shard_rows: rows of the input to a shard.
+        batch_tokens: at most that many tokens to a batch, padding included; a longer prompt is a batch of its own.
+        console: where progress is drawn if it is a terminal, and damaged shards are named; None: standard error.
+        engine: who labels the shards; None: `labeller`, one after another. It changes no label.
+
+    Raises:
+        DataError: see `check_request`; the file has no rows, its header lacks a column, or it changed meanwhile.
+        RunError: the folder is in use, cannot be written, or was begun with other settings.
+    """
+    path = check_request(input_path, prompt, id_column, shard_rows, batch_tokens)
+    columns = sorted(set(template(prompt).columns) | ({id_column} if id_column else set()))
+    if next(stream_rows(path, columns, shown=input_path), None) is None:
+        raise DataError(f"{input_path}: the file has no rows; give at least one")
+    version = _version(path)
+    settings = {
+        "fingerprint": labeller.fingerprint,
+        "input": input_facts(path, input_path),
+        "prompt": prompt,
+        "id_column": id_column,
+        "shard_rows": shard_rows,
+    }
+    teller = console or Console(stderr=True)
+    folder = LabelFolder(
+        output, on_event=lambda text: teller.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+    )
+    with folder.opened(settings) as manifest:
+        if folder.is_finished(manifest):
+            return LabelCounts(**manifest["counts"])
+        # Places name the input as the first call did: one that was moved meanwhile gives the same bytes.
+        rows = stream_rows(path, columns, shown=manifest["input"]["path"])
+        tally = _Tally()
+        engine = engine or LocalEngine(_able(labeller))
+        with SeenIds(output) as seen, metered(console, total_units(path)) as meter:
+            todo = _unfinished(rows, shard_rows, folder, labeller, prompt, id_column, seen, meter, tally)
+            told = lambda shard, part: meter.working(shard.n_rows, shard.n_units, part)  # noqa: E731
+            for shard, labels in engine.label(todo, batch_tokens, told):
+                if _version(path) != version:
+                    raise DataError(
+                        f"{input_path}: the file changed while it was read; label a copy that nobody writes to, into "
+                        "another --output"
+                    )
+                folder.save(shard.index, labels, shard.error_lines())
+                meter.finished(shard.n_rows, shard.n_units)
+                tally.labelled += len(labels)
+        counts = LabelCounts(tally.rows, tally.labelled, tally.rows - tally.labelled, tally.shards)
+        folder.finish(manifest, asdict(counts))
+    return counts
+
+
+@dataclass
+class _Tally:
+    """What has been read so far, and how much of it has labels."""
+
+    rows: int = 0
+    units: int = 0
+    shards: int = 0
+    labelled: int = 0
+
+
+def _able(labeller: Reader) -> Labeller:
+    if not isinstance(labeller, Labeller):
+        raise TypeError("label_file: a reader alone labels nothing; give an engine, too")
+    return labeller
+
+
+def _unfinished(
+    rows: Iterator[StreamedRow],
+    shard_rows: int,
+    folder: LabelFolder,
+    labeller: Reader,
+    prompt: str,
+    id_column: str | None,
+    seen: SeenIds,
+    meter: Meter,
+    tally: _Tally,
+) -> Iterator[Shard]:
+    """The shards that have no labels yet; read one at a time, when they are asked for."""
+    for first in rows:
+        of_shard = itertools.chain([first], itertools.islice(rows, shard_rows - 1))
+        index, before = tally.shards, tally.units
+        done = folder.n_labels(index)
+        if done is not None:
+            n_rows, tally.units = _pass(of_shard, id_column, seen)
+            tally.labelled += done
+            meter.passed(n_rows, tally.units - before)
+        else:
+            shard = read_shard(of_shard, labeller, prompt, id_column, seen)
+            shard.index, shard.n_units = index, shard.last_unit - before
+            n_rows, tally.units = shard.n_rows, shard.last_unit
+        tally.rows += n_rows
+        tally.shards += 1
+        if done is None:
+            yield shard
+
+
+def _pass(rows: Iterator[StreamedRow], id_column: str | None, seen: SeenIds) -> tuple[int, int]:
+    """Stream past a finished shard, taking note of its ids; returns its number of rows, and its last row's units."""
+    n_rows = units = 0
+    for row in rows:
+        n_rows, units = n_rows + 1, row.done
+        if id_column is not None and not row.problem:
+            try:
+                seen.claim(name_of(row.place, row.columns, id_column, "--id"), row.line)
+            except DataError:
+                continue  # it is in the errors already
+    return n_rows, units
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """What changes when someone writes to the file or puts another in its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,0 +1,1 @@
+"""Many methods on many tasks, and finished runs side by side."""

@@ -1,0 +1,60 @@
+"""Several finished runs side by side, paired where their seeds and test items are the same."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ensemw2s.core import intervals
+from ensemw2s.errors import RunError
+from ensemw2s.evaluation.table import interval_of
+from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.pipeline.students import CEILING, STRONG_ON_EASY
+from ensemw2s.results import Results, RunComparison, RunLine, RunPair
+
+
+def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
+    """Main figures of each run, and each run against the first.
+
+    Differences are paired by seed; intervals are Student-t over the seeds' differences, so runs of one seed, of other
+    seeds or of another split have none.
+
+    Raises:
+        RunError: fewer than two runs, or one of them is not finished.
+    """
+    if len(run_dirs) < 2:
+        raise RunError(
+            f"compare: two or more run folders are needed, got {len(run_dirs)}; for example: ensemw2s compare runs/*"
+        )
+    found = [(str(d), read_results(d)) for d in run_dirs]
+    lines = tuple(_line(name, r) for name, r in found)
+    first_name, first = found[0]
+    return RunComparison(lines=lines, pairs=tuple(_pair(name, r, first_name, first) for name, r in found[1:]))
+
+
+def _line(name: str, results: Results) -> RunLine:
+    keys = {r.key for r in results.rows}
+    wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY, CEILING) if k in keys]
+    has_ood = results.hardest_test == "ood_test"
+    accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted if has_ood}
+    return RunLine(run=name, row=results.recommendation.row, n_seeds=len(results.seeds), accuracy=accuracy)
+
+
+def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPair:
+    reason = ""
+    if results.seeds != first.seeds:
+        reason = f"the seeds differ: {list(results.seeds)} and {list(first.seeds)}"
+    elif (results.config["task"], results.config["split"]) != (first.config["task"], first.config["split"]):
+        reason = "the task or the split differs, so the test items are not the same"
+    elif results.hardest_test != "ood_test":  # of both: the task is the same
+        reason = "there is no OOD test"
+    elif len(results.seeds) < 2:
+        reason = "one seed has no interval; run more seeds"
+    if reason:
+        return RunPair(first=name, second=first_name, difference=None, reason=reason)
+    a, b = (
+        torch.tensor(r.row(r.recommendation.row).parts["ood_test"]["accuracy"].per_seed).double()
+        for r in (results, first)
+    )
+    difference = interval_of(intervals.seed_interval(a - b), intervals.DIFFERENCE)
+    return RunPair(first=name, second=first_name, difference=difference, reason="")

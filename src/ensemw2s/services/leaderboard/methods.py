@@ -1,0 +1,109 @@
+"""The methods that a leaderboard compares: each is whose labels are learned, and how.
+
+Every loss, label model and selection of the tables in `core` is here by its own name, on the labels of the reference
+teacher; so a new one is compared without another line.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ensemw2s.config import ExperimentConfig, Recipe, parse_config
+from ensemw2s.config.recipe import Teacher
+from ensemw2s.core.labels import LABEL_MODELS
+from ensemw2s.core.losses import LOSSES
+from ensemw2s.core.selection import SELECTIONS
+from ensemw2s.errors import ConfigError
+from ensemw2s.names import VIEWED, Method
+from ensemw2s.pipeline.rows import AUTO, METHOD_LABELS
+from ensemw2s.pipeline.students import SELF, student_key
+
+REFERENCE: Method = "independent"
+"""Whose labels the losses, label models and selections are compared on: equal members are what label models assume."""
+SINGLE = "single"
+"""The method that gains are counted from: the student of one weak expert."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One way from weak supervision to a student."""
+
+    group: str
+    teacher: Teacher
+    recipe: Recipe
+
+
+def _on_reference(group: str, **settings: object) -> MethodSpec:
+    return MethodSpec(group, REFERENCE, Recipe.model_validate(settings))
+
+
+METHODS: dict[str, MethodSpec] = {
+    **{name: MethodSpec("teacher", name, Recipe()) for name in METHOD_LABELS},
+    "self-training": MethodSpec("teacher", SELF, Recipe()),
+    "hard-labels": _on_reference("loss", labels="hard"),
+    **{name: _on_reference("loss", loss=name) for name in LOSSES if name != Recipe().loss},
+    **{name: _on_reference("label model", label_model=name) for name in LABEL_MODELS if name != Recipe().label_model},
+    **{name: _on_reference("selection", selection=name) for name in SELECTIONS if name != Recipe().selection},
+    **{
+        f"{name}+easy": MethodSpec("with easy labels", name, Recipe(with_easy=True))
+        for name in (SINGLE, "independent", "boosting", SELF)
+    },
+    "confidence+easy": _on_reference("with easy labels", selection="confidence", with_easy=True),
+    "agreement+easy": _on_reference("with easy labels", selection="agreement", with_easy=True),
+    "top-rho+easy": _on_reference("with easy labels", selection="top-rho", with_easy=True),
+    "self-knowledge+easy": _on_reference("with easy labels", selection="self-knowledge", with_easy=True),
+    "next-round+easy": _on_reference("with easy labels", label_model="next-round", with_easy=True),
+    "easy-weight-4": _on_reference("with easy labels", with_easy=True, easy_weight=4.0),
+    "curriculum+easy": _on_reference("with easy labels", with_easy=True, curriculum="confidence"),
+    "weighed+easy": _on_reference("with easy labels", with_easy=True, weigh_by="confidence"),
+}
+"""Name to method; `auto` is no line here, for it chooses among the others."""
+
+
+def chosen_methods(names: str) -> list[str]:
+    """The methods that a comma-separated list names; `all` is every one, and `auto`.
+
+    Raises:
+        ConfigError: a name is unknown, or there is none.
+    """
+    known = [*METHODS, AUTO]
+    wanted = known if names.strip() == "all" else [n.strip() for n in names.split(",") if n.strip()]
+    unknown = [n for n in wanted if n not in known]
+    if unknown or not wanted:
+        raise ConfigError(
+            f"--methods: there is no {(unknown or [names])[0]!r}; choose all, or some of {', '.join(known)}"
+        )
+    # Gains are counted from the student of a single expert, so it is always there.
+    return list(dict.fromkeys([SINGLE, *wanted]))
+
+
+def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[ExperimentConfig, dict[str, str]]:
+    """A task's configuration that trains these methods alone, and the row of the table of each.
+
+    A method that the task cannot have (a loss for classes where answers are words, members that need a trained head) is
+    left out.
+    """
+    fits: dict[str, MethodSpec] = {}
+    has_head = config.weak.adapter == "head"
+    for name in (n for n in names if n != AUTO):
+        spec = METHODS[name]
+        if spec.teacher in VIEWED and not has_head:
+            continue
+        if config.is_generation:
+            spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
+            try:
+                spec.recipe.check_words()
+            except ValueError:
+                continue
+        if spec not in fits.values():  # in words all labels are hard
+            fits[name] = spec
+    recipes = {spec.recipe.name: spec.recipe for spec in fits.values()}
+    teachers = {name: sorted(s.teacher for s in fits.values() if s.recipe.name == name) for name in recipes}
+    methods = [m for m in METHOD_LABELS if any(spec.teacher == m for spec in fits.values())]
+    tree = config.model_dump(mode="json")
+    tree["ensemble"]["methods"] = methods
+    tree["students"] = {
+        "recipes": [recipe.model_dump() | {"teachers": teachers[name]} for name, recipe in recipes.items()],
+        "method": "auto" if AUTO in names else "recipes",
+    }
+    rows = {name: student_key(spec.teacher, spec.recipe) for name, spec in fits.items()}
+    return parse_config(tree), rows | ({AUTO: AUTO} if AUTO in names else {})

@@ -1,0 +1,119 @@
+"""What a run will cost, before it starts: counted from its data and settings, timed on a few examples."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
+from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.models.upper import own_layers
+from ensemw2s.pipeline.prepare import prepare
+from ensemw2s.results import Plan, PlanLine
+from ensemw2s.services.planning.calibrate import Rates, answer_rates, class_rates, peak_memory
+from ensemw2s.services.planning.classes import Classes
+from ensemw2s.services.planning.units import Unit
+from ensemw2s.services.planning.words import Answers
+from ensemw2s.storage.store import Store
+
+OPTIMISER_BYTES = 16
+"""Per trained weight: itself, its gradient and AdamW's two moments, in float32."""
+
+
+def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
+    """Count the run's work and, `calibrated`, time a little of each kind on this machine (about ten seconds).
+
+    Models and data are loaded and checked as for a run; nothing is trained to the end or kept. Where the weak model
+    shall rate the difficulty, no one has been rated yet: lengths are those of a random division, the rating itself
+    is not counted.
+
+    Raises:
+        ConfigError, DataError, ModelError: what a run of this configuration would raise.
+    """
+    begun = time.perf_counter()
+    cache = "memory" if config.is_generation else "off"  # neither writes
+    unread = config.model_copy(update={"cache": config.cache.model_copy(update={"trunk_cache": cache})})
+    with TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        if config.is_generation:
+            prepared = prepare_answers(unread, store, lambda model, n: None, is_plan=True)
+            counts = Answers(prepared)
+            loaded, before = time.perf_counter() - begun, peak_memory()
+            rates = answer_rates(prepared) if calibrated else None
+        else:
+            prepared = prepare(unread, store, lambda model, n: None, is_plan=True)
+            counts = Classes(prepared)
+            loaded, before = time.perf_counter() - begun, peak_memory()
+            rates = class_rates(prepared) if calibrated else None
+    units = [unit for unit in counts.units() if unit.count]
+    lines = tuple(_line(unit, rates) for unit in units)
+    training = max(
+        _training_bytes(prepared.weak, config.expert_training, counts.owned["weak"], counts.mean_length("weak")),
+        _training_bytes(prepared.strong, config.student_training, counts.owned["strong"], counts.mean_length("strong")),
+    )
+    if prepared.strong.backbone.device.type == "cpu":
+        # The measurements train and score at the run's own sizes; what a run does beyond them is to save a student.
+        exported = 4 * sum(p.numel() for p in prepared.strong.backbone.model.parameters())
+        peak = (peak_memory() if calibrated else before + training) + exported
+    else:
+        peak = _weights(prepared) + training
+    split, draw = prepared.split, prepared.split.draw(config.seeds[0])
+    rows = {"easy_train": len(draw.easy_train), "easy_val": len(draw.easy_val)}
+    rows |= {"hard_unlabelled": len(draw.hard_unlabelled)} | {part: len(split.pools[part]) for part in split.tests}
+    is_rated = config.difficulty.source != "column"
+    return Plan(
+        name=config.name,
+        config_hash=canonical_hash(config),
+        n_seeds=len(config.seeds),
+        rows_per_seed=rows,
+        pools={name: len(pool) for name, pool in split.pools.items()},
+        expert_evaluations=_evaluations(units, counts),
+        lines=lines,
+        tokens=sum(line.count * line.tokens for line in lines),
+        flops=sum(line.count * line.flops for line in lines),
+        seconds=None if rates is None else loaded + sum(line.seconds or 0.0 for line in lines),
+        loading_seconds=loaded,
+        device=str(prepared.strong.backbone.device),
+        peak_memory=peak,
+        disk=sum(unit.count * unit.kept for unit in units),
+        notes=("the weak model's rating of difficulty is not counted",) if is_rated else (),
+    )
+
+
+def _line(unit: Unit, rates: Rates | None) -> PlanLine:
+    seconds = None if rates is None else unit.count * unit.amount * rates[unit.verb, unit.side]
+    return PlanLine(
+        stage=unit.stage, what=unit.what, side=unit.side, count=unit.count, tokens=unit.tokens, flops=unit.flops,
+        seconds=seconds, disk=unit.kept,
+    )  # fmt: skip
+
+
+def _evaluations(units: Sequence[Unit], counts: Classes | Answers) -> int:
+    """Examples that experts are evaluated on, each expert once."""
+    n_experts = sum(u.count for u in units if u.verb == "train" and u.side == "weak" and "expert" in u.what)
+    return n_experts * counts.n_evaluated
+
+
+def _training_bytes(side: object, training: TrainConfig, owned: int, length: float) -> int:
+    """What a training holds beside the loaded weights: trained weights with their optimiser, and activations.
+
+    Activations: per token of a micro-batch and own layer about ten vectors of the hidden and four of the MLP's size in
+    float32 (one vector with gradient checkpointing).
+    """
+    backbone, config = side.backbone, side.config  # type: ignore[attr-defined]
+    layers = own_layers(config, backbone)
+    micro = training.micro_batch_size if isinstance(training.micro_batch_size, int) else training.batch_size
+    hidden = backbone.hidden_size
+    mlp = getattr(backbone.model.config, "intermediate_size", 4 * hidden)
+    per_token = 4 * (hidden if training.gradient_checkpointing else 10 * hidden + 4 * mlp)
+    return OPTIMISER_BYTES * owned + round(micro * length * layers * per_token)
+
+
+def _weights(prepared: object) -> int:
+    """Bytes of both models' weights, those that they share counted once."""
+    found = {
+        p.data_ptr(): p.numel() * p.element_size()
+        for side in (prepared.weak, prepared.strong)  # type: ignore[attr-defined]
+        for p in side.backbone.model.parameters()
+    }
+    return sum(found.values())

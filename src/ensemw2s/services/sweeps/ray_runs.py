@@ -1,0 +1,46 @@
+"""Runs of a sweep as tasks of a Ray cluster."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ensemw2s.config import ExperimentConfig
+from ensemw2s.distributed.cluster import MAX_TRIES, N_THREADS, own_error, resources
+from ensemw2s.errors import EnsemW2SError, RunError
+
+
+def run_each(
+    ray: Any, jobs: Sequence[tuple[ExperimentConfig, Path]], workers: int
+) -> Iterator[tuple[int, EnsemW2SError | None]]:
+    """Run every experiment in its folder, `workers` at a time; each job's number with what went wrong, as they end.
+
+    A run whose worker dies is begun again elsewhere; the store has what it had finished.
+    """
+    task = ray.remote(**resources(ray, workers), max_retries=MAX_TRIES - 1)(_run)
+    waiting = list(enumerate(jobs))[::-1]
+    running: dict[Any, int] = {}
+    while waiting or running:
+        while waiting and len(running) < workers:
+            number, (config, folder) = waiting.pop()
+            running[task.remote(config, str(folder.absolute()))] = number
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        number = running.pop(done)
+        try:
+            ray.get(done)
+            yield number, None
+        except ray.exceptions.RayTaskError as error:
+            cause = own_error(error)
+            if not isinstance(cause, EnsemW2SError):
+                raise cause from None
+            yield number, cause
+        except ray.exceptions.RayError as error:
+            yield number, RunError(f"its worker died {MAX_TRIES} times ({str(error).splitlines()[0]})")
+
+
+def _run(config: ExperimentConfig, folder: str) -> None:
+    import torch
+
+    from ensemw2s.pipeline.run import run
+
+    torch.set_num_threads(N_THREADS)
+    run(config, Path(folder))
