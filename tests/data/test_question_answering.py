@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ensemw2s.config import ConfigError, SplitConfig, TaskConfig, parse_config
+from ensemw2s.config import SplitConfig, TaskConfig, parse_config
+from ensemw2s.errors import ConfigError
 from ensemw2s.data.answers import final_number, is_right
 from ensemw2s.data.splits import make_split
 from ensemw2s.data.tasks.arc import PARTS, SETS

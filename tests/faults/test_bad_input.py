@@ -659,7 +659,7 @@ def test_what_was_finished_before_a_full_disk_is_kept(tmp_path, monkeypatch, cap
 
 
 def test_the_table_in_the_docs_lists_every_kind_and_no_other():
-    text, _ = DOCS.read_text().split("## Labelling")  # those are held together in tests/experiment/test_labelling.py
+    text, _ = DOCS.read_text().split("## Labelling")  # those are held together in tests/services/test_labelling.py
     listed = re.findall(r"^\| ([^|]+?) \| (\d) \|", text, re.M)
     kinds = {kind: int(code) for kind, code in listed}
     assert set(kinds) == set(CASES) | BY_ITSELF

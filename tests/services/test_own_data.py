@@ -22,7 +22,7 @@ from ensemw2s.services.onboarding.lengths import check_lengths
 from ensemw2s.services.onboarding.own_data import Wishes, write_config
 from tiny_run import comparison_rows, write_jsonl
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text()
 MODELS = {"smollm2-135m": "tiny", "Qwen/Qwen2.5-0.5B": "tiny"}
 CHANGES = (
     "seeds=[0]",

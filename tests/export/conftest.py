@@ -1,0 +1,3 @@
+"""Fixtures of models and their folders."""
+
+from model_fixtures import *  # noqa: F403
