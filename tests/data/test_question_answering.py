@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import SplitConfig, TaskConfig, parse_config
-from ensemw2s.errors import ConfigError
 from ensemw2s.data.answers import final_number, is_right
 from ensemw2s.data.splits import make_split
 from ensemw2s.data.tasks.arc import PARTS, SETS
 from ensemw2s.data.tasks.problems import load_gsm8k, load_svamp
 from ensemw2s.data.tasks.questions import OPENBOOKQA_FILES, load_arc_qa, load_openbookqa
 from ensemw2s.data.tasks.table import load_task
-from ensemw2s.errors import DataError
+from ensemw2s.errors import ConfigError, DataError
 from tiny_run import write_jsonl
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
