@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +22,7 @@ from ensemw2s.config import SplitConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.own.sides import AT_RANDOM, BY_DIFFICULTY, BY_FILE, groups_of, sides_by_difficulty, sides_by_file
 from ensemw2s.errors import DataError, SealError
-from ensemw2s.records import Example, Task, class_index
+from ensemw2s.records import Example, Task
 
 PURPOSES = ("ceiling", "evaluation")
 TESTS = ("id_test", "ood_test")
@@ -30,8 +31,12 @@ TOLERANCE = 0.1
 """Share of its size by which a part may fall short because groups are not torn."""
 
 
+Answers = Int[Tensor, " examples"] | tuple[str, ...]
+"""True answers of a part: classes, or texts where answers are generated."""
+
+
 class SealedLabels:
-    """True classes that only the ceiling and the evaluation may read.
+    """True answers that only the ceiling and the evaluation may read.
 
     A guard against mistakes, not against malice: whoever wants the labels must say what for, and one word in the
     code shows it. Neither printing nor copying them shows a label.
@@ -39,10 +44,10 @@ class SealedLabels:
 
     __slots__ = ("__labels", "fingerprint", "part")
 
-    def __init__(self, part: str, labels: Int[Tensor, " examples"]):
+    def __init__(self, part: str, labels: Answers):
         self.part = part
         self.__labels = labels
-        self.fingerprint = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+        self.fingerprint = _hash(labels.tolist() if isinstance(labels, Tensor) else labels)
         """Changes with the labels; for cache keys."""
 
     def __len__(self) -> int:
@@ -54,14 +59,21 @@ class SealedLabels:
     def __reduce__(self) -> str:
         raise SealError(f"the sealed labels of {self.part} are not to be copied or sent; open them where they are used")
 
-    def open(self, purpose: str) -> Int[Tensor, " examples"]:
-        """The labels. Raises SealError for any purpose but `ceiling` and `evaluation`."""
+    def open(self, purpose: str, rows: Int[Tensor, " rows"] | None = None) -> Answers:
+        """The labels of the part, or of some of its examples by place.
+
+        Raises:
+            SealError: the purpose is neither `ceiling` nor `evaluation`.
+        """
         if purpose not in PURPOSES:
             raise SealError(
                 f"the true labels of {self.part} are sealed: {purpose!r} asked for them, and only "
                 f"{' and '.join(PURPOSES)} may; choose settings on easy validation data"
             )
-        return self.__labels.clone()
+        labels = self.__labels
+        if isinstance(labels, Tensor):
+            return labels.clone() if rows is None else labels[rows]
+        return labels if rows is None else tuple(labels[row] for row in rows.tolist())
 
 
 @dataclass(frozen=True)
@@ -78,16 +90,23 @@ class Split:
     """All examples of a run, in the order of POOLS; without a test file there is no ood_test."""
 
     choices: tuple[str, ...]
+    """The classes; none where answers are generated."""
     examples: tuple[Example, ...]
     """`answer` is None outside the easy pool."""
     pools: dict[str, range]
-    easy_labels: Int[Tensor, " easy"]
-    """Classes of the easy pool."""
+    easy_answers: tuple[str, ...]
+    """True answers of the easy pool."""
     sealed: dict[str, SealedLabels]
-    """Classes of the other pools; an unlabelled file has none."""
+    """True answers of the other pools; an unlabelled file has none."""
     difficulty: Float[Tensor, " examples"]
     groups: Int[Tensor, " examples"]
     config: SplitConfig
+
+    @cached_property
+    def easy_labels(self) -> Int[Tensor, " easy"]:
+        """Classes of the easy pool."""
+        index = {choice: k for k, choice in enumerate(self.choices)}
+        return torch.tensor([index[answer] for answer in self.easy_answers])
 
     @property
     def easy_counts(self) -> dict[str, int]:
@@ -107,8 +126,8 @@ class Split:
 
     @property
     def easy_fingerprint(self) -> str:
-        """Of the easy pool's labels, and of how many classes they are among: a class may have no example there."""
-        return _hash([len(self.choices), self.easy_labels.tolist()])
+        """Of the easy pool's labels, and of the classes they are among: a class may have no example there."""
+        return _hash([self.choices, self.easy_answers])
 
     def draw(self, seed: int) -> Draw:
         """A seed's own training, validation and unlabelled rows, whole groups at a time.
@@ -208,31 +227,37 @@ def _assemble(
 ) -> Split:
     rows: list[int] = []
     pools: dict[str, range] = {}
-    labels: dict[str, Int[Tensor, " _"]] = {}
+    answers: dict[str, list[str]] = {}
+    is_generated = task.answer_form == "free"
     for name in (pool for pool in POOLS if pool in parts):
         members = sorted(parts[name])
         pools[name] = range(len(rows), len(rows) + len(members))
         rows += members
         if name == "hard_pool" and task.unlabelled:
             continue
-        labels[name] = class_index([examples[i] for i in members], task.choices)
-        if name not in TESTS and len(labels[name].unique()) < 2:
+        answers[name] = [str(examples[i].answer) for i in members]
+        if name not in TESTS and len(set(answers[name])) < 2:
             raise DataError(
                 f"{task.name}: all examples of {name} have the same answer; take more of them (split.n_{name}) or move "
                 "the cut of difficulty (split.easy_below, split.hard_above)"
             )
-    index = torch.tensor(rows)
+    order = torch.tensor(rows)
+    index = {choice: k for k, choice in enumerate(task.choices)}
     return Split(
-        choices=task.choices,
+        choices=() if is_generated else task.choices,
         examples=tuple(
             examples[i] if n < len(pools["easy_pool"]) else replace(examples[i], answer=None)
             for n, i in enumerate(rows)
         ),
         pools=pools,
-        easy_labels=labels["easy_pool"],
-        sealed={name: SealedLabels(name, labels[name]) for name in labels if name != "easy_pool"},
-        difficulty=difficulty[index],
-        groups=torch.tensor(group_of)[index],
+        easy_answers=tuple(answers["easy_pool"]),
+        sealed={
+            name: SealedLabels(name, tuple(texts) if is_generated else torch.tensor([index[text] for text in texts]))
+            for name, texts in answers.items()
+            if name != "easy_pool"
+        },
+        difficulty=difficulty[order],
+        groups=torch.tensor(group_of)[order],
         config=config,
     )
 

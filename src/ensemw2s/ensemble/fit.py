@@ -109,18 +109,26 @@ def fit_expert(
     everything = torch.arange(len(weak.rows))
     module, tokens = _train_on(weak, everything, state, config, seed, on_step)
     log_probs = predict(module, inputs, torch.arange(len(inputs.lengths)))
-    if config.error_source == "train":
-        is_wrong = log_probs[weak.rows].argmax(-1) != weak.labels
-    else:
-        folds = sampling.group_folds(weak.group_ids, config.n_folds, stream(seed, "folds"))
-        is_wrong = torch.empty(len(weak.rows), dtype=torch.bool)
-        for fold in range(config.n_folds):
-            inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
-            fold_module, fold_tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold), on_step)
-            held_out = predict(fold_module, inputs, weak.rows[outside])
-            is_wrong[outside] = held_out.argmax(-1) != weak.labels[outside]
-            tokens += fold_tokens
+    is_wrong = log_probs[weak.rows].argmax(-1) != weak.labels
     return Fitted(owned_state(module), log_probs, is_wrong, tokens, view)
+
+
+def held_out_errors(weak: Weak, state: EnsembleState, config: EnsembleConfig) -> tuple[Bool[Tensor, " train"], int]:
+    """Errors of the next expert's like on folds that they did not see, and the tokens read.
+
+    An expert that knows its training examples by heart has no errors there for boosting to follow.
+    """
+    seed, tokens = state.next_stream, 0
+    inputs = weak.seen(state.next_view(config, weak.n_layers))
+    folds = sampling.group_folds(weak.group_ids, config.n_folds, stream(seed, "folds"))
+    is_wrong = torch.empty(len(weak.rows), dtype=torch.bool)
+    for fold in range(config.n_folds):
+        inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
+        module, fold_tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold), lambda d, t: None)
+        held_out = predict(module, inputs, weak.rows[outside])
+        is_wrong[outside] = held_out.argmax(-1) != weak.labels[outside]
+        tokens += fold_tokens
+    return is_wrong, tokens
 
 
 def _train_on(

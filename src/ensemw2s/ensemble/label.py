@@ -26,6 +26,18 @@ class Ensemble:
     temperature: float
     prior_error: float
     config: EnsembleConfig
+    keys: tuple[str, ...] = ()
+    """Of the experts' artifacts."""
+
+    @property
+    def voting(self) -> tuple[Expert, ...]:
+        """The experts that vote."""
+        return self.experts[: self.selected]
+
+    @property
+    def expert_ids(self) -> tuple[str, ...]:
+        """Names of the experts that vote, by which labels are traced back to them."""
+        return tuple(f"{self.method}/{expert.seed:016x}" for expert in self.voting)
 
     def weights(self, n_experts: int) -> Float[Tensor, " experts"]:
         """Votes of the first experts: alpha in nats, or 1 each."""
@@ -44,8 +56,7 @@ class Ensemble:
 
     def label(self, rows: Int[Tensor, " batch"], ids: Sequence[str]) -> WeakLabels:
         """Pseudo-labels with everything needed to trace them (algorithms: EnsemW2S, 2410.04571)."""
-        voters = self.experts[: self.selected]
-        members = _members(voters, rows)
+        members = _members(self.voting, rows)
         log_probs = self.log_probs(rows)
         return WeakLabels(
             ids=tuple(ids),
@@ -53,26 +64,22 @@ class Ensemble:
             member=members.exp(),
             confidence=log_probs.exp().amax(-1),
             agreement=voting.agreement(members, log_probs),
-            expert_ids=tuple(f"{e.method}/{e.seed:016x}" for e in voters),
+            expert_ids=self.expert_ids,
             expert_weights=self.weights(self.selected),
             temperature=self.temperature,
         )
 
 
 def choose(
-    experts: tuple[Expert, ...],
+    experts: Sequence[Expert],
     config: EnsembleConfig,
     val_rows: Int[Tensor, " batch"],
     val_labels: Int[Tensor, " batch"],
-    *,
-    seed: int,
-    prior_error: float,
-) -> Ensemble:
-    """Choose T by the configured rule and fit the temperature, both on easy validation data alone.
+) -> tuple[int, float]:
+    """T by the configured rule and the temperature, both from easy validation data alone.
 
     Ties go to the smaller ensemble.
     """
-    method = experts[0].method
     weights = expert_weights(experts, config)
     stages = list(voting.staged(_members(experts, val_rows), weights, vote=config.vote))
     # Each stage is calibrated before its log loss is compared: an uncalibrated vote of few experts is overconfident.
@@ -83,7 +90,7 @@ def choose(
     else:
         scores = [-metrics.log_loss(c, val_labels) for c in calibrated]
     best = max(range(len(scores)), key=scores.__getitem__)
-    return Ensemble(method, seed, experts, best + 1, temperatures[best], prior_error, config)
+    return best + 1, temperatures[best]
 
 
 def expert_weights(experts: Sequence[Expert], config: EnsembleConfig) -> Float[Tensor, " experts"]:

@@ -1,26 +1,24 @@
-"""Which row to use, chosen on easy validation data alone, and one sentence that says how far it is from the rest."""
+"""Which condition to use, chosen on easy validation data alone, and how far it is from the others, in a sentence."""
 
 from collections.abc import Sequence
 
-from ensemw2s.config import ExperimentConfig
 from ensemw2s.errors import RunError
-from ensemw2s.pipeline.rows import AUTO
-from ensemw2s.pipeline.students import STRONG_ON_EASY, student_key
 from ensemw2s.results import Comparison, Interval, Row
+from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition, student
 
 
 def recommended_row(rows: Sequence[Row]) -> Row:
-    """The row of `auto`; without one the trained strong model with the best mean accuracy on easy-val.
+    """The row of `auto`; without one, the trained strong model with the best mean accuracy on easy-val.
 
-    Ties go to the lower log loss.
+    Ties go to the lower log loss. Students compete with strong-on-easy and self-training: where a baseline wins, the
+    page says so.
 
-    Students compete with strong-on-easy and self-training: where a baseline wins, the page says so.
+    Raises:
+        RunError: no student was trained.
     """
-    candidates = [
-        r for r in rows if r.kind == "student" or r.key == STRONG_ON_EASY or r.key.startswith("self_training:")
-    ]
+    candidates = [row for row in rows if row.condition.is_recommendable]
     for row in candidates:
-        if row.key == AUTO:
+        if row.condition == AUTO:
             return row
     if not candidates:
         raise RunError("no student was trained, so none can be recommended; list recipes in students.recipes")
@@ -32,76 +30,82 @@ def recommended_row(rows: Sequence[Row]) -> Row:
     return max(candidates, key=score)
 
 
-def is_baseline(chosen: Row, taken: Sequence[str]) -> bool:
-    """Whether the recommended row needs no weak supervision.
+def is_baseline(chosen: Condition, auto_choices: Sequence[Condition]) -> bool:
+    """Whether the recommended condition needs no weak supervision.
 
     Args:
-        taken: the row that `auto` stands for in each seed; empty without `auto`.
+        chosen: the recommended condition.
+        auto_choices: what `auto` stands for in each seed; empty without `auto`.
     """
-    return chosen.kind == "baseline" or (chosen.key == AUTO and all(map(_is_baseline, taken)))
+    return chosen.is_baseline or (chosen == AUTO and all(each.is_baseline for each in auto_choices))
 
 
 def headline(
-    chosen: Row, comparisons: Sequence[Comparison], config: ExperimentConfig, taken: Sequence[str] = ()
+    chosen: Row,
+    comparisons: Sequence[Comparison],
+    *,
+    primary: str,
+    is_random_split: bool = False,
+    is_tiny: bool = False,
+    auto_choices: Sequence[Condition] = (),
 ) -> str:
-    """What to use, its accuracy on the hard test, and how far it lies from strong-on-easy, independent and single.
+    """What to use, its accuracy on the hard test, and how far it is from strong-on-easy, independent and single.
 
-    Without a hard test the same is said of the easy one, and that the rest is unknown. `taken` as in `is_baseline`.
+    Without a hard test the same is said of the easy one, and that the rest is unknown.
+
+    Args:
+        chosen: the recommended row.
+        comparisons: of the run.
+        primary: name of the first recipe, by which `auto` and boosting are compared with the other ensembles' students.
+        is_random_split: no part is harder than another.
+        is_tiny: the models are random.
+        auto_choices: as in `is_baseline`.
     """
-    primary = config.students.recipes[0]
+    condition = chosen.condition
     test = "ood_test" if "ood_test" in chosen.parts else "id_test"
-    interval = chosen.parts[test]["accuracy"].interval
-    where = "held-out" if config.split.kind == "random" else "hard" if test == "ood_test" else "easy"
-    text = f"Use {_named(chosen)} ({_supervision(chosen, taken)}): {_percent(interval)} on the {where} test."
-    distances = []
-    others = {STRONG_ON_EASY: "strong-on-easy"}
-    recipe = chosen.key.rpartition(":")[2]
-    if chosen.kind == "student":
-        others |= {
-            f"student:{m}:{recipe}": f"the {m} ensemble's student"
-            if m != "single"
-            else "the single weak expert's student"
-            for m in ("independent", "single")
-        }
-    for key, name in others.items():
-        found = [c for c in comparisons if (c.row, c.baseline, c.part) == (chosen.key, key, test)]
-        distances += [f"{_points(c.difference)} against {name}" for c in found]
-    boosted = student_key("boosting", primary)
-    gain = [c for c in comparisons if (c.row, c.baseline, c.part) == (boosted, student_key("single", primary), test)]
+    difference_to = {(c.row, c.baseline): c.difference for c in comparisons if c.part == test}
+    where = "held-out" if is_random_split else "hard" if test == "ood_test" else "easy"
+    accuracy = _percent(chosen.parts[test]["accuracy"].interval)
+    text = f"Use {_named(chosen)} ({_supervision(condition, auto_choices)}): {accuracy} on the {where} test."
+    rivals = {STRONG_ON_EASY: "strong-on-easy"}
+    if condition.group == "student":
+        recipe = condition.recipe or primary
+        rivals[student("independent", recipe)] = "the independent ensemble's student"
+        rivals[student("single", recipe)] = "the single weak expert's student"
+    distances = [
+        f"{_points(difference_to[condition.key, rival.key])} against {name}"
+        for rival, name in rivals.items()
+        if (condition.key, rival.key) in difference_to
+    ]
     if distances:
         text += " That is " + ", ".join(distances) + "."
-    if gain and chosen.key != boosted:
-        difference = _points(gain[0].difference)
-        text += f" The boosted ensemble's student ({primary.name}) is {difference} against the single weak expert's."
+    boosted = student("boosting", primary)
+    gain = difference_to.get((boosted.key, student("single", primary).key))
+    if gain is not None and condition != boosted:
+        text += f" The boosted ensemble's student ({primary}) is {_points(gain)} against the single weak expert's."
     if test == "id_test":
         text += " There is no hard test: how it does on the unlabelled kind of question is unknown."
-    if config.is_tiny:
+    if is_tiny:
         text += " The models are tiny and random: these figures mean nothing."
     return text
 
 
 def _named(row: Row) -> str:
     """The row's label in a sentence."""
-    if row.key == AUTO:
+    if row.condition == AUTO:
         return "what auto chose on harder easy data"
-    return row.label if row.key.startswith("self_training:") else f"the {row.label}"
+    return row.label if row.condition.teacher == SELF else f"the {row.label}"
 
 
-def _supervision(row: Row, taken: Sequence[str]) -> str:
-    """Whose labels the row's model learned."""
-    if is_baseline(row, taken):
+def _supervision(condition: Condition, auto_choices: Sequence[Condition]) -> str:
+    """Whose labels the model learned."""
+    if is_baseline(condition, auto_choices):
         return "a baseline, no weak supervision"
-    if row.key == AUTO and (n := sum(map(_is_baseline, taken))):
-        return f"in {n} of {len(taken)} seeds a baseline, no weak supervision"
-    if row.key == AUTO:
+    if condition == AUTO and (n := sum(each.is_baseline for each in auto_choices)):
+        return f"in {n} of {len(auto_choices)} seeds a baseline, no weak supervision"
+    if condition == AUTO:
         return "a student of weak labels in every seed"
-    return (
-        "supervised by one weak expert" if row.key.startswith("student:single:") else "supervised by the weak ensemble"
-    )
-
-
-def _is_baseline(key: str) -> bool:
-    return key == STRONG_ON_EASY or key.startswith("self_training:")
+    return "supervised by one weak expert" if condition.method == "single" else "supervised by the weak ensemble"
 
 
 def _percent(interval: Interval) -> str:

@@ -1,245 +1,194 @@
-"""Per-item figures of every row of a run, and the intervals over them (algorithms, section 9)."""
+"""The table of a run: per-item answers of every condition, and the intervals over them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
-from ensemw2s.data.balance import is_uneven
-from ensemw2s.data.splits import Split
-from ensemw2s.names import VIEWED, Method
-from ensemw2s.pipeline import cost
-from ensemw2s.pipeline.rows import Named, SeedOutcome
-from ensemw2s.pipeline.students import CEILING, STRONG_ON_EASY
+from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.conditions import Labelled
+from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
+from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed, TestItems
+from ensemw2s.names import VIEWED
 from ensemw2s.results import (
     Comparison,
+    Condition,
     DifficultyBin,
     DifficultyCurve,
     Figure,
-    Interval,
     Pgr,
     Reliability,
     ReliabilityBin,
     Row,
 )
+from ensemw2s.results.conditions import (
+    AUTO,
+    CEILING,
+    SELF,
+    SINGLE,
+    SINGLE_LONG,
+    STRONG_ON_EASY,
+    ensemble,
+    student,
+)
 
-PLAIN: tuple[Method, ...] = ("independent", "bagging", *VIEWED)
-"""Ensembles that boosting is compared with."""
+PLAIN = ("independent", "bagging", *VIEWED)
+"""Ensemble methods that boosting is compared with."""
 N_DIFFICULTY_BINS = 6
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The opened labels of the test parts that there are, for the evaluation alone."""
-
-    rows: dict[str, Int[Tensor, " _"]]
-    labels: dict[str, Int[Tensor, " _"]]
-    groups: dict[str, Int[Tensor, " _"]]
-    difficulty: dict[str, Float[Tensor, " _"]]
-
-    @property
-    def tests(self) -> tuple[str, ...]:
-        return tuple(self.rows)
-
-    @property
-    def hardest(self) -> str:
-        """The part of diagnostics: OOD, or ID where there is no OOD test."""
-        return self.tests[-1]
-
-    @property
-    def has_difficulty(self) -> bool:
-        """Whether any two test items differ in it."""
-        return len(torch.cat(list(self.difficulty.values())).unique()) > 1
-
-
-def open_truth(split: Split) -> Truth:
-    """Open the seals of the test parts."""
-    rows = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
-    return Truth(
-        rows,
-        {part: split.sealed[part].open("evaluation") for part in rows},
-        {part: split.groups[rows[part]] for part in rows},
-        {part: split.difficulty[rows[part]] for part in rows},
-    )
-
-
 class Table:
-    """Per-item figures of every row, and the intervals over them."""
+    """Figures of every condition.
 
-    def __init__(self, outcomes: Sequence[SeedOutcome], truth: Truth):
-        self.outcomes: Sequence[Any] = outcomes
-        self.truth = truth
+    Args:
+        seeds: what each seed gives.
+        items: of the tests.
+        conditions: those that every seed has, in the order of the table.
+        primary: name of the recipe of the headline, by which `auto` finds its rivals.
+    """
+
+    def __init__(self, seeds: Sequence[ScoredSeed], items: TestItems, conditions: Sequence[Labelled], primary: str):
+        self.seeds, self.items, self.conditions, self.primary = seeds, items, conditions, primary
         self.resamples = {
-            part: intervals.Resamples.draw(truth.groups[part], len(outcomes), stream(0, "interval", part))
-            for part in truth.tests
+            part: intervals.Resamples.draw(groups, len(seeds), stream(0, "interval", part))
+            for part, groups in items.groups.items()
         }
 
-    def log_probs(self, key: str, part: str) -> list[Float[Tensor, "items classes"]]:
-        return [o.log_probs[key][part] for o in self.outcomes]
+    @cached_property
+    def present(self) -> frozenset[Condition]:
+        return frozenset(each.condition for each in self.conditions)
 
-    def correct(self, key: str, part: str) -> Float[Tensor, "seeds items"]:
-        labels = self.truth.labels[part]
-        return torch.stack([(lp.argmax(-1) == labels) for lp in self.log_probs(key, part)]).double()
+    def scored(self, condition: Condition, part: str) -> list[Scored]:
+        """Of every seed."""
+        return [seed.conditions[condition].parts[part] for seed in self.seeds]
 
-    def items(self, named: Sequence[Named]) -> dict[str, Tensor]:
-        """What every row answers truly, by item and seed, and the items' groups."""
-        groups = {f"{part}/groups": self.truth.groups[part].long().contiguous() for part in self.truth.tests}
+    def right(self, condition: Condition, part: str) -> Float[Tensor, "seeds items"]:
+        """1 where the answer is true, else 0."""
+        return torch.stack([scored.right for scored in self.scored(condition, part)]).double()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Which items each condition answers truly, by part and key, and the items' groups: `items.safetensors`."""
+        groups = {f"{part}/groups": groups.long().contiguous() for part, groups in self.items.groups.items()}
         return groups | {
-            f"{part}/{n.key}": self.correct(n.key, part).bool() for n in named for part in self.truth.tests
+            f"{part}/{each.condition.key}": self.right(each.condition, part).bool()
+            for each in self.conditions
+            for part in self.items.parts
         }
 
-    def row(self, named: Named) -> Row:
-        """All metrics of a row on easy-val, ID and OOD."""
-        parts = {
-            "easy_val": {
-                "accuracy": self._per_seed(named.key, "easy_val", "accuracy", metrics.accuracy),
-                "log_loss": self._per_seed(named.key, "easy_val", "log_loss", metrics.log_loss),
-            }
-        }
-        for part in self.truth.tests:
-            labels = self.truth.labels[part]
-            accuracy = self.correct(named.key, part)
-            figures = {
-                "accuracy": Figure(per_seed=tuple(accuracy.mean(1).tolist()), interval=self.share(accuracy, part))
-            }
-            for name, metric in (
-                ("log_loss", metrics.log_loss),
-                ("brier", metrics.brier),
-                ("ece", metrics.ece),
-            ):
-                figures[name] = self._per_seed(named.key, part, name, metric)
-            if is_uneven(labels):
-                name = "balanced_accuracy"
-                figures[name] = self._per_seed(named.key, part, name, metrics.balanced_accuracy)
-            if self.log_probs(named.key, part)[0].shape[1] == 2 and len(labels.unique()) == 2:
-                figures["auroc"] = self._per_seed(named.key, part, "auroc", metrics.auroc)
+    def row(self, labelled: Labelled) -> Row:
+        """All metrics of a condition on easy-val and the tests."""
+        condition = labelled.condition
+        parts: dict[str, dict[str, Figure]] = {}
+        for part in (VAL, *self.items.parts):
+            scored = self.scored(condition, part)
+            accuracy = [float(each.right.double().mean()) for each in scored]
+            if part == VAL:  # its items differ by seed, so the interval is over seeds alone
+                figures = {"accuracy": figure(accuracy, "accuracy")}
+            else:
+                interval = share_of(self.right(condition, part), self.resamples[part])
+                figures = {"accuracy": Figure(per_seed=tuple(accuracy), interval=interval)}
+            names = [name for name in scored[0].figures if part != VAL or name in ("log_loss", "token_error")]
+            figures |= {name: figure([each.figures[name] for each in scored], name) for name in names}
             parts[part] = figures
+        per_seed = [seed.conditions[condition] for seed in self.seeds]
         return Row(
-            key=named.key,
-            label=named.label,
-            kind=named.kind,
+            key=condition.key,
+            condition=condition,
+            label=labelled.label,
+            kind=condition.group,
             parts=parts,
-            cost=cost.mean(o.cost[named.key] for o in self.outcomes),
-            n_experts=tuple(o.n_experts[named.key] for o in self.outcomes if named.key in o.n_experts),
+            cost=costs.mean(each.cost for each in per_seed),
+            n_experts=tuple(each.n_experts for each in per_seed if each.n_experts is not None),
         )
 
-    def difference(self, values: Float[Tensor, "seeds items"], part: str) -> Interval:
-        """Of the mean of per-item differences of right answers: items crossed with seeds."""
-        return interval_of(intervals.mean_interval(values, self.resamples[part]), intervals.DIFFERENCE)
+    def comparisons(self) -> list[Comparison]:
+        """Paired differences in accuracy of every condition with its rivals, on every test.
 
-    def share(self, correct: Float[Tensor, "seeds items"], part: str) -> Interval:
-        """The same of right answers, which are a share."""
-        return interval_of(intervals.mean_interval(correct, self.resamples[part]), intervals.SHARE)
+        Students against strong-on-easy, self-training and the student of the single weak expert, of the same recipe;
+        boosting against the other ensembles; members with a view of their own against independent ones.
+        """
+        pairs: list[tuple[Condition, Condition]] = []
+        for condition in (each.condition for each in self.conditions):
+            pairs += [(condition, rival) for rival in self._rivals(condition)]
+        boosting = ensemble("boosting")
+        pairs += [(boosting, ensemble(m)) for m in ("single", *PLAIN)]
+        pairs += [(boosting, SINGLE_LONG), (boosting, STRONG_ON_EASY)]
+        pairs += [(ensemble(method), ensemble("independent")) for method in VIEWED]
+        pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
+        return [self._compare(a, b, part) for a, b in pairs if {a, b} <= self.present for part in self.items.parts]
 
-    def comparisons(self, named: Sequence[Named]) -> list[Comparison]:
-        """Paired differences in accuracy: students against strong-on-easy and against the single weak expert's
-        student of the same recipe; boosting against the other ensembles; members of own views against independent
-        ones."""
-        keys = {n.key for n in named}
-        pairs: list[tuple[str, str]] = []
-        for n in named:
-            if n.kind == "student" or n.teacher == "self":
-                pairs.append((n.key, STRONG_ON_EASY))
-            if n.kind == "student" and n.teacher != "single":
-                pairs.append((n.key, f"student:single:{n.recipe}"))
-            if n.kind == "student" and n.teacher == "boosting":
-                pairs += [(n.key, f"student:{other}:{n.recipe}") for other in PLAIN]
-            if n.kind == "student":
-                pairs.append((n.key, f"self_training:{n.recipe}"))
-        pairs += [("boosting", other) for other in ("single", *PLAIN, "single_long", STRONG_ON_EASY)]
-        pairs += [(method, "independent") for method in VIEWED]
-        pairs += [(CEILING, STRONG_ON_EASY), (CEILING, "single")]
-        return [self._compare(a, b, part) for a, b in pairs if {a, b} <= keys for part in self.truth.tests]
+    def _rivals(self, condition: Condition) -> list[Condition]:
+        if condition.kind == "self_training":
+            return [STRONG_ON_EASY]
+        if condition.group != "student":
+            return []
+        recipe = condition.recipe or self.primary
+        rivals = [STRONG_ON_EASY]
+        if condition.method != "single":
+            rivals.append(student("single", recipe))
+        if condition.method == "boosting":
+            rivals += [student(other, recipe) for other in PLAIN]
+        if condition == AUTO:
+            rivals.append(student("independent", recipe))
+        return [*rivals, student(SELF, recipe)]
 
-    def _compare(self, row: str, baseline: str, part: str) -> Comparison:
-        difference = self.correct(row, part) - self.correct(baseline, part)
-        p_value = intervals.paired_p_value(difference, self.resamples[part])
+    def _compare(self, condition: Condition, baseline: Condition, part: str) -> Comparison:
+        difference = self.right(condition, part) - self.right(baseline, part)
         return Comparison(
-            row=row, baseline=baseline, part=part, difference=self.difference(difference, part), p_value=p_value
+            row=condition.key,
+            baseline=baseline.key,
+            part=part,
+            difference=difference_of(difference, self.resamples[part]),
+            p_value=intervals.paired_p_value(difference, self.resamples[part]),
         )
 
-    def pgr(self, named: Named) -> Pgr:
+    def pgr(self, condition: Condition) -> Pgr:
         """Gap recovered on OOD between the single weak expert and the ceiling."""
         part = "ood_test"
-        lacking = [n for n in ("single", CEILING) if n not in self.outcomes[0].cost]
-        if part not in self.truth.tests or lacking:
+        lacking = [reference.key for reference in (SINGLE, CEILING) if reference not in self.present]
+        if part not in self.items.parts or lacking:
             reason = f"the run has no row {lacking[0]!r}" if lacking else "there is no OOD test"
-            return Pgr(row=named.key, part=part, value=None, reason=reason)
-        value, reason = intervals.pgr(
-            self.correct(named.key, part),
-            self.correct("single", part),
-            self.correct(CEILING, part),
-            self.resamples[part],
-        )
-        return Pgr(row=named.key, part=part, value=None if value is None else interval_of(value), reason=reason)
+            return Pgr(row=condition.key, part=part, value=None, reason=reason)
+        values = [self.right(c, part) for c in (condition, SINGLE, CEILING)]
+        value, reason = intervals.pgr(*values, self.resamples[part])
+        return Pgr(row=condition.key, part=part, value=None if value is None else interval_of(value), reason=reason)
 
-    def difficulty(self, key: str) -> DifficultyCurve:
+    def difficulty(self, condition: Condition) -> DifficultyCurve:
         """Accuracy in bins of equally many test items, easiest first."""
-        values = torch.cat([self.correct(key, part) for part in self.truth.tests], dim=1)
-        difficulty = torch.cat(list(self.truth.difficulty.values()))
-        groups = torch.cat(list(self.truth.groups.values()))
+        right = torch.cat([self.right(condition, part) for part in self.items.parts], dim=1)
+        difficulty = torch.cat(list(self.items.difficulty.values()))
+        groups = torch.cat(list(self.items.groups.values()))
         edges = torch.quantile(difficulty, torch.linspace(0, 1, N_DIFFICULTY_BINS + 1, dtype=difficulty.dtype)).unique()
-        which = torch.bucketize(difficulty, edges[1:-1], right=True)
+        bin_of = torch.bucketize(difficulty, edges[1:-1], right=True)
         bins = []
-        for b in which.unique().tolist():
-            inside = (which == b).nonzero()[:, 0]
-            drawn = intervals.Resamples.draw(groups[inside], len(values), stream(0, "interval", "difficulty", b))
-            estimate = intervals.mean_interval(values[:, inside], drawn)
+        for b in bin_of.unique().tolist():
+            inside = (bin_of == b).nonzero()[:, 0]
+            drawn = intervals.Resamples.draw(groups[inside], len(right), stream(0, "interval", "difficulty", b))
             bins.append(
                 DifficultyBin(
                     low=float(difficulty[inside].min()),
                     high=float(difficulty[inside].max()),
                     n_items=len(inside),
-                    accuracy=interval_of(estimate, intervals.SHARE),
+                    accuracy=share_of(right[:, inside], drawn),
                 )
             )
-        return DifficultyCurve(row=key, bins=tuple(bins))
+        return DifficultyCurve(row=condition.key, bins=tuple(bins))
 
-    def reliability(self, key: str) -> Reliability:
+    def reliability(self, condition: Condition) -> Reliability:
         """Confidence against accuracy on the hardest test, seeds pooled."""
-        pooled = torch.cat(self.log_probs(key, self.truth.hardest))
-        labels = self.truth.labels[self.truth.hardest].repeat(len(self.outcomes))
-        bins = metrics.reliability_bins(pooled, labels, n_bins=10)
-        return Reliability(
-            row=key,
-            bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
-        )
-
-    def _per_seed(self, key: str, part: str, name: str, metric: Callable[[Tensor, Tensor], float]) -> Figure:
-        """A metric that is no mean over items, or whose items differ by seed: the interval is over seeds alone."""
-        values = [
-            metric(o.log_probs[key][part], o.val_labels if part == "easy_val" else self.truth.labels[part])
-            for o in self.outcomes
-        ]
-        return figure(values, name)
+        scored = self.scored(condition, self.items.hardest)
+        confidence = torch.cat([each.confidence for each in scored if each.confidence is not None])
+        return reliability_of(condition.key, confidence, torch.cat([each.right for each in scored]))
 
 
-def worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
-    """Rows whose curves are drawn."""
-    wanted = ("single", "boosting", STRONG_ON_EASY, primary, chosen, CEILING)
-    return [key for key in dict.fromkeys(wanted) if key in keys]
-
-
-def figure(per_seed: Sequence[float], name: str) -> Figure:
-    """A figure that seeds alone have, by its name in `metrics.RANGES`."""
-    estimate = intervals.seed_interval(torch.tensor(per_seed, dtype=torch.float64))
-    return Figure(per_seed=tuple(per_seed), interval=interval_of(estimate, metrics.RANGES[name]))
-
-
-def interval_of(estimate: intervals.Estimate, limits: intervals.Range | None = None) -> Interval:
-    """As a record; within the limits of what it estimates, where that has any."""
-    if limits is not None:
-        estimate = intervals.within(estimate, limits)
-    return Interval(mean=estimate.mean, low=estimate.low, high=estimate.high, method=estimate.method)
-
-
-def part_predictions(
-    log_probs: Float[Tensor, "items classes"], sizes: Mapping[str, int]
-) -> dict[str, Float[Tensor, "_ classes"]]:
-    """Cut predictions over concatenated parts back into the parts."""
-    return dict(zip(sizes, log_probs.split(list(sizes.values())), strict=True))
+def reliability_of(key: str, confidence: Float[Tensor, " items"], right: Tensor) -> Reliability:
+    """Ten bins of confidence with the accuracy in each."""
+    bins = metrics.confidence_bins(confidence.double(), right, n_bins=10)
+    return Reliability(
+        row=key,
+        bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
+    )

@@ -1,57 +1,39 @@
 """How an ensemble grew, round by round, from its experts' one evaluation."""
 
-from collections.abc import Mapping, Sequence
-
-import torch
-from jaxtyping import Int
-from torch import Tensor
+from collections.abc import Sequence
 
 from ensemw2s.core import metrics, sampling
-from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.evaluation.scored import GrownEnsemble
 from ensemw2s.records import Expert
 from ensemw2s.results import EnsembleTrace, Round
 
 
-def trace(
-    ensemble: Ensemble,
-    val_rows: Int[Tensor, " val"],
-    val_labels: Int[Tensor, " val"],
-    test_rows: Mapping[str, Int[Tensor, " _"]],
-    test_labels: Mapping[str, Int[Tensor, " _"]],
-) -> EnsembleTrace:
-    """Errors, weights and accuracies of every round; whether each expert answers to its weights.
-
-    Errors are correlated on the last of the tests.
-    """
-    rows = {"easy_val": val_rows, **test_rows}
-    labels = {"easy_val": val_labels, **test_labels}
-    stages = {part: ensemble.stages(r) for part, r in rows.items()}
-    alone = [{p: metrics.accuracy(e.log_probs[rows[p]], labels[p]) for p in rows} for e in ensemble.experts]
-    together = [{p: metrics.accuracy(stages[p][t], labels[p]) for p in rows} for t in range(len(alone))]
-    hardest = list(test_rows)[-1]
-    answers = torch.stack([e.log_probs[rows[hardest]].argmax(-1) for e in ensemble.experts])
-    truth = labels[hardest]
-    correlation = metrics.error_correlation(answers != truth)
+def trace(ensemble: GrownEnsemble, seed: int, hardest: str) -> EnsembleTrace:
+    """Errors, weights and accuracies of every round; how the members' errors correlate on the hardest test."""
+    wrong = ~ensemble.parts[hardest].member
+    n = range(len(ensemble.experts))
+    alone = [{p: float(g.member[t].double().mean()) for p, g in ensemble.parts.items()} for t in n]
+    together = [{p: float(g.together[t].double().mean()) for p, g in ensemble.parts.items()} for t in n]
     return EnsembleTrace(
         method=ensemble.method,
-        seed=ensemble.seed,
+        seed=seed,
         prior_error=ensemble.prior_error,
-        rounds=rounds_of(ensemble.experts, alone, together),
+        rounds=_rounds(ensemble.experts, alone, together),
         selected=ensemble.selected,
         temperature=ensemble.temperature,
-        error_correlation=tuple(tuple(row) for row in correlation.tolist()),
-        all_wrong=metrics.all_wrong_share(answers, truth),
+        error_correlation=tuple(tuple(row) for row in metrics.error_correlation(wrong).tolist()),
+        all_wrong=ensemble.parts[hardest].all_wrong,
     )
 
 
-def rounds_of(
+def _rounds(
     experts: Sequence[Expert], alone: Sequence[dict[str, float]], together: Sequence[dict[str, float]]
 ) -> tuple[Round, ...]:
     """The record of every round.
 
     Args:
         alone: of each expert, part to its accuracy.
-        together: of the first t experts, part to theirs, for every t.
+        together: of the first t experts, part to their accuracy, for every t.
     """
     before = [None, *experts[:-1]]
     return tuple(

@@ -1,97 +1,116 @@
-"""From sealed labels and every row's predictions to the one typed record of figures."""
+"""The last stage: the seals are opened, every condition's answers are held against the truth, the figures follow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
-from ensemw2s.config import canonical_hash
-from ensemw2s.evaluation.budget import budget_curves
-from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
-from ensemw2s.evaluation.table import Table, open_truth, worth_showing
-from ensemw2s.evaluation.trace import trace
-from ensemw2s.pipeline.prepare import Prepared
-from ensemw2s.pipeline.routing_signals import Opined
-from ensemw2s.pipeline.rows import SeedOutcome, all_rows
-from ensemw2s.pipeline.students import CEILING, STRONG_ON_EASY, student_key
-from ensemw2s.results import (
-    BudgetCurve,
-    Recommendation,
-    Results,
-    TaskInfo,
-)
-
-PACKAGES = ("ensemw2s", "torch", "transformers", "peft", "safetensors", "scikit-learn", "scipy", "numpy")
+from ensemw2s.data.splits import Split
+from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.budget import curve_method
+from ensemw2s.evaluation.evaluate import RunFacts, evaluate
+from ensemw2s.evaluation.scored import VAL, GrownEnsemble, ScoredCondition, ScoredSeed, TestItems
+from ensemw2s.forms.base import Truth
+from ensemw2s.pipeline import routing_signals
+from ensemw2s.pipeline.notes import run_notes
+from ensemw2s.pipeline.run_folder import PACKAGES
+from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.results import Results, TaskInfo
+from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY
 
 
-def evaluate(
-    prepared: Prepared, outcomes: Sequence[SeedOutcome], notes: Sequence[str], opined: Sequence[Opined]
-) -> tuple[Results, dict[str, Tensor]]:
-    """Every figure of the run, with intervals over seeds and items (algorithms, section 9), and its items' answers."""
-    config = prepared.config
-    truth = open_truth(prepared.split)
-    table = Table(outcomes, truth)
-    named = [n for n in all_rows(config.ensemble.methods, config.students) if n.key in outcomes[0].log_probs]
-    rows = tuple(table.row(n) for n in named)
-    comparisons = tuple(table.comparisons(named))
-    chosen = recommended_row(rows)
-    taken = [o.chosen for o in outcomes if o.chosen is not None]
-    best_seed = max(range(len(outcomes)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
-    shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", config.students.recipes[0]))
-    sizes = {pool: len(rows_) for pool, rows_ in prepared.split.pools.items()}
-    drawn = {
-        "easy_train": len(outcomes[0].draw.easy_train),
-        "easy_val": len(outcomes[0].draw.easy_val),
-        "hard_unlabelled": len(outcomes[0].draw.hard_unlabelled),
-    }
-    results = Results(
-        name=config.name,
-        config=config.model_dump(mode="json"),
-        config_hash=canonical_hash(config),
+def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]:
+    """Every figure of a run, and which test items each condition answers truly."""
+    first, split = seeds[0], seeds[0].prepared.split
+    truths: dict[str, Truth] = {part: split.sealed[part].open("evaluation") for part in split.tests}
+    facts = RunFacts(
+        config=first.config,
         versions={name: version(name) for name in PACKAGES},
-        seeds=config.seeds,
-        task=TaskInfo(
-            name=prepared.task.name,
-            source=prepared.task.source,
-            difficulty_meaning=prepared.task.difficulty_meaning,
-            split_uses_labels=prepared.task.split_uses_labels,
-            choices=prepared.task.choices,
-            sizes=sizes | drawn,
+        task=_task(first),
+        weak=first.prepared.weak.describe(),
+        strong=first.prepared.strong.describe(),
+        notes=tuple(run_notes(seeds)),
+        samples=first.form.scoring.samples(
+            first.context, first.labels, curve_method(first.config.ensemble.methods), _hard_truth(first)
         ),
-        weak=prepared.weak.describe(),
-        strong=prepared.strong.describe(),
-        rows=rows,
-        comparisons=comparisons,
-        pgr=tuple(table.pgr(n) for n in named if n.kind == "student" or n.key == STRONG_ON_EASY),
-        ensembles=tuple(
-            trace(e, o.draw.easy_val, o.val_labels, truth.rows, truth.labels)
-            for o in outcomes
-            for e in o.ensembles.values()
-        ),
-        difficulty=tuple(table.difficulty(key) for key in shown if truth.has_difficulty),
-        reliability=tuple(table.reliability(key) for key in shown if key != CEILING),
-        recommendation=Recommendation(
-            row=chosen.key,
-            headline=headline(chosen, comparisons, config, taken),
-            is_baseline=is_baseline(chosen, taken),
-            seed=outcomes[best_seed].seed,
-        ),
-        budget=_budget(prepared, outcomes, opined),
-        notes=tuple(notes),
+        token_weights=first.form.scoring.token_weights(first.context, first.ensembles),
     )
-    return results, table.items(named)
+    return evaluate(facts, [_scored(seed, truths) for seed in seeds], _items(split))
 
 
-def _budget(prepared: Prepared, outcomes: Sequence[SeedOutcome], opined: Sequence[Opined]) -> tuple[BudgetCurve, ...]:
-    """Opens the seal of the unlabelled items, where somebody knows their labels."""
-    sealed, pool = prepared.split.sealed.get("hard_pool"), prepared.split.pools["hard_pool"]
-    if sealed is None:
-        return ()
-    labels = sealed.open("evaluation")
-    truths = [[prepared.task.choices[k] for k in labels[o.draw.hard_unlabelled - pool.start]] for o in outcomes]
-    found = [
-        [torch.tensor([a == t for a, t in zip(said, truth, strict=True)]) for said in (o.answers, o.checker)]
-        for o, truth in zip(opined, truths, strict=True)
+def _scored(work: SeedWork, truths: Mapping[str, Truth]) -> ScoredSeed:
+    """One seed's answers, held against the truth."""
+    scoring, context = work.form.scoring, work.context
+    parts: dict[str, Truth | None] = {VAL: None, **truths}
+    tested = {method: scoring.test_cost(context, made, truths) for method, made in work.ensembles.items()}
+    conditions = {}
+    for condition, outcome in work.outcomes.items():
+        if condition == AUTO:
+            continue  # its answers are those of what was chosen
+        spent = tested[str(condition.method)] if condition.kind == "ensemble" else costs.NOTHING
+        conditions[condition] = ScoredCondition(
+            {part: scoring.score(context, outcome.voters, part, truth) for part, truth in parts.items()},
+            costs.total([outcome.cost, spent]),
+            outcome.n_experts,
+        )
+    if work.chosen is not None:
+        conditions[AUTO] = ScoredCondition(conditions[work.chosen].parts, work.outcomes[AUTO].cost)
+    ensembles = [
+        GrownEnsemble(
+            method,
+            made.prior_error,
+            made.experts,
+            made.selected,
+            made.temperature,
+            {part: scoring.growth(context, made, part, truth) for part, truth in parts.items()},
+        )
+        for method, made in work.ensembles.items()
     ]
-    return budget_curves(opined, [right for right, _ in found], [right for _, right in found])
+    on_easy = work.outcomes[STRONG_ON_EASY].voters
+    signals = {
+        method: routing_signals.keep(context, scoring.signals(context, work.labels, made, on_easy))
+        for method, made in work.ensembles.items()
+    }
+    shown, hard = signals[curve_method(work.config.ensemble.methods)], _hard_truth(work)
+    return ScoredSeed(
+        seed=work.seed,
+        conditions=conditions,
+        ensembles=ensembles,
+        chosen=work.chosen,
+        signals=shown,
+        labels_right=None if hard is None else scoring.right_labels(shown.answers, hard),
+        checker_right=None if hard is None else scoring.right_labels(shown.checker, hard),
+        pseudo_labels={} if hard is None else scoring.pseudo_labels(work.labels, hard),
+    )
+
+
+def _hard_truth(work: SeedWork) -> Truth | None:
+    """True answers to the seed's unlabelled questions, where somebody knows them."""
+    split = work.prepared.split
+    sealed = split.sealed.get("hard_pool")
+    if sealed is None:
+        return None
+    return sealed.open("evaluation", work.context.draw.hard_unlabelled - split.pools["hard_pool"].start)
+
+
+def _items(split: Split) -> TestItems:
+    rows = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
+    return TestItems(
+        {part: split.groups[each] for part, each in rows.items()},
+        {part: split.difficulty[each] for part, each in rows.items()},
+    )
+
+
+def _task(work: SeedWork) -> TaskInfo:
+    task, split, draw = work.prepared.task, work.prepared.split, work.context.draw
+    sizes = {pool: len(rows) for pool, rows in split.pools.items()}
+    drawn = {name: len(getattr(draw, name)) for name in ("easy_train", "easy_val", "hard_unlabelled")}
+    return TaskInfo(
+        name=task.name,
+        source=task.source,
+        difficulty_meaning=task.difficulty_meaning,
+        split_uses_labels=task.split_uses_labels,
+        choices=task.choices,
+        sizes=sizes | drawn,
+    )

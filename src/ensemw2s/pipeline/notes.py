@@ -2,14 +2,30 @@
 
 from collections.abc import Sequence
 
-from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.pipeline.generation.work import AnswerOutcome
-from ensemw2s.pipeline.prepare import Prepared
-from ensemw2s.pipeline.rows import SeedOutcome
+from ensemw2s.data.balance import rare_classes
+from ensemw2s.data.people import people_among, people_note
+from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.pipeline.seed_work import SeedWork
 
 
-def run_notes(prepared: Prepared | AnswerPrepared) -> list[str]:
-    """What a reader must know and no figure says."""
+def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
+    """Sentences on the data, the models and the split, on what `auto` chose, and on people's answers."""
+    prepared, people = seeds[0].prepared, seeds[0].prepared.people
+    notes = _common_notes(prepared)
+    if chosen := [f"{work.chosen.key} (seed {work.seed})" for work in seeds if work.chosen is not None]:
+        notes.append(f"`auto` took {', '.join(chosen)}.")
+    if isinstance(prepared, ClassPrepared):
+        notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in rare_classes(prepared.split.easy_counts)]
+        if reason := ClassStudents(prepared).why_no_zero_shot(seeds[0].context):
+            notes.append(f"There is no zero-shot row: {reason}")
+    names = {work.seed: prepared.names_of(work.context.draw.hard_unlabelled) for work in seeds}
+    answered = {seed: len(people_among(people, each)) for seed, each in names.items()}
+    return notes + people_note(answered, len(people))
+
+
+def _common_notes(prepared: Prepared) -> list[str]:
     notes = [f"Of the data: {note}." for note in prepared.task.notes]
     if prepared.config.is_tiny:
         notes.append("The models are tiny, with random weights: no figure of this run means anything.")
@@ -42,9 +58,3 @@ def run_notes(prepared: Prepared | AnswerPrepared) -> list[str]:
         "another split.seed would move all rows together."
     )
     return notes
-
-
-def chosen_notes(outcomes: Sequence[SeedOutcome | AnswerOutcome]) -> list[str]:
-    """What `auto` stands for, seed by seed."""
-    rows = {outcome.seed: outcome.chosen for outcome in outcomes if outcome.chosen is not None}
-    return [f"`auto` took {', '.join(f'{row} (seed {seed})' for seed, row in rows.items())}."] if rows else []

@@ -8,25 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 from safetensors.torch import save
-from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
-from ensemw2s.data.balance import rare_classes
-from ensemw2s.data.people import people_among, people_note
 from ensemw2s.distributed import launch as processes
-from ensemw2s.errors import ConfigError, ModelError
-from ensemw2s.evaluation.budget import curve_method
-from ensemw2s.forms.classification.side import zero_shot
-from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.errors import ConfigError
 from ensemw2s.models.loading.checkpoint import resolve
-from ensemw2s.pipeline.deliver import export_ensemble, export_recommended
-from ensemw2s.pipeline.evaluate import evaluate
-from ensemw2s.pipeline.generation.deliver import export_answer_ensemble, export_answerer
-from ensemw2s.pipeline.generation.evaluate import evaluate_answers
-from ensemw2s.pipeline.generation.stages import AnswerSeed
-from ensemw2s.pipeline.notes import chosen_notes, run_notes
+from ensemw2s.pipeline.evaluate import evaluate_run
+from ensemw2s.pipeline.export import export_run
 from ensemw2s.pipeline.prepare import prepare
-from ensemw2s.pipeline.routing_signals import answer_opinions, class_opinions, kept
 from ensemw2s.pipeline.run_folder import (
     ITEMS,
     REPORT,
@@ -39,7 +28,8 @@ from ensemw2s.pipeline.run_folder import (
     write_manifest,
 )
 from ensemw2s.pipeline.run_log import Journal
-from ensemw2s.pipeline.stages import Seed
+from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.students import train_students
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Results, Timing
 from ensemw2s.screen import Screen, say
@@ -72,16 +62,15 @@ def run(
 
 def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None) -> Results:
     with _opened(config, run_dir, store_root, console) as (store, journal):
-        experiment = _train(config, run_dir, store, journal)
+        seeds = _train(config, run_dir, store, journal)
         with journal.stage("evaluate", store, total=0):
-            seeds = experiment.seeds
-            before = [len(seed.used) for seed in seeds]
-            results, items = experiment.evaluate()
+            before = [len(work.context.used) for work in seeds]
+            results, items = evaluate_run(seeds)
             if processes.rank() == 0:
                 write(run_dir, ITEMS, save(items))
                 with processes.alone():
-                    experiment.deliver(run_dir, results)
-        used = [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]]
+                    export_run(run_dir, results, seeds)
+        used = [u for work, n in zip(seeds, before, strict=True) for u in work.context.used[n:]]
         write_manifest(run_dir, "evaluate", config, used)
         write(run_dir, RESULTS, results.model_dump_json(indent=2) + "\n")
         write_report(results, journal.saved, run_dir / REPORT)
@@ -106,33 +95,32 @@ def _opened(
         yield store, journal
 
 
-def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journal) -> "_Classes | _Words":
+def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journal) -> list[SeedWork]:
     """Every unit of a run, stage by stage; only the evaluation is left."""
     with journal.stage("prepare", store, total=0):
-        kind = _Words if config.is_generation else _Classes
-        experiment = kind(config, store, lambda model, n: journal.tokens_read.update({model: n}))
+        prepared = prepare(config, store, lambda model, n: journal.tokens_read.update({model: n}))
+        seeds = [SeedWork(prepared, store, seed) for seed in config.seeds]
     claim(config, run_dir)
-    for note in experiment.prepared.task.notes:
+    for note in prepared.task.notes:
         journal.event("data_warning", message=note)
         if processes.rank() == 0:
             _say(journal.console, note)
     write_manifest(run_dir, "prepare", config, [])
-    seeds = experiment.seeds
     n_experts, n_students = seeds[0].n_units
-    n_methods = len(config.ensemble.methods)
-    work: Sequence[tuple[str, int, Callable[[Seed | AnswerSeed], Iterator[None]]]] = (
-        ("experts", n_experts, lambda seed: seed.experts()),
-        ("labels", n_methods, lambda seed: seed.label()),
-        ("students", n_students, lambda seed: seed.students()),
+    stages: Sequence[tuple[str, int, Callable[[SeedWork], Iterator[None]]]] = (
+        ("experts", n_experts, SeedWork.experts),
+        ("labels", len(config.ensemble.methods), SeedWork.label),
+        ("students", n_students, train_students),
     )
-    for stage, n_units, of_seed in work:
-        before = [len(seed.used) for seed in seeds]
+    for stage, n_units, work_of in stages:
+        before = [len(work.context.used) for work in seeds]
         with journal.stage(stage, store, total=n_units * len(seeds)) as advance:
-            for seed in seeds:
-                for _ in of_seed(seed):
+            for work in seeds:
+                for _ in work_of(work):
                     advance(1)
-        write_manifest(run_dir, stage, config, [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]])
-    return experiment
+        used = [u for work, n in zip(seeds, before, strict=True) for u in work.context.used[n:]]
+        write_manifest(run_dir, stage, config, used)
+    return seeds
 
 
 def train(config: ExperimentConfig, run_dir: Path, *, store_root: Path | None = None) -> Timing:
@@ -154,53 +142,6 @@ def _prepare_launch(config: ExperimentConfig) -> None:
         for model in (config.weak, config.strong):
             resolve(model)
     processes.agreed(None)
-
-
-class _Classes:
-    """An experiment whose questions are answered by a class."""
-
-    def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
-        self.prepared, self.store = prepare(config, store, on_tokens), store
-        self.seeds = [Seed(self.prepared, store, seed) for seed in config.seeds]
-
-    def evaluate(self) -> tuple[Results, dict[str, Tensor]]:
-        prepared = self.prepared
-        notes = run_notes(prepared) + chosen_notes([s.outcome for s in self.seeds])
-        notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in rare_classes(prepared.split.easy_counts)]
-        try:
-            row = prepared.split.draw(prepared.config.seeds[0]).easy_val[:1]
-            zero_shot(prepared.strong, prepared.task.choices, row)
-        except ModelError as error:
-            notes.append(f"There is no zero-shot row: {error}")
-        notes += people_note({s.seed: int((s.people >= 0).sum()) for s in self.seeds}, len(prepared.people))
-        opined = {(s.seed, m): kept(s, class_opinions(s, m)) for s in self.seeds for m in s.outcome.ensembles}
-        method = curve_method(prepared.config.ensemble.methods)
-        return evaluate(prepared, [s.outcome for s in self.seeds], notes, [opined[s.seed, method] for s in self.seeds])
-
-    def deliver(self, run_dir: Path, results: Results) -> None:
-        export_recommended(run_dir / "student", self.prepared, results, self.seeds, self.store)
-        export_ensemble(run_dir / "ensemble", self.prepared, results, self.seeds)
-
-
-class _Words:
-    """An experiment whose questions are answered in words."""
-
-    def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
-        self.prepared, self.store = prepare_answers(config, store, on_tokens), store
-        self.seeds = [AnswerSeed(self.prepared, store, seed) for seed in config.seeds]
-
-    def evaluate(self) -> tuple[Results, dict[str, Tensor]]:
-        people, names = self.prepared.people, self.prepared.names
-        drawn = {s.seed: [names[i] for i in s.draw.hard_unlabelled.tolist()] for s in self.seeds}
-        notes = run_notes(self.prepared) + chosen_notes([s.outcome for s in self.seeds])
-        notes += people_note({seed: len(people_among(people, each)) for seed, each in drawn.items()}, len(people))
-        opined = {(s.seed, m): kept(s, answer_opinions(s, m)) for s in self.seeds for m in s.outcome.ensembles}
-        method = curve_method(self.prepared.config.ensemble.methods)
-        return evaluate_answers(self.prepared, self.seeds, notes, [opined[s.seed, method] for s in self.seeds])
-
-    def deliver(self, run_dir: Path, results: Results) -> None:
-        export_answerer(run_dir / "student", self.prepared, results, self.seeds)
-        export_answer_ensemble(run_dir / "ensemble", self.prepared, results, self.seeds)
 
 
 def _warn(journal: Journal, console: Console | None, message: str) -> None:

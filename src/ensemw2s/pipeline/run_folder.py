@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.errors import RunError
-from ensemw2s.pipeline.evaluate import PACKAGES
 from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.results import Results, Timing
 from ensemw2s.storage.checksums import (
@@ -29,6 +28,8 @@ from ensemw2s.storage.checksums import (
 )
 from ensemw2s.storage.files import explained, refusal, write_atomic
 
+PACKAGES = ("ensemw2s", "torch", "transformers", "peft", "safetensors", "scikit-learn", "scipy", "numpy")
+"""Whose versions a run notes down."""
 CONFIG, RESULTS, ITEMS, TIMING, REPORT = (
     "config.yaml",
     "results.json",

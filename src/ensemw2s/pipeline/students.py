@@ -1,121 +1,107 @@
-"""Which students a seed trains. A student, a baseline and the ceiling are one training with other labels."""
+"""Every training of the strong model in one seed: baselines, a student per teacher and recipe, the ceiling."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
 
-import torch
-from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ensemw2s.config import Recipe
-from ensemw2s.config.recipe import Teacher
 from ensemw2s.core.labels import Labelled
-from ensemw2s.core.losses import CrossEntropy, WeakBatch, WeakToStrongLoss
-from ensemw2s.core.pacing import Pace
-from ensemw2s.train.loop import Supervision
+from ensemw2s.core.seeds import stream_seed
+from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.costs import NOTHING
+from ensemw2s.forms.base import Ballot
+from ensemw2s.pipeline import auto
+from ensemw2s.pipeline.seed_work import Outcome, SeedWork
+from ensemw2s.results import Condition, Cost
+from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
+from ensemw2s.storage.store import Artifact, artifact_key
+from ensemw2s.train.checkpoint import Checkpointer
 
-STRONG_ON_EASY = "strong_on_easy"
-CEILING = "ceiling"
-SELF: Teacher = "self"
-"""The teacher that is strong-on-easy itself: self-training."""
-N_GROUPS = 4
-"""Bins of difficulty, of equally many examples, for losses over groups."""
-TRUTH = Recipe(loss="xent", labels="hard")
-"""How the strong model learns from true labels: strong-on-easy and the ceiling."""
-
-
-def student_key(teacher: Teacher, recipe: Recipe) -> str:
-    """The row of a student: of an ensemble's labels, or of the strong model's own."""
-    return f"self_training:{recipe.name}" if teacher == SELF else f"student:{teacher}:{recipe.name}"
+STUDENT_VERSION = 4
+ON_THE_WAY = Recipe(labels="hard")
+"""How generated answers are learned by the students that a label model asks; classes are learned soft."""
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """One student to train: its row's key, what it sees, and with which loss."""
-
-    key: str
-    supervision: Supervision
-    loss: WeakToStrongLoss
-
-
-def on_truth(key: str, rows: Int[Tensor, " samples"], labels: Int[Tensor, " samples"], n_classes: int) -> Lesson:
-    """Plain supervised training of the strong model."""
-    soft = one_hot(labels, n_classes).float()
-    return Lesson(key, Supervision(rows, WeakBatch(soft=soft), torch.ones(len(rows))), CrossEntropy())
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What all lessons of one seed share."""
-
-    easy_rows: Int[Tensor, " easy"]
-    easy_labels: Int[Tensor, " easy"]
-    hard_rows: Int[Tensor, " hard"]
-    difficulty: Float[Tensor, " examples"]
-    """Of every example of the split, by which losses over groups bin theirs."""
-    people: Int[Tensor, " hard"]
-    """The class that a person gave to a hard example, -1 where nobody did."""
-
-    def with_people(self, labelled: Labelled) -> Labelled:
-        """People's answers in the place of the labels; no selection drops one."""
-        known = self.people >= 0
-        answers = one_hot(self.people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
-        return Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
-
-    def plain(self, key: str, labelled: Labelled) -> Lesson:
-        """Cross-entropy on these labels of the hard examples."""
-        labelled = self.with_people(labelled)
-        rows, targets = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
-        return Lesson(key, Supervision(rows, WeakBatch(soft=targets), torch.ones(len(rows))), CrossEntropy())
-
-    def from_labels(
-        self, teacher: Teacher, recipe: Recipe, labelled: Labelled, member: Float[Tensor, "experts hard classes"]
-    ) -> Lesson:
-        """A recipe on these labels; `with_easy` adds the true easy labels, which every member would give."""
-        loss = recipe.make_loss()
-        labelled = self.with_people(labelled)
-        member = torch.where((self.people >= 0)[:, None], labelled.soft, member)
-        rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
-        given = [soft, *(member[:, labelled.keep].float() if loss.needs_members else ())]
-        if recipe.labels == "hard":
-            given = [one_hot(label.argmax(-1), label.shape[1]).float() for label in given]
-        if recipe.with_easy:
-            rows = torch.cat([self.easy_rows, rows])
-            true = one_hot(self.easy_labels, soft.shape[1]).float()
-            given = [torch.cat([true, label]) for label in given]
-        targets = WeakBatch(
-            soft=given[0],
-            member=torch.stack(given[1:]) if loss.needs_members else None,
-            group=difficulty_bins(self.difficulty[rows]) if loss.needs_groups else None,
+def train_students(work: SeedWork) -> Iterator[None]:
+    """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
+    form, context, config = work.form.students, work.context, work.config
+    if (untrained := form.zero_shot(context)) is not None:
+        work.outcomes[ZERO_SHOT] = Outcome(*untrained)
+    on_easy = _student(work, STRONG_ON_EASY, form.on_easy(context), NOTHING)
+    yield
+    work.labels[SELF], spent_on_self = form.self_labels(context, on_easy.voters)
+    spent = {SELF: costs.total([on_easy.cost, spent_on_self])}
+    spent |= {method: work.outcomes[ensemble(method)].cost for method in work.ensembles}
+    for teacher, recipe in config.students.pairs(config.ensemble.methods):
+        ballot = form.ballot(context, work.labels, teacher, recipe, on_easy.voters)
+        labelled, on_the_way = _labelled(work, ballot, recipe)
+        select = recipe.make_selection()
+        labelled = select(ballot.answered(labelled), ballot.evidence(reads_own=select.reads_own))
+        if select.reads_own and teacher != SELF:
+            on_the_way.append(spent[SELF])
+        n_experts = None if teacher == SELF else work.outcomes[ensemble(teacher)].n_experts
+        label_cost = costs.total([spent[teacher], *on_the_way])
+        _student(
+            work,
+            student(teacher, recipe.name),
+            ballot.training_set(labelled, recipe),
+            label_cost,
+            n_experts=n_experts,
         )
-        weights, pace = mixture(recipe, soft.amax(-1), self.difficulty[rows])
-        return Lesson(student_key(teacher, recipe), Supervision(rows, targets, weights, pace), loss)
+        yield
+    if config.students.method == "auto":
+        auto.choose(work)
+    sealed = work.prepared.split.sealed.get("hard_pool")
+    if sealed is None:
+        return  # nobody knows the true answers
+    places = context.draw.hard_unlabelled - work.prepared.split.pools["hard_pool"].start
+    _student(work, CEILING, form.on_truth(context, sealed.open("ceiling", places)), NOTHING)
+    yield
 
 
-def mixture(
-    recipe: Recipe, confidence: Float[Tensor, " pseudo"], difficulty: Float[Tensor, " samples"]
-) -> tuple[Float[Tensor, " samples"], Pace | None]:
-    """How much each sample counts, mean 1, and when it comes in.
+def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled, list[Cost]]:
+    """What a recipe's label model makes of the votes, and what each student on the way cost."""
+    spent: list[Cost] = []
+    how = ON_THE_WAY if work.config.is_generation else Recipe()
 
-    Args:
-        confidence: of the pseudo-labelled samples, which come last.
-        difficulty: of all samples; those before the pseudo-labelled are truly labelled.
-    """
-    n, n_pseudo = len(difficulty), len(confidence)
-    n_easy = n - n_pseudo
-    pseudo = confidence / confidence.mean() if recipe.weigh_by == "confidence" else torch.ones(n_pseudo)
-    mean = (recipe.easy_weight * n_easy + n_pseudo) / n
-    weights = torch.cat([torch.full((n_easy,), recipe.easy_weight), pseudo]) / mean
-    doubt = torch.cat([torch.zeros(n_easy), 1.0 - confidence])
-    hardness = {"none": None, "confidence": doubt, "difficulty": difficulty}[recipe.curriculum]
-    if hardness is None:
-        return weights, None
-    return weights, Pace(hardness, recipe.curriculum_start, recipe.curriculum_ramp)
+    def learn(labelled: Labelled) -> Tensor:
+        training_set = ballot.training_set(labelled, how, on_the_way=True)
+        key, artifact = _trained(work, training_set)
+        answers, asking = ballot.add(work.context, work.form.students.voters(training_set, artifact, key))
+        spent.extend([work.form.students.cost(training_set, artifact), asking])
+        return answers
+
+    return recipe.make_label_model()(ballot.votes, learn), spent
 
 
-def difficulty_bins(difficulty: Float[Tensor, " samples"]) -> Int[Tensor, " samples"]:
-    """Bins of equally many examples, easiest first; one bin where nobody knows the difficulty."""
-    if not bool(difficulty.isfinite().all()):
-        return torch.zeros(len(difficulty), dtype=torch.long)
-    edges = torch.quantile(difficulty.double(), torch.linspace(0, 1, N_GROUPS + 1, dtype=torch.float64))[1:-1]
-    return torch.bucketize(difficulty.double(), edges.unique())
+def _student(
+    work: SeedWork, condition: Condition, training_set: Any, label_cost: Cost, *, n_experts: int | None = None
+) -> Outcome:
+    """Train (or find) the student of a condition."""
+    key, artifact = _trained(work, training_set)
+    form = work.form.students
+    cost = costs.total([label_cost, form.cost(training_set, artifact)])
+    work.outcomes[condition] = Outcome(form.voters(training_set, artifact, key), cost, n_experts, key)
+    return work.outcomes[condition]
+
+
+def _trained(work: SeedWork, training_set: Any) -> tuple[str, Artifact]:
+    """A student of this training set, from the store or trained, and its key there."""
+    config, role, form = work.config, work.prepared.strong, work.form.students
+    seed = stream_seed(work.seed, "student")  # one stream for all conditions: they differ by their labels alone
+    key = artifact_key(
+        STUDENT_VERSION,
+        {
+            **form.deciding(training_set),
+            "strong": role.fingerprint,
+            "training": config.student_training.deciding,
+            "stream": seed,
+        },
+    )
+    checkpointer = Checkpointer(work.context.store, key)
+    # A head is trained in seconds: it is not worth a snapshot.
+    kept = None if role.config.adapter == "head" else checkpointer
+    artifact = work.context.memo("students", key, lambda: form.fit(training_set, seed=seed, checkpointer=kept))
+    checkpointer.clear()
+    return key, artifact

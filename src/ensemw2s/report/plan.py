@@ -21,8 +21,8 @@ def plan_table(plan: Plan) -> Table:
         table.add_row(Text(stage, style="dim"))
         for line in lines:
             work = (short(line.count * line.tokens), short(line.count * line.flops)) if line.tokens else ("", "")
-            side = "" if line.side == "both" else line.side
-            cells = (line.what, side, str(line.count), *work, duration(line.seconds))
+            role = "" if line.role == "both" else line.role
+            cells = (line.what, role, str(line.count), *work, duration(line.seconds))
             table.add_row(*map(shown, cells))
     table.add_section()
     cells = ("all, with loading", "", "", short(plan.tokens), short(plan.flops), duration(plan.seconds))

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ensemw2s.results import Comparison, Interval, Results, Row, RunComparison
+from ensemw2s.results.conditions import STRONG_ON_EASY
 from ensemw2s.text import visible
 
 KINDS = {
@@ -47,11 +48,14 @@ def distances(results: Results) -> list[tuple[Comparison, str]]:
 
     They are on the test that the run is judged by.
     """
-    labels = {r.key: r.label for r in results.rows}
+    rows = {row.key: row for row in results.rows}
+
+    def is_plain(key: str) -> bool:
+        condition = rows[key].condition
+        return condition == STRONG_ON_EASY or condition.teacher == "single"
+
     judged = [c for c in results.comparisons if c.part == results.hardest_test]
-    return [
-        (c, labels[c.row]) for c in judged if c.baseline == "strong_on_easy" or c.baseline.startswith("student:single:")
-    ]
+    return [(c, rows[c.row].label) for c in judged if is_plain(c.baseline)]
 
 
 def percent(interval: Interval) -> str:

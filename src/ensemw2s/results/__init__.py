@@ -2,6 +2,7 @@
 
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.comparison import RunComparison, RunLine, RunPair
+from ensemw2s.results.conditions import Condition, RowKind
 from ensemw2s.results.plan import Plan, PlanLine
 from ensemw2s.results.run import (
     SCHEMA_VERSION,
@@ -19,7 +20,6 @@ from ensemw2s.results.run import (
     Results,
     Round,
     Row,
-    RowKind,
     TaskInfo,
     TokenShare,
     TokenWeights,
@@ -32,6 +32,7 @@ __all__ = [
     "BudgetCurve",
     "BudgetPoint",
     "Comparison",
+    "Condition",
     "Cost",
     "DifficultyBin",
     "DifficultyCurve",

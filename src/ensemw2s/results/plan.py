@@ -8,7 +8,7 @@ class PlanLine(Record):
 
     stage: str
     what: str
-    side: str
+    role: str
     count: int
     """Of all seeds, at most."""
     tokens: int

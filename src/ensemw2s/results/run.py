@@ -7,16 +7,17 @@ from typing import Literal
 
 from ensemw2s.names import Method, Outcome
 from ensemw2s.results.base import Cost, Figure, Interval, Record
+from ensemw2s.results.conditions import Condition, RowKind
 
-RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Row(Record):
     """One way to get a model: a baseline, an ensemble, a student or the ceiling."""
 
     key: str
-    """For example `boosting`, `student:boosting:xent-soft`, `strong_on_easy`, `ceiling`."""
+    """The condition's, by which comparisons and curves name their rows."""
+    condition: Condition
     label: str
     """What a reader sees."""
     kind: RowKind

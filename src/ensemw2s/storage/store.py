@@ -46,6 +46,11 @@ class Artifact:
     tensors: dict[str, Tensor]
     record: dict[str, Any]
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The trained parameters among the tensors, which have the prefix `state/`."""
+        return {n.removeprefix("state/"): t for n, t in self.tensors.items() if n.startswith("state/")}
+
 
 def artifact_key(stage_version: int, inputs: dict[str, Any]) -> str:
     """Hash of a stage's version, its inputs (settings it reads, hashes of what it consumes, seed) and the libraries."""

@@ -7,10 +7,10 @@ import torch
 
 from ensemw2s.core import intervals
 from ensemw2s.errors import RunError
-from ensemw2s.evaluation.table import interval_of
+from ensemw2s.evaluation.figures import interval_of
 from ensemw2s.pipeline.run_folder import read_results
-from ensemw2s.pipeline.students import CEILING, STRONG_ON_EASY
 from ensemw2s.results import Results, RunComparison, RunLine, RunPair
+from ensemw2s.results.conditions import CEILING, STRONG_ON_EASY
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
@@ -34,7 +34,7 @@ def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
 
 def _line(name: str, results: Results) -> RunLine:
     keys = {r.key for r in results.rows}
-    wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY, CEILING) if k in keys]
+    wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY.key, CEILING.key) if k in keys]
     has_ood = results.hardest_test == "ood_test"
     accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted if has_ood}
     return RunLine(run=name, row=results.recommendation.row, n_seeds=len(results.seeds), accuracy=accuracy)

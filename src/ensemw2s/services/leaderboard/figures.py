@@ -11,13 +11,12 @@ from torch import Tensor
 from ensemw2s.core import intervals
 from ensemw2s.core.ranking import holm, mean_of_tasks, rank_intervals, wins_and_losses
 from ensemw2s.core.seeds import stream
-from ensemw2s.evaluation.table import interval_of
-from ensemw2s.pipeline.rows import AUTO, ZERO_SHOT
+from ensemw2s.evaluation.figures import interval_of
 from ensemw2s.pipeline.run_folder import read_items, read_results
-from ensemw2s.pipeline.students import CEILING, SELF, STRONG_ON_EASY
 from ensemw2s.results import Interval, Results
+from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT
 from ensemw2s.results.leaderboard import BoardCell, BoardLine, BoardTask, BoardWork, Leaderboard
-from ensemw2s.services.leaderboard.methods import METHODS, SINGLE
+from ensemw2s.services.leaderboard.methods import AUTO, METHODS, SINGLE
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,10 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
 def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Path) -> BoardTask:
     keys = {row.key for row in results.rows}
     wanted = {
-        "zero_shot": ZERO_SHOT,
+        "zero_shot": ZERO_SHOT.key,
         "single": run.rows[SINGLE],
-        "strong_on_easy": STRONG_ON_EASY,
-        "ceiling": CEILING,
+        "strong_on_easy": STRONG_ON_EASY.key,
+        "ceiling": CEILING.key,
     }
     part = results.hardest_test
     return BoardTask(
@@ -100,7 +99,7 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
     correct = torch.stack([of(row) for row in run.rows.values()])
     ranks = rank_intervals(correct, resamples)
     counts = wins_and_losses(correct, resamples)
-    on_easy, single = of(STRONG_ON_EASY), of(run.rows[SINGLE])
+    on_easy, single = of(STRONG_ON_EASY.key), of(run.rows[SINGLE])
     p_values = [intervals.paired_p_value(values - on_easy, resamples) for values in correct]
     adjusted = holm([p for p in p_values if p is not None])
     pgr = {p.row: p.value for p in results.pgr}

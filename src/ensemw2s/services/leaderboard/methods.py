@@ -13,12 +13,14 @@ from ensemw2s.core.labels import LABEL_MODELS
 from ensemw2s.core.losses import LOSSES
 from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError
+from ensemw2s.evaluation.conditions import METHOD_LABELS
 from ensemw2s.names import VIEWED, Method
-from ensemw2s.pipeline.rows import AUTO, METHOD_LABELS
-from ensemw2s.pipeline.students import SELF, student_key
+from ensemw2s.results import conditions
+from ensemw2s.results.conditions import SELF, student
 
 REFERENCE: Method = "independent"
 """Whose labels the losses, label models and selections are compared on: equal members are what label models assume."""
+AUTO = conditions.AUTO.key
 SINGLE = "single"
 """The method that gains are counted from: the student of one weak expert."""
 
@@ -105,5 +107,5 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
         "recipes": [recipe.model_dump() | {"teachers": teachers[name]} for name, recipe in recipes.items()],
         "method": "auto" if AUTO in names else "recipes",
     }
-    rows = {name: student_key(spec.teacher, spec.recipe) for name, spec in fits.items()}
+    rows = {name: student(spec.teacher, spec.recipe.name).key for name, spec in fits.items()}
     return parse_config(tree), rows | ({AUTO: AUTO} if AUTO in names else {})

@@ -4,7 +4,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import ceil
 
 import torch
@@ -18,94 +19,126 @@ from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.ensemble.scores import staged_scores
-from ensemw2s.forms.classification.side import Side
-from ensemw2s.forms.generation.prepare import AnswerPrepared, AnswerSide
+from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.models.adapters import fit_scale
-from ensemw2s.models.language import AnswerModel
-from ensemw2s.pipeline.prepare import Prepared
-from ensemw2s.records import AnswerTokens, Inputs
-from ensemw2s.services.planning.units import training_amount
+from ensemw2s.records import Inputs
+from ensemw2s.services.planning.units import RoleName, training_amount, training_roles
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.loop import Supervision, predict, train
 
 Rates = Mapping[tuple[str, str], float]
-"""Verb and side to seconds per unit of amount (`units.Unit.amount`)."""
+"""Verb and role to seconds per unit of amount (`units.Unit.amount`)."""
 SECONDS = 10.0
 """For all measurements together; each is made at least twice, so that large models take longer."""
+N_MEASUREMENTS = 10
 N_ROWS = 64
 """Examples that are read, scored and written."""
 
 
-def class_rates(prepared: Prepared) -> Rates:
+@dataclass(frozen=True)
+class Trial:
+    """A little of one kind of work, and how much of it that is."""
+
+    work: Callable[[], object]
+    amount: Callable[[], float]
+    """Asked once the work was done."""
+
+
+def measured_rates(prepared: ClassPrepared | AnswerPrepared) -> Rates:
     """Seconds per unit of amount of every kind of work of this experiment."""
-    each = SECONDS / 7
+    trials: dict[tuple[str, str], Trial] = {}
+    for name, training in training_roles(prepared.config):
+        short = _short(training)
+        if isinstance(prepared, AnswerPrepared):
+            trials |= _answer_trials(prepared, name, short)
+        else:
+            trials |= _class_trials(prepared, name, short)
+    trials["interval", "both"] = _interval_trial(prepared)
+    each = SECONDS / N_MEASUREMENTS
+    return {kind: measured(trial.work, each) / trial.amount() for kind, trial in trials.items()}
+
+
+def _class_trials(prepared: ClassPrepared, name: RoleName, training: TrainConfig) -> dict[tuple[str, str], Trial]:
+    """Reading by the trunk, a short training, and predictions."""
     draw = prepared.split.draw(prepared.config.seeds[0])
-    rates: dict[tuple[str, str], float] = {}
-    for name, training in (
-        ("weak", prepared.config.expert_training),
-        ("strong", prepared.config.student_training),
-    ):
-        side: Side = getattr(prepared, name)
-        trains_by_step = side.config.adapter == "head"
-        n = min(len(draw.easy_train), (8 if trains_by_step else 2) * training.batch_size)
-        rows = draw.easy_train[:n] if trains_by_step else draw.easy_train[: max(n, min(N_ROWS, len(draw.easy_train)))]
-        source = side.pooled if isinstance(side.inputs, IdInputs | EmbeddedInputs) else side.inputs
-        part = rows[:N_ROWS]
-        seconds = measured(lambda source=source, part=part: source.batch(part), each)
-        rates["read", name] = seconds / int(source.lengths[part].sum())
-        inputs = held(side.inputs, rows)
-        soft = one_hot(prepared.split.easy_labels[rows[:n]], prepared.n_classes).float()
-        lesson = Supervision(torch.arange(n), WeakBatch(soft=soft), torch.ones(n))
-        module = side.builder(training, prepared.n_classes)(stream(0, "plan"))
-        fit_scale(module, inputs, torch.arange(len(rows))[:SCALE_ROWS])
-        short = _short(training)
-        seconds = measured(
-            lambda m=module, i=inputs, x=lesson, s=short: train(m, i, x, CrossEntropy(), s, seed=0), each
-        )
-        tokens = float(inputs.lengths[:n].sum())
-        rates["train", name] = seconds / training_amount(side.config.adapter, short, n, tokens)
-        places = torch.arange(len(part))
-        seconds = measured(lambda m=module, i=inputs, p=places: predict(m, i, p), each)
-        rates["score", name] = seconds / int(inputs.lengths[places].sum())
-    rates["interval", "both"] = _interval_seconds(prepared, each)
-    return rates
+    role = prepared.weak if name == "weak" else prepared.strong
+    trains_by_step = role.config.adapter == "head"
+    n = min(len(draw.easy_train), (8 if trains_by_step else 2) * training.batch_size)
+    rows = draw.easy_train[:n] if trains_by_step else draw.easy_train[: max(n, min(N_ROWS, len(draw.easy_train)))]
+    source = role.pooled if isinstance(role.inputs, IdInputs | EmbeddedInputs) else role.inputs
+    part = rows[:N_ROWS]
+    inputs, places = held(role.inputs, rows), torch.arange(len(part))
+    soft = one_hot(prepared.split.easy_labels[rows[:n]], prepared.n_classes).float()
+    supervision = Supervision(torch.arange(n), WeakBatch(soft=soft), torch.ones(n))
+    module = role.builder(training, prepared.n_classes)(stream(0, "plan"))
+    fit_scale(module, inputs, torch.arange(len(rows))[:SCALE_ROWS])
+    tokens = float(inputs.lengths[:n].sum())
+    return {
+        ("read", name): Trial(lambda: source.batch(part), lambda: int(source.lengths[part].sum())),
+        ("train", name): Trial(
+            lambda: train(module, inputs, supervision, CrossEntropy(), training, seed=0),
+            lambda: training_amount(role.config.adapter, training, n, tokens),
+        ),
+        ("score", name): Trial(lambda: predict(module, inputs, places), lambda: int(inputs.lengths[places].sum())),
+    }
 
 
-def answer_rates(prepared: AnswerPrepared) -> Rates:
-    """The same where answers are words."""
+def _answer_trials(prepared: AnswerPrepared, name: RoleName, training: TrainConfig) -> dict[tuple[str, str], Trial]:
+    """Reading by the trunk, a short training, scoring of true answers, and writing."""
     config = prepared.config
-    each = SECONDS / 10
     draw = prepared.split.draw(config.seeds[0])
-    rates: dict[tuple[str, str], float] = {}
-    for name, training, n_members in (
-        ("weak", config.expert_training, config.ensemble.n_rounds),
-        ("strong", config.student_training, 1),
-    ):
-        side: AnswerSide = getattr(prepared, name)
-        rows = draw.easy_train[: max(2 * training.batch_size, N_ROWS)]
-        texts = [prepared.easy_texts[row] for row in rows.tolist()]
-        answers = side.answers(rows, texts, [prepared.names[row] for row in rows.tolist()])
-        n_tokens = sum(len(ids) for ids in answers.read)
-        rates["read", name] = measured(lambda side=side, a=answers: side.open(a.read), each) / n_tokens
-        inputs = side.open(answers.read)
-        n = min(len(rows), 2 * training.batch_size)
-        lesson = AnswerSupervision(answers, torch.arange(n), torch.ones(len(answers.targets)))
-        module = side.builder(training)(stream(0, "plan"))
-        short = _short(training)
-        seconds = measured(lambda m=module, i=inputs, x=lesson, s=short: train_answers(m, i, x, s, seed=0), each)
-        rates["train", name] = seconds / training_amount(side.config.adapter, short, n, float(inputs.lengths[:n].sum()))
-        places = torch.arange(min(N_ROWS, len(rows)))
-        models = [side.builder(training)(stream(0, "plan", t)).eval() for t in range(n_members)]
-        ones = torch.ones(n_members)
-        seconds = measured(lambda m=models, w=ones, i=inputs, a=answers, p=places: staged_scores(m, w, i, a, p), each)
-        rates["score", name] = seconds / (n_members * int(inputs.lengths[places].sum()))
-        if config.generation.answer_by == "decode":
-            rates["write", name] = _writing(side, models, answers, rows[places], prepared, each)
-    if config.generation.answer_by == "decode":
-        rates["ask", "strong"] = _asking(prepared, draw.easy_val[: N_ROWS // 4], each)
-    rates["interval", "both"] = _interval_seconds(prepared, each)
-    return rates
+    role = prepared.weak if name == "weak" else prepared.strong
+    n_members = config.ensemble.n_rounds if name == "weak" else 1
+    rows = draw.easy_train[: max(2 * training.batch_size, N_ROWS)]
+    texts = [prepared.split.easy_answers[row] for row in rows.tolist()]
+    answers = role.answers(rows, texts, prepared.names_of(rows))
+    inputs, n = role.open(answers.read), min(len(rows), 2 * training.batch_size)
+    supervision = AnswerSupervision(answers, torch.arange(n), torch.ones(len(answers.targets)))
+    module = role.builder(training)(stream(0, "plan"))
+    places = torch.arange(min(N_ROWS, len(rows)))
+    models = [role.builder(training)(stream(0, "plan", t)).eval() for t in range(n_members)]
+    ones, tokens = torch.ones(n_members), float(inputs.lengths[:n].sum())
+    trials = {
+        ("read", name): Trial(lambda: role.open(answers.read), lambda: sum(map(len, answers.read))),
+        ("train", name): Trial(
+            lambda: train_answers(module, inputs, supervision, training, seed=0),
+            lambda: training_amount(role.config.adapter, training, n, tokens),
+        ),
+        ("score", name): Trial(
+            lambda: staged_scores(models, ones, inputs, answers, places),
+            lambda: n_members * int(inputs.lengths[places].sum()),
+        ),
+    }
+    if prepared.by_choice:
+        return trials
+    # Nothing is known of where an untrained model ends, so it writes exactly as much as the known answers.
+    length = ceil(len(answers.targets) / len(answers.ids))
+    decoding = prepared.decoding.model_copy(update={"max_new_tokens": length, "stop": ()})
+    vote, n_written = config.ensemble.vote, [0]
+
+    def write() -> None:
+        decoded = role.write(models, ones, rows[places], decoding, prepared.names_of(rows[places]), vote)
+        n_written[0] = sum(len(d.tokens) + d.is_finished for d in decoded)
+
+    trials["write", name] = Trial(write, lambda: max(n_written[0], 1))
+    if name == "strong":  # the untrained model is asked with the run's own rules of where to end
+        asked = draw.easy_val[: N_ROWS // 4]
+        names, untrained = prepared.names_of(asked), role.load([])
+        trials["ask", name] = Trial(
+            lambda: role.write(untrained, torch.ones(1), asked, prepared.decoding, names, vote), lambda: len(asked)
+        )
+    return trials
+
+
+def _interval_trial(prepared: Prepared) -> Trial:
+    split, n_seeds = prepared.split, len(prepared.config.seeds)
+    groups = split.groups[torch.tensor(list(split.pools[split.tests[-1]]))]
+    drawn = intervals.Resamples.draw(groups, n_seeds, stream(0, "plan"))
+    values = torch.rand(n_seeds, len(groups), dtype=torch.float64)
+    return Trial(lambda: intervals.mean_interval(values, drawn), lambda: 1.0)
 
 
 def measured(work: Callable[[], object], seconds: float) -> float:
@@ -143,45 +176,3 @@ def _short(training: TrainConfig) -> TrainConfig:
     """One epoch; the search for a size that fits is no part of a step."""
     micro = None if training.micro_batch_size == "auto" else training.micro_batch_size
     return training.model_copy(update={"epochs": 1, "micro_batch_size": micro})
-
-
-def _writing(
-    side: AnswerSide,
-    models: Sequence[AnswerModel],
-    answers: AnswerTokens,
-    rows: Int[Tensor, " rows"],
-    prepared: AnswerPrepared,
-    seconds: float,
-) -> float:
-    """Seconds per token that an ensemble writes, for answers as long as the known ones."""
-    config = prepared.config
-    length = ceil(len(answers.targets) / len(answers.ids))
-    # Nothing is said of where an untrained model ends, so it writes exactly as much as the known answers.
-    decoding = prepared.decoding.model_copy(update={"max_new_tokens": length, "stop": ()})
-    names = [prepared.names[row] for row in rows.tolist()]
-    written = 0
-
-    def write() -> None:
-        nonlocal written
-        found = side.write(models, torch.ones(len(models)), rows, decoding, names, config.ensemble.vote)
-        written = sum(len(d.tokens) + d.is_finished for d in found)
-
-    spent = measured(write, seconds)
-    return spent / max(written, 1)
-
-
-def _asking(prepared: AnswerPrepared, rows: Int[Tensor, " rows"], seconds: float) -> float:
-    """Seconds per question that the untrained strong model answers, with the run's own rules of where to end."""
-    side, config = prepared.strong, prepared.config
-    names = [prepared.names[row] for row in rows.tolist()]
-    models, ones = [side.untrained()], torch.ones(1)
-    spent = measured(lambda: side.write(models, ones, rows, prepared.decoding, names, config.ensemble.vote), seconds)
-    return spent / len(rows)
-
-
-def _interval_seconds(prepared: Prepared | AnswerPrepared, seconds: float) -> float:
-    split, n_seeds = prepared.split, len(prepared.config.seeds)
-    groups = split.groups[torch.tensor(list(split.pools[split.tests[-1]]))]
-    drawn = intervals.Resamples.draw(groups, n_seeds, stream(0, "plan"))
-    values = torch.rand(n_seeds, len(groups), dtype=torch.float64)
-    return measured(lambda: intervals.mean_interval(values, drawn), seconds / 4)

@@ -6,14 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
-from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.role import Role
 from ensemw2s.models.upper import own_layers
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.results import Plan, PlanLine
-from ensemw2s.services.planning.calibrate import Rates, answer_rates, class_rates, peak_memory
-from ensemw2s.services.planning.classes import Classes
-from ensemw2s.services.planning.units import Unit
-from ensemw2s.services.planning.words import Answers
+from ensemw2s.services.planning.calibrate import Rates, measured_rates, peak_memory
+from ensemw2s.services.planning.counts import Amounts, Counts
+from ensemw2s.services.planning.forms import counts_of
+from ensemw2s.services.planning.units import Unit, training_roles
 from ensemw2s.storage.store import Store
 
 OPTIMISER_BYTES = 16
@@ -35,21 +36,14 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
     unread = config.model_copy(update={"cache": config.cache.model_copy(update={"trunk_cache": cache})})
     with TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        if config.is_generation:
-            prepared = prepare_answers(unread, store, lambda model, n: None, is_plan=True)
-            counts = Answers(prepared)
-            loaded, before = time.perf_counter() - begun, peak_memory()
-            rates = answer_rates(prepared) if calibrated else None
-        else:
-            prepared = prepare(unread, store, lambda model, n: None, is_plan=True)
-            counts = Classes(prepared)
-            loaded, before = time.perf_counter() - begun, peak_memory()
-            rates = class_rates(prepared) if calibrated else None
-    units = [unit for unit in counts.units() if unit.count]
+        prepared = prepare(unread, store, lambda model, n: None, is_plan=True)
+        counts = counts_of(prepared)
+        loaded, before = time.perf_counter() - begun, peak_memory()
+        rates = measured_rates(prepared) if calibrated else None
+    units = counts.units()
     lines = tuple(_line(unit, rates) for unit in units)
     training = max(
-        _training_bytes(prepared.weak, config.expert_training, counts.owned["weak"], counts.mean_length("weak")),
-        _training_bytes(prepared.strong, config.student_training, counts.owned["strong"], counts.mean_length("strong")),
+        _training_bytes(counts.role(name), training, counts.amounts[name]) for name, training in training_roles(config)
     )
     if prepared.strong.backbone.device.type == "cpu":
         # The measurements train and score at the run's own sizes; what a run does beyond them is to save a student.
@@ -81,39 +75,39 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
 
 
 def _line(unit: Unit, rates: Rates | None) -> PlanLine:
-    seconds = None if rates is None else unit.count * unit.amount * rates[unit.verb, unit.side]
+    seconds = None if rates is None else unit.count * unit.amount * rates[unit.verb, unit.role]
     return PlanLine(
-        stage=unit.stage, what=unit.what, side=unit.side, count=unit.count, tokens=unit.tokens, flops=unit.flops,
+        stage=unit.stage, what=unit.what, role=unit.role, count=unit.count, tokens=unit.tokens, flops=unit.flops,
         seconds=seconds, disk=unit.kept,
     )  # fmt: skip
 
 
-def _evaluations(units: Sequence[Unit], counts: Classes | Answers) -> int:
-    """Examples that experts are evaluated on, each expert once."""
-    n_experts = sum(u.count for u in units if u.verb == "train" and u.side == "weak" and "expert" in u.what)
+def _evaluations(units: Sequence[Unit], counts: Counts) -> int:
+    """Evaluations of an example by an expert."""
+    n_experts = sum(u.count for u in units if u.verb == "train" and u.role == "weak" and "expert" in u.what)
     return n_experts * counts.n_evaluated
 
 
-def _training_bytes(side: object, training: TrainConfig, owned: int, length: float) -> int:
+def _training_bytes(role: Role, training: TrainConfig, amounts: Amounts) -> int:
     """What a training holds beside the loaded weights: trained weights with their optimiser, and activations.
 
     Activations: per token of a micro-batch and own layer about ten vectors of the hidden and four of the MLP's size in
     float32 (one vector with gradient checkpointing).
     """
-    backbone, config = side.backbone, side.config  # type: ignore[attr-defined]
-    layers = own_layers(config, backbone)
+    backbone = role.backbone
+    layers = own_layers(role.config, backbone)
     micro = training.micro_batch_size if isinstance(training.micro_batch_size, int) else training.batch_size
     hidden = backbone.hidden_size
     mlp = getattr(backbone.model.config, "intermediate_size", 4 * hidden)
     per_token = 4 * (hidden if training.gradient_checkpointing else 10 * hidden + 4 * mlp)
-    return OPTIMISER_BYTES * owned + round(micro * length * layers * per_token)
+    return OPTIMISER_BYTES * amounts.owned + round(micro * amounts.read * layers * per_token)
 
 
-def _weights(prepared: object) -> int:
+def _weights(prepared: Prepared) -> int:
     """Bytes of both models' weights, those that they share counted once."""
     found = {
         p.data_ptr(): p.numel() * p.element_size()
-        for side in (prepared.weak, prepared.strong)  # type: ignore[attr-defined]
-        for p in side.backbone.model.parameters()
+        for role in (prepared.weak, prepared.strong)
+        for p in role.backbone.model.parameters()
     }
     return sum(found.values())

@@ -14,7 +14,7 @@ Verb = Literal["read", "train", "score", "write", "ask", "interval"]
 """What takes time: the trunk reads, a module trains, scores given answers or writes its own, the untrained model is
 asked, items are resampled."""
 Stage = Literal["prepare", "experts", "labels", "students", "evaluate"]
-WhichSide = Literal["weak", "strong", "both"]
+RoleName = Literal["weak", "strong", "both"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Unit:
     stage: Stage
     what: str
     verb: Verb
-    side: WhichSide
+    role: RoleName
     count: int
     """Of all seeds, at most: boosting may stop early, and what an earlier run left in the store is taken from it."""
     amount: int | float
@@ -76,3 +76,8 @@ def students_on_the_way(config: ExperimentConfig) -> int:
 def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) -> float:
     """How a training is timed: a head's steps cost the same whatever they read, other adapters pay by the token."""
     return training.epochs * n / training.batch_size if adapter == "head" else training.epochs * tokens
+
+
+def training_roles(config: ExperimentConfig) -> tuple[tuple[RoleName, TrainConfig], ...]:
+    """The two models, each with how it is trained."""
+    return ("weak", config.expert_training), ("strong", config.student_training)

@@ -1,0 +1,53 @@
+"""The conditions of a run, in the order of the table, with what a reader sees of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ensemw2s.config import StudentConfig
+from ensemw2s.names import Method
+from ensemw2s.results.conditions import (
+    AUTO,
+    BEST_SINGLE,
+    CEILING,
+    SELF,
+    SINGLE_LONG,
+    STRONG_ON_EASY,
+    ZERO_SHOT,
+    Condition,
+    ensemble,
+    student,
+)
+
+METHOD_LABELS: dict[Method, str] = {
+    "single": "single weak expert",
+    "independent": "independent ensemble",
+    "bagging": "bagged ensemble",
+    "boosting": "boosted ensemble",
+    "subspace": "random-subspace ensemble",
+    "layers": "layer-sampled ensemble",
+}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A condition with its label in the table."""
+
+    condition: Condition
+    label: str
+
+
+def all_conditions(methods: Sequence[Method], students: StudentConfig) -> list[Labelled]:
+    """Every condition that a run may have, in the order of the table."""
+    found = [
+        Labelled(ZERO_SHOT, "strong model, zero-shot"),
+        Labelled(BEST_SINGLE, "best single expert (by easy-val)"),
+        Labelled(SINGLE_LONG, "one expert at T times the budget"),
+        *(Labelled(ensemble(m), METHOD_LABELS[m]) for m in methods),
+        Labelled(STRONG_ON_EASY, "strong model on easy labels"),
+    ]
+    for teacher, recipe in students.pairs(methods):
+        source = "self-training" if teacher == SELF else f"student of the {METHOD_LABELS[teacher]}"
+        found.append(Labelled(student(teacher, recipe.name), f"{source}, {recipe.name}"))
+    if students.method == "auto":
+        found.append(Labelled(AUTO, "chosen by auto on harder easy data"))
+    return [*found, Labelled(CEILING, "ceiling: strong model on the true hard labels")]

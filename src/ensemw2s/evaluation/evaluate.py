@@ -1,0 +1,118 @@
+"""From what every seed gives to the one typed record of figures. A pure function: no model, no file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensemw2s.config import ExperimentConfig, canonical_hash
+from ensemw2s.evaluation.budget import budget_curves
+from ensemw2s.evaluation.conditions import Labelled, all_conditions
+from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
+from ensemw2s.evaluation.scored import ScoredSeed, TestItems
+from ensemw2s.evaluation.table import Table, reliability_of
+from ensemw2s.evaluation.trace import trace
+from ensemw2s.results import AnswerSample, BudgetCurve, Recommendation, Reliability, Results, TaskInfo, TokenWeights
+from ensemw2s.results.conditions import CEILING, SINGLE, STRONG_ON_EASY, ensemble, student
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the record says of a run beside its figures."""
+
+    config: ExperimentConfig
+    versions: Mapping[str, str]
+    task: TaskInfo
+    weak: str
+    strong: str
+    notes: tuple[str, ...]
+    samples: tuple[AnswerSample, ...] = ()
+    token_weights: tuple[TokenWeights, ...] = ()
+
+
+def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: TestItems) -> tuple[Results, dict[str, Tensor]]:
+    """Every figure of a run with its interval over seeds and items, and which items each condition answers truly."""
+    config = facts.config
+    primary = config.students.recipes[0].name
+    conditions = [
+        each
+        for each in all_conditions(config.ensemble.methods, config.students)
+        if each.condition in seeds[0].conditions
+    ]
+    table = Table(seeds, items, conditions, primary)
+    rows = tuple(table.row(each) for each in conditions)
+    comparisons = tuple(table.comparisons())
+    chosen = recommended_row(rows)
+    auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
+    shown = _shown(table, chosen.key)
+    best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
+    results = Results(
+        name=config.name,
+        config=config.model_dump(mode="json"),
+        config_hash=canonical_hash(config),
+        versions=dict(facts.versions),
+        seeds=config.seeds,
+        task=facts.task,
+        weak=facts.weak,
+        strong=facts.strong,
+        rows=rows,
+        comparisons=comparisons,
+        pgr=tuple(
+            table.pgr(each.condition)
+            for each in conditions
+            if each.condition.group == "student" or each.condition == STRONG_ON_EASY
+        ),
+        ensembles=tuple(trace(grown, seed.seed, items.hardest) for seed in seeds for grown in seed.ensembles),
+        difficulty=tuple(table.difficulty(each.condition) for each in shown if items.has_difficulty),
+        reliability=_reliability(table, shown),
+        recommendation=Recommendation(
+            row=chosen.key,
+            headline=headline(
+                chosen,
+                comparisons,
+                primary=primary,
+                is_random_split=config.split.kind == "random",
+                is_tiny=config.is_tiny,
+                auto_choices=auto_choices,
+            ),
+            is_baseline=is_baseline(chosen.condition, auto_choices),
+            seed=seeds[best_seed].seed,
+        ),
+        metric="exact match" if config.is_generation else "accuracy",
+        budget=_budget(seeds),
+        samples=facts.samples,
+        token_weights=facts.token_weights,
+        notes=facts.notes,
+    )
+    return results, table.tensors()
+
+
+def _shown(table: Table, chosen: str) -> list[Labelled]:
+    """The conditions whose curves are drawn, in this order."""
+    by_condition = {each.condition: each for each in table.conditions}
+    recommended = next(each.condition for each in table.conditions if each.condition.key == chosen)
+    boosted = student("boosting", table.primary)
+    wanted = (SINGLE, ensemble("boosting"), STRONG_ON_EASY, boosted, recommended, CEILING)
+    return [by_condition[condition] for condition in dict.fromkeys(wanted) if condition in by_condition]
+
+
+def _reliability(table: Table, shown: Sequence[Labelled]) -> tuple[Reliability, ...]:
+    """Of conditions on the hardest test; in generation of the ensembles' pseudo-labels, seeds pooled."""
+    conditions = [each.condition for each in shown if each.condition != CEILING]
+    if all(scored.confidence is not None for c in conditions for scored in table.scored(c, table.items.hardest)):
+        return tuple(table.reliability(condition) for condition in conditions)
+    curves: list[Reliability] = []
+    for method in table.seeds[0].pseudo_labels:
+        labels = [seed.pseudo_labels[method] for seed in table.seeds]
+        confidence = torch.cat([each.confidence for each in labels])
+        curves.append(reliability_of(method, confidence, torch.cat([each.right for each in labels])))
+    return tuple(curves)
+
+
+def _budget(seeds: Sequence[ScoredSeed]) -> tuple[BudgetCurve, ...]:
+    """Label accuracy against the items that people answer, where the true labels of the unlabelled items are known."""
+    known = [(s.signals, s.labels_right, s.checker_right) for s in seeds]
+    right = [labels for _, labels, _ in known if labels is not None]
+    checker = [labels for _, _, labels in known if labels is not None]
+    return budget_curves([signals for signals, _, _ in known], right, checker) if len(right) == len(seeds) else ()

@@ -1,0 +1,109 @@
+"""What the evaluation is made of: the opened truth, and each condition's answers held against it. No model is here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.records import Expert
+from ensemw2s.results import Condition, Cost
+
+VAL = "easy_val"
+
+
+@dataclass(frozen=True)
+class TestItems:
+    """The items of the test parts that there are, the easy one first."""
+
+    groups: Mapping[str, Int[Tensor, " _"]]
+    """Part to the group of each item, within which items are not independent."""
+    difficulty: Mapping[str, Float[Tensor, " _"]]
+    """Part to the difficulty of each item; larger is harder."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.groups)
+
+    @property
+    def hardest(self) -> str:
+        """The part of diagnostics: OOD, or ID where there is no OOD test."""
+        return self.parts[-1]
+
+    @property
+    def has_difficulty(self) -> bool:
+        """Whether any two test items differ in it."""
+        return len(torch.cat(list(self.difficulty.values())).unique()) > 1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One condition's answers to one part, in one seed."""
+
+    right: Bool[Tensor, " items"]
+    figures: Mapping[str, float]
+    """Metrics that are no mean of `right`, by their name in `core.metrics.RANGES`."""
+    confidence: Float[Tensor, " items"] | None = None
+    """Probability of the answer that is given, where the form knows it."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Which items of one part an ensemble's members answer truly, alone and together."""
+
+    member: Bool[Tensor, "experts items"]
+    together: Bool[Tensor, "experts items"]
+    """By the first t of them together, for every t."""
+    all_wrong: float
+    """Share of the items on which every member is wrong (classes: with the same answer)."""
+
+
+@dataclass(frozen=True)
+class GrownEnsemble:
+    """How one method's ensemble of one seed grew."""
+
+    method: str
+    prior_error: float
+    experts: Sequence[Expert]
+    selected: int
+    temperature: float
+    parts: Mapping[str, Growth]
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """An ensemble's labels of the unlabelled items, held against their truth."""
+
+    confidence: Float[Tensor, " items"]
+    right: Bool[Tensor, " items"]
+
+
+@dataclass(frozen=True)
+class ScoredCondition:
+    """One condition of one seed."""
+
+    parts: Mapping[str, Scored]
+    cost: Cost
+    n_experts: int | None = None
+    """T, for ensembles and their students."""
+
+
+@dataclass(frozen=True)
+class ScoredSeed:
+    """Everything that one seed gives to the evaluation."""
+
+    seed: int
+    conditions: Mapping[Condition, ScoredCondition]
+    ensembles: Sequence[GrownEnsemble]
+    chosen: Condition | None
+    """What `auto` stands for."""
+    signals: RoutingSignals
+    """Of the ensemble whose labels the budget curves mend."""
+    labels_right: Bool[Tensor, " items"] | None
+    """Whether each of its labels of the unlabelled items is true; None where nobody knows."""
+    checker_right: Bool[Tensor, " items"] | None
+    """The same of the strong model that learned the easy labels."""
+    pseudo_labels: Mapping[str, PseudoLabels]
+    """Method to its labels, where their truth is known and their calibration is shown (generation)."""

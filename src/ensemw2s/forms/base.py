@@ -1,0 +1,262 @@
+"""What a task's answers are, one protocol with two implementations: classes, and generated text.
+
+Every stage of the pipeline is written once against these protocols. What a form hands out (voters, labels, training
+sets) it alone looks into.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ensemw2s.config import ExperimentConfig, Recipe, TrainConfig
+from ensemw2s.core.labels import Labelled, Votes
+from ensemw2s.core.selection import Evidence
+from ensemw2s.data.splits import Draw, Split
+from ensemw2s.ensemble.fit import EnsembleState, Fitted
+from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
+from ensemw2s.forms.role import Role
+from ensemw2s.records import Expert, Task
+from ensemw2s.results import AnswerSample, Cost, TokenWeights
+from ensemw2s.storage.store import Artifact, Store
+from ensemw2s.train.checkpoint import Checkpointer
+
+Truth = Int[Tensor, " items"] | tuple[str, ...]
+"""Opened labels: class indices, or texts."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A validated experiment, ready to train. It holds no true answer beside those of the easy pool and the seal."""
+
+    config: ExperimentConfig
+    task: Task
+    """Without its examples."""
+    split: Split
+    weak: Role
+    strong: Role
+    people: Mapping[str, str]
+    """Id to the answer that a person gave."""
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of all examples of the split."""
+        return [e.id for e in self.split.examples]
+
+    def names_of(self, rows: Int[Tensor, " rows"]) -> list[str]:
+        """Ids of these rows."""
+        return [self.split.examples[row].id for row in rows.tolist()]
+
+
+@dataclass
+class SeedContext:
+    """One seed as a form sees it: its draw, and the store."""
+
+    seed: int
+    draw: Draw
+    store: Store
+    used: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Kind and key of every unit of work, in the order of use: for the stages' manifests."""
+
+    def memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
+        """A unit of work from the store, or computed and kept there."""
+        self.used.append((kind, key))
+        return self.store.memo(kind, key, compute)
+
+
+class Samples(Protocol):
+    """What the experts of one seed learn from: what boosting weighs, and how an expert is fitted to it."""
+
+    @property
+    def training(self) -> TrainConfig: ...
+
+    @property
+    def n_samples(self) -> int:
+        """What boosting weighs: examples, answer tokens or whole answers."""
+        ...
+
+    @property
+    def judges_apart(self) -> bool:
+        """Whether the errors that boosting follows take a pass of their own, and do not come with the fit."""
+        ...
+
+    def deciding(self, state: EnsembleState) -> dict[str, Any]:
+        """What decides the next expert beside its training settings and stream: for its key in the store."""
+        ...
+
+    def fit(self, state: EnsembleState) -> Artifact:
+        """Train the next expert and evaluate it."""
+        ...
+
+    def fitted(self, artifact: Artifact, state: EnsembleState) -> Fitted:
+        """The expert of an artifact that `fit` made."""
+        ...
+
+    def errors(self, fitted: Fitted, state: EnsembleState, *, by_folds: bool) -> tuple[Bool[Tensor, " samples"], int]:
+        """Which samples the expert gets wrong, or its like on folds that they did not see; and the tokens read."""
+        ...
+
+    def judging(self) -> dict[str, Any]:
+        """What decides which samples are wrong beside the expert and the number of folds: for the errors' key."""
+        ...
+
+    def prior_error(self) -> float:
+        """Error rate of the reference classifier that alpha is measured against (chance, unigram or pretrained)."""
+        ...
+
+
+class ExpertForm(Protocol):
+    """Experts and what they say."""
+
+    def samples(self, seed: SeedContext, training: TrainConfig) -> Samples: ...
+
+    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
+        """T and the temperature, both chosen on easy-val; ties go to the smaller ensemble."""
+        ...
+
+    def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
+        """Accuracy of each expert alone on easy-val."""
+        ...
+
+    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> Any:
+        """The chosen experts as those who answer."""
+        ...
+
+    def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> Any:
+        """One expert as the one who answers."""
+        ...
+
+    def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
+        """Training these experts, and evaluating each once on what is known of it before the tests are opened."""
+        ...
+
+    def label(self, seed: SeedContext, ensemble: Ensemble, voters: Any) -> tuple[Any, Cost]:
+        """The ensemble's labels of the unlabelled examples, and what labelling cost beside the evaluation."""
+        ...
+
+
+class Ballot(Protocol):
+    """What is said of a seed's unlabelled examples, from which a recipe takes its labels."""
+
+    @property
+    def votes(self) -> Votes: ...
+
+    def add(self, seed: SeedContext, voters: Any) -> tuple[Float[Tensor, "items classes"], Cost]:
+        """What a student says of the same examples, over the ballot's columns, and what asking it cost."""
+        ...
+
+    def answered(self, labelled: Labelled) -> Labelled:
+        """Without the examples whose label is no answer at all."""
+        ...
+
+    def evidence(self, *, reads_own: bool) -> Evidence:
+        """What a selection may ask for."""
+        ...
+
+    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> Any:
+        """What a student of these labels learns.
+
+        Args:
+            on_the_way: the student is a label model's, which is asked for its labels and not tested.
+        """
+        ...
+
+
+class StudentForm(Protocol):
+    """Students, the strong model on true labels, and the untrained one."""
+
+    def zero_shot(self, seed: SeedContext) -> tuple[Any, Cost] | None:
+        """The untrained strong model as the one who answers; None where it cannot."""
+        ...
+
+    def on_easy(self, seed: SeedContext) -> Any:
+        """The training set of the strong model on true easy labels."""
+        ...
+
+    def on_truth(self, seed: SeedContext, truth: Truth) -> Any:
+        """The training set of the ceiling."""
+        ...
+
+    def self_labels(self, seed: SeedContext, voters: Any) -> tuple[Any, Cost]:
+        """The labels that the strong model itself gives, once it learned the easy ones."""
+        ...
+
+    def ballot(
+        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: Any
+    ) -> Ballot:
+        """What a teacher says; `on_easy` is the strong model that learned the easy labels."""
+        ...
+
+    def deciding(self, training_set: Any) -> dict[str, Any]:
+        """What of a training set decides the student: for its key in the store."""
+        ...
+
+    def fit(self, training_set: Any, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+        """Train a student."""
+        ...
+
+    def voters(self, training_set: Any, artifact: Artifact, key: str) -> Any:
+        """A trained student as the one who answers."""
+        ...
+
+    def cost(self, training_set: Any, artifact: Artifact) -> Cost: ...
+
+    def log_likelihood(self, seed: SeedContext, voters: Any) -> Float[Tensor, " val"]:
+        """Of the true answer to each easy-val example; in generation per token."""
+        ...
+
+
+class ScoringForm(Protocol):
+    """Answers held against the truth, which the pipeline has opened."""
+
+    def score(self, seed: SeedContext, voters: Any, part: str, truth: Truth | None) -> Scored:
+        """A condition's answers to a part; the truth of easy-val is known to the form."""
+        ...
+
+    def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth: ...
+
+    def test_cost(self, seed: SeedContext, ensemble: Ensemble, truths: Mapping[str, Truth]) -> Cost:
+        """What the ensemble's evaluation on the tests cost beyond `ExpertForm.cost`."""
+        ...
+
+    def signals(self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, on_easy: Any) -> RoutingSignals:
+        """What routing decides by; `on_easy` is the strong model that learned the easy labels."""
+        ...
+
+    def right_labels(self, answers: Sequence[str], truth: Truth) -> Bool[Tensor, " items"]:
+        """Which of these answers to the unlabelled items are true."""
+        ...
+
+    def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
+        """Confidence and truth of each ensemble's labels, where they are shown as a reliability diagram."""
+        ...
+
+    def samples(
+        self, seed: SeedContext, labels: Mapping[str, Any], method: str, truth: Truth | None
+    ) -> tuple[AnswerSample, ...]:
+        """A few unlabelled questions with what was answered."""
+        ...
+
+    def token_weights(self, seed: SeedContext, ensembles: Mapping[str, Ensemble]) -> tuple[TokenWeights, ...]:
+        """Which tokens boosting weighs most."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskForm:
+    """Classes or generated text."""
+
+    experts: ExpertForm
+    students: StudentForm
+    scoring: ScoringForm
+
+
+def rows_of(prepared: Prepared, seed: SeedContext) -> dict[str, Int[Tensor, " rows"]]:
+    """Rows of easy-val and of the tests: what every condition is evaluated on."""
+    tests = {part: torch.tensor(list(prepared.split.pools[part])) for part in prepared.split.tests}
+    return {VAL: seed.draw.easy_val, **tests}

@@ -1,0 +1,161 @@
+"""Experts that classify: what they learn from, how their votes are combined, and the labels they give."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ensemw2s.config import TrainConfig, canonical_hash
+from ensemw2s.core.boosting import chance_error
+from ensemw2s.core.losses import SOFTMAX
+from ensemw2s.core.metrics import accuracy
+from ensemw2s.ensemble.fit import EnsembleState, Fitted, Weak, fit_expert, held_out_errors
+from ensemw2s.ensemble.label import Ensemble, choose
+from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.costs import NOTHING
+from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
+from ensemw2s.models.adapters import n_used
+from ensemw2s.records import Expert, WeakLabels
+from ensemw2s.results import Cost
+from ensemw2s.storage.store import Artifact, artifact_key
+
+LABEL_VERSION = 2
+
+
+@dataclass(frozen=True)
+class ClassVoters:
+    """Who answers in a condition, by their one evaluation."""
+
+    log_probs: Mapping[str, Float[Tensor, "_ classes"]]
+    """Of each part."""
+    link: str = SOFTMAX
+    """How a student's logits become probabilities: a name in the table of links."""
+    state: Mapping[str, Tensor] | None = None
+    """Trained parameters of a student."""
+
+
+@dataclass(frozen=True)
+class ClassSamples:
+    """The labelled examples of one seed."""
+
+    prepared: ClassPrepared
+    weak: Weak
+
+    judges_apart = False
+
+    @property
+    def training(self) -> TrainConfig:
+        return self.weak.training
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.weak.rows)
+
+    def deciding(self, state: EnsembleState) -> dict[str, Any]:
+        return {
+            "data": self.prepared.fingerprint,
+            "rows": self.weak.rows.tolist(),
+            "weak": self.prepared.weak.fingerprint,
+            "view": state.next_view(self.prepared.config.ensemble, self.weak.n_layers).deciding,
+        }
+
+    def fit(self, state: EnsembleState) -> Artifact:
+        fitted = fit_expert(self.weak, state, self.prepared.config.ensemble)
+        tensors = {f"state/{name}": t for name, t in fitted.state.items()}
+        tensors |= {"log_probs": fitted.log_probs, "is_wrong": fitted.is_wrong}
+        return Artifact(tensors, {"training_tokens": fitted.training_tokens})
+
+    def fitted(self, artifact: Artifact, state: EnsembleState) -> Fitted:
+        tensors = artifact.tensors
+        view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
+        tokens = artifact.record["training_tokens"]
+        return Fitted(artifact.state, tensors["log_probs"], tensors["is_wrong"], tokens, view)
+
+    def errors(self, fitted: Fitted, state: EnsembleState, *, by_folds: bool) -> tuple[Bool[Tensor, " samples"], int]:
+        if not by_folds:
+            return fitted.is_wrong, 0
+        return held_out_errors(self.weak, state, self.prepared.config.ensemble)
+
+    def judging(self) -> dict[str, Any]:
+        return {"groups": list(self.weak.group_ids)}
+
+    def prior_error(self) -> float:
+        prior = self.prepared.config.ensemble.prior
+        if prior == "chance":
+            return chance_error(self.weak.n_classes)
+        if prior == "unigram":
+            return 1.0 - float(torch.bincount(self.weak.labels).max()) / self.n_samples
+        if prior == "pretrained":
+            log_probs = self.prepared.weak.zero_shot(self.prepared.task.choices, self.weak.rows)
+            return min(max(1.0 - accuracy(log_probs, self.weak.labels), 1e-6), 1.0 - 1e-6)
+        return prior
+
+
+@dataclass(frozen=True)
+class ClassExperts:
+    """Implements `forms.base.ExpertForm`."""
+
+    prepared: ClassPrepared
+
+    def samples(self, seed: SeedContext, training: TrainConfig) -> ClassSamples:
+        prepared, role = self.prepared, self.prepared.weak
+        rows = seed.draw.easy_train
+        weak = Weak(
+            inputs=role.inputs,
+            rows=rows,
+            labels=prepared.split.easy_labels[rows],
+            # The split's own groups: they hold together what has like text, too.
+            group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
+            n_classes=prepared.n_classes,
+            build=role.builder(training, prepared.n_classes),
+            training=training,
+            n_layers=role.backbone.n_layers,
+            at_depth=role.at_depth,
+        )
+        return ClassSamples(prepared, weak)
+
+    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
+        val = seed.draw.easy_val
+        return choose(experts, self.prepared.config.ensemble, val, self.prepared.split.easy_labels[val])
+
+    def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
+        val = seed.draw.easy_val
+        labels = self.prepared.split.easy_labels[val]
+        return [accuracy(expert.log_probs[val], labels) for expert in ensemble.experts]
+
+    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> ClassVoters:
+        return ClassVoters({part: ensemble.log_probs(rows) for part, rows in rows_of(self.prepared, seed).items()})
+
+    def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> ClassVoters:
+        return ClassVoters({part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()})
+
+    def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
+        """One pass of the trunk over all examples gives every depth; each expert is evaluated on all of them."""
+        role, n_all = self.prepared.weak, len(self.prepared.split.examples)
+        n_tokens = int(role.inputs.lengths.sum())
+        parts = [trunk_cost(role, n_tokens)]
+        for expert in experts:
+            owned, seen = n_used(expert.state), training.epochs * len(seed.draw.easy_train)
+            parts.append(training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen))
+            parts.append(evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n_all))
+        return costs.total(parts)
+
+    def label(self, seed: SeedContext, ensemble: Ensemble, voters: ClassVoters) -> tuple[WeakLabels, Cost]:
+        hard = seed.draw.hard_unlabelled
+        labels = ensemble.label(hard, self.prepared.names_of(hard))
+        record = {
+            "ids": labels.ids,
+            "expert_ids": labels.expert_ids,
+            "temperature": labels.temperature,
+            "config_hash": canonical_hash(self.prepared.config),
+        }
+        names = ("soft", "member", "confidence", "agreement", "expert_weights")
+        tensors = {name: getattr(labels, name) for name in names}
+        key = artifact_key(LABEL_VERSION, {"record": record, "soft": canonical_hash(labels.soft.tolist())})
+        seed.memo("labels", key, lambda: Artifact(tensors, record))
+        return labels, NOTHING

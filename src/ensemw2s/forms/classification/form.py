@@ -1,0 +1,14 @@
+"""Questions answered by a class, as the pipeline sees them."""
+
+from ensemw2s.forms.base import TaskForm
+from ensemw2s.forms.classification.experts import ClassExperts
+from ensemw2s.forms.classification.prepare import ClassModels, ClassPrepared
+from ensemw2s.forms.classification.scoring import ClassScoring
+from ensemw2s.forms.classification.students import ClassStudents
+
+__all__ = ["ClassModels", "class_form"]
+
+
+def class_form(prepared: ClassPrepared) -> TaskForm:
+    """The form of a prepared run."""
+    return TaskForm(ClassExperts(prepared), ClassStudents(prepared), ClassScoring(prepared))

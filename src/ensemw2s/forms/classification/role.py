@@ -1,0 +1,129 @@
+"""The weak or the strong model of a run of classes, with what its adapter reads of every example."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
+from ensemw2s.data.encode import encode
+from ensemw2s.errors import ModelError
+from ensemw2s.forms.role import Role, multiplying_weights
+from ensemw2s.models.activations import open_activations
+from ensemw2s.models.adapters import Adapter, build_adapter
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.upper import own_layers
+from ensemw2s.prompting import answer_text
+from ensemw2s.records import Example, Inputs, TensorStore
+
+
+@dataclass(frozen=True)
+class ClassRole(Role):
+    """A model whose adapter classifies."""
+
+    inputs: Inputs
+    """What the adapter reads of every example of the split."""
+    pooled: Inputs
+    """The untrained model's pooled feature of every example, for zero-shot scoring; recomputed where not cached."""
+    at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
+    """As `inputs`, after fewer layers, by their number: read by ensemble members with a depth of their own."""
+
+    def builder(self, training: TrainConfig, n_classes: int) -> Callable[[Generator], Adapter]:
+        """A function that builds an untrained adapter; its initial weights come from the generator."""
+        return lambda generator: build_adapter(
+            self.config,
+            self.backbone,
+            n_classes,
+            dropout=training.dropout,
+            init_std=training.init_std,
+            generator=generator,
+        )
+
+    def features(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
+        """The untrained model's pooled feature of each prompt."""
+        return torch.cat([self.pooled.batch(part)[0][:, 0].float() for part in rows.split(512)])
+
+    def zero_shot(self, choices: Sequence[str], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
+        """The untrained model's log-probabilities: each choice is scored by its first token after the prompt.
+
+        Raises:
+            ModelError: two choices begin with the same token, or the model has no output embedding.
+        """
+        texts = [answer_text(choice, chat=self.config.chat) for choice in choices]
+        first = [self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"][:1] for text in texts]
+        tokens = [ids[0] if ids else -1 for ids in first]
+        if len(set(tokens)) < len(tokens):
+            raise ModelError(
+                f"{self.config.model}: zero-shot scoring needs choices that begin with different tokens, got "
+                f"{list(choices)}"
+            )
+        head = self.backbone.unembedding
+        if head is None:
+            raise ModelError(
+                f"{self.config.model}: no output embedding in its checkpoint, so it cannot be scored zero-shot; use a "
+                "causal language model"
+            )
+        if outside := [token for token in tokens if not 0 <= token < len(head.weight)]:
+            raise ModelError(
+                f"{self.config.model}: token {outside[0]} is outside its vocabulary of {len(head.weight)}; encode with "
+                "its own tokenizer"
+            )
+        with torch.no_grad():
+            return head.of_tokens(self.features(rows), torch.tensor(tokens)).log_softmax(-1)
+
+
+def encoded(backbone: Backbone, examples: Sequence[Example], config: ModelConfig) -> list[list[int]]:
+    """Token ids of every prompt. Raises DataError for one that is longer than the model reads."""
+    return encode(
+        backbone.tokenizer,
+        [e.prompt for e in examples],
+        max_length=config.max_length,
+        positions=backbone.positions,
+        names=[e.id for e in examples],
+        chat=config.chat,
+    )
+
+
+def opened(
+    backbone: Backbone,
+    ids: list[list[int]],
+    model: ModelConfig,
+    cache: CacheConfig,
+    store: TensorStore,
+    on_tokens: Callable[[str, int], None],
+) -> Inputs:
+    """What the model's adapter reads of these token ids, cached as configured."""
+    cut = backbone.cut(model.n_layers or backbone.n_layers)
+    return open_activations(
+        cut, ids, config=model, cache=cache, store=store, on_tokens=lambda n: on_tokens(model.model, n)
+    )
+
+
+def make_role(
+    model: ModelConfig,
+    backbone: Backbone,
+    inputs: Inputs,
+    ids: list[list[int]],
+    cache: CacheConfig,
+    store: TensorStore,
+    at_depth: Mapping[int, Inputs] | None = None,
+) -> ClassRole:
+    """The role of a model whose inputs are opened."""
+    cut = backbone.cut(model.n_layers or backbone.n_layers)
+    pooled = inputs
+    if model.adapter != "head":
+        off = cache.model_copy(update={"trunk_cache": "off"})
+        pooled = open_activations(cut, ids, config=model.model_copy(update={"adapter": "head"}), cache=off, store=store)
+    flops = 2.0 * multiplying_weights(cut)
+    share = own_layers(model, cut) / cut.n_layers
+    return ClassRole(
+        config=model,
+        backbone=cut,
+        trunk_flops=(1.0 - share) * flops,
+        own_flops=share * flops,
+        inputs=inputs,
+        pooled=pooled,
+        at_depth=at_depth or {},
+    )

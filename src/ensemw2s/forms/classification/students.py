@@ -1,0 +1,210 @@
+"""Students that classify: what each learns, how it is trained, and what it says of every part."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.core.calibration import apply_temperature, fit_temperature
+from ensemw2s.core.labels import Labelled, Votes
+from ensemw2s.core.losses import WeakToStrongLoss
+from ensemw2s.core.seeds import stream
+from ensemw2s.core.selection import Evidence
+from ensemw2s.data.people import people_among
+from ensemw2s.ensemble.fit import SCALE_ROWS
+from ensemw2s.errors import ModelError
+from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.costs import NOTHING
+from ensemw2s.evaluation.scored import VAL
+from ensemw2s.forms.base import SeedContext, Truth, rows_of
+from ensemw2s.forms.classification.experts import ClassVoters
+from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.costs import training_cost, trunk_cost
+from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
+from ensemw2s.results import Cost
+from ensemw2s.results.conditions import SELF
+from ensemw2s.storage.store import Artifact
+from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, on_truth
+
+HARD = "hard_unlabelled"
+
+
+@dataclass(frozen=True)
+class ClassTrainingSet:
+    """What one student learns, and of which rows it is asked right after."""
+
+    supervision: Supervision
+    loss: WeakToStrongLoss
+    parts: Mapping[str, Int[Tensor, " _"]]
+
+
+@dataclass(frozen=True)
+class ClassBallot:
+    """Votes over the classes, people's answers in the place of labels."""
+
+    students: "ClassStudents"
+    seed: SeedContext
+    votes: Votes
+    checker: ClassVoters
+    """The strong model that learned the easy labels."""
+
+    def add(self, seed: SeedContext, voters: ClassVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
+        return voters.log_probs[HARD].exp(), NOTHING
+
+    def answered(self, labelled: Labelled) -> Labelled:
+        return labelled  # every class is an answer
+
+    def evidence(self, *, reads_own: bool) -> Evidence:
+        prepared, draw = self.students.prepared, self.seed.draw
+        own, trusted = self.students.checker_says(self.seed, self.checker)
+        labels = prepared.split.easy_labels[draw.easy_val]
+        return Evidence(self.votes.member, own, trusted, labels, lambda: self._features)
+
+    @cached_property
+    def _features(self) -> tuple[Float[Tensor, "hard dim"], Float[Tensor, "val dim"]]:
+        """The strong model's, of what is labelled and of what selections may trust."""
+        role, draw = self.students.prepared.strong, self.seed.draw
+        return role.features(draw.hard_unlabelled), role.features(draw.easy_val)
+
+    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> ClassTrainingSet:
+        prepared, draw = self.students.prepared, self.seed.draw
+        people = self.students.people(self.seed)
+        known = people >= 0
+        answers = one_hot(people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
+        # No selection drops a person's answer.
+        labelled = Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
+        member = torch.where(known[:, None], labelled.soft, self.votes.member)
+        easy = TrueLabels(draw.easy_train, prepared.split.easy_labels[draw.easy_train])
+        supervision, loss = on_pseudo_labels(
+            recipe, labelled, member, draw.hard_unlabelled, prepared.split.difficulty, easy
+        )
+        parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
+        return ClassTrainingSet(supervision, loss, parts)
+
+
+@dataclass(frozen=True)
+class ClassStudents:
+    """Implements `forms.base.StudentForm`."""
+
+    prepared: ClassPrepared
+
+    def zero_shot(self, seed: SeedContext) -> tuple[ClassVoters, Cost] | None:
+        role, rows = self.prepared.strong, rows_of(self.prepared, seed)
+        try:
+            log_probs = {part: role.zero_shot(self.prepared.task.choices, each) for part, each in rows.items()}
+        except ModelError:
+            return None  # the run's notes say why (`why_no_zero_shot`)
+        n_tokens = sum(int(role.pooled.lengths[each].sum()) for each in rows.values())
+        whole = (role.trunk_flops + role.own_flops) * n_tokens
+        return ClassVoters(log_probs), NOTHING.model_copy(update={"flops": whole})
+
+    def on_easy(self, seed: SeedContext) -> ClassTrainingSet:
+        rows = seed.draw.easy_train
+        supervision, loss = on_truth(TrueLabels(rows, self.prepared.split.easy_labels[rows]), self.prepared.n_classes)
+        parts = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
+        return ClassTrainingSet(supervision, loss, parts)
+
+    def on_truth(self, seed: SeedContext, truth: Truth) -> ClassTrainingSet:
+        assert isinstance(truth, Tensor)
+        true = TrueLabels(seed.draw.hard_unlabelled, truth)
+        supervision, loss = on_truth(true, self.prepared.n_classes)
+        return ClassTrainingSet(supervision, loss, rows_of(self.prepared, seed))
+
+    def self_labels(self, seed: SeedContext, voters: ClassVoters) -> tuple[Votes, Cost]:
+        own, _ = self.checker_says(seed, voters)
+        return Votes(own[None], torch.ones(1), own), NOTHING
+
+    def checker_says(
+        self, seed: SeedContext, checker: ClassVoters
+    ) -> tuple[Float[Tensor, "hard classes"], Float[Tensor, "val classes"]]:
+        """Calibrated probabilities of the strong model that learned the easy labels, on hard examples and easy-val."""
+        val = checker.log_probs[VAL]
+        temperature = fit_temperature(val, self.prepared.split.easy_labels[seed.draw.easy_val])
+        return apply_temperature(checker.log_probs[HARD], temperature).exp(), apply_temperature(val, temperature).exp()
+
+    def people(self, seed: SeedContext) -> Int[Tensor, " hard"]:
+        """Of each unlabelled example the class that a person gave, -1 where nobody did."""
+        names = self.prepared.names_of(seed.draw.hard_unlabelled)
+        index = {choice: k for k, choice in enumerate(self.prepared.task.choices)}
+        classes = torch.full((len(names),), -1)
+        for i, answer in people_among(self.prepared.people, names).items():
+            classes[i] = index[answer]
+        return classes
+
+    def ballot(
+        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: ClassVoters
+    ) -> ClassBallot:
+        said = labels[teacher]
+        votes = said if teacher == SELF else Votes(said.member, said.expert_weights, said.soft)
+        return ClassBallot(self, seed, votes, on_easy)
+
+    def deciding(self, training_set: ClassTrainingSet) -> dict[str, Any]:
+        supervision = training_set.supervision
+        soft, member, group = supervision.targets
+        return {
+            "inputs": self.prepared.split.inputs_fingerprint,
+            "rows": supervision.rows.tolist(),
+            "targets": canonical_hash(soft.tolist()),
+            "members": None if member is None else canonical_hash(member.tolist()),
+            "groups": None if group is None else group.tolist(),
+            "weights": canonical_hash(supervision.weights.tolist()),
+            "pace": None if supervision.pace is None else canonical_hash(supervision.pace.deciding),
+            "loss": [type(training_set.loss).__name__, asdict(training_set.loss)],  # pyright: ignore[reportArgumentType]
+            "evaluated": [rows.tolist() for rows in training_set.parts.values()],
+        }
+
+    def fit(self, training_set: ClassTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+        role, config = self.prepared.strong, self.prepared.config
+        module = role.builder(config.student_training, self.prepared.n_classes)(stream(seed, "init"))
+        fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
+        train(
+            module,
+            role.inputs,
+            training_set.supervision,
+            training_set.loss,
+            config.student_training,
+            seed=seed,
+            checkpointer=checkpointer,
+        )
+        log_probs = predict(
+            module,
+            role.inputs,
+            torch.cat(list(training_set.parts.values())),
+            link=training_set.loss.link,
+            batch_tokens=config.cache.batch_tokens,
+        )
+        tensors = {f"state/{name}": t for name, t in owned_state(module).items()}
+        return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)})
+
+    def voters(self, training_set: ClassTrainingSet, artifact: Artifact, key: str) -> ClassVoters:
+        sizes = [len(rows) for rows in training_set.parts.values()]
+        log_probs = dict(zip(training_set.parts, artifact.tensors["log_probs"].split(sizes), strict=True))
+        return ClassVoters(log_probs, training_set.loss.link, artifact.state)
+
+    def cost(self, training_set: ClassTrainingSet, artifact: Artifact) -> Cost:
+        role, epochs = self.prepared.strong, self.prepared.config.student_training.epochs
+        rows = training_set.supervision.rows
+        n_tokens = int(role.inputs.lengths[rows].sum())
+        owned = artifact.record["owned"]
+        trained = training_cost(role, owned=owned, tokens=epochs * n_tokens, examples=epochs * len(rows))
+        return costs.total([trunk_cost(role, n_tokens), trained])
+
+    def log_likelihood(self, seed: SeedContext, voters: ClassVoters) -> Float[Tensor, " val"]:
+        labels = self.prepared.split.easy_labels[seed.draw.easy_val]
+        return voters.log_probs[VAL].gather(1, labels[:, None])[:, 0]
+
+    def why_no_zero_shot(self, seed: SeedContext) -> str | None:
+        """Why there is no zero-shot condition; None where there is one."""
+        try:
+            self.prepared.strong.zero_shot(self.prepared.task.choices, seed.draw.easy_val[:1])
+        except ModelError as error:
+            return str(error)
+        return None

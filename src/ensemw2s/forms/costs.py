@@ -1,0 +1,53 @@
+"""Logical cost: tokens, evaluations and FLOPs that follow from the settings and the data, not from the clock.
+
+A weight that is trained costs 6 FLOPs per use (2 forward, 4 backward), a frozen one among trained ones 4 (no gradient
+of its own), and one that is only evaluated 2. The frozen trunk below the adapter is read once and cached.
+"""
+
+from ensemw2s.forms.role import Role
+from ensemw2s.results import Cost
+
+
+def trunk_cost(role: Role, tokens: float) -> Cost:
+    """One pass of the frozen trunk over these tokens: of the layers that the adapter does not run itself."""
+    return _cost(role.trunk_flops * tokens)
+
+
+def training_cost(role: Role, *, owned: int, tokens: float, examples: float, answer_tokens: float = 0) -> Cost:
+    """A training, without the trunk's pass.
+
+    Args:
+        owned: trained parameters.
+        tokens: read in all, with repetition.
+        examples: seen in all, with repetition.
+        answer_tokens: of these, how many go through the vocabulary head (generation).
+    """
+    adapter = role.config.adapter
+    if adapter == "head":
+        flops = 6.0 * owned * examples
+    elif adapter == "top":
+        flops = 6.0 * owned * tokens
+    elif adapter == "full":
+        flops = 3.0 * role.own_flops * tokens  # `owned` has the embeddings too, which are looked up
+    else:
+        flops = (2.0 * role.own_flops + 6.0 * owned) * tokens
+    flops += (6.0 if adapter == "full" else 4.0) * role.head_weights * answer_tokens
+    return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
+
+
+def evaluation_cost(role: Role, *, owned: int, tokens: float, examples: float, answer_tokens: float = 0) -> Cost:
+    """One expert's forward passes over `examples`, without the trunk's pass; arguments as in `training_cost`."""
+    adapter = role.config.adapter
+    if adapter == "head":
+        flops = 2.0 * owned * examples
+    elif adapter == "top":
+        flops = 2.0 * owned * tokens
+    elif adapter == "full":
+        flops = role.own_flops * tokens
+    else:
+        flops = (role.own_flops + 2.0 * owned) * tokens
+    return _cost(flops + 2.0 * role.head_weights * answer_tokens, examples)
+
+
+def _cost(flops: float, evaluations: float = 0) -> Cost:
+    return Cost(training_tokens=0, expert_evaluations=evaluations, flops=flops)

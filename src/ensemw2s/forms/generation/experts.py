@@ -1,0 +1,195 @@
+"""Experts that generate answers: what they learn from, how many of them vote, and what they cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from ensemw2s.config import TrainConfig, canonical_hash
+from ensemw2s.ensemble.fit import EnsembleState, Fitted
+from ensemw2s.ensemble.label import Ensemble, expert_weights
+from ensemw2s.ensemble.tokens import (
+    Options,
+    WeakAnswers,
+    errors,
+    fit_answer_expert,
+    held_out_errors,
+    prior_error,
+    trivial_tokens,
+    wrong_samples,
+)
+from ensemw2s.evaluation import costs
+from ensemw2s.forms.base import SeedContext
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
+from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import AnswerVoters, Right, Scorer
+from ensemw2s.records import AnswerTokens, Expert
+from ensemw2s.results import Cost
+from ensemw2s.storage.store import Artifact
+
+
+@dataclass(frozen=True)
+class AnswerSamples:
+    """The easy answers of one seed."""
+
+    prepared: AnswerPrepared
+    weak: WeakAnswers
+
+    @property
+    def training(self) -> TrainConfig:
+        return self.weak.training
+
+    @property
+    def n_samples(self) -> int:
+        return self.weak.n_samples
+
+    @property
+    def judges_apart(self) -> bool:
+        return self.weak.options is not None
+
+    def deciding(self, state: EnsembleState) -> dict[str, Any]:
+        generation = self.prepared.config.generation
+        boosted = state.method == "boosting" and bool(state.experts)
+        return {
+            "answers": canonical_hash([self.weak.answers.ids[r] for r in self.weak.rows.tolist()]),
+            "weak": self.prepared.weak.fingerprint,
+            "bootstrap": generation.bootstrap if boosted else False,
+            "samples": [generation.boost_unit, generation.count_trivial] if boosted else None,
+        }
+
+    def fit(self, state: EnsembleState) -> Artifact:
+        fitted = fit_answer_expert(self.weak, state, self.prepared.config.ensemble)
+        tensors = {f"state/{name}": t for name, t in fitted.state.items()}
+        tensors |= {"gold": fitted.log_probs, "is_wrong": fitted.is_wrong}
+        return Artifact(tensors, {"training_tokens": fitted.training_tokens})
+
+    def fitted(self, artifact: Artifact, state: EnsembleState) -> Fitted:
+        tensors = artifact.tensors
+        is_wrong = wrong_samples(self.weak, tensors["is_wrong"], self.weak.rows)
+        return Fitted(artifact.state, tensors["gold"], is_wrong, artifact.record["training_tokens"])
+
+    def errors(self, fitted: Fitted, state: EnsembleState, *, by_folds: bool) -> tuple[Bool[Tensor, " samples"], int]:
+        if by_folds:
+            return held_out_errors(self.weak, state, self.prepared.config.ensemble)
+        if not self.judges_apart:
+            return fitted.is_wrong, 0
+        (model,) = self.prepared.weak.load([fitted.state])
+        return errors(self.weak, model, torch.arange(len(self.weak.rows))), 0
+
+    def judging(self) -> dict[str, Any]:
+        options, generation = self.weak.options, self.weak.generation
+        return {
+            "groups": list(self.weak.group_ids),
+            "samples": [generation.boost_unit, generation.count_trivial],
+            "options": None if options is None else canonical_hash([list(options.answers.ids), options.true.tolist()]),
+        }
+
+    def prior_error(self) -> float:
+        return prior_error(self.weak, self.prepared.config.ensemble)
+
+
+@dataclass(frozen=True)
+class AnswerExperts:
+    """Implements `forms.base.ExpertForm`."""
+
+    prepared: AnswerPrepared
+
+    @cached_property
+    def easy(self) -> AnswerTokens:
+        """The easy pool's true answers as the weak model's tokens."""
+        return self.prepared.easy_answers(self.prepared.weak)
+
+    def samples(self, seed: SeedContext, training: TrainConfig) -> AnswerSamples:
+        prepared, role, rows, answers = self.prepared, self.prepared.weak, seed.draw.easy_train, self.easy
+        generation = prepared.config.generation
+        trivial = trivial_tokens(answers, role.backbone.tokenizer)
+        weak = WeakAnswers(
+            inputs=role.open(answers.read),
+            answers=answers,
+            rows=rows,
+            # The split's own groups: they hold together what has like text, too.
+            group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
+            counted=torch.ones_like(trivial) if generation.count_trivial else ~trivial,
+            build=role.builder(training),
+            training=training,
+            generation=generation,
+            options=self._options(seed) if prepared.by_choice and generation.boost_unit == "sequence" else None,
+        )
+        return AnswerSamples(prepared, weak)
+
+    def _options(self, seed: SeedContext) -> Options:
+        """What the training questions can be answered with."""
+        prepared, role, rows = self.prepared, self.prepared.weak, seed.draw.easy_train
+        options = prepared.options(rows)
+        answers = role.option_answers(rows, options, prepared.names_of(rows))
+        true = [each.index(prepared.split.easy_answers[r]) for each, r in zip(options, rows.tolist(), strict=True)]
+        sizes = torch.tensor([len(each) for each in options])
+        return Options(role.open(answers.read), answers, sizes, torch.tensor(true))
+
+    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
+        config = self.prepared.config.ensemble
+        voters = self._voters(experts, keys, expert_weights(experts, config))
+        if config.select_by == "accuracy":
+            stages = self._val_right(seed, voters).together.double().mean(1).tolist()
+        else:
+            stages = Scorer(self.prepared, seed.store).scores(voters, self.easy, seed.draw.easy_val).gold.double()
+            stages = stages.mean(1).tolist()
+        return max(range(len(stages)), key=stages.__getitem__) + 1, 1.0
+
+    def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
+        return self._val_right(seed, self.all_voters(ensemble)).member.double().mean(1).tolist()
+
+    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> AnswerVoters:
+        size = ensemble.selected
+        return self._voters(ensemble.voting, ensemble.keys[:size], ensemble.weights(size))
+
+    def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> AnswerVoters:
+        return AnswerVoters.one(self.prepared.weak, key, expert.state)
+
+    def all_voters(self, ensemble: Ensemble) -> AnswerVoters:
+        """Every expert that was trained, also those after the selected size."""
+        return self._voters(ensemble.experts, ensemble.keys, ensemble.weights(len(ensemble.experts)))
+
+    def _voters(self, experts: Sequence[Expert], keys: Sequence[str], weights: Tensor) -> AnswerVoters:
+        return AnswerVoters(self.prepared.weak, tuple(keys), tuple(e.state for e in experts), weights)
+
+    def _val_right(self, seed: SeedContext, voters: AnswerVoters) -> Right:
+        rows = seed.draw.easy_val
+        truths = [self.prepared.split.easy_answers[r] for r in rows.tolist()]
+        return Scorer(self.prepared, seed.store).right(voters, rows, truths)
+
+    def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
+        """One pass of the trunk over what is learned and validated on; each expert scores easy-val."""
+        role, epochs, val = self.prepared.weak, training.epochs, seed.draw.easy_val
+        n_val, n_val_answer = tokens_of(self.easy, val)
+        n_train, _ = tokens_of(self.easy, seed.draw.easy_train)
+        parts = [trunk_cost(role, n_train + n_val)]
+        for expert in experts:
+            owned, n_answer = owned_by(expert.state), epochs * len(expert.log_probs)
+            seen = epochs * len(seed.draw.easy_train)
+            parts.append(
+                training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen, answer_tokens=n_answer)
+            )
+            parts.append(
+                evaluation_cost(role, owned=owned, tokens=n_val, examples=len(val), answer_tokens=n_val_answer)
+            )
+        return costs.total(parts)
+
+    def label(self, seed: SeedContext, ensemble: Ensemble, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
+        labels = write_pseudo_answers(self.prepared, seed, voters, ensemble.expert_ids)
+        return labels, writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+
+
+def tokens_of(answers: AnswerTokens, rows: Tensor) -> tuple[int, int]:
+    """Tokens that a model reads of these rows, and how many answer tokens they have."""
+    return sum(len(answers.read[r]) for r in rows.tolist()), int(answers.offsets.diff()[rows].sum())
+
+
+def owned_by(state: dict[str, Tensor]) -> int:
+    """Trained parameters."""
+    return sum(t.numel() for t in state.values())

@@ -1,0 +1,137 @@
+"""What an ensemble, or the strong model itself, answers to the unlabelled questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.data.answers import is_right
+from ensemw2s.ensemble.choices import choice_labels
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.write import write_answers
+from ensemw2s.forms.base import SeedContext
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.results import Cost
+from ensemw2s.storage.store import Artifact, artifact_key
+
+LABEL_VERSION = 3
+
+
+@dataclass(frozen=True)
+class PseudoAnswers:
+    """Answers to the unlabelled questions."""
+
+    texts: tuple[str, ...]
+    confidence: Float[Tensor, " rows"]
+    agreement: Float[Tensor, " rows"]
+    """Share of the voting experts whose own answer it is."""
+    record: dict[str, Any]
+    """As it is kept: members' answers, token log-probabilities, expert ids and weights, configuration."""
+
+
+def write_pseudo_answers(
+    prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVoters, expert_ids: Sequence[str]
+) -> PseudoAnswers:
+    """What these voters answer to the unlabelled questions, from the store or written now."""
+    config, hard, ids = prepared.config, seed.draw.hard_unlabelled, list(expert_ids)
+    names = prepared.names_of(hard)
+    key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, hard) | {"expert_ids": ids})
+
+    def compute() -> Artifact:
+        role, vote = voters.role, config.ensemble.vote
+        if prepared.by_choice:
+            choices = Scorer(prepared, seed.store).choices(voters, hard)
+            labels = choice_labels(choices, prepared.options(hard))
+        else:
+            members = SharedTrunk(role.backbone, role.load(voters.states))
+            prompts, tokenizer = [role.prompts[i] for i in hard.tolist()], role.backbone.tokenizer
+            labels = write_answers(
+                members, voters.weights, tokenizer, prompts, prepared.decoding, vote=vote, row_ids=names
+            )
+        record = {
+            "ids": names,
+            "labels": labels,
+            "expert_ids": ids,
+            "expert_weights": voters.weights.tolist(),
+            "config_hash": canonical_hash(config),
+        }
+        return Artifact({"confidence": torch.tensor([label["confidence"] for label in labels])}, record)
+
+    record = seed.memo("labels", key, compute).record
+    labels = record["labels"]
+    return PseudoAnswers(
+        tuple(label["answer"] for label in labels),
+        torch.tensor([label["confidence"] for label in labels]),
+        torch.tensor([label["agreement"] for label in labels]),
+        record,
+    )
+
+
+def writing_cost(
+    prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[Tensor, " rows"], labels: PseudoAnswers
+) -> Cost:
+    """Reading these prompts and writing the answers: every voter once, the trunk once for them all.
+
+    Where options are scored, their tokens are counted as written.
+    """
+    if prepared.by_choice:
+        options = prepared.options(rows)
+        answers = voters.role.option_answers(rows, options, prepared.names_of(rows))
+        n_written = len(answers.targets)
+        n_read = sum(map(len, answers.read)) - n_written
+    else:
+        n_written = sum(len(label["token_log_probs"]) for label in labels.record["labels"])
+        n_read = sum(len(voters.role.prompts[row]) for row in rows.tolist())
+    return answering_cost(voters, len(rows), n_read, n_written)
+
+
+def answering_cost(voters: AnswerVoters, n_questions: int, n_read: int, n_written: int) -> Cost:
+    """Answering questions whose prompts have `n_read` tokens with answers of `n_written` tokens."""
+    role, n_voters = voters.role, len(voters.weights)
+    updates = sum(t.numel() for state in voters.states for t in state.values()) if role.config.adapter == "lora" else 0
+    per_token = role.trunk_flops + n_voters * role.own_flops + 2.0 * updates
+    flops = per_token * (n_read + n_written) + 2.0 * n_voters * role.head_weights * n_written
+    return Cost(training_tokens=0, expert_evaluations=n_voters * n_questions, flops=flops)
+
+
+def written_texts(
+    prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVoters, rows: Int[Tensor, " rows"]
+) -> tuple[list[str], int]:
+    """The texts of these voters' common answers, and how many tokens were written."""
+    key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, rows))
+
+    def compute() -> Artifact:
+        models, vote = voters.role.load(voters.states), prepared.config.ensemble.vote
+        names = prepared.names_of(rows)
+        decoded = voters.role.write(models, voters.weights, rows, prepared.decoding, names, vote)
+        return Artifact({}, {"texts": [d.text for d in decoded], "n_tokens": sum(len(d.log_probs) for d in decoded)})
+
+    record = seed.store.memo("texts", key, compute).record
+    return record["texts"], record["n_tokens"]
+
+
+def right_texts(prepared: AnswerPrepared, answers: Sequence[str], truths: Sequence[str]) -> Bool[Tensor, " rows"]:
+    """Which of these answers are true, compared as the task compares them."""
+    verifier = prepared.task.verifier
+    return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(answers, truths, strict=True)])
+
+
+def _deciding(prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[Tensor, " rows"]) -> dict[str, Any]:
+    """Everything that an answer depends on."""
+    config = prepared.config
+    return {
+        "voters": list(voters.keys),
+        "role": voters.role.fingerprint,
+        "weights": voters.weights.tolist(),
+        "vote": config.ensemble.vote,
+        "prompts": canonical_hash([voters.role.prompts[i] for i in rows.tolist()]),
+        "ids": prepared.names_of(rows),
+        "decoding": prepared.decoding.model_dump(exclude={"batch_rows"}),
+        "answer_by": config.generation.answer_by,
+        "options": canonical_hash([list(options) for options in prepared.options(rows)]),
+    }

@@ -1,0 +1,92 @@
+"""Who answers in generation, and their scores of given answers, from the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.ensemble.choices import StagedChoices, staged_choices
+from ensemw2s.ensemble.scores import StagedScores, staged_scores
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.role import AnswerRole
+from ensemw2s.records import AnswerTokens
+from ensemw2s.storage.store import Artifact, Store, artifact_key
+
+SCORE_VERSION = 3
+
+
+@dataclass(frozen=True)
+class AnswerVoters:
+    """Who answers in a condition: one model, or the chosen experts of an ensemble."""
+
+    role: AnswerRole
+    keys: tuple[str, ...]
+    """Of their artifacts; none for the pretrained model."""
+    states: tuple[dict[str, Tensor], ...]
+    weights: Float[Tensor, " experts"]
+
+    @classmethod
+    def one(cls, role: AnswerRole, key: str, state: Mapping[str, Tensor]) -> "AnswerVoters":
+        """A single trained model."""
+        return cls(role, (key,), (dict(state),), torch.ones(1))
+
+
+@dataclass(frozen=True)
+class Right:
+    """Which questions are answered truly, by each voter alone and by the first t together, for every t."""
+
+    member: Bool[Tensor, "experts rows"]
+    together: Bool[Tensor, "experts rows"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores given answers, teacher-forced; every size of an ensemble from one evaluation of each expert."""
+
+    prepared: AnswerPrepared
+    store: Store
+
+    def scores(self, voters: AnswerVoters, answers: AnswerTokens, rows: Int[Tensor, " rows"]) -> StagedScores:
+        """Scores of these rows' answers, from the store or computed."""
+        vote = self.prepared.config.ensemble.vote
+        chosen = AnswerTokens(
+            tuple(answers.ids[r] for r in rows.tolist()), tuple(answers.prompt_lengths[r] for r in rows.tolist())
+        )
+        key = artifact_key(
+            SCORE_VERSION,
+            {
+                "voters": list(voters.keys),
+                "role": voters.role.fingerprint,
+                "weights": voters.weights.tolist(),
+                "vote": vote,
+                "answers": canonical_hash(chosen.ids),
+            },
+        )
+
+        def compute() -> Artifact:
+            models, inputs = voters.role.load(voters.states), voters.role.open(chosen.read)
+            made = staged_scores(models, voters.weights, inputs, chosen, torch.arange(len(rows)), vote=vote)
+            return Artifact({name: getattr(made, name) for name in StagedScores.__dataclass_fields__}, {})
+
+        return StagedScores(**self.store.memo("scores", key, compute).tensors)
+
+    def right(self, voters: AnswerVoters, rows: Int[Tensor, " rows"], truths: Sequence[str]) -> Right:
+        """Whose answers to these questions are the true ones: written token by token, or taken among the options."""
+        if self.prepared.by_choice:
+            options, choices = self.prepared.options(rows), self.choices(voters, rows)
+            true = torch.tensor([each.index(truth) for each, truth in zip(options, truths, strict=True)])
+            return Right(choices.member == true, choices.together == true)
+        answers = voters.role.answers(rows, truths, self.prepared.names_of(rows))
+        scores = self.scores(voters, answers, torch.arange(len(rows)))
+        return Right(*(torch.stack([scores.exact(w) for w in wrong]) for wrong in (scores.member_wrong, scores.wrong)))
+
+    def choices(self, voters: AnswerVoters, rows: Int[Tensor, " rows"]) -> StagedChoices:
+        """Which of their own options these questions are given."""
+        options = self.prepared.options(rows)
+        answers = voters.role.option_answers(rows, options, self.prepared.names_of(rows))
+        return staged_choices(
+            self.scores(voters, answers, torch.arange(len(answers.ids))), [len(each) for each in options]
+        )

@@ -1,0 +1,164 @@
+"""Generated answers held against the true ones: exact match, token error and log loss per answer token."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ensemw2s.core.routing import Opinions
+from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.scored import Growth, PseudoLabels, Scored
+from ensemw2s.forms.base import SeedContext, Truth, rows_of
+from ensemw2s.forms.costs import evaluation_cost, trunk_cost
+from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
+from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, written_texts
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.results import AnswerSample, Cost, TokenShare, TokenWeights
+from ensemw2s.results.conditions import SELF
+
+N_SAMPLES = 8
+N_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class AnswerScoring:
+    """Implements `forms.base.ScoringForm`."""
+
+    prepared: AnswerPrepared
+
+    def score(self, seed: SeedContext, voters: AnswerVoters, part: str, truth: Truth | None) -> Scored:
+        prepared, scorer = self.prepared, Scorer(self.prepared, seed.store)
+        rows, truths = self._questions(seed, part, truth)
+        is_trained = bool(voters.keys)
+        # An untrained model does not know where to end: its answer is written out and compared as text, as worked
+        # solutions are.
+        by_text = prepared.config.task.worked or (not is_trained and not prepared.by_choice)
+        if by_text:
+            right = right_texts(prepared, written_texts(prepared, seed, voters, rows)[0], truths)
+        else:
+            right = scorer.right(voters, rows, truths).together[-1]
+        if not is_trained:
+            return Scored(right, {})
+        answers = voters.role.answers(rows, truths, prepared.names_of(rows))
+        scores = scorer.scores(voters, answers, torch.arange(len(rows)))
+        figures = {
+            "log_loss": -float(scores.gold[-1].double().mean()),
+            "token_error": float(scores.wrong[-1].double().mean()),
+        }
+        return Scored(right, figures)
+
+    def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
+        rows, truths = self._questions(seed, part, truth)
+        voters = AnswerExperts(self.prepared).all_voters(ensemble)
+        right = Scorer(self.prepared, seed.store).right(voters, rows, truths)
+        return Growth(right.member, right.together, float((~right.member).all(0).double().mean()))
+
+    def test_cost(self, seed: SeedContext, ensemble: Ensemble, truths: Mapping[str, Truth]) -> Cost:
+        """Each expert scores the true answers of the tests once; the trunk reads them once."""
+        role, parts = self.prepared.weak, list[Cost]()
+        for part, truth in truths.items():
+            rows, texts = self._questions(seed, part, truth)
+            answers = role.answers(rows, texts, self.prepared.names_of(rows))
+            n_tokens, n_answer = tokens_of(answers, torch.arange(len(rows)))
+            parts.append(trunk_cost(role, n_tokens))
+            parts += [
+                evaluation_cost(
+                    role,
+                    owned=owned_by(expert.state),
+                    tokens=n_tokens,
+                    examples=len(rows),
+                    answer_tokens=n_answer,
+                )
+                for expert in ensemble.experts
+            ]
+        return costs.total(parts)
+
+    def signals(
+        self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, on_easy: AnswerVoters
+    ) -> RoutingSignals:
+        """The checker's probability of another answer than its own counts as 0."""
+        given: PseudoAnswers = labels[ensemble.method]
+        own: PseudoAnswers = labels[SELF]
+        same = right_texts(self.prepared, own.texts, given.texts)
+        # An ensemble that says nothing is not to be trusted, however surely it does.
+        speaks = torch.tensor([bool(text.strip()) for text in given.texts]).float()
+        return RoutingSignals(
+            seed.seed,
+            ensemble.method,
+            tuple(given.record["ids"]),
+            given.texts,
+            tuple(tuple(label["members"]) for label in given.record["labels"]),
+            own.texts,
+            Opinions(
+                given.confidence.float() * speaks,
+                given.agreement.float() * speaks,
+                own.confidence.float() * same * speaks,
+            ),
+            None,
+        )
+
+    def right_labels(self, answers: Sequence[str], truth: Truth) -> Bool[Tensor, " items"]:
+        return right_texts(self.prepared, answers, [str(text) for text in truth])
+
+    def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
+        return {
+            method: PseudoLabels(given.confidence, self.right_labels(given.texts, truth))
+            for method, given in labels.items()
+            if method != SELF
+        }
+
+    def samples(
+        self, seed: SeedContext, labels: Mapping[str, Any], method: str, truth: Truth | None
+    ) -> tuple[AnswerSample, ...]:
+        """The first questions on which the members differ, then others."""
+        given: PseudoAnswers = labels[method]
+        records = given.record["labels"]
+        right = None if truth is None else self.right_labels(given.texts, truth)
+        order = sorted(range(len(records)), key=lambda i: (len(set(records[i]["members"])) == 1, i))
+        return tuple(
+            AnswerSample(
+                question=self.prepared.split.examples[int(seed.draw.hard_unlabelled[i])].prompt,
+                truth=None if truth is None else str(truth[i]),
+                answer=given.texts[i],
+                members=tuple(records[i]["members"]),
+                is_right=None if right is None else bool(right[i]),
+                tokens=tuple(records[i]["tokens"]),
+                probabilities=tuple(float(torch.tensor(p).exp()) for p in records[i]["token_log_probs"]),
+            )
+            for i in order[:N_SAMPLES]
+        )
+
+    def token_weights(self, seed: SeedContext, ensembles: Mapping[str, Ensemble]) -> tuple[TokenWeights, ...]:
+        """The kinds of token that gained most weight, round by round."""
+        ensemble = ensembles.get("boosting")
+        if ensemble is None or self.prepared.config.generation.boost_unit != "token":
+            return ()
+        weak = AnswerExperts(self.prepared).samples(seed, self.prepared.config.expert_training).weak
+        kinds: Int[Tensor, " samples"] = weak.answers.targets[weak.tokens_of(weak.rows)]
+        tokenizer = self.prepared.weak.backbone.tokenizer
+        rounds = []
+        for expert in ensemble.experts:
+            n = int(kinds.max()) + 1
+            share = torch.zeros(n, dtype=torch.float64).index_add_(0, kinds, expert.sample_weights)
+            uniform = torch.bincount(kinds, minlength=n).double() / len(kinds)
+            top = (share - uniform).argsort(descending=True, stable=True)[:N_TOKENS].tolist()
+            tokens = tuple(
+                TokenShare(token=str(tokenizer.decode([k])), share=float(share[k]), uniform=float(uniform[k]))
+                for k in top
+                if uniform[k] > 0
+            )
+            rounds.append(TokenWeights(seed=seed.seed, round=expert.round, tokens=tokens))
+        return tuple(rounds)
+
+    def _questions(self, seed: SeedContext, part: str, truth: Truth | None) -> tuple[Int[Tensor, " rows"], list[str]]:
+        """Rows of a part, and their true answers."""
+        rows = rows_of(self.prepared, seed)[part]
+        if truth is None:
+            return rows, [self.prepared.split.easy_answers[r] for r in rows.tolist()]
+        return rows, [str(text) for text in truth]

@@ -1,0 +1,225 @@
+"""Students that generate answers: what each learns, and how it is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.core.labels import Labelled, Votes
+from ensemw2s.core.seeds import stream
+from ensemw2s.core.selection import Evidence
+from ensemw2s.data.people import people_among
+from ensemw2s.errors import DataError
+from ensemw2s.evaluation import costs
+from ensemw2s.forms.base import SeedContext, Truth, rows_of
+from ensemw2s.forms.costs import training_cost, trunk_cost
+from ensemw2s.forms.generation.candidates import Candidates
+from ensemw2s.forms.generation.labels import (
+    PseudoAnswers,
+    answering_cost,
+    write_pseudo_answers,
+    writing_cost,
+    written_texts,
+)
+from ensemw2s.forms.generation.prepare import AnswerPrepared, join, joined_inputs
+from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.models.adapters import n_trainable, owned_state
+from ensemw2s.records import AnswerTokens, Inputs
+from ensemw2s.results import Cost
+from ensemw2s.storage.store import Artifact
+from ensemw2s.train.answers import AnswerSupervision, train_answers
+from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.train.supervision import mixture
+
+
+@dataclass(frozen=True)
+class AnswerTrainingSet:
+    """What one student learns."""
+
+    inputs: Inputs
+    """Trunk activations of the supervision's answers."""
+    supervision: AnswerSupervision
+
+
+@dataclass(frozen=True)
+class AnswerBallot:
+    """Texts as columns of their own question."""
+
+    students: "AnswerStudents"
+    seed: SeedContext
+    teacher: str
+    candidates: Candidates
+    checker: AnswerVoters
+    """The strong model that learned the easy answers."""
+
+    @property
+    def votes(self) -> Votes:
+        return self.candidates.votes
+
+    def add(self, seed: SeedContext, voters: AnswerVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
+        prepared = self.students.prepared
+        said = write_pseudo_answers(prepared, seed, voters, ["student"])
+        cost = writing_cost(prepared, voters, seed.draw.hard_unlabelled, said)
+        return self.candidates.add(said), cost
+
+    def answered(self, labelled: Labelled) -> Labelled:
+        # A question that nobody answered has nothing to be learned from, so no selection shall spend its share on it.
+        answered = torch.tensor([bool(text) for text in self.candidates.chosen(labelled)])
+        return labelled._replace(keep=labelled.keep & answered if bool(answered.any()) else labelled.keep)
+
+    def evidence(self, *, reads_own: bool) -> Evidence:
+        soft = self.votes.soft
+        own = self._own() if reads_own else torch.zeros_like(soft)
+        nothing = torch.zeros(0, soft.shape[1]), torch.zeros(0, dtype=torch.long)
+        return Evidence(self.votes.member, own, *nothing, _no_features)
+
+    def _own(self) -> Float[Tensor, "items classes"]:
+        """Of each text, the probability per token that the strong model gives it that learned the easy answers."""
+        prepared, texts = self.students.prepared, self.candidates.texts
+        places = [(i, k) for i, each in enumerate(texts) for k, text in enumerate(each) if text]
+        owner = torch.tensor([i for i, _ in places])
+        rows = self.seed.draw.hard_unlabelled[owner]
+        answers = self.checker.role.answers(rows, [texts[i][k] for i, k in places], prepared.names_of(rows))
+        scores = Scorer(prepared, self.seed.store).scores(self.checker, answers, torch.arange(len(places)))
+        means = torch.stack([part.double().mean() for part in scores.gold[-1].split(scores.sizes.tolist())])
+        own = torch.zeros_like(self.votes.soft)
+        own[owner, torch.tensor([k for _, k in places])] = means.exp().float()
+        return own
+
+    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> AnswerTrainingSet:
+        """What a recipe learns of the likeliest texts, and of the easy answers where it shall.
+
+        Raises:
+            DataError: nobody answered any of the questions that are kept.
+        """
+        prepared, hard = self.students.prepared, self.seed.draw.hard_unlabelled
+        texts = list(self.candidates.chosen(labelled))
+        labelled = self._with_people(texts, labelled)
+        answered = torch.tensor([i for i, text in enumerate(texts) if text], dtype=torch.long)
+        kept = labelled.keep[answered].nonzero()[:, 0]
+        if not len(kept):
+            raise DataError(
+                f"seed {self.seed.seed}: {self.teacher}, {recipe.name}: none of the {int(labelled.keep.sum())} "
+                "unlabelled questions that are kept has an answer; train the experts longer (expert_training), or look "
+                "at generation.decoding.stop"
+            )
+        rows = hard[answered]
+        given = prepared.strong.answers(rows, [texts[i] for i in answered], prepared.names_of(rows))
+        easy = self.students.easy
+        both, inputs = join(easy, given), joined_inputs(self.students.easy_inputs, prepared.strong.open(given.read))
+        learned = len(easy.ids) + kept
+        if recipe.with_easy:
+            learned = torch.cat([self.seed.draw.easy_train, learned])
+        difficulty = prepared.split.difficulty
+        of_each = torch.cat([difficulty[: len(easy.ids)], difficulty[rows]])
+        of_rows, pace = mixture(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
+        weights = torch.ones(len(both.targets))
+        weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
+        return AnswerTrainingSet(inputs, AnswerSupervision(both, learned, weights, pace))
+
+    def _with_people(self, texts: list[str], labelled: Labelled) -> Labelled:
+        """Put people's answers in the place of pseudo-answers, as certain, so that no recipe drops one."""
+        labelled = Labelled(labelled.soft.clone(), labelled.keep.clone())
+        names = self.students.prepared.names_of(self.seed.draw.hard_unlabelled)
+        for i, answer in people_among(self.students.prepared.people, names).items():
+            texts[i], labelled.keep[i] = answer, True
+            labelled.soft[i] = torch.zeros_like(labelled.soft[i])
+            labelled.soft[i, 0] = 1.0
+        return labelled
+
+
+@dataclass(frozen=True)
+class AnswerStudents:
+    """Implements `forms.base.StudentForm`."""
+
+    prepared: AnswerPrepared
+
+    @cached_property
+    def easy(self) -> AnswerTokens:
+        """The easy pool's true answers as the strong model's tokens."""
+        return self.prepared.easy_answers(self.prepared.strong)
+
+    @cached_property
+    def easy_inputs(self) -> Inputs:
+        """Their trunk activations."""
+        return self.prepared.strong.open(self.easy.read)
+
+    def zero_shot(self, seed: SeedContext) -> tuple[AnswerVoters, Cost]:
+        """The untrained strong model; it costs what writing its answers, or scoring the options, costs."""
+        prepared = self.prepared
+        voters = AnswerVoters(prepared.strong, (), (), torch.ones(1))
+        rows = torch.cat(list(rows_of(prepared, seed).values()))
+        if prepared.by_choice:
+            answers = prepared.strong.option_answers(rows, prepared.options(rows), prepared.names_of(rows))
+            n_written = len(answers.targets)
+            n_read = sum(map(len, answers.read)) - n_written
+        else:
+            n_written = sum(written_texts(prepared, seed, voters, part)[1] for part in rows_of(prepared, seed).values())
+            n_read = sum(len(prepared.strong.prompts[row]) for row in rows.tolist())
+        cost = answering_cost(voters, len(rows), n_read, n_written)
+        return voters, cost.model_copy(update={"expert_evaluations": 0})
+
+    def on_easy(self, seed: SeedContext) -> AnswerTrainingSet:
+        ones = torch.ones(len(self.easy.targets))
+        return AnswerTrainingSet(self.easy_inputs, AnswerSupervision(self.easy, seed.draw.easy_train, ones))
+
+    def on_truth(self, seed: SeedContext, truth: Truth) -> AnswerTrainingSet:
+        role, hard = self.prepared.strong, seed.draw.hard_unlabelled
+        given = role.answers(hard, [str(text) for text in truth], self.prepared.names_of(hard))
+        supervision = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
+        return AnswerTrainingSet(role.open(given.read), supervision)
+
+    def self_labels(self, seed: SeedContext, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
+        labels = write_pseudo_answers(self.prepared, seed, voters, ["strong_on_easy"])
+        return labels, writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+
+    def ballot(
+        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: AnswerVoters
+    ) -> AnswerBallot:
+        candidates = Candidates.of(labels[teacher], recipe.make_label_model().n_students)
+        return AnswerBallot(self, seed, teacher, candidates, on_easy)
+
+    def deciding(self, training_set: AnswerTrainingSet) -> dict[str, Any]:
+        supervision = training_set.supervision
+        answers, rows, pace = supervision.answers, supervision.rows, supervision.pace
+        return {
+            "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
+            "weights": canonical_hash(supervision.weights[answers.tokens_of(rows)].tolist()),
+            "pace": None if pace is None else canonical_hash(pace.deciding),
+        }
+
+    def fit(self, training_set: AnswerTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+        training = self.prepared.config.student_training
+        module = self.prepared.strong.builder(training)(stream(seed, "init"))
+        supervision = training_set.supervision
+        train_answers(module, training_set.inputs, supervision, training, seed=seed, checkpointer=checkpointer)
+        return Artifact({f"state/{n}": t for n, t in owned_state(module).items()}, {"owned": n_trainable(module)})
+
+    def voters(self, training_set: AnswerTrainingSet, artifact: Artifact, key: str) -> AnswerVoters:
+        return AnswerVoters.one(self.prepared.strong, key, artifact.state)
+
+    def cost(self, training_set: AnswerTrainingSet, artifact: Artifact) -> Cost:
+        role, epochs = self.prepared.strong, self.prepared.config.student_training.epochs
+        answers, rows = training_set.supervision.answers, training_set.supervision.rows
+        n_tokens = int(training_set.inputs.lengths[rows].sum())
+        trained = training_cost(
+            role,
+            owned=artifact.record["owned"],
+            tokens=epochs * n_tokens,
+            examples=epochs * len(rows),
+            answer_tokens=epochs * len(answers.tokens_of(rows)),
+        )
+        return costs.total([trunk_cost(role, n_tokens), trained])
+
+    def log_likelihood(self, seed: SeedContext, voters: AnswerVoters) -> Float[Tensor, " val"]:
+        scores = Scorer(self.prepared, seed.store).scores(voters, self.easy, seed.draw.easy_val)
+        return torch.stack([each.mean() for each in scores.gold[-1].split(scores.sizes.tolist())])
+
+
+def _no_features() -> tuple[Tensor, Tensor]:
+    raise NotImplementedError("no selection that judges texts reads features")

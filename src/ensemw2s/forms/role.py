@@ -1,0 +1,48 @@
+"""The weak or the strong model of a run, as far as classes and generation share it."""
+
+from dataclasses import dataclass
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.upper import own_layers
+
+
+@dataclass(frozen=True)
+class Role:
+    """A model with its adapter's settings."""
+
+    config: ModelConfig
+    backbone: Backbone
+    """Cut to the layers that are used."""
+    trunk_flops: float
+    """FLOPs per token of one forward pass through the frozen trunk: the layers below the adapter's own."""
+    own_flops: float
+    """The same of the layers that the adapter runs itself, as they are before training."""
+
+    @property
+    def head_weights(self) -> int:
+        """Weights of the vocabulary head that answer tokens go through."""
+        return 0
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What decides a training: the weights, the cut, the arithmetic and the adapter."""
+        return {**self.config.deciding, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
+
+    def describe(self) -> str:
+        """One phrase for the report."""
+        n = own_layers(self.config, self.backbone)
+        parts = {
+            "head": "a trained head",
+            "top": f"{self.config.top_layers} trained upper layers",
+            "lora": f"LoRA on {'all' if n == self.backbone.n_layers else f'the upper {n}'} layers",
+            "full": "all weights trained",
+        }
+        hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
+        return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"
+
+
+def multiplying_weights(backbone: Backbone) -> int:
+    """Weights that multiply in a forward pass: all matrices but the embeddings, which are looked up."""
+    embeddings = {id(p) for p in backbone.model.get_input_embeddings().parameters()}
+    return sum(p.numel() for p in backbone.model.parameters() if id(p) not in embeddings and p.ndim > 1)

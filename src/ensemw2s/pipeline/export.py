@@ -1,0 +1,88 @@
+"""What a user leaves with: the recommended student and the best ensemble, each a folder that stands alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ensemw2s.core.losses import LINKS
+from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.evaluation.conditions import METHOD_LABELS
+from ensemw2s.export.answerer import export_language
+from ensemw2s.export.card import model_card
+from ensemw2s.export.classifier import export_student
+from ensemw2s.export.ensemble_folder import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord, untrusting, write_ensemble
+from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.classification.experts import ClassVoters
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.results import Results
+from ensemw2s.results.conditions import ensemble
+
+
+def export_run(run_dir: Path, results: Results, seeds: Sequence[SeedWork]) -> None:
+    """Write `student`, the recommended one of its best seed, and `ensemble`, of the method that is best on easy-val."""
+    work = next(w for w in seeds if w.seed == results.recommendation.seed)
+    condition = results.row(results.recommendation.row).condition
+    _export_student(run_dir / "student", results, work.prepared, work.outcomes[condition].voters)
+    methods = [m for m in METHOD_LABELS if m in work.ensembles]
+    accuracy = {m: results.row(ensemble(m).key).parts["easy_val"]["accuracy"].interval.mean for m in methods}
+    made = work.ensembles[max(methods, key=accuracy.__getitem__)]
+    record = _record(work.prepared, made, results)
+    write_ensemble(run_dir / "ensemble", record, [expert.state for expert in made.voting])
+
+
+def _export_student(folder: Path, results: Results, prepared: Prepared, voters: ClassVoters | AnswerVoters) -> None:
+    role = prepared.strong
+    if isinstance(prepared, AnswerPrepared):
+        assert isinstance(voters, AnswerVoters)
+        example = prepared.split.examples[0].prompt
+        export_language(
+            folder,
+            config=role.config,
+            backbone=role.backbone,
+            unembedding=voters.role.unembedding,
+            state=voters.states[0],
+            decoding=prepared.decoding,
+            card=model_card(results, classes=f"free text after the prompt, for example {example!r}"),
+            template=prepared.config.template,
+        )
+        return
+    assert isinstance(voters, ClassVoters)
+    assert voters.state is not None, "only what was trained is recommended"
+    choices = results.task.choices
+    export_student(
+        folder,
+        config=role.config,
+        backbone=role.backbone,
+        state=voters.state,
+        choices=choices,
+        card=model_card(results, classes=", ".join(choices), probabilities=LINKS[voters.link].formula),
+        template=prepared.config.template,
+        link=voters.link,
+    )
+
+
+def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRecord:
+    weights = tuple(made.weights(made.selected).tolist())
+    common = {
+        "method": made.method,
+        "seed": made.seed,
+        "expert_ids": made.expert_ids,
+        "expert_weights": weights,
+        "prompt": prepared.config.template,
+        "weak": untrusting(prepared.weak.config),
+        "weak_fingerprint": prepared.weak.backbone.fingerprint,
+        "config_hash": results.config_hash,
+        "vote": made.config.vote,
+    }
+    if isinstance(prepared, AnswerPrepared):
+        return AnswerEnsemble.model_validate(common | {"decoding": prepared.decoding})
+    depths = tuple(expert.view.depth for expert in made.voting)
+    return ChoiceEnsemble.model_validate(
+        common
+        | {
+            "temperature": made.temperature,
+            "choices": results.task.choices,
+            "depths": depths if any(depths) else None,
+        }
+    )

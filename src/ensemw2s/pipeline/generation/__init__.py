@@ -1,1 +1,0 @@
-"""The stages where questions are answered in text."""

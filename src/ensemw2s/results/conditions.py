@@ -1,0 +1,87 @@
+"""A condition: one way to get a model, and so one row of the table."""
+
+from typing import Literal
+
+from ensemw2s.results.base import Record
+
+ConditionKind = Literal[
+    "zero_shot",
+    "best_single",
+    "single_long",
+    "ensemble",
+    "strong_on_easy",
+    "self_training",
+    "student",
+    "auto",
+    "ceiling",
+]
+RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
+SELF = "self"
+"""The teacher that is the strong model itself, trained on the easy labels."""
+_GROUPS: dict[ConditionKind, RowKind] = {
+    "best_single": "ensemble",
+    "single_long": "ensemble",
+    "ensemble": "ensemble",
+    "student": "student",
+    "auto": "student",
+    "ceiling": "ceiling",
+}
+
+
+class Condition(Record):
+    """One way to get a model."""
+
+    kind: ConditionKind
+    method: str | None = None
+    """`ensemble`: the ensemble method; `student`: the method whose labels are learned."""
+    recipe: str | None = None
+    """`student` and `self_training`: how the labels are learned."""
+
+    @property
+    def key(self) -> str:
+        """A name that is unique among the conditions of a run; nobody reads its parts."""
+        parts = [self.method] if self.kind == "ensemble" else [self.kind, self.method, self.recipe]
+        return ":".join(part for part in parts if part is not None)
+
+    @property
+    def group(self) -> RowKind:
+        """Under which heading its row stands."""
+        return _GROUPS.get(self.kind, "baseline")
+
+    @property
+    def teacher(self) -> str | None:
+        """Whose labels it learns: an ensemble method, `self`, or None where it learns no pseudo-labels."""
+        return SELF if self.kind == "self_training" else self.method if self.kind == "student" else None
+
+    @property
+    def is_recommendable(self) -> bool:
+        """Whether it may be recommended: students, and baselines that train the strong model."""
+        return self.kind in ("strong_on_easy", "self_training", "student", "auto")
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it needs no weak supervision."""
+        return self.group == "baseline"
+
+
+ZERO_SHOT = Condition(kind="zero_shot")
+BEST_SINGLE = Condition(kind="best_single")
+SINGLE_LONG = Condition(kind="single_long")
+STRONG_ON_EASY = Condition(kind="strong_on_easy")
+AUTO = Condition(kind="auto")
+"""The student that a rule chooses on easy data alone, seed by seed."""
+CEILING = Condition(kind="ceiling")
+SINGLE = Condition(kind="ensemble", method="single")
+"""One weak expert: what gap recovered is counted from."""
+
+
+def ensemble(method: str) -> Condition:
+    """The ensemble of a method itself."""
+    return Condition(kind="ensemble", method=method)
+
+
+def student(teacher: str, recipe: str) -> Condition:
+    """The student of a teacher's labels under a recipe, both by name."""
+    if teacher == SELF:
+        return Condition(kind="self_training", recipe=recipe)
+    return Condition(kind="student", method=teacher, recipe=recipe)

@@ -1,0 +1,170 @@
+"""The units of work of a prepared run, counted before anything is computed."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from ensemw2s.config import TrainConfig
+from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
+from ensemw2s.forms.role import Role
+from ensemw2s.services.planning.units import (
+    RoleName,
+    Stage,
+    Unit,
+    expert_shares,
+    student_sizes,
+    students_on_the_way,
+    training_amount,
+    voters,
+)
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What one example amounts to for one of the models, on average."""
+
+    read: float
+    """Tokens that are read: of the prompt, or of a question with its answer."""
+    owned: int
+    """Trained parameters."""
+    answer: float = 0.0
+    """Tokens that go through the vocabulary head."""
+    options: float = 1.0
+    """Options that are scored per question; 1 where answers are written."""
+
+
+class Counts(ABC):
+    """What classes and generation count alike.
+
+    Args:
+        prepared: the experiment; nothing has been computed of its trunks.
+        amounts: of an example, by role.
+    """
+
+    def __init__(self, prepared: Prepared, amounts: dict[str, Amounts]):
+        self.prepared, self.config, self.amounts = prepared, prepared.config, amounts
+        split = prepared.split
+        draw = split.draw(self.config.seeds[0])
+        self.n_seeds, self.n_all = len(self.config.seeds), len(split.examples)
+        self.n_easy, self.n_hard, self.n_val = len(draw.easy_train), len(draw.hard_unlabelled), len(draw.easy_val)
+        self.n_tests = sum(len(split.pools[part]) for part in split.tests)
+
+    @property
+    @abstractmethod
+    def n_evaluated(self) -> int:
+        """Number of examples on which each expert is evaluated."""
+
+    @abstractmethod
+    def reading(self) -> list[Unit]:
+        """Passes of the trunks before the experts are trained."""
+
+    @abstractmethod
+    def labelling(self) -> list[Unit]:
+        """What follows the experts' training until the strong model is trained."""
+
+    @abstractmethod
+    def evaluating(self, n_students: int) -> list[Unit]:
+        """What is scored once all are trained. `n_students`: trainings of the strong model in all seeds."""
+
+    @abstractmethod
+    def student_bytes(self) -> int:
+        """Bytes that a student leaves in the store."""
+
+    @abstractmethod
+    def on_the_way(self, count: int) -> list[Unit]:
+        """What the students that label models ask cost beside their training."""
+
+    def units(self) -> list[Unit]:
+        """Every unit of the run, in its order."""
+        experts, students = self._experts(), self._students()
+        n_students = sum(unit.count for unit in students if unit.verb == "train")
+        units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students)]
+        return [unit for unit in units if unit.count and unit.amount]
+
+    def _experts(self) -> list[Unit]:
+        config, ensemble, n = self.config, self.config.ensemble, self.n_seeds
+        training = config.expert_training
+        long = training.model_copy(update={"epochs": training.epochs * ensemble.n_rounds})
+        units: list[Unit] = []
+        for share, count in sorted(
+            expert_shares(ensemble, self.prepared.weak.backbone.n_layers, config.seeds).items(), reverse=True
+        ):
+            what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
+            units.append(self.trained("experts", what, "weak", training, self.n_easy, count, share=share))
+        units.append(self.trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, n))
+        if ensemble.error_source == "folds" and "boosting" in ensemble.methods:
+            n_fold = round(self.n_easy * (1 - 1 / ensemble.n_folds))
+            count = n * ensemble.n_rounds * ensemble.n_folds
+            units.append(self.trained("experts", "its like on folds", "weak", training, n_fold, count, kept=0))
+        return units
+
+    def _students(self) -> list[Unit]:
+        config, training, n = self.config, self.config.student_training, self.n_seeds
+        kept = self.student_bytes()
+        units = [self.trained("students", "strong on easy", "strong", training, self.n_easy, n, kept=kept)]
+        if "hard_pool" in self.prepared.split.sealed:
+            units.append(self.trained("students", "the ceiling", "strong", training, self.n_hard, n, kept=kept))
+        for size, each in student_sizes(config, self.n_easy, self.n_hard).items():
+            what = f"a student of {size}"
+            units.append(self.trained("students", what, "strong", training, size, each * n, kept=kept))
+        if count := students_on_the_way(config) * n:
+            what = "a label model's student"
+            units.append(self.trained("students", what, "strong", training, self.n_hard, count, kept=kept))
+            units += self.on_the_way(count)
+        return units
+
+    def role(self, name: RoleName) -> Role:
+        """The weak or the strong model."""
+        return self.prepared.weak if name == "weak" else self.prepared.strong
+
+    def trained(
+        self,
+        stage: Stage,
+        what: str,
+        name: RoleName,
+        training: TrainConfig,
+        n: int,
+        count: int,
+        *,
+        kept: int | None = None,
+        share: float | int = 1.0,
+    ) -> Unit:
+        """Trainings on `n` examples; `share`: of the pooled feature's dimensions that is read."""
+        role, amounts = self.role(name), self.amounts[name]
+        width = role.backbone.hidden_size
+        unread = (width - max(1, round(share * width))) * (role.config.head_hidden or len(self.prepared.task.choices))
+        tokens = n * amounts.read
+        spent = training_cost(
+            role,
+            owned=amounts.owned - unread,
+            tokens=round(training.epochs * tokens),
+            examples=training.epochs * n,
+            answer_tokens=training.epochs * n * amounts.answer,
+        )
+        amount = training_amount(role.config.adapter, training, n, tokens)
+        stored = self.expert_bytes() if kept is None else kept
+        return Unit(stage, what, "train", name, count, amount, int(spent.training_tokens), spent.flops, stored)
+
+    def scored(self, stage: Stage, what: str, name: RoleName, n: int, count: int) -> Unit:
+        """Evaluations of `n` examples."""
+        role, amounts = self.role(name), self.amounts[name]
+        tokens = n * amounts.read * amounts.options
+        answers = n * amounts.answer * amounts.options
+        spent = evaluation_cost(role, owned=amounts.owned, tokens=tokens, examples=n, answer_tokens=answers)
+        return Unit(stage, what, "score", name, count, tokens, round(tokens), spent.flops)
+
+    def read(self, stage: Stage, what: str, name: RoleName, n: int, count: int, kept_vectors: float) -> Unit:
+        """Passes of the trunk over `n` examples, of which so many vectors are kept."""
+        role = self.role(name)
+        tokens = round(n * self.amounts[name].read)
+        kept = round(kept_vectors) * role.backbone.hidden_size * role.backbone.dtype.itemsize
+        return Unit(stage, what, "read", name, count, tokens, tokens, trunk_cost(role, tokens).flops, kept)
+
+    def expert_bytes(self) -> int:
+        """Bytes that an expert leaves in the store."""
+        return 4 * self.amounts["weak"].owned
+
+    @property
+    def n_voters(self) -> int:
+        """Upper bound on the number of experts in all ensembles of one seed."""
+        return voters(self.config.ensemble)

@@ -1,0 +1,165 @@
+"""What only classes, and what only generation, count."""
+
+import torch
+
+from ensemw2s.ensemble.views import depths_of
+from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.models.activations import EmbeddedInputs, IdInputs
+from ensemw2s.models.adapters import n_trainable, owned_state
+from ensemw2s.services.planning.counts import Amounts, Counts
+from ensemw2s.services.planning.units import RoleName, Stage, Unit, training_roles
+
+
+def counts_of(prepared: ClassPrepared | AnswerPrepared) -> Counts:
+    """The counts of a prepared run."""
+    return AnswerCounts(prepared) if isinstance(prepared, AnswerPrepared) else ClassCounts(prepared)
+
+
+class ClassCounts(Counts):
+    """Questions answered by a class."""
+
+    def __init__(self, prepared: ClassPrepared):
+        amounts: dict[str, Amounts] = {}
+        for name, training in training_roles(prepared.config):
+            role = prepared.weak if name == "weak" else prepared.strong
+            module = role.builder(training, prepared.n_classes)(torch.Generator())
+            amounts[name] = Amounts(float(role.inputs.lengths.double().mean()), n_trainable(module))
+        super().__init__(prepared, amounts)
+        self.classes = prepared
+
+    @property
+    def n_evaluated(self) -> int:
+        return self.n_all
+
+    def expert_bytes(self) -> int:
+        return super().expert_bytes() + 4 * self.n_all * self.classes.n_classes
+
+    def student_bytes(self) -> int:
+        return 4 * (self.amounts["strong"].owned + (self.n_val + self.n_tests) * self.classes.n_classes)
+
+    def reading(self) -> list[Unit]:
+        names: tuple[RoleName, ...] = ("strong",) if self._is_one_pass() else ("strong", "weak")
+        return [unit for name in names for unit in self._trunk(name)]
+
+    def labelling(self) -> list[Unit]:
+        n_experts = sum(unit.count for unit in self._experts() if "expert" in unit.what)
+        return [self.scored("experts", "an expert's evaluation", "weak", self.n_all, n_experts)]
+
+    def on_the_way(self, count: int) -> list[Unit]:
+        return []
+
+    def evaluating(self, n_students: int) -> list[Unit]:
+        config, seen = self.config, self.n_val + self.n_tests
+        units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
+        if config.strong.adapter != "head":  # the pooled feature of zero-shot scoring is not cached
+            units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
+        n_rows = 4 + len(config.ensemble.methods) + len(config.students.pairs(config.ensemble.methods))
+        n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
+        return [*units, Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)]
+
+    def _is_one_pass(self) -> bool:
+        """Whether the depths of one network are read together, in one pass through the deepest."""
+        config = self.config
+        return config.weak.adapter == config.strong.adapter == "head" and shares_checkpoint(config)
+
+    def _n_depths(self, name: RoleName) -> int:
+        """Number of depths whose features one pass through this model's trunk gives."""
+        weak, strong = (role.backbone.n_layers for role in (self.prepared.weak, self.prepared.strong))
+        members = depths_of(self.config.ensemble, weak, self.config.seeds)
+        if self._is_one_pass():
+            return len({weak, strong, *members})
+        return 1 + len(members) if name == "weak" else 1
+
+    def _trunk(self, name: RoleName) -> list[Unit]:
+        role = self.classes.weak if name == "weak" else self.classes.strong
+        if isinstance(role.inputs, IdInputs | EmbeddedInputs):
+            return []
+        vectors = self.n_all if role.config.adapter == "head" else int(role.inputs.lengths.sum())
+        what = "the trunk reads all examples"
+        return [self.read("prepare", what, name, self.n_all, 1, vectors * self._n_depths(name))]
+
+
+class AnswerCounts(Counts):
+    """Questions answered by generated text. Means over the easy pool stand for all answers: the others are sealed."""
+
+    def __init__(self, prepared: AnswerPrepared):
+        amounts: dict[str, Amounts] = {}
+        rows = torch.arange(len(prepared.split.easy_answers))
+        options = [len(each) for each in prepared.options(rows)] if prepared.by_choice else [1]
+        for name, training in training_roles(prepared.config):
+            role = prepared.weak if name == "weak" else prepared.strong
+            answers = prepared.easy_answers(role)
+            owned = sum(t.numel() for t in owned_state(role.builder(training)(torch.Generator())).values())
+            n = len(answers.ids)
+            amounts[name] = Amounts(
+                sum(map(len, answers.read)) / n, owned, len(answers.targets) / n, sum(options) / len(options)
+            )
+        super().__init__(prepared, amounts)
+        self.answers = prepared
+
+    @property
+    def n_evaluated(self) -> int:
+        return self.n_val + self.n_tests
+
+    def student_bytes(self) -> int:
+        return 4 * self.amounts["strong"].owned
+
+    def reading(self) -> list[Unit]:
+        return self._read("prepare", "the trunk reads the easy answers", "weak", self._n_pool, 1)
+
+    def labelling(self) -> list[Unit]:
+        n, n_methods = self.n_seeds, len(self.config.ensemble.methods)
+        # Every size of an ensemble is scored from one pass of each member, once with all and once with the chosen.
+        return [
+            self.scored("experts", "an expert's answers on easy-val", "weak", self.n_val, self.n_voters * n),
+            self._written("labels", "an ensemble's pseudo-answers", "weak", self.n_hard, n_methods * n),
+            self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
+            *self._read("students", "the trunk reads the easy answers", "strong", self._n_pool, 1),
+            *self._read("students", "the trunk reads pseudo-answers", "strong", self.n_hard, (2 + n_methods) * n),
+        ]
+
+    def on_the_way(self, count: int) -> list[Unit]:
+        return [
+            self._written("students", "a label model's student's answers", "strong", self.n_hard, count),
+            *self._read("students", "the trunk reads these answers", "strong", self.n_hard, count),
+        ]
+
+    def evaluating(self, n_students: int) -> list[Unit]:
+        n, n_seen = self.n_seeds, self.n_tests + self.n_val
+        names: tuple[RoleName, ...] = ("weak", "strong")
+        units = [
+            unit
+            for name in names
+            for unit in self._read("evaluate", "the trunk reads the tests' answers", name, self.n_tests, 1)
+        ]
+        units += [
+            self.scored("evaluate", "a member's answers to the tests", "weak", n_seen, (self.n_voters + 2) * n),
+            self.scored("evaluate", "a student's answers to the tests", "strong", n_seen, n_students),
+            Unit("evaluate", "intervals", "interval", "both", 4 * n_students // n, 1.0),
+        ]
+        if not self.answers.by_choice:
+            n_asked = self.n_tests + n * self.n_val
+            units.append(self._written("evaluate", "zero-shot answers", "strong", n_asked, 1, is_trained=False))
+        return units
+
+    @property
+    def _n_pool(self) -> int:
+        return len(self.prepared.split.pools["easy_pool"])
+
+    def _read(self, stage: Stage, what: str, name: RoleName, n: int, count: int) -> list[Unit]:
+        if self.role(name).trunk_flops == 0.0:
+            return []
+        return [self.read(stage, what, name, n, count, n * self.amounts[name].read)]
+
+    def _written(self, stage: Stage, what: str, name: RoleName, n: int, count: int, *, is_trained: bool = True) -> Unit:
+        members = self.config.ensemble.n_rounds if name == "weak" else 1
+        if self.answers.by_choice:
+            return self.scored(stage, what, name, n * members, count)
+        role, amounts = self.role(name), self.amounts[name]
+        # An untrained model does not know where to end.
+        n_written = n * (amounts.answer if is_trained else self.answers.decoding.max_new_tokens)
+        per_token = role.trunk_flops + members * role.own_flops
+        flops = per_token * (n * amounts.read + n_written) + 2.0 * members * role.head_weights * n_written
+        verb, amount = ("write", n_written) if is_trained else ("ask", n)
+        return Unit(stage, what, verb, name, count, amount, round(n * amounts.read), flops)
