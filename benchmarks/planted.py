@@ -26,8 +26,8 @@ from ensemw2s.core.losses.evidential import Evidential
 from ensemw2s.core.losses.weights import Adaptive
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.head import Head
-from ensemw2s.pipeline.students import difficulty_bins
 from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.supervision import difficulty_bins
 
 DIM, N, N_MEMBERS = 16, 1500, 5
 CONFIG = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02)

@@ -13,11 +13,12 @@ import torch
 
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.intervals import seed_interval
-from ensemw2s.core.labels import Votes, everything
+from ensemw2s.core.labels import Labelled, Votes, everything
+from ensemw2s.core.losses import WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.head import Head
-from ensemw2s.pipeline.students import Lesson, Lessons, on_truth
-from ensemw2s.train.loop import predict, train
+from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, on_truth
 from planted import CONFIG, DIM, PLANTS, N, Plant, percent_right, planted, shown
 
 N_EASY = 100
@@ -35,11 +36,11 @@ RECIPES = {
 }
 
 
-def taught(plant: Plant, lesson: Lesson, seed: int) -> torch.Tensor:
-    """Log-probabilities of all 2 N examples by a student of this lesson."""
+def trained(plant: Plant, supervision: Supervision, loss: WeakToStrongLoss, seed: int) -> torch.Tensor:
+    """Log-probabilities of all 2 N examples by a student of this supervision."""
     module = Head(DIM, 2, hidden=0, dropout=0.0, init_std=0.02, generator=stream(seed, "init"))
-    train(module, plant.inputs, lesson.supervision, lesson.loss, CONFIG, seed=seed)
-    return predict(module, plant.inputs, torch.arange(2 * N), link=lesson.loss.link)
+    train(module, plant.inputs, supervision, loss, CONFIG, seed=seed)
+    return predict(module, plant.inputs, torch.arange(2 * N), link=loss.link)
 
 
 def students(seed: int, kind: str) -> dict[str, float]:
@@ -48,19 +49,19 @@ def students(seed: int, kind: str) -> dict[str, float]:
     easy = N + plant.difficulty[N:].argsort()[:N_EASY]
     tested = torch.ones(2 * N, dtype=torch.bool)
     tested[:N] = tested[easy] = False
-    lessons = Lessons(easy, plant.truth[easy], torch.arange(N), plant.difficulty)
+    true = TrueLabels(easy, plant.truth[easy])
     votes = Votes(plant.member, torch.ones(len(plant.member)), plant.soft)
-    on_easy = taught(plant, on_truth("easy", easy, plant.truth[easy], 2), seed)
+
+    def student(recipe: Recipe, labelled: Labelled, member: torch.Tensor) -> torch.Tensor:
+        supervision, loss = on_pseudo_labels(recipe, labelled, member, torch.arange(N), plant.difficulty, true)
+        return trained(plant, supervision, loss, seed)
+
+    on_easy = trained(plant, *on_truth(true, 2), seed)
     own = on_easy[:N].exp()
-    found = {
-        "strong on easy": on_easy,
-        "self-training": taught(plant, lessons.from_labels("self", Recipe(), everything(own), own[None]), seed),
-    }
+    found = {"strong on easy": on_easy, "self-training": student(Recipe(), everything(own), own[None])}
     for name, recipe in RECIPES.items():
-        labelled = recipe.make_label_model()(
-            votes, lambda labels: taught(plant, lessons.plain("on the way", labels), seed)[:N].exp()
-        )
-        found[name] = taught(plant, lessons.from_labels("weak", recipe, labelled, plant.member), seed)
+        labelled = recipe.make_label_model()(votes, lambda labels: student(Recipe(), labels, plant.member)[:N].exp())
+        found[name] = student(recipe, labelled, plant.member)
     return {name: percent_right(f[tested], plant.truth[tested]) for name, f in found.items()}
 
 

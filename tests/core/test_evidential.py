@@ -14,8 +14,8 @@ from ensemw2s.core.labels import everything
 from ensemw2s.core.losses import LINKS, CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.evidential import Evidential, evidential_risk, kl_to_uniform
 from ensemw2s.models.head import Head
-from ensemw2s.pipeline.students import Lessons
 from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, with_people
 
 
 def doubles(*rows):
@@ -114,22 +114,21 @@ def test_what_is_missing_or_out_of_range_is_named():
 def test_members_come_with_the_kept_labels_and_easy_ones_are_true_for_each(labels):
     member = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.3, 0.7], [0.1, 0.9], [0.6, 0.4]]])
     labelled = everything(member.mean(0))._replace(keep=torch.tensor([True, False, True]))
-    lessons = Lessons(
-        torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2, 3]), torch.zeros(4), torch.full((3,), -1)
-    )
     recipe = Recipe(loss="evidential", with_easy=True, labels=labels)
-    found = lessons.from_labels("single", recipe, labelled, member).supervision
+    rows, easy = torch.tensor([1, 2, 3]), TrueLabels(torch.tensor([0]), torch.tensor([1]))
+    found, _ = on_pseudo_labels(recipe, labelled, member, rows, torch.zeros(4), easy)
     kept = member[:, [0, 2]]
     expected = kept if labels == "soft" else torch.nn.functional.one_hot(kept.argmax(-1), 2).float()
     assert torch.equal(found.targets.member[:, 1:], expected)
     assert found.targets.member[:, 0].tolist() == [[0, 1], [0, 1]]
     assert found.rows.tolist() == [0, 1, 3]
-    assert lessons.from_labels("single", Recipe(), labelled, member).supervision.targets.member is None
+    plain, _ = on_pseudo_labels(Recipe(), labelled, member, rows, torch.zeros(4), easy)
+    assert plain.targets.member is None
 
 
 def test_a_persons_answer_is_every_members():
     member = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.1, 0.9]]])
-    lessons = Lessons(torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2]), torch.zeros(3), torch.tensor([-1, 0]))
-    found = lessons.from_labels("single", Recipe(loss="evidential"), everything(member.mean(0)), member).supervision
-    assert found.targets.member[:, 1].tolist() == [[1, 0], [1, 0]]
-    assert torch.equal(found.targets.member[:, 0], member[:, 0])
+    labelled, members = with_people(everything(member.mean(0)), member, torch.tensor([-1, 0]))
+    assert labelled.soft[1].tolist() == [1, 0]
+    assert members[:, 1].tolist() == [[1, 0], [1, 0]]
+    assert torch.equal(members[:, 0], member[:, 0])

@@ -11,7 +11,7 @@ from ensemw2s.core.intervals import (
     seed_interval,
     within,
 )
-from ensemw2s.evaluation.table import figure
+from ensemw2s.evaluation.figures import figure
 
 
 def generator(seed: int = 0) -> torch.Generator:

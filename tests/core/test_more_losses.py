@@ -17,8 +17,8 @@ from ensemw2s.core.losses.targets import Entropy, Product, Smoothing
 from ensemw2s.core.losses.weights import Adaptive, Group, Window
 from ensemw2s.models.head import Head
 from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.students import difficulty_bins, mixture
 from ensemw2s.train.loop import Supervision, train
+from ensemw2s.train.supervision import difficulty_bins, mixture
 from tiny_run import merged, tiny_tree
 
 N, K = 8, 3

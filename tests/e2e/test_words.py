@@ -14,18 +14,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from damage import fresh_copy
 from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.data.readers.load import read_rows
+from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, ModelError, RunError
-from ensemw2s.evaluation.table import open_truth
 from ensemw2s.export.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
-from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.forms.generation.labels import right_texts, written_texts
+from ensemw2s.forms.generation.prepare import AnswerModels
 from ensemw2s.models.loading.anatomy import final_norm, layers_of, memory_of
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.pipeline import run as runner
-from ensemw2s.pipeline.generation.labels import right_answers
-from ensemw2s.pipeline.generation.table import AnswerTable
+from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.students import train_students
 from ensemw2s.services.labelling.label_file import label_file
 from ensemw2s.storage import checksums
 from ensemw2s.storage.store import Store
@@ -117,33 +118,33 @@ def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finish
     results = read_results(finished)
     model = AutoModelForCausalLM.from_pretrained(finished / "student").eval()
     tokenizer = AutoTokenizer.from_pretrained(finished / "student")
-    experiment = runner._Words(config, Store(place / "store"), lambda model, n: None)
-    for seed in experiment.seeds:
-        for stage in (seed.experts, seed.label, seed.students):
-            list(stage())
-    chosen = next(s for s in experiment.seeds if s.seed == results.recommendation.seed)
-    side, rows = experiment.prepared.strong, torch.tensor(list(experiment.prepared.split.pools["id_test"]))
-    voters = chosen.outcome.voters[results.recommendation.row]
-    names = [experiment.prepared.names[i] for i in rows.tolist()]
-    fitted = experiment.prepared.decoding
+    store = Store(place / "store")
+    prepared = prepare(config, store, lambda model, n: None)
+    work = SeedWork(prepared, store, results.recommendation.seed)
+    for stage in (work.experts(), work.label(), train_students(work)):
+        list(stage)
+    role, rows = prepared.strong, torch.tensor(list(prepared.split.pools["id_test"]))
+    voters = work.outcomes[results.row(results.recommendation.row).condition].voters
+    names, fitted = prepared.names_of(rows), prepared.decoding
     decoding = fitted.model_copy(update={"stop": ()})
-    written = side.write(side.load(voters.states), voters.weights, rows, decoding, names, "soft")
-    prompts = [experiment.prepared.split.examples[row].prompt for row in rows.tolist()]
+    written = role.write(role.load(voters.states), voters.weights, rows, decoding, names, "soft")
+    prompts = [prepared.split.examples[row].prompt for row in rows.tolist()]
     predicted = list(answer_prompts(finished / "student", prompts))
-    stopped = side.write(side.load(voters.states), voters.weights, rows, fitted, names, "soft")
+    stopped = role.write(role.load(voters.states), voters.weights, rows, fitted, names, "soft")
     assert [p["answer"] for p in predicted] == [d.text.strip() for d in stopped]
     for row, one in zip(rows.tolist(), written, strict=True):
-        prompt = torch.tensor([side.prompts[row]])
+        prompt = torch.tensor([role.prompts[row]])
         with torch.no_grad():
             out = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=6)
         assert tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True) == one.text
     # Teacher-forced exact match against what is written: token by token, so stricter than the compared texts
     # ("yes" and a line break instead of the end token), and never more generous.
     agree = []
-    table = AnswerTable(experiment.prepared, experiment.seeds, open_truth(experiment.prepared.split))
-    for key, voters in chosen.outcome.voters.items():
-        exact = table.exact(experiment.seeds.index(chosen), key, "ood_test")
-        by_text = right_answers(chosen, voters, *table.questions(chosen, "ood_test"), by_text=True)
+    truth = prepared.split.sealed["ood_test"].open("evaluation")
+    tests = torch.tensor(list(prepared.split.pools["ood_test"]))
+    for outcome in (outcome for outcome in work.outcomes.values() if outcome.voters.keys):
+        exact = work.form.scoring.score(work.context, outcome.voters, "ood_test", truth).right
+        by_text = right_texts(prepared, written_texts(prepared, work.context, outcome.voters, tests)[0], truth)
         assert not bool((exact & ~by_text).any())
         agree.append(float((exact == by_text).double().mean()))
     assert sum(agree) / len(agree) > 0.9
@@ -162,7 +163,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
         }
         found.append({s: [(a["kind"], a["key"]) for a in stage["artifacts"]] for s, stage in stages.items()})
         if name == "plain":
-            split = runner._Words(config, Store(place / "plain-store"), lambda m, n: None).prepared.split
+            split = prepare(config, Store(place / "plain-store"), lambda m, n: None).split
             sealed = {e.id for e in split.examples if e.answer is None}
             write_jsonl(file, [r | {"answer": other[r["answer"]]} if r["id"] in sealed else r for r in rows])
     plain, flipped = found
@@ -185,14 +186,15 @@ def test_a_split_by_the_weak_models_own_uncertainty_reads_no_unlabelled_answer(s
     for name in ("plain", "flipped"):
         file = write_jsonl(tmp_path / "task.jsonl", rows)
         config = config_of(file, difficulty=rated, expert_training={"epochs": 1})
-        found.append(prepare_answers(config, Store(tmp_path / name), lambda model, n: None))
+        found.append(prepare(config, Store(tmp_path / name), lambda model, n: None))
         labelled = {e.id for e in found[0].split.examples if e.answer is not None}
-        kept = {e.id for e in found[0].task.examples}
+        kept = {e.id for e in found[0].split.examples}
         rows = [r | {"answer": r["q"].split()[-1]} if r["id"] in kept - labelled else r for r in rows]
     plain, flipped = found
     assert plain.task.difficulty_meaning == f"the weak model's cross-fitted {source}"
     assert plain.task.split_uses_labels == (source == "p_true")
-    assert len(plain.task.examples) == (500 if source == "p_true" else 460)
+    models = AnswerModels(config, Store(tmp_path / "plain"), lambda model, n: None)
+    assert len(models.rated(load_task(config.task)).examples) == (500 if source == "p_true" else 460)
     assert (plain.split.examples == flipped.split.examples) == (source != "p_true")
     assert torch.equal(plain.split.difficulty, flipped.split.difficulty) == (source != "p_true")
 

@@ -16,7 +16,7 @@ from ensemw2s.cli.common import write_json
 from ensemw2s.config import parse_config
 from ensemw2s.data.people import people_rows
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.pipeline.deliver import CARD
+from ensemw2s.export.card import CARD
 from ensemw2s.report.leaderboard import markdown as board_markdown
 from ensemw2s.report.table import comparison_table
 from ensemw2s.results import Interval, RunComparison, RunLine

@@ -5,7 +5,7 @@ import torch
 
 from ensemw2s.config import parse_config
 from ensemw2s.export.classifier import load_student
-from ensemw2s.pipeline.auto import best_row, harder_weights
+from ensemw2s.pipeline.auto import best, harder_weights
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
 from tiny_run import comparison_rows, tiny_words_tree, write_jsonl
@@ -17,8 +17,8 @@ def test_the_harder_half_counts_twice_and_the_first_of_equals_is_taken():
     assert harder_weights(torch.zeros(3)).tolist() == [1.0, 1.0, 1.0]
     easy = torch.tensor([-0.1, -0.1, -1.0, -1.0])
     rows = {"on the easy half": easy, "on the harder half": easy.flip(0), "again": easy.flip(0)}
-    assert best_row(rows, difficulty) == "on the harder half"
-    assert best_row(rows, torch.zeros(4)) == "on the easy half"
+    assert best(rows, difficulty) == "on the harder half"
+    assert best(rows, torch.zeros(4)) == "on the easy half"
 
 
 @pytest.mark.parametrize("form", ["classes", "words"])

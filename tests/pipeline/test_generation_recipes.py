@@ -12,7 +12,7 @@ from ensemw2s.core.losses import LOSSES
 from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.generation.candidates import Candidates
-from ensemw2s.pipeline.generation.work import PseudoAnswers
+from ensemw2s.forms.generation.labels import PseudoAnswers
 from ensemw2s.pipeline.run import run
 from tiny_run import merged, tiny_words_tree
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -236,19 +237,23 @@ def test_selections_never_drop_a_persons_answer(place, task_file):
     people = write_jsonl(place / "few.jsonl", [{"id": r["id"], "answer": "no"} for r in comparison_rows()])
     config = config_of("classes", task_file, students={"people": str(people)})
     from ensemw2s.config.recipe import Recipe
-    from ensemw2s.core.labels import Labelled
-    from ensemw2s.pipeline.stages import Seed
-    from ensemw2s.pipeline.students import Lessons
+    from ensemw2s.core.labels import Labelled, Votes
+    from ensemw2s.forms.classification.experts import ClassVoters
+    from ensemw2s.forms.classification.students import ClassBallot, ClassStudents
+    from ensemw2s.pipeline.seed_work import SeedWork
 
-    work = Seed(prepare(config, Store(place / "store"), lambda m, n: None), Store(place / "store"), 0)
-    hard, easy = work.draw.hard_unlabelled, work.draw.easy_train
-    work.people[3:] = -1
-    lessons = Lessons(easy, work.labels[easy], hard, work.prepared.split.difficulty, work.people)
+    store = Store(place / "store")
+    work = SeedWork(prepare(config, store, lambda m, n: None), store, 0)
+    hard = work.context.draw.hard_unlabelled
     n = len(hard)
+    few = dict.fromkeys(work.prepared.names_of(hard)[:3], "no")
+    prepared = replace(work.prepared, people=few)
     weak = Labelled(torch.full((n, 2), 0.5), torch.arange(n) == 5)
-    lesson = lessons.from_labels("boosting", Recipe(), weak, weak.soft[None])
-    assert lesson.supervision.rows.tolist() == hard[[0, 1, 2, 5]].tolist()
-    assert lesson.supervision.targets.soft.tolist() == [[1, 0], [1, 0], [1, 0], [0.5, 0.5]]
+    votes = Votes(weak.soft[None], torch.ones(1), weak.soft)
+    ballot = ClassBallot(ClassStudents(prepared), work.context, votes, ClassVoters({}))
+    learned = ballot.training_set(weak, Recipe()).supervision
+    assert learned.rows.tolist() == hard[[0, 1, 2, 5]].tolist()
+    assert learned.targets.soft.tolist() == [[1, 0], [1, 0], [1, 0], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize(

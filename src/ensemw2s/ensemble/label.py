@@ -75,6 +75,20 @@ def choose(
     config: EnsembleConfig,
     val_rows: Int[Tensor, " batch"],
     val_labels: Int[Tensor, " batch"],
+    *,
+    seed: int,
+    prior_error: float,
+) -> Ensemble:
+    """An ensemble of these experts whose size and temperature are chosen as in `best_size`."""
+    selected, temperature = best_size(experts, config, val_rows, val_labels)
+    return Ensemble(experts[0].method, seed, tuple(experts), selected, temperature, prior_error, config)
+
+
+def best_size(
+    experts: Sequence[Expert],
+    config: EnsembleConfig,
+    val_rows: Int[Tensor, " batch"],
+    val_labels: Int[Tensor, " batch"],
 ) -> tuple[int, float]:
     """T by the configured rule and the temperature, both from easy validation data alone.
 

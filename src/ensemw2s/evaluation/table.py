@@ -153,8 +153,8 @@ class Table:
         if part not in self.items.parts or lacking:
             reason = f"the run has no row {lacking[0]!r}" if lacking else "there is no OOD test"
             return Pgr(row=condition.key, part=part, value=None, reason=reason)
-        values = [self.right(c, part) for c in (condition, SINGLE, CEILING)]
-        value, reason = intervals.pgr(*values, self.resamples[part])
+        own, weak, ceiling = (self.right(c, part) for c in (condition, SINGLE, CEILING))
+        value, reason = intervals.pgr(own, weak, ceiling, self.resamples[part])
         return Pgr(row=condition.key, part=part, value=None if value is None else interval_of(value), reason=reason)
 
     def difficulty(self, condition: Condition) -> DifficultyCurve:

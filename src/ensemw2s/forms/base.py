@@ -6,7 +6,7 @@ sets) it alone looks into.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -69,6 +69,7 @@ class SeedContext:
         return self.store.memo(kind, key, compute)
 
 
+@runtime_checkable
 class Samples(Protocol):
     """What the experts of one seed learn from: what boosting weighs, and how an expert is fitted to it."""
 
@@ -110,6 +111,7 @@ class Samples(Protocol):
         ...
 
 
+@runtime_checkable
 class ExpertForm(Protocol):
     """Experts and what they say."""
 
@@ -140,6 +142,7 @@ class ExpertForm(Protocol):
         ...
 
 
+@runtime_checkable
 class Ballot(Protocol):
     """What is said of a seed's unlabelled examples, from which a recipe takes its labels."""
 
@@ -167,6 +170,7 @@ class Ballot(Protocol):
         ...
 
 
+@runtime_checkable
 class StudentForm(Protocol):
     """Students, the strong model on true labels, and the untrained one."""
 
@@ -211,6 +215,7 @@ class StudentForm(Protocol):
         ...
 
 
+@runtime_checkable
 class ScoringForm(Protocol):
     """Answers held against the truth, which the pipeline has opened."""
 

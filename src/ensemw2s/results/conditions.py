@@ -28,7 +28,7 @@ _GROUPS: dict[ConditionKind, RowKind] = {
 }
 
 
-class Condition(Record):
+class Condition(Record, frozen=True):
     """One way to get a model."""
 
     kind: ConditionKind

@@ -66,6 +66,20 @@ def on_pseudo_labels(
     return Supervision(kept, batch, weights, pace), loss
 
 
+def with_people(
+    labelled: Labelled, member: Float[Tensor, "experts items classes"], people: Int[Tensor, " items"]
+) -> tuple[Labelled, Float[Tensor, "experts items classes"]]:
+    """People's answers in the place of the labels, as if every member had given them; no selection drops one.
+
+    Args:
+        people: the class that a person gave to each item, -1 where nobody did.
+    """
+    known = people >= 0
+    answers = one_hot(people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
+    labelled = Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
+    return labelled, torch.where(known[:, None], labelled.soft, member)
+
+
 def mixture(
     recipe: Recipe, confidence: Float[Tensor, " pseudo"], difficulty: Float[Tensor, " samples"]
 ) -> tuple[Float[Tensor, " samples"], Pace | None]:

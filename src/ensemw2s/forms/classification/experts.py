@@ -13,7 +13,7 @@ from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, Fitted, Weak, fit_expert, held_out_errors
-from ensemw2s.ensemble.label import Ensemble, choose
+from ensemw2s.ensemble.label import Ensemble, best_size
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import SeedContext, rows_of
@@ -121,7 +121,7 @@ class ClassExperts:
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         val = seed.draw.easy_val
-        return choose(experts, self.prepared.config.ensemble, val, self.prepared.split.easy_labels[val])
+        return best_size(experts, self.prepared.config.ensemble, val, self.prepared.split.easy_labels[val])
 
     def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
         val = seed.draw.easy_val

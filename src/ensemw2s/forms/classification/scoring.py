@@ -78,7 +78,9 @@ class ClassScoring:
         )
 
     def right_labels(self, answers: Sequence[str], truth: Truth) -> Bool[Tensor, " items"]:
-        return torch.tensor([answer == self.prepared.task.choices[k] for answer, k in zip(answers, truth, strict=True)])
+        assert isinstance(truth, Tensor)
+        choices = self.prepared.task.choices
+        return torch.tensor([answer == choices[k] for answer, k in zip(answers, truth.tolist(), strict=True)])
 
     def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
         return {}  # the conditions' own confidence is shown

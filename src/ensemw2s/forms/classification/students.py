@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ensemw2s.config import Recipe, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
@@ -32,7 +31,7 @@ from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, on_truth
+from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, on_truth, with_people
 
 HARD = "hard_unlabelled"
 
@@ -76,12 +75,7 @@ class ClassBallot:
 
     def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> ClassTrainingSet:
         prepared, draw = self.students.prepared, self.seed.draw
-        people = self.students.people(self.seed)
-        known = people >= 0
-        answers = one_hot(people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
-        # No selection drops a person's answer.
-        labelled = Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
-        member = torch.where(known[:, None], labelled.soft, self.votes.member)
+        labelled, member = with_people(labelled, self.votes.member, self.students.people(self.seed))
         easy = TrueLabels(draw.easy_train, prepared.split.easy_labels[draw.easy_train])
         supervision, loss = on_pseudo_labels(
             recipe, labelled, member, draw.hard_unlabelled, prepared.split.difficulty, easy

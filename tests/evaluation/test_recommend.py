@@ -1,22 +1,27 @@
-"""What the headline says of every kind of row that can be recommended."""
+"""What the headline says of every condition that can be recommended."""
 
 import pytest
 
 from ensemw2s.config import ExperimentConfig
+from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.evaluation.recommend import headline, is_baseline
-from ensemw2s.pipeline.rows import AUTO, all_rows
 from ensemw2s.results import Cost, Figure, Interval, Row
 
 CONFIG = ExperimentConfig.model_validate({"students": {"method": "auto", "recipes": [{}]}})
-ROWS = {n.key: n for n in all_rows(CONFIG.ensemble.methods, CONFIG.students)}
+CONDITIONS = {each.condition.key: each for each in all_conditions(CONFIG.ensemble.methods, CONFIG.students)}
 
 
 def said(key: str, taken: tuple[str, ...] = ()) -> tuple[str, bool]:
     figure = Figure(per_seed=(0.5,), interval=Interval(mean=0.5, low=0.4, high=0.6, method="one seed"))
     parts = {"ood_test": {"accuracy": figure}}
-    named, cost = ROWS[key], Cost(training_tokens=0, expert_evaluations=0, flops=0.0)
-    row = Row(key=key, label=named.label, kind=named.kind, parts=parts, cost=cost, n_experts=())
-    return headline(row, (), CONFIG, taken).partition(":")[0], is_baseline(row, taken)
+    labelled, cost = CONDITIONS[key], Cost(training_tokens=0, expert_evaluations=0, flops=0.0)
+    condition = labelled.condition
+    row = Row(
+        key=key, condition=condition, label=labelled.label, kind=condition.group, parts=parts, cost=cost, n_experts=()
+    )
+    chosen = [CONDITIONS[each].condition for each in taken]
+    text = headline(row, (), primary=CONFIG.students.recipes[0].name, auto_choices=chosen)
+    return text.partition(":")[0], is_baseline(condition, chosen)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +54,4 @@ def test_the_headline_says_who_supervised_the_row(key, sentence, baseline):
     ],
 )
 def test_the_headline_of_auto_says_what_it_took(taken, supervision, baseline):
-    assert said(AUTO, taken) == (f"Use what auto chose on harder easy data ({supervision})", baseline)
+    assert said("auto", taken) == (f"Use what auto chose on harder easy data ({supervision})", baseline)
