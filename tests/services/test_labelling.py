@@ -27,7 +27,6 @@ from ensemw2s.services.labelling import label_file as labelling
 from ensemw2s.services.labelling.folder import MANIFEST
 from ensemw2s.services.labelling.label_file import LabelCounts, label_file
 from ensemw2s.services.labelling.ledger import LEDGER
-from ensemw2s.services.labelling.shard import batches
 from ensemw2s.storage.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -433,16 +432,6 @@ def test_errors_are_on_disk_before_the_labels_that_make_the_shard_count(tmp_path
     monkeypatch.setattr(label_folder, "write_atomic", note)
     label_file(Fake(), source, tmp_path / "out")
     assert written == [MANIFEST, "errors-00000.jsonl", "labels-00000.jsonl", MANIFEST]
-
-
-def test_batches_hold_like_lengths_and_every_row_once():
-    rng = random.Random(0)
-    lengths = [rng.randint(1, 40) for _ in range(500)] + [300]
-    made = list(batches(lengths, 100))
-    assert sorted(i for batch in made for i in batch) == list(range(501))
-    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in made)
-    padded = sum(len(b) * max(lengths[i] for i in b) for b in made)
-    assert padded < 1.05 * sum(lengths)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 20, 10_000])

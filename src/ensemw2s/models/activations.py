@@ -1,6 +1,5 @@
 """What a trainable module reads: the trunk's activations, cached shard by shard or recomputed."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -274,7 +273,7 @@ def _key(backbone: Backbone, part: Sequence[Sequence[int]], depth: int, what: st
             "model": backbone.fingerprint,
             "depth": depth,
             "what": what,
-            "tokens": hashlib.sha256(repr([list(ids) for ids in part]).encode()).hexdigest(),
+            "tokens": canonical_hash([list(ids) for ids in part]),
             "dtype": str(backbone.dtype),
             "device": backbone.device.type,
             "attention": backbone.model.config._attn_implementation,

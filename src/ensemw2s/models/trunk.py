@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ensemw2s.core.batches import length_batches
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import final_norm, layers_of
 from ensemw2s.models.loading.load import Backbone
@@ -144,18 +145,6 @@ def pad(
     longest = int(lengths.max())
     ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in token_ids])
     return ids, (torch.arange(longest) < lengths.unsqueeze(1)).long()
-
-
-def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows in order of length, in batches of at most `batch_tokens` tokens, padding included."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[row] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _keep(states: dict[int, Tensor], depth: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:

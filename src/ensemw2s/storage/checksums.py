@@ -1,10 +1,11 @@
 """What a file must hold: its length and sha256, written down beside it and compared before it is used."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from ensemw2s.hashing import file_digest, sha256_of
 
 FILE = "checksums.json"
 """In a folder that carries the checksums of its other files."""
@@ -31,14 +32,13 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": file.tell(), "sha256": digest}
+    digest, n_bytes = file_digest(path)
+    return {"bytes": n_bytes, "sha256": digest}
 
 
 def facts_of(content: bytes) -> dict[str, Any]:
     """Of a file that will hold this."""
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"bytes": len(content), "sha256": sha256_of(content)}
 
 
 def file_fault(path: Path, entry: object) -> str | None:

@@ -8,7 +8,6 @@ removed. Whatever takes an artifact away (damage, an older checkpoint) holds the
 because another process may have made it anew. An artifact that is gone when it is read is one that was never there.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -28,9 +27,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ensemw2s.config import canonical_hash
 from ensemw2s.distributed import launch as processes
 from ensemw2s.errors import RunError
+from ensemw2s.hashing import canonical_hash, file_sha256
 from ensemw2s.storage.files import explained, is_alive, remove, sync
 from ensemw2s.storage.locks import locked
 
@@ -140,7 +139,7 @@ class Store:
             temporary.mkdir(parents=True)
             save_file({name: t.detach().contiguous() for name, t in artifact.tensors.items()}, temporary / TENSORS)
             (temporary / RECORD).write_text(json.dumps(artifact.record, sort_keys=True))
-            manifest = {name: _fingerprint(temporary / name) for name in (TENSORS, RECORD)}
+            manifest = {name: file_sha256(temporary / name) for name in (TENSORS, RECORD)}
             (temporary / MANIFEST).write_text(json.dumps(manifest))
             for file in temporary.iterdir():
                 sync(file)
@@ -227,7 +226,7 @@ def _damage(folder: Path) -> str | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (TENSORS, RECORD):
-            if _fingerprint(folder / name) != manifest[name]:
+            if file_sha256(folder / name) != manifest[name]:
                 return f"{name} does not match its sha256"
     except PermissionError:
         raise
@@ -238,8 +237,3 @@ def _damage(folder: Path) -> str | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is unreadable"
     return None
-
-
-def _fingerprint(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

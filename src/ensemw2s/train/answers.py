@@ -1,11 +1,11 @@
-"""Training on answer tokens, and scoring them: weights per token, one normaliser for the whole data set."""
+"""Training on answer tokens: a weight for each token, one normaliser for the whole data set."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
@@ -14,13 +14,10 @@ from ensemw2s.core.token_loss import token_loss, token_loss_through
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
 from ensemw2s.models.packing import plan
-from ensemw2s.models.trunk import length_batches
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import optimise
 
-SCORE_TOKENS = 2048
-"""Prompt and answer tokens in one batch of scoring."""
 HEAD_TOKENS = 128
 """Answer tokens that the vocabulary head is applied to at a time: their logits are the largest tensor there is."""
 
@@ -111,56 +108,3 @@ def answer_positions(
     row = torch.repeat_interleave(torch.arange(len(rows)), lengths)
     within = torch.arange(len(row)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
     return row, first[row] + within
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One model's or ensemble's view of given answers, teacher-forced."""
-
-    gold: Float[Tensor, " tokens"]
-    """Log-probability of each answer token."""
-    is_wrong: Bool[Tensor, " tokens"]
-    """Whether another token was likelier."""
-
-
-@torch.no_grad()
-def score_answers(module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " rows"]) -> Scores:
-    """Log-probability and error of every answer token of these rows, in their order."""
-    module.eval()
-    gold: dict[int, Tensor] = {}
-    wrong: dict[int, Tensor] = {}
-    for places in batches_of(inputs, rows):
-        with only_answers_read(module, inputs, answers, rows[places]):
-            hidden = answer_states(module, inputs, answers, rows[places])
-        targets = answers.targets[answers.tokens_of(rows[places])].to(hidden.device)
-        parts = [
-            token_scores(module.logits(h).float().log_softmax(-1), t)
-            for h, t in zip(hidden.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True)
-        ]
-        sizes = answers.offsets.diff()[rows[places]].tolist()
-        for store, values in ((gold, [p[0] for p in parts]), (wrong, [p[1] for p in parts])):
-            store.update(zip(places.tolist(), torch.cat(values).cpu().split(sizes), strict=True))
-    return Scores(in_order(gold), in_order(wrong))
-
-
-def token_scores(
-    log_probs: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]
-) -> tuple[Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
-    """Log-probability of each target, and whether it is not the likeliest token."""
-    return log_probs.gather(-1, targets.unsqueeze(-1))[:, 0], log_probs.argmax(-1) != targets
-
-
-def batches_of(inputs: Inputs, rows: Int[Tensor, " rows"]) -> Iterator[Int[Tensor, " batch"]]:
-    """Places within `rows`, in batches of similar length."""
-    for batch in length_batches(inputs.lengths[rows].tolist(), SCORE_TOKENS):
-        yield torch.tensor(batch)
-
-
-def in_order(pieces: dict[int, Tensor]) -> Tensor:
-    """What was computed by length, back in the order of the rows."""
-    return torch.cat([pieces[i] for i in range(len(pieces))])
-
-
-def exact_rows(is_wrong: Bool[Tensor, " tokens"], sizes: Sequence[int]) -> Bool[Tensor, " rows"]:
-    """Rows without a wrong token: those whose greedy answer, token by token, is the given one."""
-    return torch.tensor([not bool(part.any()) for part in is_wrong.split(list(sizes))])

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
@@ -191,22 +192,13 @@ def predict(
     `link` is how logits become probabilities: that of the loss by which the module was trained.
     """
     module.eval()
-    by_length = inputs.lengths[rows].argsort(stable=True)
-    lengths = inputs.lengths[rows[by_length]].tolist()
-    out: Tensor | None = None
-    start = 0
-    while start < len(rows):
-        stop = start + 1
-        # Rows come shortest first, so the longest of a batch is its last.
-        while stop < len(rows) and (stop + 1 - start) * lengths[stop] <= batch_tokens:
-            stop += 1
-        index = by_length[start:stop]
-        values, mask = inputs.batch(rows[index])
+    out = torch.empty(0)
+    for batch in length_batches(inputs.lengths[rows].tolist(), batch_tokens):
+        places = torch.tensor(batch)
+        values, mask = inputs.batch(rows[places])
         log_probs = LINKS[link].log_probs(module(values, mask).float())
-        if out is None:
+        if not out.numel():
             out = torch.empty(len(rows), log_probs.shape[-1])
-        out[index] = log_probs
-        on_rows(len(index))
-        start = stop
-    assert out is not None, "predict needs at least one row"
+        out[places] = log_probs.cpu()
+        on_rows(len(batch))
     return out

@@ -1,6 +1,5 @@
 """Which folder a model's name means, what may run from it, and a fingerprint of its content."""
 
-import hashlib
 import json
 import re
 import sys
@@ -152,7 +151,7 @@ def fingerprint(folder: Path, revision: str | None) -> str:
     files += folder.glob("*/**/*.py")
     content = {p.relative_to(folder).as_posix(): facts(p)["sha256"] for p in files}
     record = {"version": FINGERPRINT_VERSION, "files": content, "revision": revision or ""}
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(record, sort_keys=True).encode())
 
 
 def _is_ignored(path: Path) -> bool:

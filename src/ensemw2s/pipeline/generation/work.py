@@ -11,7 +11,7 @@ from torch import Tensor
 from ensemw2s.config import canonical_hash
 from ensemw2s.data.splits import Draw
 from ensemw2s.ensemble.choices import StagedChoices, staged_choices
-from ensemw2s.ensemble.scores import StagedScores, staged_scores
+from ensemw2s.ensemble.scores import StagedScores, score_answers
 from ensemw2s.errors import DataError
 from ensemw2s.forms.generation.prepare import AnswerPrepared, AnswerSide
 from ensemw2s.names import Method
@@ -174,7 +174,9 @@ class AnswerWork:
                 tuple(answers.ids[r] for r in rows.tolist()), tuple(answers.prompt_lengths[r] for r in rows.tolist())
             )
             models = side.load(states) if states else [side.untrained()]
-            found = staged_scores(models, weights, side.open(chosen.read), chosen, torch.arange(len(rows)), vote=vote)
+            found = score_answers(
+                models, side.open(chosen.read), chosen, torch.arange(len(rows)), weights=weights, vote=vote
+            )
             return Artifact({name: getattr(found, name) for name in StagedScores.__dataclass_fields__}, {})
 
         return StagedScores(**self.store.memo("scores", key, compute).tensors)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import RunError
+from ensemw2s.hashing import sha256_of
 from ensemw2s.services.labelling.ledger import ShardLedger
+from ensemw2s.storage.checksums import facts
 from ensemw2s.storage.files import explained, write_atomic
 from ensemw2s.storage.locks import run_lock
 
@@ -215,18 +217,16 @@ class SeenIds:
 
 def input_facts(path: Path, shown: str) -> dict[str, Any]:
     """What identifies an input: its length and its sha256, by which a copy is the same and an edit is not."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"path": shown, "bytes": file.tell(), "sha256": digest}
+    return {"path": shown, **facts(path)}
 
 
 def _flat(manifest: dict[str, Any]) -> dict[str, Any]:
     """What must not change; the path may: a moved input is the same."""
-    facts = manifest["input"]
-    flat = {"input bytes": facts["bytes"], "input sha256": facts["sha256"]}
+    of_input = manifest["input"]
+    flat = {"input bytes": of_input["bytes"], "input sha256": of_input["sha256"]}
     return flat | {name: manifest[name] for name in MENDS if not name.startswith("input ")}
 
 
 def _digest(manifest: dict[str, Any]) -> str:
     """Of a manifest without its own."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(manifest, sort_keys=True).encode())

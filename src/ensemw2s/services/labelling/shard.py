@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from ensemw2s.core.batches import length_batches
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import reason_of
 from ensemw2s.data.tasks.files import name_of
@@ -133,7 +134,7 @@ def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Calla
     """
     lines: dict[int, bytes] = {}
     n_done = 0
-    for batch in batches(shard.lengths, batch_tokens):
+    for batch in length_batches(shard.lengths, batch_tokens):
         labels = labeller.label([shard.ready[i].prompt for i in batch])
         for i, label in zip(batch, labels, strict=True):
             ready = shard.ready[i]
@@ -145,16 +146,3 @@ def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Calla
         n_done += len(batch)
         told(n_done / len(shard.ready))
     return [lines[i] for i in sorted(lines)]
-
-
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of all, like lengths together; as many to a batch as fit into `batch_tokens` when padded."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        # The newest is the longest so far: it says how long all are padded.
-        if batch and (len(batch) + 1) * lengths[i] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

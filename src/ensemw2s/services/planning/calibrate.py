@@ -17,7 +17,7 @@ from ensemw2s.core import intervals
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import SCALE_ROWS
-from ensemw2s.ensemble.scores import staged_scores
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.forms.classification.side import Side
 from ensemw2s.forms.generation.prepare import AnswerPrepared, AnswerSide
 from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
@@ -98,7 +98,9 @@ def answer_rates(prepared: AnswerPrepared) -> Rates:
         places = torch.arange(min(N_ROWS, len(rows)))
         models = [side.builder(training)(stream(0, "plan", t)).eval() for t in range(n_members)]
         ones = torch.ones(n_members)
-        seconds = measured(lambda m=models, w=ones, i=inputs, a=answers, p=places: staged_scores(m, w, i, a, p), each)
+        seconds = measured(
+            lambda m=models, w=ones, i=inputs, a=answers, p=places: score_answers(m, i, a, p, weights=w), each
+        )
         rates["score", name] = seconds / (n_members * int(inputs.lengths[places].sum()))
         if config.generation.answer_by == "decode":
             rates["write", name] = _writing(side, models, answers, rows[places], prepared, each)
