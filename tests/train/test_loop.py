@@ -65,7 +65,7 @@ class Listening:
     needs_stats: bool = True
     needs_groups: bool = False
     needs_members: bool = False
-    for_words: bool = False
+    for_generation: bool = False
     link: str = "softmax"
     heard: list = field(default_factory=list)
 

@@ -9,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
+from ensemw2s.hashing import sha256_of
 from ensemw2s.models.loading.contents import check_contents, read_settings, strings_of
 from ensemw2s.models.loading.fetch import KNOWN, MANIFEST, fetch
 from ensemw2s.models.loading.hub import download

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemw2s.errors import ModelError
+from ensemw2s.hashing import file_sha256
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.checksums import facts, files_fault
 from ensemw2s.storage.files import cache_home
