@@ -35,8 +35,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 class Fake:
     """Answers by the prompt alone; a token is a word. Notes what it was asked."""
 
-    def __init__(self, *, fingerprint="f" * 8, max_length=12, delay=0.0, on_label=lambda prompts: None):
-        self.fingerprint, self.max_length = fingerprint, max_length
+    def __init__(self, *, fingerprint="f" * 8, max_length=12, n_tokens=10**6, delay=0.0, on_label=lambda prompts: None):
+        self.fingerprint, self.max_length, self.n_tokens = fingerprint, max_length, n_tokens
         self.delay, self.on_label = delay, on_label
         self.encoded: list[str] = []
         self.labelled: list[str] = []
@@ -434,6 +434,15 @@ def test_errors_are_on_disk_before_the_labels_that_make_the_shard_count(tmp_path
     assert written == [MANIFEST, "errors-00000.jsonl", "labels-00000.jsonl", MANIFEST]
 
 
+def test_a_row_with_a_token_outside_the_models_embeddings_is_an_error_of_its_own(tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": "one two"}, {"prompt": "enormous"}, {"prompt": "six"}])
+    counts = label_file(Fake(n_tokens=8), source, tmp_path / "out")
+    assert (counts.labelled, counts.failed) == (2, 1)
+    (error,) = map(json.loads, (tmp_path / "out" / "errors-00000.jsonl").read_text().splitlines())
+    assert error["id"] == "row-2"
+    assert "the token number 8 and the models have embeddings of 0 to 7 alone" in error["reason"]
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 20, 10_000])
 def test_the_size_of_a_batch_changes_no_byte(tmp_path, batch_tokens):
     source = write(tmp_path / "in.jsonl", questions(30))
@@ -492,8 +501,8 @@ def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
         "from ensemw2s.services.labelling.label_file import label_file\n"
         # What a shell starts in the background inherits an ignored Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12\n"
-        "    def encode(self, prompts): return [p.split() for p in prompts]\n"
+        "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12; n_tokens = 99\n"
+        "    def encode(self, prompts): return [[1] * len(p.split()) for p in prompts]\n"
         "    def label(self, prompts): time.sleep(0.05); return [{} for p in prompts]\n"
         "label_file(Slow(), sys.argv[1], Path(sys.argv[2]), shard_rows=5)"
     )
@@ -515,7 +524,7 @@ import sys, tracemalloc
 from pathlib import Path
 from ensemw2s.services.labelling.label_file import label_file
 class Silent:
-    fingerprint = "f"; max_length = 12
+    fingerprint = "f"; max_length = 12; n_tokens = 99
     def encode(self, prompts): return [[1]] * len(prompts)
     def label(self, prompts): return [{"answer": "a"}] * len(prompts)
 def label(source): label_file(Silent(), source, Path(source + ".out"), id_column="id", shard_rows=500)

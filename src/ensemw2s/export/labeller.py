@@ -27,7 +27,8 @@ from ensemw2s.export.ensemble_folder import (
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model, vocabulary_head
-from ensemw2s.models.loading.load import Backbone, load_backbone, load_positions, load_tokenizer
+from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings, load_tokenizer
+from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import prompt_ids
 from ensemw2s.records import Inputs, TensorStore
@@ -40,6 +41,9 @@ class Saved:
 
     fingerprint: str
     max_length: int
+    """Largest number of tokens of a prompt."""
+    n_tokens: int
+    """Number of tokens that the weak model has an embedding of."""
     tokenizer: PreTrainedTokenizerBase
     expert_weights: Float[Tensor, " experts"]
     record: EnsembleRecord
@@ -143,8 +147,10 @@ def open_reader(path: Path, *, trusted: str | None = None) -> Saved:
         RunError, ModelError, ConfigError: as `open_labeller`.
     """
     saved = read_ensemble(path, trusted=trusted)
-    longest = saved.max_length(load_positions(saved.config))
-    return Saved(saved.fingerprint, longest, load_tokenizer(saved.config), saved.weights, saved.record)
+    settings = load_settings(saved.config)
+    longest = saved.max_length(positions_of(settings))
+    tokenizer = load_tokenizer(saved.config)
+    return Saved(saved.fingerprint, longest, settings.vocab_size, tokenizer, saved.weights, saved.record)
 
 
 def open_labeller(path: Path, *, trusted: str | None = None) -> WordLabeller | ClassLabeller:
@@ -167,7 +173,8 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> WordLabeller | C
             f"{config.model}: these are not the weights that the experts of {folder} were trained on "
             f"({backbone.fingerprint[:12]}, not {record.weak_fingerprint[:12]}); restore that model"
         )
-    common = (saved.fingerprint, saved.max_length(backbone.positions), backbone.tokenizer, saved.weights)
+    longest = saved.max_length(backbone.positions)
+    common = (saved.fingerprint, longest, backbone.n_tokens, backbone.tokenizer, saved.weights)
     try:
         if isinstance(record, AnswerEnsemble):
             head = vocabulary_head(backbone)

@@ -79,14 +79,20 @@ def _failed(prompt: str | None, reason: str) -> dict[str, Any]:
     return {"prompt": prompt, "answer": None, "error": reason}
 
 
-def _unreadable(ids: Sequence[Sequence[int]], longest: int) -> list[str]:
-    """Why each prompt cannot be read; empty where it can."""
-    return [
-        ""
-        if 0 < len(one) <= longest
-        else f"its prompt has {len(one):,} tokens, and the student reads 1 to {longest:,}; shorten it or drop the row"
-        for one in ids
-    ]
+def _unreadable(prompts: Sequence[Sequence[int]], longest: int, n_embeddings: int) -> list[str]:
+    """Why each prompt, as token ids, cannot be read; empty where it can."""
+    return [_fault(ids, longest, n_embeddings) for ids in prompts]
+
+
+def _fault(ids: Sequence[int], longest: int, n_embeddings: int) -> str:
+    if not 0 < len(ids) <= longest:
+        return f"its prompt has {len(ids):,} tokens, and the student reads 1 to {longest:,}; shorten it or drop the row"
+    if (largest := max(ids)) >= n_embeddings:
+        return (
+            f"its prompt has the token number {largest:,}, and the student has embeddings of 0 to {n_embeddings - 1:,} "
+            "alone; take that text out of the prompt or drop the row"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ class _Classifier:
         with quiet():  # the library warns of long prompts, which are refused here
             ids = prompt_ids(tokenizer, prompts, chat=self.predictor.chat)
         longest = int(tokenizer.model_max_length)
-        return _unreadable(ids, longest if positions is None else min(longest, positions))
+        longest = longest if positions is None else min(longest, positions)
+        return _unreadable(ids, longest, self.predictor.backbone.n_tokens)
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         choices = self.predictor.choices
@@ -132,7 +139,8 @@ class _Writer:
         return cls(model, tokenizer, about.decoding, longest - about.decoding.max_new_tokens, chat)
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        return _unreadable(self._ids(prompts), self.longest)
+        n_embeddings = self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
+        return _unreadable(self._ids(prompts), self.longest, n_embeddings)
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         members = SeparateModels([self.model], [self.tokenizer])

@@ -103,8 +103,10 @@ def terminal_table(results: Results) -> Table:
 
 def comparison_table(found: RunComparison) -> Table:
     """Several runs, one line each, with the paired difference to the first run."""
+    metrics = " or ".join(sorted({line.metric for line in found.lines}))
     table = Table(
-        title="OOD accuracy in %, 95% intervals; difference: recommended rows, paired by seed", title_justify="left"
+        title=shown(f"OOD {metrics} in %, 95% intervals; difference: recommended rows, paired by seed"),
+        title_justify="left",
     )
     for column in ("run", "recommended row", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
         table.add_column(column, overflow="fold")

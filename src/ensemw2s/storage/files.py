@@ -47,7 +47,7 @@ def cache_home() -> Path:
 
 
 def check_path(path: Path, what: str) -> None:
-    """Refuse a path whose name is no UTF-8 text: the libraries below, and the records of a run, cannot hold it.
+    """Refuse a path that is not UTF-8 text or holds a NUL: libraries, and the records of a run, cannot hold it.
 
     Args:
         what: the option or variable that it came from.
@@ -55,6 +55,8 @@ def check_path(path: Path, what: str) -> None:
     Raises:
         ConfigError: naming the path and the mend.
     """
+    if "\0" in str(path):
+        raise ConfigError(f"{what}: the path {str(path)!r} holds a NUL character; give a path without it")
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
@@ -67,6 +69,8 @@ def check_path(path: Path, what: str) -> None:
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write at `path` into a RunError with its mend."""
+    if "\0" in str(path):
+        raise RunError(f"{str(path)!r}: the path holds a NUL character; give a path without it")
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -181,16 +181,21 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         return _tokenizer(config, folder, trust)
 
 
-def load_positions(config: ModelConfig) -> int | None:
-    """How many tokens a checkpoint reads at most, without its weights; None where nothing bounds them.
+def load_settings(config: ModelConfig) -> PretrainedConfig:
+    """The library's configuration of a checkpoint, without its weights.
 
     Raises:
-        ModelError: it has no configuration that the library knows.
+        ModelError: it has none that the library knows.
     """
     folder = checkpoint_folder(config)
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
-        return positions_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True))
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+
+
+def load_positions(config: ModelConfig) -> int | None:
+    """Largest number of tokens that a checkpoint reads; None where nothing bounds it. Raises ModelError."""
+    return positions_of(load_settings(config))
 
 
 def make_backbone(

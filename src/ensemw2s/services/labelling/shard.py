@@ -32,6 +32,11 @@ class Reader(Protocol):
         """Tokens of a prompt."""
         ...
 
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens that the models have an embedding of; the tokenizer may know more."""
+        ...
+
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt."""
         ...
@@ -114,17 +119,28 @@ def _encode(waiting: list[_Ready], labeller: Reader, shard: Shard) -> None:
     if not waiting:
         return
     for ready, ids in zip(waiting, labeller.encode([w.prompt for w in waiting]), strict=True):
-        if 0 < len(ids) <= labeller.max_length:
-            shard.ready.append(ready)
-            shard.lengths.append(len(ids))
+        if reason := _unreadable(ids, labeller):
+            shard.errors.append((ready.number, ready.place, ready.id, reason))
             continue
-        reason = (
+        shard.ready.append(ready)
+        shard.lengths.append(len(ids))
+
+
+def _unreadable(ids: Sequence[int], labeller: Reader) -> str:
+    """Why the models cannot read a prompt of these token ids; empty where they can."""
+    if not ids:
+        return "the tokenizer makes no token of its prompt; give it another text or delete the row"
+    if len(ids) > labeller.max_length:
+        return (
             f"its prompt has {len(ids)} tokens and the models read at most {labeller.max_length}; shorten it or delete "
             "the row"
-            if ids
-            else "the tokenizer makes no token of its prompt; give it another text or delete the row"
         )
-        shard.errors.append((ready.number, ready.place, ready.id, reason))
+    if (largest := max(ids)) >= labeller.n_tokens:
+        return (
+            f"its prompt has the token number {largest} and the models have embeddings of 0 to {labeller.n_tokens - 1} "
+            "alone; take that text out of the prompt or delete the row"
+        )
+    return ""
 
 
 def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Callable[[float], None]) -> list[bytes]:

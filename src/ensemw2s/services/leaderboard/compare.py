@@ -37,7 +37,13 @@ def _line(name: str, results: Results) -> RunLine:
     wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY, CEILING) if k in keys]
     has_ood = results.hardest_test == "ood_test"
     accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted if has_ood}
-    return RunLine(run=name, row=results.recommendation.row, n_seeds=len(results.seeds), accuracy=accuracy)
+    return RunLine(
+        run=name,
+        row=results.recommendation.row,
+        n_seeds=len(results.seeds),
+        metric=results.metric,
+        accuracy=accuracy,
+    )
 
 
 def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPair:

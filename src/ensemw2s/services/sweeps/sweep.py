@@ -1,6 +1,7 @@
 """One configuration with several values of some settings: every combination is a run in a folder of its own."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from ensemw2s.pipeline.run_folder import is_finished
 from ensemw2s.screen import say
 from ensemw2s.text import name_problem
 
+MAX_RUNS = 10_000
+"""Largest number of combinations of one sweep."""
 Work = Callable[[Sequence[tuple[ExperimentConfig, Path]]], Iterator[tuple[int, EnsemW2SError | None]]]
 """Runs each experiment in its folder; yields numbers with what went wrong."""
 
@@ -40,7 +43,8 @@ def combinations(
             run of that seed.
 
     Raises:
-        ConfigError: an entry has no value, two have one name, or a combination is no valid configuration.
+        ConfigError: an entry has no value, two have one name, there are more than `MAX_RUNS` combinations, or one
+            of them is no valid configuration.
     """
     axes = [_axis(entry) for entry in over]
     if not axes:
@@ -48,6 +52,9 @@ def combinations(
     names = [name for name, _ in axes]
     if len(set(names)) < len(names):
         raise ConfigError(f"--over names {next(n for n in names if names.count(n) > 1)!r} twice; list its values once")
+    n_runs = math.prod(len(values) for _, values in axes)
+    if n_runs > MAX_RUNS:
+        raise ConfigError(f"--over: {n_runs:,} combinations, but a sweep has at most {MAX_RUNS:,}; give fewer values")
     found: list[tuple[ExperimentConfig, Path]] = []
     for values in itertools.product(*(values for _, values in axes)):
         settings = [f"{name}={value}" for name, value in zip(names, values, strict=True)]
