@@ -170,7 +170,7 @@ def test_a_line_that_a_crash_tore_is_left_out_and_takes_no_other_with_it(tmp_pat
 
 def test_a_path_that_holds_a_nul_is_refused_by_name(tmp_path):
     for work in (lambda p: Store(p), lambda p: write_atomic(p, "x"), lambda p: new_folder(p).__enter__()):
-        with pytest.raises(RunError, match="holds a NUL character"):
+        with pytest.raises(RunError, match="holds a NUL"):
             work(tmp_path / "a\0b")
-    with pytest.raises(ConfigError, match="--run-dir: the path .* holds a NUL character"), run_lock(tmp_path / "a\0b"):
+    with pytest.raises(ConfigError, match=r"--run-dir: the path .* holds a NUL"), run_lock(tmp_path / "a\0b"):
         pass
