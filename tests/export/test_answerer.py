@@ -7,8 +7,9 @@ from transformers import AutoModelForCausalLM
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.export.answerer import export_language
-from ensemw2s.models.activations import IdInputs, open_activations
+from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import own_layers

@@ -10,8 +10,9 @@ from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.errors import DataError
-from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
+from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import load_owned, owned_state
+from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.checkpoint import checkpoint_folder
 from ensemw2s.models.loading.load import load_backbone

@@ -15,8 +15,9 @@ from ensemw2s.models.causal_assembly import put_in_place
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.loading.anatomy import cut_config
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, own_code
-from ensemw2s.models.loading.load import Backbone, explained
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.prompting import Prompting
 from ensemw2s.storage.files import new_folder

@@ -24,8 +24,9 @@ from ensemw2s.models.head import Head
 from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.loading.contents import read_settings, strings_of
-from ensemw2s.models.loading.load import Backbone, explained, load_backbone, make_backbone
+from ensemw2s.models.loading.load import Backbone, load_backbone, make_backbone
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.storage.files import new_folder

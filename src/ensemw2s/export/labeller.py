@@ -27,8 +27,9 @@ from ensemw2s.export.ensemble_folder import (
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model, vocabulary_head
-from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings, load_tokenizer
+from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
 from ensemw2s.models.loading.positions import positions_of
+from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import prompt_ids
 from ensemw2s.records import Inputs, TensorStore

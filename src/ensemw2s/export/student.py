@@ -12,15 +12,15 @@ from ensemw2s.config import DecodingConfig
 from ensemw2s.data.templates.prompts import Prompted
 from ensemw2s.data.templates.template import template
 from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SeparateModels
+from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.answerer import ABOUT, Answers
 from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.exported import AGAIN, check_exported, check_finite
 from ensemw2s.models.loading.checkpoint import runs_code_of
-from ensemw2s.models.loading.load import explained
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import explained
 from ensemw2s.prompting import FILE, Prompting, prompt_ids
 from ensemw2s.storage.records import read_record
 

@@ -8,7 +8,7 @@ import altair as alt
 from rich import box
 from rich.table import Table
 
-from ensemw2s.report.figures import PALETTE, Spec
+from ensemw2s.report.charts import PALETTE, Spec
 from ensemw2s.report.page import bar, page
 from ensemw2s.report.table import percent, points, short, shown
 from ensemw2s.results import Interval

@@ -10,7 +10,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ensemw2s.report.figures import PARTS, figures
+from ensemw2s.report.charts import PARTS
+from ensemw2s.report.figures import figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
 from ensemw2s.storage.files import write_atomic

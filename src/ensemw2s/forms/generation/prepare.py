@@ -19,7 +19,8 @@ from ensemw2s.ensemble.probes import check_answerer
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.generation.decoding import fit_decoding
-from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
+from ensemw2s.models.activations import open_activations
+from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.upper import own_layers

@@ -1,20 +1,15 @@
 """From a model's name to a frozen backbone: resolved, checked, cut to its first layers, and fingerprinted."""
 
-import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,34 +19,11 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_config, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
-from ensemw2s.models.loading.contents import check_tokenizer_packages
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import LOADING_ERRORS, explained
+from ensemw2s.models.loading.tokenizer import open_tokenizer
 from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    ImportError,
-    SafetensorError,
-    # A file of valid JSON that holds something else: the library finds out by stumbling.
-    TypeError,
-    AttributeError,
-    IndexError,
-    AssertionError,
-    ArithmeticError,
-    StrictDataclassError,
-)
 
 
 @dataclass(frozen=True)
@@ -138,7 +110,7 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
     with quiet(), explained(config.model, folder):
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
         model_config = _cut(config, model_config, n_layers or config.n_layers)
-        tokenizer = _tokenizer(config, folder, trust)
+        tokenizer = open_tokenizer(config, folder, trust)
         weight_files(config, folder)
         writes = has_vocabulary(model_config)
         with torch.random.fork_rng(devices=[]):  # what a checkpoint lacks is drawn, and then refused or dropped
@@ -171,14 +143,6 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
             )
         found = fingerprint(folder, config.revision)
         return make_backbone(trunk, tokenizer, name=config.model, fingerprint=found, head=head)
-
-
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, without its weights. Raises ModelError where there is none."""
-    folder = checkpoint_folder(config)
-    trust = own_code(config, folder)
-    with quiet(), explained(config.model, folder):
-        return _tokenizer(config, folder, trust)
 
 
 def load_settings(config: ModelConfig) -> PretrainedConfig:
@@ -255,17 +219,6 @@ def _cut(config: ModelConfig, model_config: PretrainedConfig, n_layers: int | No
     return cut_config(model_config, 0, n_layers)
 
 
-def _tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedTokenizerBase:
-    # Without this check the library makes an empty tokenizer from the model's type.
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(
-            f"{config.model}: no tokenizer in {folder} (looked for {', '.join(TOKENIZER_FILES)}); save the "
-            "model's tokenizer there"
-        )
-    check_tokenizer_packages(config.model, folder)
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-
-
 class _NoPooler(nn.Module):
     """In place of an encoder's pooler."""
 
@@ -281,20 +234,3 @@ def _measured(model: PreTrainedModel) -> tuple[bool, int]:
     with torch.inference_mode():
         first, second = (model(input_ids=x, attention_mask=torch.ones_like(x)).last_hidden_state for x in (ids, other))
     return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4), first.shape[-1]
-
-
-@contextlib.contextmanager
-def explained(name: str, folder: Path) -> Iterator[None]:
-    """The library's many ways of saying that a folder cannot be loaded, as one."""
-    try:
-        yield
-    except LOADING_ERRORS as error:
-        reason = " ".join(str(error).split())[:300]
-        if "trust_remote_code" in str(error):
-            raise ModelError(
-                f"{name}: the model runs code of its own repository, which is refused by default; read that "
-                f"code, then set trust_remote_code_from: {name} (of predict and label: --trust-remote-code-from)"
-            ) from None
-        raise ModelError(
-            f"{name}: the model in {folder} cannot be loaded: {reason}; check the folder or fetch it again"
-        ) from error

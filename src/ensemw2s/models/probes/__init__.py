@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.load import LOADING_ERRORS, Backbone
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.refusal import LOADING_ERRORS
 
 PROBE_ERRORS = (*LOADING_ERRORS, IndexError, AssertionError, NotImplementedError, StopIteration)
 """What the code of a family raises where it was not made for what it is asked."""

@@ -20,8 +20,8 @@ from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.forms.classification.side import Side
 from ensemw2s.forms.generation.prepare import AnswerPrepared, AnswerSide
-from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.models.adapters import fit_scale
+from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.pipeline.prepare import Prepared
 from ensemw2s.records import AnswerTokens, Inputs

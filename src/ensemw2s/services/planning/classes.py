@@ -5,8 +5,9 @@ import torch
 from ensemw2s.config import TrainConfig
 from ensemw2s.ensemble.views import depths_of
 from ensemw2s.forms.classification.side import Side
-from ensemw2s.models.activations import EmbeddedInputs, IdInputs, activation_bytes
+from ensemw2s.models.activations import activation_bytes
 from ensemw2s.models.adapters import n_trainable
+from ensemw2s.models.inputs import EmbeddedInputs, IdInputs
 from ensemw2s.pipeline import cost
 from ensemw2s.pipeline.prepare import Prepared
 from ensemw2s.services.planning.units import (
