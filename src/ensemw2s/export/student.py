@@ -1,4 +1,4 @@
-"""An exported student as something that answers prompts, whether by a class or in words."""
+"""An exported student that answers prompts, by a class or by generation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from ensemw2s.storage.records import read_record
 
 
 def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None = None) -> list[dict[str, Any]]:
-    """A record per row, in order, as `answer_prompts`; of a row without a prompt `error` says why.
+    """A record for each row, in order, as `answer_prompts` returns; `error` says why a row has no prompt.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
@@ -40,14 +40,18 @@ def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None =
 
 
 def saved_prompting(folder: Path) -> Prompting:
-    """How the student was asked in training. Raises ModelError where the folder says nothing that can be done."""
-    found = Prompting.load(folder)
-    check_template(found.template, folder / FILE)
-    return found
+    """Prompting that the student was trained with. Raises ModelError where the folder's template cannot be used."""
+    prompting = Prompting.load(folder)
+    check_template(prompting.template, folder / FILE)
+    return prompting
 
 
 def check_template(prompt: str, place: Path) -> None:
-    """Raises ModelError where a folder's own template cannot be used, as its user could not mend it by an option."""
+    """Check the prompt template of a folder.
+
+    Raises:
+        ModelError: it is malformed.
+    """
     try:
         template(prompt)
     except DataError as error:
@@ -55,20 +59,20 @@ def check_template(prompt: str, place: Path) -> None:
 
 
 def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None = None) -> Iterator[dict[str, Any]]:
-    """A record per prompt, in order: its answer, and the probability of each class or of the answer written.
+    """A record for each prompt, in order: the answer, and the probability of each class or of the generated answer.
 
-    Of a prompt that the student cannot read the answer is None, and `error` says why.
+    Where the student cannot read a prompt, the answer is None and `error` says why.
 
     Args:
-        folder: of the student.
-        prompts: what it is asked.
-        trusted: the repository whose own code may run (`models.export.load_student`).
+        folder: folder of the student.
+        prompts: text of each prompt.
+        trusted: repository whose own code may run (`export.classifier.load_student`).
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
     """
-    is_free = (folder / ABOUT).exists()
-    student = _Writer.load(folder, trusted) if is_free else _Classifier(load_student(folder, trusted=trusted))
+    is_generation = (folder / ABOUT).exists()
+    student = _Generator.load(folder, trusted) if is_generation else _Classifier(load_student(folder, trusted=trusted))
     reasons = student.unreadable(prompts)
     answers = iter(student.answers([p for p, reason in zip(prompts, reasons, strict=True) if not reason]))
     for prompt, reason in zip(prompts, reasons, strict=True):
@@ -97,6 +101,8 @@ def _fault(ids: Sequence[int], longest: int, n_embeddings: int) -> str:
 
 @dataclass(frozen=True)
 class _Classifier:
+    """A student that answers by a class."""
+
     predictor: Predictor
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
@@ -115,16 +121,18 @@ class _Classifier:
 
 
 @dataclass(frozen=True)
-class _Writer:
+class _Generator:
+    """A student that answers by generation."""
+
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     decoding: DecodingConfig
     longest: int
-    """Tokens of a prompt."""
+    """Largest number of tokens of a prompt."""
     chat: bool
 
     @classmethod
-    def load(cls, folder: Path, trusted: str | None) -> "_Writer":
+    def load(cls, folder: Path, trusted: str | None) -> "_Generator":
         about, chat = read_record(folder / ABOUT, Answers, mend=AGAIN), Prompting.load(folder).chat
         check_exported(folder)
         trust = runs_code_of(str(folder), folder, trusted)
@@ -145,9 +153,9 @@ class _Writer:
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         members = SeparateModels([self.model], [self.tokenizer])
         ids = self._ids(prompts)
-        found = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
-        for prompt, d in zip(prompts, found, strict=True):
-            yield {"prompt": prompt, "answer": d.text.strip(), "probability": d.confidence}
+        decoded = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
+        for prompt, answer in zip(prompts, decoded, strict=True):
+            yield {"prompt": prompt, "answer": answer.text.strip(), "probability": answer.confidence}
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         with quiet():
