@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.losses import LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.models.adapters import build_adapter, owned_state
 from ensemw2s.models.inputs import IdInputs
@@ -37,7 +37,7 @@ class Stopped(Exception):
 
 def main() -> None:
     torch.set_num_threads(1)
-    processes.start()
+    launch.start()
     n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else None
     store, out = Store(Path(sys.argv[2])), {}
 
@@ -73,7 +73,7 @@ def main() -> None:
                 continue
             out["classes/gold"] = predict(module, inputs, rows)
         out |= {f"{adapter}/{name}": tensor for name, tensor in owned_state(module).items()}
-    if processes.rank() == 0:
+    if launch.rank() == 0:
         save_file(out, sys.argv[1])
 
 

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ensemw2s.config import ExperimentConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
@@ -103,7 +103,7 @@ def test_a_size_found_by_trying_is_refused_in_a_launch_before_any_work(tmp_path)
 
 def test_alone_every_exchange_is_the_identity():
     value = torch.arange(5)
-    assert (processes.count(), processes.rank(), processes.is_sharded()) == (1, 0, False)
-    assert processes.share(value) is value
-    assert processes.gathered(value) is value
-    assert processes.agreed("x") == "x"
+    assert (launch.count(), launch.rank(), launch.is_sharded()) == (1, 0, False)
+    assert launch.share(value) is value
+    assert launch.gathered(value) is value
+    assert launch.agreed("x") == "x"

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
 from ensemw2s.models.loading.anatomy import share
@@ -137,7 +137,7 @@ def head_of(adapter: Adapter) -> Head:
 
 def owned_state(module: nn.Module) -> dict[str, Tensor]:
     """The trainable parameters and the head's scale, by name: clones on the CPU, no frozen weight."""
-    return {name: processes.whole(tensor.detach()).cpu().clone() for name, tensor in _owned(module).items()}
+    return {name: launch.whole(tensor.detach()).cpu().clone() for name, tensor in _owned(module).items()}
 
 
 def load_owned(module: nn.Module, state: Mapping[str, Tensor]) -> None:

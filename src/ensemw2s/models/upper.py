@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_model, final_norm, layer_list, layers_of
 from ensemw2s.models.loading.load import Backbone
@@ -139,7 +139,7 @@ def layers_recomputed(module: nn.Module) -> Iterator[None]:
 def sharded(module: nn.Module) -> None:
     """Spread the module's weights over the processes, layer by layer."""
     model = _transformer(module)
-    processes.shard(module, None if model is None else layers_of(model))
+    launch.shard(module, None if model is None else layers_of(model))
 
 
 def _transformer(module: nn.Module) -> PreTrainedModel | None:

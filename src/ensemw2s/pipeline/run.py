@@ -13,7 +13,7 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.forms.classification.side import zero_shot
@@ -61,10 +61,10 @@ def run(
         ConfigError, DataError, ModelError: before any training, naming what to mend.
         RunError: the folder belongs to another configuration, is in use, or cannot be written.
     """
-    processes.start()
-    if processes.count() > 1:
+    launch.start()
+    if launch.count() > 1:
         _prepare_launch(config)
-    if processes.rank() == 0:
+    if launch.rank() == 0:
         return _run(config, run_dir, store_root, console)
     with tempfile.TemporaryDirectory() as nowhere:  # what the others would write is the same
         return _run(config, Path(nowhere), store_root, None)
@@ -77,15 +77,15 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
             seeds = experiment.seeds
             before = [len(seed.used) for seed in seeds]
             results, items = experiment.evaluate()
-            if processes.rank() == 0:
+            if launch.rank() == 0:
                 write(run_dir, ITEMS, save(items))
-                with processes.alone():
+                with launch.alone():
                     experiment.deliver(run_dir, results)
         used = [u for s, n in zip(seeds, before, strict=True) for u in s.used[n:]]
         write_manifest(run_dir, "evaluate", config, used)
         write(run_dir, RESULTS, results.model_dump_json(indent=2) + "\n")
         write_report(results, journal.saved, run_dir / REPORT)
-        if processes.rank() == 0:
+        if launch.rank() == 0:
             seal(run_dir)
         journal.event("finished")
         return results
@@ -114,7 +114,7 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
     claim(config, run_dir)
     for note in experiment.prepared.task.notes:
         journal.event("data_warning", message=note)
-        if processes.rank() == 0:
+        if launch.rank() == 0:
             _say(journal.console, note)
     write_manifest(run_dir, "prepare", config, [])
     seeds = experiment.seeds
@@ -147,13 +147,13 @@ def _prepare_launch(config: ExperimentConfig) -> None:
     auto = [n for n in ("expert_training", "student_training") if getattr(config, n).micro_batch_size == "auto"]
     if auto:
         raise ConfigError(
-            f"{auto[0]}.micro_batch_size: auto finds a size for one process, and {processes.count()} were launched; "
+            f"{auto[0]}.micro_batch_size: auto finds a size for one process, and {launch.count()} were launched; "
             "give a number of examples"
         )
-    if processes.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
+    if launch.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
         for model in (config.weak, config.strong):
             resolve(model)
-    processes.agreed(None)
+    launch.agreed(None)
 
 
 class _Classes:

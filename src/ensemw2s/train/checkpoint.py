@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.records import TensorStore
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -32,10 +32,10 @@ def snapshot(module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> 
     """Everything that the next step depends on, whole, whatever number of processes trains."""
     state = {"step": torch.tensor(step), "rng": torch.get_rng_state()}
     for name, parameter in _owned(module):
-        state[f"parameter/{name}"] = processes.whole(parameter.detach())
+        state[f"parameter/{name}"] = launch.whole(parameter.detach())
         # A weight that no gradient has reached has no moments.
         moments = optimizer.state.get(parameter, {})
-        state |= {f"{moment}/{name}": processes.whole(moments[moment]) for moment in _MOMENTS if moment in moments}
+        state |= {f"{moment}/{name}": launch.whole(moments[moment]) for moment in _MOMENTS if moment in moments}
     return state
 
 
@@ -43,14 +43,13 @@ def restore(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str
     """Put a snapshot back; returns the number of steps done."""
     with torch.no_grad():
         for name, parameter in _owned(module):
-            parameter.copy_(processes.like(state[f"parameter/{name}"].to(parameter.device), parameter))
+            parameter.copy_(launch.like(state[f"parameter/{name}"].to(parameter.device), parameter))
             moments = {m: state[f"{m}/{name}"].to(parameter.device) for m in _MOMENTS if f"{m}/{name}" in state}
             if moments:
                 optimizer.state[parameter] = {
-                    m: (value if m == "step" else processes.like(value, parameter)).clone()
-                    for m, value in moments.items()
+                    m: (value if m == "step" else launch.like(value, parameter)).clone() for m, value in moments.items()
                 }
-    if processes.rank() == 0:
+    if launch.rank() == 0:
         torch.set_rng_state(state["rng"].clone())
     else:  # the main process's stream is kept alone; the others begin a new one
         torch.manual_seed(torch.initial_seed() + int(state["step"]))

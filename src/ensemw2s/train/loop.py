@@ -13,7 +13,7 @@ from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.records import Inputs
@@ -100,7 +100,7 @@ def optimise(
     n_samples = len(lengths)
     total = n_steps(n_samples, config)
     per_epoch = total // config.epochs
-    if processes.is_sharded():
+    if launch.is_sharded():
         sharded(module)
     optimizer = make_optimizer(module, config)
     module.train()
@@ -108,7 +108,7 @@ def optimise(
     packed = sequences_packed(module) if config.packing else contextlib.nullcontext()
     with torch.random.fork_rng(devices=[]), recomputed, packed:
         # Dropout's masks differ between processes as between the rows of one.
-        torch.manual_seed(stream_seed(seed, "dropout", *([processes.rank()] if processes.rank() else [])))
+        torch.manual_seed(stream_seed(seed, "dropout", *([launch.rank()] if launch.rank() else [])))
         micro = MicroBatches(module, config)
         micro.try_out(lengths, config.batch_size, accumulate)
         done = 0
@@ -126,13 +126,13 @@ def optimise(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
             micro.accumulate(index, step / total, accumulate)
-            processes.sum_gradients(module)
+            launch.sum_gradients(module)
             nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
             if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0 and step + 1 < total:
                 checkpointer.save(snapshot(module, optimizer, step + 1))
-    processes.gather_back(module)
+    launch.gather_back(module)
     module.eval()
 
 
@@ -151,10 +151,10 @@ def _accumulate(
 
     def stats_of(logits: Tensor) -> GlobalStats:
         mine = supervision.take(index)
-        group = None if mine.group is None else processes.gathered(mine.group)
-        member = None if mine.member is None else processes.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
-        whole = WeakBatch(soft=processes.gathered(mine.soft), member=member, group=group)
-        return loss.stats(processes.gathered(logits), whole)
+        group = None if mine.group is None else launch.gathered(mine.group)
+        member = None if mine.member is None else launch.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
+        whole = WeakBatch(soft=launch.gathered(mine.soft), member=member, group=group)
+        return loss.stats(launch.gathered(logits), whole)
 
     def logits_of(part: Tensor) -> Tensor:
         # A process without a row computes one that nobody counts: sharded weights come together in every pass.

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ensemw2s.config import TrainConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 
 Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], None]
@@ -38,8 +38,8 @@ class MicroBatches:
             random_state = torch.get_rng_state()
             self._module.zero_grad(set_to_none=True)
             try:
-                largest = -(-len(index) // processes.count())
-                return work(processes.share(index).tensor_split(-(-largest // self.size)), train_frac)
+                largest = -(-len(index) // launch.count())
+                return work(launch.share(index).tensor_split(-(-largest // self.size)), train_frac)
             except RuntimeError as error:
                 if not (self._is_auto and should_reduce_batch_size(error)):
                     raise
