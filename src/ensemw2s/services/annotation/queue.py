@@ -1,4 +1,4 @@
-"""The items of a finished run that people should label first, as a file to fill in."""
+"""The annotation queue: items of a finished run that people should label first, as a file to fill in."""
 
 import csv
 import io
@@ -24,58 +24,58 @@ from ensemw2s.storage.store import Store
 from ensemw2s.text import to_cell
 
 SEPARATOR = " | "
-"""Between several values of one cell of a CSV file."""
+"""Separator of several values in one cell of a CSV file."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which items, and in which order."""
+    """Choice and order of the items."""
 
     method: str | None = None
-    """None: boosting, or the run's first."""
+    """Ensemble method whose labels are checked; None: boosting, or the run's first."""
     router: str = PLAIN
     seed: int | None = None
-    """None: that of the exported student."""
+    """Seed whose items are queued; None: that of the exported student."""
     budget: int | None = None
     target: float | None = None
-    """Of the thresholds, see `core.routing.thresholds`."""
+    """Target accuracy of the thresholds (`core.routing.thresholds`)."""
 
 
 @dataclass(frozen=True)
 class Queued:
-    """What was written."""
+    """Numbers of a written queue."""
 
     n_rows: int
     n_answered: int
-    """Left out, because people have answered them."""
+    """Number of items left out because people have answered them."""
     thresholds: Thresholds | None
     counts: dict[str, int]
-    """Route to items, of all that were not left out; empty without thresholds."""
+    """Number of items by route, without those left out; empty without thresholds."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What routing needs of one."""
+    """What routing needs of a finished run."""
 
     config: ExperimentConfig
     questions: Questions
     opined: dict[tuple[int, str], Opined]
-    """Seed and method to what was said."""
+    """Routing signals by seed and method."""
     seed: int
-    """Whose student the run exports."""
+    """Seed of the exported student."""
 
     @property
     def ids(self) -> set[str]:
-        """Of all unlabelled items of all seeds."""
+        """Ids of all unlabelled items of all seeds."""
         return {name for each in self.opined.values() for name in each.ids}
 
 
 def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
-    """Read a finished run, its opinions from the store and its questions from its task.
+    """Read a finished run, its routing signals from the store and its questions from its task.
 
     Raises:
-        RunError: the run is not finished, is of an older version, or the store has lost its opinions.
-        DataError: its task cannot be read any more.
+        RunError: the run is not finished, is of an older version, or the store lacks its routing signals.
+        DataError: its task can no longer be read.
     """
     results = read_results(run_dir)
     store = Store(store_root or cache_home() / "store")
@@ -91,7 +91,7 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
     found = [store.load(OPINIONS, key) for key in keys]
     opined = [from_artifact(each) for each in found if each is not None]
     if not keys or len(opined) < len(keys):
-        raise RunError(f"{run_dir}: the store {store.root} has not what its ensembles say of each item; {mend}")
+        raise RunError(f"{run_dir}: the store {store.root} lacks the routing signals of its ensembles; {mend}")
     config = parse_config(tree)
     questions = Questions(load_task(config.task))
     by_place: dict[tuple[int, str], Opined] = {(o.seed, o.method): o for o in opined}
@@ -101,7 +101,7 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
 
 
 def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path | None = None) -> Queued:
-    """Write the items that people should label, the most valuable first; items that they have labelled are left out.
+    """Write the items that people should label, most valuable first, without those already labelled.
 
     Raises:
         ConfigError: the output's kind is unknown or it exists, or the run has no such method, router or seed.
@@ -128,7 +128,7 @@ def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path
         bands = thresholds(router(known.opinions), known.right, known.checker_right, target=wanted.target)
         route = [ROUTES[k] for k in routes(trust, bands).tolist()]
     answered = read_merged(run_dir)
-    # Ties go by id, whatever the order of the data.
+    # Ties are broken by id, whatever the order of the data.
     by_id = sorted(range(len(opined.ids)), key=opined.ids.__getitem__)
     order = queue_order(trust[by_id], opined.hard.confidence[by_id]).tolist()
     places = [by_id[k] for k in order if opined.ids[by_id[k]] not in answered]
