@@ -1,4 +1,4 @@
-"""What a trainable module reads: the trunk's activations, cached shard by shard or recomputed."""
+"""Inputs of trainable modules: the trunk's activations, cached shard by shard or recomputed."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -33,12 +33,12 @@ def open_activations(
     base_key: str = "",
     on_tokens: OnTokens | None = None,
 ) -> Inputs:
-    """What the adapter of `config` reads from a backbone of at least `config.n_layers` layers.
+    """Inputs of the adapter of `config` on a backbone of at least `config.n_layers` layers.
 
     `head`: the feature pooled after the last of those layers. `top`: every token's activation below the
     `config.top_layers` upper ones; `lora` likewise with `config.lora_layers`. `lora` on all layers and `full`: the
-    token ids. Shards of `cache.shard_rows` examples are computed and stored one by one, so an interruption costs one;
-    `base_key` goes into their keys.
+    token ids. Shards of `cache.shard_rows` examples are computed and stored one by one, so that an interruption costs
+    one shard. `base_key` is part of their keys.
 
     Raises:
         ConfigError: `cache.trunk_cache` is `memory` or `disk` and the activations exceed the budget.
@@ -62,15 +62,15 @@ def open_activations(
     shards = []
     for part in _shards(token_ids, cache.shard_rows):
         key = _key(backbone, part, below, "token", base_key)
-        found = store.get(KIND, key) if where == "disk" else None
-        if found is None:
+        shard = store.get(KIND, key) if where == "disk" else None
+        if shard is None:
             values, offsets = token_activations(
                 backbone, part, below, batch_tokens=cache.batch_tokens, on_tokens=on_tokens
             )
-            found = {"values": values, "offsets": offsets}
+            shard = {"values": values, "offsets": offsets}
             if where == "disk":
-                found = store.put(KIND, key, found)  # the store's own copy is memory-mapped: ours is let go
-        shards.append((found["values"], found["offsets"]))
+                shard = store.put(KIND, key, shard)  # memory-mapped, so that our copy in memory is freed
+        shards.append((shard["values"], shard["offsets"]))
     return TokenInputs(tuple(shards), lengths)
 
 
@@ -84,10 +84,10 @@ def pooled_for_depths(
     base_key: str = "",
     on_tokens: OnTokens | None = None,
 ) -> dict[int, PooledInputs | RecomputedInputs]:
-    """Pooled features of several depths in one pass: weak and strong are often cuts of one checkpoint.
+    """Pooled features of several depths in one pass; weak and strong models are often cuts of one checkpoint.
 
     Raises:
-        ConfigError, ModelError: as `open_activations`; the budget holds for all depths together.
+        ConfigError, ModelError: as `open_activations`; the budget is that of all depths together.
     """
     lengths = torch.tensor([len(ids) for ids in token_ids])
     needed = len(set(depths)) * activation_bytes(lengths, backbone.feature_size, backbone.dtype, pooled=True)
@@ -97,13 +97,13 @@ def pooled_for_depths(
     shards: dict[int, list[Tensor]] = {depth: [] for depth in depths}
     for part in _shards(token_ids, cache.shard_rows):
         keys = {depth: _key(backbone, part, depth, "pooled", base_key) for depth in depths}
-        found = {depth: store.get(KIND, keys[depth]) if where == "disk" else None for depth in depths}
-        absent = [depth for depth in depths if found[depth] is None]
+        stored = {depth: store.get(KIND, keys[depth]) if where == "disk" else None for depth in depths}
+        absent = [depth for depth in depths if stored[depth] is None]
         new = {}
         if absent:
             new = pooled_features(backbone, part, absent, batch_tokens=cache.batch_tokens, on_tokens=on_tokens)
         for depth in depths:
-            entry = found[depth] or {"values": new[depth]}
+            entry = stored[depth] or {"values": new[depth]}
             if where == "disk" and depth in absent:
                 entry = store.put(KIND, keys[depth], entry)
             shards[depth].append(entry["values"])
@@ -111,7 +111,7 @@ def pooled_for_depths(
 
 
 def activation_bytes(lengths: Int[Tensor, " examples"], dim: int, dtype: torch.dtype, pooled: bool) -> int:
-    """Bytes that the activations of these examples take: one vector per example, or one per token."""
+    """Bytes of the activations of these examples: one vector per example if pooled, else one per token."""
     vectors = len(lengths) if pooled else int(lengths.sum())
     return vectors * dim * dtype.itemsize
 

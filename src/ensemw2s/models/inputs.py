@@ -1,4 +1,4 @@
-"""What a trainable module reads, by row: cached or recomputed activations, embeddings, or token ids."""
+"""Inputs of trainable modules, by row: cached or recomputed activations, embeddings, or token ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ensemw2s.records import Inputs
 
 @dataclass(frozen=True)
 class PooledInputs:
-    """One feature per example, in shards of equally many rows (the last may be shorter)."""
+    """One pooled feature per example, in shards of equally many rows (the last may be shorter)."""
 
     shards: tuple[Float[Tensor, "_ dim"], ...]
     lengths: Int[Tensor, " examples"]
@@ -24,8 +24,8 @@ class PooledInputs:
         shard_of, place = rows // len(self.shards[0]), rows % len(self.shards[0])
         values = torch.empty(len(rows), self.shards[0].shape[1], dtype=self.shards[0].dtype)
         for shard in shard_of.unique().tolist():
-            here = shard_of == shard
-            values[here] = self.shards[shard][place[here]]
+            in_shard = shard_of == shard
+            values[in_shard] = self.shards[shard][place[in_shard]]
         return values.float().unsqueeze(1), torch.ones(len(rows), 1, dtype=torch.long)
 
 
@@ -50,7 +50,7 @@ class TokenInputs:
 
 @dataclass(frozen=True)
 class IdInputs:
-    """Token ids, for a module that runs the whole model itself."""
+    """Token ids, for modules that run the whole model."""
 
     token_ids: tuple[tuple[int, ...], ...]
     pad_id: int
@@ -77,23 +77,23 @@ class JoinedInputs:
     def batch(
         self, rows: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch length dim"], Int[Tensor, "batch length"]]:
-        """The rows wherever they lie, right-padded to the longest."""
-        found: list[Tensor] = [torch.empty(0)] * len(rows)
+        """Activations of these rows of all sets, right-padded to the longest."""
+        examples: list[Tensor] = [torch.empty(0)] * len(rows)
         start = 0
         for part in self.parts:
             n = len(part.lengths)
-            here = ((rows >= start) & (rows < start + n)).nonzero()[:, 0]
-            if len(here):
-                values, mask = part.batch(rows[here] - start)
-                for place, value, length in zip(here.tolist(), values, mask.sum(1).tolist(), strict=True):
-                    found[place] = value[:length]
+            in_part = ((rows >= start) & (rows < start + n)).nonzero()[:, 0]
+            if len(in_part):
+                values, mask = part.batch(rows[in_part] - start)
+                for place, value, length in zip(in_part.tolist(), values, mask.sum(1).tolist(), strict=True):
+                    examples[place] = value[:length]
             start += n
-        return pad_values(found)
+        return pad_values(examples)
 
 
 @dataclass(frozen=True)
 class EmbeddedInputs:
-    """Input embeddings, for a module that owns every layer: there is no trunk to cache."""
+    """Input embeddings, for modules that train every layer, so that there is no trunk to cache."""
 
     backbone: Backbone
     token_ids: tuple[tuple[int, ...], ...]
@@ -113,10 +113,10 @@ class EmbeddedInputs:
 
 @dataclass(frozen=True)
 class RecomputedInputs:
-    """Activations that are kept nowhere: every batch runs the trunk again."""
+    """Activations that are not stored; every batch runs the trunk again."""
 
     backbone: Backbone
-    """Cut to the depth that is read."""
+    """Backbone cut to the depth of the activations."""
     token_ids: tuple[tuple[int, ...], ...]
     pooled: bool
     batch_tokens: int
@@ -128,7 +128,7 @@ class RecomputedInputs:
     def batch(
         self, rows: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch length dim"], Int[Tensor, "batch length"]]:
-        """What `PooledInputs` or `TokenInputs` would give for these rows."""
+        """Activations of these rows, as from `PooledInputs` or `TokenInputs`."""
         ids, depth = [self.token_ids[row] for row in rows.tolist()], self.backbone.n_layers
         if self.pooled:
             values = pooled_features(self.backbone, ids, [depth], batch_tokens=self.batch_tokens)[depth]

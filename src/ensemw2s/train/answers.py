@@ -1,4 +1,4 @@
-"""Training on answer tokens: a weight for each token, one normaliser for the whole data set."""
+"""Training on answer tokens: a weight for each token, and one normaliser for the whole data set."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import optimise
 
 HEAD_TOKENS = 128
-"""Answer tokens that the vocabulary head is applied to at a time: their logits are the largest tensor there is."""
+"""Number of answer tokens that the vocabulary head is applied to at a time; their logits are the largest tensor."""
 
 
 @dataclass(frozen=True)
 class AnswerSupervision:
-    """Rows to train on (a row may occur several times) and a weight for every answer token of the set."""
+    """Training data of generation: rows (which may repeat) and a weight for every answer token."""
 
     answers: AnswerTokens
     rows: Int[Tensor, " samples"]
     weights: Float[Tensor, " tokens"]
-    """Over all answer tokens of `answers`; 1 is plain training, 0 masks the token, 2 counts it twice."""
+    """Weight of each answer token of `answers`: 1 in plain training, 0 masks the token, 2 counts it twice."""
     pace: Pace | None = None
-    """Easy rows first; None takes all from the start."""
+    """Curriculum; None trains on all rows from the start."""
 
 
 def train_answers(
@@ -46,22 +46,22 @@ def train_answers(
 ) -> None:
     """Train `module` in place on the weighted cross-entropy of answer tokens, teacher-forced.
 
-    The loss of a data set is sum_i w_i CE_i / n over its n answer tokens (2410.04571, section 3). A step sees a batch
-    of it and divides by the same n, scaled by the share of rows in a full batch: never by the weights or tokens that
-    happen to be in the batch, so batches, micro-batches and shards of the data add up to the same gradient.
+    The loss of a data set is sum_i w_i CE_i / n over its n answer tokens (2410.04571, section 3). A step on a batch
+    divides by the same n, scaled by the batch's share of the rows, and never by the weights or tokens of the batch. So
+    batches, micro-batches and shards of the data add up to the same gradient.
 
     Args:
-        inputs: activations of `answers.read`, below the module's own layers.
+        inputs: activations of `answers.read`, below the module's layers.
     """
     rows = supervision.rows
     scale = len(rows) / (config.batch_size * len(supervision.answers.tokens_of(rows)))
 
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         for part in micro:
-            # A process without a row computes one that nobody counts: sharded weights come together in every pass.
-            own, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
-            with only_answers_read(module, inputs, supervision.answers, own, packing=config.packing):
-                answer_loss(module, inputs, supervision, own).mul(share).backward()
+            # A process without rows computes one with weight 0, because sharded weights are gathered in every pass.
+            batch, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
+            with only_answers_read(module, inputs, supervision.answers, batch, packing=config.packing):
+                answer_loss(module, inputs, supervision, batch).mul(share).backward()
 
     lengths, pace = inputs.lengths[rows], supervision.pace
     optimise(module, lengths, accumulate, config, seed=seed, pace=pace, checkpointer=checkpointer, on_step=on_step)
@@ -70,7 +70,7 @@ def train_answers(
 def answer_loss(
     module: AnswerModel, inputs: Inputs, supervision: AnswerSupervision, rows: Int[Tensor, " batch"]
 ) -> Float[Tensor, ""]:
-    """The weighted sum of the cross-entropies of these rows' answer tokens."""
+    """Weighted sum of the cross-entropies of these rows' answer tokens, in nats."""
     answers = supervision.answers
     which = answers.tokens_of(rows)
     hidden = answer_states(module, inputs, answers, rows)
@@ -83,7 +83,7 @@ def answer_loss(
 def answer_states(
     module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " batch"]
 ) -> Float[Tensor, "tokens dim"]:
-    """The states that predict these rows' answer tokens: the vocabulary head is needed at no other position."""
+    """Hidden states that predict these rows' answer tokens, the only positions that need the vocabulary head."""
     values, mask = inputs.batch(rows)
     return module.hidden(values, mask)[answer_positions(answers, rows)]
 
@@ -91,7 +91,7 @@ def answer_states(
 def only_answers_read(
     module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " batch"], *, packing: bool = False
 ) -> contextlib.AbstractContextManager[None]:
-    """For a pass over these rows that reads `answer_states` alone: the last MLP is computed nowhere else."""
+    """Context for a pass over these rows that reads only `answer_states`; the last MLP is computed only there."""
     row, position = answer_positions(answers, rows)
     lengths = inputs.lengths[rows]
     width = int(lengths.max())
@@ -102,7 +102,7 @@ def only_answers_read(
 def answer_positions(
     answers: AnswerTokens, rows: Int[Tensor, " batch"]
 ) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]]:
-    """(row in the batch, position) before each answer token, for right-padded batches of `answers.read`."""
+    """Row and position before each answer token, in right-padded batches of `answers.read`."""
     lengths = answers.offsets.diff()[rows]
     first = torch.tensor([answers.prompt_lengths[r] - 1 for r in rows.tolist()])
     row = torch.repeat_interleave(torch.arange(len(rows)), lengths)
