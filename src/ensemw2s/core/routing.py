@@ -20,7 +20,7 @@ from torch import Tensor
 ROUTES = ("accept", "check", "person")
 
 
-class Opinions(NamedTuple):
+class RoutingSignals(NamedTuple):
     """Signals about each label that do not need the truth."""
 
     confidence: Float[Tensor, " items"]
@@ -34,7 +34,7 @@ class Opinions(NamedTuple):
 class Trusted(NamedTuple):
     """Signals on labelled easy examples that neither model was trained on, with the correctness of both."""
 
-    opinions: Opinions
+    signals: RoutingSignals
     right: Bool[Tensor, " items"]
     checker_right: Bool[Tensor, " items"]
 
@@ -49,22 +49,22 @@ class Thresholds(NamedTuple):
 class Router(Protocol):
     """Trust in each label, from 0 to 1."""
 
-    def __call__(self, opinions: Opinions) -> Float[Tensor, " items"]: ...
+    def __call__(self, signals: RoutingSignals) -> Float[Tensor, " items"]: ...
 
 
-def by_confidence(opinions: Opinions) -> Float[Tensor, " items"]:
+def by_confidence(signals: RoutingSignals) -> Float[Tensor, " items"]:
     """Trust by the ensemble's confidence."""
-    return opinions.confidence
+    return signals.confidence
 
 
-def by_agreement(opinions: Opinions) -> Float[Tensor, " items"]:
+def by_agreement(signals: RoutingSignals) -> Float[Tensor, " items"]:
     """Trust by the share of members that agree; `queue_order` breaks its many ties by confidence."""
-    return opinions.agreement
+    return signals.agreement
 
 
-def by_disagreement(opinions: Opinions) -> Float[Tensor, " items"]:
+def by_disagreement(signals: RoutingSignals) -> Float[Tensor, " items"]:
     """Trust by the checker's probability of the ensemble's answer."""
-    return opinions.checked
+    return signals.checked
 
 
 ROUTERS: dict[str, Router] = {
@@ -74,15 +74,15 @@ ROUTERS: dict[str, Router] = {
 }
 
 
-def opinions_of(
+def signals_of(
     soft: Float[Tensor, "items classes"],
     member: Float[Tensor, "experts items classes"],
     own: Float[Tensor, "items classes"],
-) -> Opinions:
+) -> RoutingSignals:
     """Routing signals from the class probabilities of the ensemble, of each member and of the checker."""
     confidence, answer = soft.max(-1)
     agreement = (member.argmax(-1) == answer).to(soft.dtype).mean(0)
-    return Opinions(confidence, agreement, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
+    return RoutingSignals(confidence, agreement, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
 
 
 def thresholds(

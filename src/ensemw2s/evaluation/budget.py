@@ -54,7 +54,7 @@ def _of_seed(
         found[f"by {name}"] = accuracy_by_budget(right, order, budgets)
     if opined.trusted is not None:
         router, known = ROUTERS[PLAIN], opined.trusted
-        t1 = thresholds(router(known.opinions), known.right, known.checker_right).accept
+        t1 = thresholds(router(known.signals), known.right, known.checker_right).accept
         trust = router(opined.hard)
         both = torch.where(trust >= t1, right, checker_right)  # whoever people do not relieve of it
         found[f"three ways, by {PLAIN}"] = accuracy_by_budget(both, queue_order(trust, opined.hard.confidence), budgets)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ensemw2s.core.routing import Opinions, Trusted, opinions_of
+from ensemw2s.core.routing import RoutingSignals, Trusted, signals_of
 from ensemw2s.data.answers import is_right
 from ensemw2s.names import Method
 from ensemw2s.pipeline.generation.work import AnswerWork
@@ -29,14 +29,14 @@ class Opined:
     """Item by item, each voting member's own answer."""
     checker: tuple[str, ...]
     """The answer of the strong model that learned the easy examples."""
-    hard: Opinions
+    hard: RoutingSignals
     trusted: Trusted | None
     """Of easy-val; None for answers in words, where easy-val is scored and never written out."""
 
     def artifact(self) -> Artifact:
         tensors = {f"hard/{name}": t for name, t in self.hard._asdict().items()}
         if self.trusted is not None:
-            tensors |= {f"val/{name}": t for name, t in self.trusted.opinions._asdict().items()}
+            tensors |= {f"val/{name}": t for name, t in self.trusted.signals._asdict().items()}
             tensors |= {"val/right": self.trusted.right, "val/checker_right": self.trusted.checker_right}
         names = ("seed", "method", "ids", "answers", "members", "checker")
         return Artifact(tensors, {name: getattr(self, name) for name in names})
@@ -51,10 +51,12 @@ def from_artifact(found: Artifact) -> Opined:
     trusted = None
     if val:
         right, checker_right = val.pop("right"), val.pop("checker_right")
-        trusted = Trusted(Opinions(**val), right, checker_right)
+        trusted = Trusted(RoutingSignals(**val), right, checker_right)
     lists: dict[str, Any] = {name: tuple(record[name]) for name in ("ids", "answers", "checker")}
     members = tuple(tuple(each) for each in record["members"])
-    return Opined(record["seed"], record["method"], members=members, hard=Opinions(**hard), trusted=trusted, **lists)
+    return Opined(
+        record["seed"], record["method"], members=members, hard=RoutingSignals(**hard), trusted=trusted, **lists
+    )
 
 
 def kept(work: Work | AnswerWork, opined: Opined) -> Opined:
@@ -73,7 +75,7 @@ def class_opinions(work: Work, method: Method) -> Opined:
     labels = work.outcome.val_labels
     names = [[choices[k] for k in member] for member in said.member.argmax(-1).T.tolist()]  # [items][experts]
     trusted = Trusted(
-        opinions_of(val.soft, val.member, own_val),
+        signals_of(val.soft, val.member, own_val),
         val.soft.argmax(-1) == labels,
         own_val.argmax(-1) == labels,
     )
@@ -84,7 +86,7 @@ def class_opinions(work: Work, method: Method) -> Opined:
         tuple(choices[k] for k in said.hard.tolist()),
         tuple(map(tuple, names)),
         tuple(choices[k] for k in own.argmax(-1).tolist()),
-        opinions_of(said.soft, said.member, own),
+        signals_of(said.soft, said.member, own),
         trusted,
     )
 
@@ -96,7 +98,7 @@ def answer_opinions(work: AnswerWork, method: Method) -> Opined:
     same = torch.tensor([is_right(a, b, verifier=verifier) for a, b in zip(own.texts, said.texts, strict=True)])
     # Who says nothing is not to be trusted, however surely.
     speaks = torch.tensor([bool(text.strip()) for text in said.texts]).float()
-    hard = Opinions(
+    hard = RoutingSignals(
         said.confidence.float() * speaks, said.agreement.float() * speaks, own.confidence.float() * same * speaks
     )
     members = tuple(tuple(label["members"]) for label in said.record["labels"])

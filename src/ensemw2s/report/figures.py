@@ -1,4 +1,4 @@
-"""One function per figure: results in, a chart out. Colours that depend on the page's theme are left to the page."""
+"""Figures of a run, one function each, from results to a chart. Colours of the theme are set by the page."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ensemw2s.results import Results, Timing
 
 
 def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
-    """All charts of the page: section id and, behind a slash, the panel. What a run lacks has no chart."""
+    """All charts of the page, by section id and, after a slash, panel. A chart without data is left out."""
     charts: dict[str, Any] = {}
     if distances(results):
         charts["gains"] = _gains(results)
@@ -21,19 +21,19 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
         charts["reliability"] = _reliability(results)
     if results.budget:
         charts["people"] = _people(results)
-    grown = [e for e in results.ensembles if len(e.rounds) > 1]
-    if grown:
+    several = [e for e in results.ensembles if len(e.rounds) > 1]
+    if several:
         for part, name in PARTS.items():
-            if part not in grown[0].rounds[0].ensemble_accuracy:
+            if part not in several[0].rounds[0].ensemble_accuracy:
                 continue
-            charts[f"rounds/together, {name}"] = accuracy_by_round(grown, part, together=True)
-            charts[f"rounds/each alone, {name}"] = accuracy_by_round(grown, part, together=False)
-        if boosted := [e for e in grown if e.method == "boosting"]:
+            charts[f"rounds/together, {name}"] = accuracy_by_round(several, part, together=True)
+            charts[f"rounds/each alone, {name}"] = accuracy_by_round(several, part, together=False)
+        if boosted := [e for e in several if e.method == "boosting"]:
             charts["answers/boosting: error under the weights of round t"] = answers(boosted)
         for title, field in ROUND_FIELDS.items():
-            charts[f"answers/{title}"] = by_round(grown, field)
-    for method in dict.fromkeys(e.method for e in grown):
-        charts[f"correlation/{method}"] = correlation([e for e in grown if e.method == method])
+            charts[f"answers/{title}"] = by_round(several, field)
+    for method in dict.fromkeys(e.method for e in several):
+        charts[f"correlation/{method}"] = correlation([e for e in several if e.method == method])
     if timing is not None and timing.stages:
         charts["time"] = _time(timing)
     return {name: one.to_dict() for name, one in charts.items()}
@@ -75,7 +75,7 @@ def _gains(results: Results) -> Any:
 
 
 def _difficulty(results: Results) -> Any:
-    """Accuracy by bin of difficulty, rows side by side within a bin so that no interval hides another."""
+    """Accuracy by bin of difficulty; rows are side by side within a bin so that intervals do not overlap."""
     labels = {r.key: r.label for r in results.rows}
     rows = [
         {
@@ -104,6 +104,7 @@ def _difficulty(results: Results) -> Any:
 
 
 def _reliability(results: Results) -> Any:
+    """Reliability diagram: accuracy against confidence."""
     labels = {r.key: r.label for r in results.rows}
     rows = [
         {"row": labels[curve.row], "confidence": b.confidence, "accuracy": b.accuracy, "items": b.n_items}
@@ -132,7 +133,7 @@ def _reliability(results: Results) -> Any:
 
 
 def _people(results: Results) -> Any:
-    """Label accuracy against the number of items that people answer."""
+    """Label accuracy against the number of items that people answered."""
     rows = [
         {
             "order": c.order,
@@ -162,6 +163,7 @@ def _people(results: Results) -> Any:
 
 
 def _time(timing: Timing) -> Any:
+    """Seconds of each stage."""
     rows = [{"stage": s.stage, "seconds": s.seconds, "computed": s.computed, "reused": s.reused} for s in timing.stages]
     tooltip = [alt.Tooltip(f"{f}:Q") for f in ("seconds", "computed", "reused")]
     return (

@@ -16,7 +16,8 @@ ROUND_FIELDS = {
 
 
 def accuracy_by_round(traces: list[EnsembleTrace], part: str, together: bool) -> Any:
-    """The first t experts together, or expert t alone, on one part; rings are the sizes chosen on easy-val."""
+    """Accuracy of the first t experts together, or of expert t alone, on one part; rings mark sizes chosen on easy-
+    val."""
     rows = [
         {
             "t": r.round + 1,
@@ -38,11 +39,13 @@ def accuracy_by_round(traces: list[EnsembleTrace], part: str, together: bool) ->
 
 
 def _rounds(rows: list[dict[str, Any]], height: int) -> Any:
+    """A chart over the rounds."""
     return chart(rows, height=height).encode(x=alt.X("t:O", title="round t", axis=alt.Axis(labelAngle=0)))
 
 
 def answers(traces: list[EnsembleTrace]) -> Any:
-    """Does the new expert answer to its weights? Its error under D_t, the previous expert's, and the prior."""
+    """Error under D_t of expert t and of the expert before it, with the prior: shows whether an expert follows its
+    weights."""
     rows = [
         {"t": r.round + 1, "seed": e.seed, "who": who, "error": value}
         for e in traces
@@ -58,7 +61,7 @@ def answers(traces: list[EnsembleTrace]) -> Any:
 
 
 def by_round(traces: list[EnsembleTrace], field: str) -> Any:
-    """One field of every round, by method."""
+    """One field of each round, by method."""
     rows = [
         {"t": r.round + 1, "method": e.method, "seed": e.seed, field: getattr(r, field)}
         for e in traces
@@ -78,7 +81,7 @@ def correlation(traces: list[EnsembleTrace]) -> Any:
                 cells[i + 1, j + 1].append(value)
     rows = [{"i": i, "j": j, "correlation": sum(v) / len(v)} for (i, j), v in cells.items()]
     axis = alt.Axis(labelAngle=0, title=None)
-    # Below 0 is rare and means the opposite, so the scale is centred there.
+    # Negative correlation is rare and means the opposite, so the scale is centred at 0.
     scale = alt.Scale(domain=[-1, 1], scheme="blueorange")
     return (
         chart(rows, height=200)

@@ -59,7 +59,7 @@ class FinishedRun:
 
     config: ExperimentConfig
     questions: Questions
-    opined: dict[tuple[int, str], Opined]
+    signals: dict[tuple[int, str], Opined]
     """Routing signals by seed and method."""
     seed: int
     """Seed of the exported student."""
@@ -67,7 +67,7 @@ class FinishedRun:
     @property
     def ids(self) -> set[str]:
         """Ids of all unlabelled items of all seeds."""
-        return {name for each in self.opined.values() for name in each.ids}
+        return {name for signals in self.signals.values() for name in signals.ids}
 
 
 def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
@@ -88,16 +88,16 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
         keys = [each["key"] for each in used if each["kind"] == OPINIONS]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EnsemW2SError) as error:
         raise RunError(f"{run_dir}: not a whole run folder ({' '.join(str(error).split())[:200]}); {mend}") from None
-    found = [store.load(OPINIONS, key) for key in keys]
-    opined = [from_artifact(each) for each in found if each is not None]
-    if not keys or len(opined) < len(keys):
+    artifacts = [store.load(OPINIONS, key) for key in keys]
+    signals = [from_artifact(artifact) for artifact in artifacts if artifact is not None]
+    if not keys or len(signals) < len(keys):
         raise RunError(f"{run_dir}: the store {store.root} lacks the routing signals of its ensembles; {mend}")
     config = parse_config(tree)
     questions = Questions(load_task(config.task))
-    by_place: dict[tuple[int, str], Opined] = {(o.seed, o.method): o for o in opined}
-    if gone := sorted(name for o in opined for name in o.ids if name not in questions.prompts)[:1]:
+    if gone := sorted(name for s in signals for name in s.ids if name not in questions.prompts)[:1]:
         raise RunError(f"{run_dir}: its task has no item {gone[0]!r} any more; restore the data it was run with")
-    return FinishedRun(config, questions, by_place, results.recommendation.seed)
+    by_ensemble = {(s.seed, s.method): s for s in signals}
+    return FinishedRun(config, questions, by_ensemble, results.recommendation.seed)
 
 
 def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path | None = None) -> Queued:
@@ -121,35 +121,35 @@ def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path
     _choose("--seed", seed, config.seeds)
     if wanted.target is not None and not 0 < wanted.target <= 1:
         raise ConfigError(f"--target: got {wanted.target}; give a share above 0, at most 1")
-    opined, router = run.opined[seed, method], ROUTERS[wanted.router]
-    trust = router(opined.hard)
-    bands, route = None, [""] * len(opined.ids)
-    if (known := opined.trusted) is not None:
-        bands = thresholds(router(known.opinions), known.right, known.checker_right, target=wanted.target)
+    signals, router = run.signals[seed, method], ROUTERS[wanted.router]
+    trust = router(signals.hard)
+    bands, route = None, [""] * len(signals.ids)
+    if (easy := signals.trusted) is not None:
+        bands = thresholds(router(easy.signals), easy.right, easy.checker_right, target=wanted.target)
         route = [ROUTES[k] for k in routes(trust, bands).tolist()]
     answered = read_merged(run_dir)
     # Ties are broken by id, whatever the order of the data.
-    by_id = sorted(range(len(opined.ids)), key=opined.ids.__getitem__)
-    order = queue_order(trust[by_id], opined.hard.confidence[by_id]).tolist()
-    places = [by_id[k] for k in order if opined.ids[by_id[k]] not in answered]
+    by_id = sorted(range(len(signals.ids)), key=signals.ids.__getitem__)
+    order = queue_order(trust[by_id], signals.hard.confidence[by_id]).tolist()
+    places = [by_id[k] for k in order if signals.ids[by_id[k]] not in answered]
     rows = [
         {
-            "id": opined.ids[i],
-            "prompt": run.questions.prompts[opined.ids[i]],
-            "ensemble": opined.answers[i],
-            "confidence": round(float(opined.hard.confidence[i]), 6),
-            "agreement": round(float(opined.hard.agreement[i]), 6),
-            "members": list(opined.members[i]),
-            "checker": opined.checker[i],
+            "id": signals.ids[i],
+            "prompt": run.questions.prompts[signals.ids[i]],
+            "ensemble": signals.answers[i],
+            "confidence": round(float(signals.hard.confidence[i]), 6),
+            "agreement": round(float(signals.hard.agreement[i]), 6),
+            "members": list(signals.members[i]),
+            "checker": signals.checker[i],
             "route": route[i],
-            "allowed": list(run.questions.allowed(opined.ids[i])),
+            "allowed": list(run.questions.allowed(signals.ids[i])),
             "answer": "",
         }
         for i in places[: wanted.budget]
     ]
     write_atomic(output, _csv(rows) if suffix == ".csv" else b"".join(map(json_line, rows)))
     counts = Counter(route[i] for i in places) if bands else {}
-    return Queued(len(rows), len(opined.ids) - len(places), bands, {name: counts[name] for name in ROUTES if bands})
+    return Queued(len(rows), len(signals.ids) - len(places), bands, {name: counts[name] for name in ROUTES if bands})
 
 
 def _choose(option: str, value: object, known: tuple[object, ...]) -> None:

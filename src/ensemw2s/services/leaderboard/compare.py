@@ -1,4 +1,4 @@
-"""Several finished runs side by side, paired where their seeds and test items are the same."""
+"""Comparison of finished runs, paired where their seeds and test items are the same."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from ensemw2s.results import Results, RunComparison, RunLine, RunPair
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
-    """Main figures of each run, and each run against the first.
+    """Main figures of each run, and the difference of each run to the first.
 
-    Differences are paired by seed; intervals are Student-t over the seeds' differences, so runs of one seed, of other
-    seeds or of another split have none.
+    Differences are paired by seed, with Student-t intervals over seeds. Runs of one seed, of different seeds or of
+    different splits have none.
 
     Raises:
         RunError: fewer than two runs, or one of them is not finished.
@@ -26,10 +26,10 @@ def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
         raise RunError(
             f"compare: two or more run folders are needed, got {len(run_dirs)}; for example: ensemw2s compare runs/*"
         )
-    found = [(str(d), read_results(d)) for d in run_dirs]
-    lines = tuple(_line(name, r) for name, r in found)
-    first_name, first = found[0]
-    return RunComparison(lines=lines, pairs=tuple(_pair(name, r, first_name, first) for name, r in found[1:]))
+    runs = [(str(d), read_results(d)) for d in run_dirs]
+    lines = tuple(_line(name, r) for name, r in runs)
+    first_name, first = runs[0]
+    return RunComparison(lines=lines, pairs=tuple(_pair(name, r, first_name, first) for name, r in runs[1:]))
 
 
 def _line(name: str, results: Results) -> RunLine:
