@@ -18,10 +18,10 @@ from ensemw2s.core.routing import (
     ROUTERS,
     Trusted,
     accuracy_by_budget,
-    opinions_of,
     queue_order,
     random_by_budget,
     routes,
+    signals_of,
     thresholds,
 )
 from planted import PLANTS, N, planted, shown, student
@@ -40,16 +40,16 @@ def curves(seed: int, kind: str) -> dict[str, torch.Tensor]:
     truth = plant.truth[:N]
     lesson = WeakBatch(soft=one_hot(truth[learned], 2).float())
     own = student(plant, lesson, learned, CrossEntropy(), seed)[:N].exp()
-    opinions = {n: opinions_of(plant.soft[r], plant.member[:, r], own[r]) for n, r in (("val", known), ("hard", hard))}
+    signals = {n: signals_of(plant.soft[r], plant.member[:, r], own[r]) for n, r in (("val", known), ("hard", hard))}
     right, checker_right = (said.argmax(-1) == truth for said in (plant.soft, own))
-    trusted = Trusted(opinions["val"], right[known], checker_right[known])
+    trusted = Trusted(signals["val"], right[known], checker_right[known])
     budgets = (torch.tensor(SHARES) * len(hard)).round().long()
     found = {}
     for name, router in ROUTERS.items():
-        trust = router(opinions["hard"])
-        order = queue_order(trust, opinions["hard"].confidence)
+        trust = router(signals["hard"])
+        order = queue_order(trust, signals["hard"].confidence)
         found[f"by {name}"] = 100 * accuracy_by_budget(right[hard], order, budgets)
-        bands = thresholds(router(trusted.opinions), trusted.right, trusted.checker_right)
+        bands = thresholds(router(trusted.signals), trusted.right, trusted.checker_right)
         three = torch.where(routes(trust, bands) == 0, right[hard], checker_right[hard])
         found[f"three ways, by {name}"] = 100 * accuracy_by_budget(three, order, budgets)
     return found | {"random": 100 * random_by_budget(right[hard], budgets)}

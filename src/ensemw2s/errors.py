@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message is one paragraph: what is wrong, where, the value, the mend."""
+"""Errors raised on purpose. Each message is one paragraph: what is wrong, where, the value and the remedy."""
 
 from ensemw2s.text import visible
 
@@ -9,7 +9,7 @@ class EnsemW2SError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        # Messages quote files, paths and settings: nothing in those may be obeyed by who shows them.
+        # Messages quote files, paths and settings, whose control characters a terminal must not obey.
         return visible(super().__str__())
 
 
@@ -20,7 +20,7 @@ class ConfigError(EnsemW2SError):
 
 
 class DataError(EnsemW2SError):
-    """A data file or data set cannot be used; nothing has been computed from it."""
+    """A data file or data set cannot be used."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""How a row becomes what a model reads: template, chat turn, token ids; kept with what was trained so."""
+"""From a row to token ids: template, chat turn, tokenizer. Saved with every student."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ FILE = "prompting.json"
 
 @dataclass(frozen=True)
 class Prompting:
-    """How a student was asked in training."""
+    """How prompts were made in training."""
 
     template: str = "{{ prompt }}"
-    """Jinja, over the columns of a row."""
+    """Jinja template over the columns of a row."""
     chat: bool = False
     """Whether the prompt is a user's turn in the tokenizer's chat template."""
 
@@ -25,7 +25,7 @@ class Prompting:
 
     @classmethod
     def load(cls, folder: Path) -> "Prompting":
-        """Of an exported student; a folder without the file has the plain one.
+        """Prompting of an exported student; the default where its folder has no such file.
 
         Raises:
             ModelError: the file is damaged.
@@ -33,19 +33,19 @@ class Prompting:
         path = folder / FILE
         if not path.exists() and not path.is_symlink():
             return cls()
-        found = read_record(path, _Prompting, mend="export the student again")
-        return cls(found.template, found.chat)
+        saved = read_record(path, _Prompting, mend="export the student again")
+        return cls(saved.template, saved.chat)
 
 
 class _Prompting(Saved):
-    """The file."""
+    """Content of the file."""
 
     template: str
     chat: bool
 
 
 def prompt_ids(tokenizer: Any, prompts: Sequence[str], *, chat: bool = False) -> list[list[int]]:
-    """Token ids of each prompt, as it stands or as a user's turn after which the assistant begins.
+    """Token ids of each prompt, as plain text or as a user's turn followed by the start of the assistant's.
 
     Raises:
         ModelError: the tokenizer has no chat template.
@@ -61,9 +61,9 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str], *, chat: bool = False) ->
         )
     turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
     texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]  # the template has written them
+    return tokenizer(texts, add_special_tokens=False)["input_ids"]  # the chat template has added them
 
 
 def answer_text(answer: str, *, chat: bool = False) -> str:
-    """An answer as it follows its prompt: after a space, or at the start of the assistant's turn."""
+    """Text of an answer after its prompt: after a space, or at the start of the assistant's turn."""
     return answer if chat else f" {answer}"

@@ -1,7 +1,7 @@
-"""Files and YAML from outside: only regular files are opened, and only what is bounded is read whole.
+"""Reading of files and YAML from outside, within bounds.
 
-A named pipe would be waited for, a device never ends, and a few bytes of YAML can stand for gigabytes: all of that is
-known before anything is read.
+Only regular files are opened, because a named pipe would block and a device never ends. The size of YAML is bounded
+before it is built, because a few bytes with aliases can stand for gigabytes.
 """
 
 import io
@@ -16,13 +16,13 @@ import yaml
 from ensemw2s.errors import ConfigError, EnsemW2SError
 
 TEXT_BYTES = 2**20
-"""A larger configuration is refused."""
+"""Largest size of a configuration."""
 DEPTH = 64
-"""Brackets, mappings and lists inside one another: deeper ones are refused."""
+"""Largest nesting depth of lists and mappings."""
 ALIASED = 10_000
-"""Values that the aliases of a YAML document may stand for, together."""
+"""Largest number of values that all aliases of a YAML document may stand for."""
 DIGITS = 100
-"""A whole number of more digits is refused in YAML."""
+"""Largest number of digits of an integer in YAML."""
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -36,7 +36,7 @@ _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, 
 
 
 class _Loader(_SAFE_LOADER):
-    """Refuses a key that stands twice, and numbers of thousands of digits."""
+    """Refuses duplicate keys and numbers of thousands of digits."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -61,7 +61,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def open_file(path: Path, error: type[EnsemW2SError], *, mend: str = "check the path") -> io.BufferedReader:
-    """A regular file, open to read; anything else is refused at once.
+    """Open a regular file for reading; anything else is refused at once.
 
     Raises:
         EnsemW2SError: of the kind `error`: there is nothing, it is no regular file, or it may not be read.
@@ -92,7 +92,7 @@ def _check_kind(path: Path, mode: int, error: type[EnsemW2SError]) -> None:
 
 
 def read_text(path: Path, error: type[EnsemW2SError], *, limit: int = TEXT_BYTES, mend: str = "check the path") -> str:
-    """The whole of a UTF-8 text file of at most `limit` bytes.
+    """Read a UTF-8 text file of at most `limit` bytes.
 
     Raises:
         EnsemW2SError: of the kind `error`: as `open_file`, or it is longer or not UTF-8.
@@ -112,22 +112,22 @@ def read_text(path: Path, error: type[EnsemW2SError], *, limit: int = TEXT_BYTES
 
 
 def load_json(text: str) -> Any:
-    """A JSON document whose depth is bounded.
+    """Parse a JSON document of bounded depth.
 
     Raises:
         ValueError: it is not JSON, a number has thousands of digits, or it is nested deeper than DEPTH.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEPTH} levels") from None
-    if is_deep(found):
+    if is_deep(value):
         raise ValueError(f"nested deeper than {DEPTH} levels")
-    return found
+    return value
 
 
 def is_deep(value: Any, limit: int = DEPTH) -> bool:
-    """Whether lists and mappings lie in one another more than `limit` deep."""
+    """Whether lists and mappings are nested more than `limit` deep."""
     level = [value]
     for _ in range(limit + 1):
         level = [child for each in level if isinstance(each, dict | list) for child in _children(each)]
@@ -141,7 +141,7 @@ def _children(value: dict[Any, Any] | list[Any]) -> Any:
 
 
 def load_yaml(text: str, where: str, error: type[EnsemW2SError] = ConfigError, *, mend: str = "mend that line") -> Any:
-    """The value of a YAML document whose size, depth and aliases are bounded; None of an empty one.
+    """Parse a YAML document of bounded size, depth and aliases; an empty one is None.
 
     Raises:
         EnsemW2SError: of the kind `error`: it is no YAML, too long or nested too deep, its aliases stand for too much,
@@ -163,7 +163,7 @@ def load_yaml(text: str, where: str, error: type[EnsemW2SError] = ConfigError, *
 
 
 def _check_events(text: str) -> None:
-    """Refuse what would grow or recurse, before any of it is built."""
+    """Refuse documents that would grow or recurse beyond the bounds, before any of it is built."""
     sizes: dict[str, int] = {}
     """Values that an anchor stands for."""
     open_nodes: list[tuple[str | None, int]] = []

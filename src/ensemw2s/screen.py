@@ -1,4 +1,4 @@
-"""Terminals: what is shown there, whoever wrote it, is only shown."""
+"""Printing on terminals, without obeying markup or control characters in the text."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,18 +11,18 @@ from ensemw2s.text import visible
 
 
 class Screen(Console):
-    """A console on which text is only text: it reads no markup and no names of emoji, and shows control characters."""
+    """A console that interprets no markup and no emoji names, and shows control characters as escapes."""
 
     def __init__(self, **settings: Any):
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Everything that is drawn comes through here, tables and progress bars, too."""
+        """All output passes here, including tables and progress bars."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text, keep="\n"))
 
 
 def say(console: Console, text: str, *, label: str = "", style: str = "") -> None:
-    """Print one line, whatever is in the text; a label of our own stands before it in that style."""
+    """Print one line of text, after an optional label in a style of its own."""
     line = Text.assemble((f"{label} ", style), visible(text)) if label else Text(visible(text), style)
     console.print(line, soft_wrap=True)

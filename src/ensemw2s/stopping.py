@@ -1,4 +1,4 @@
-"""How a command that is told to stop ends: within seconds, with one paragraph, and with nothing lost."""
+"""Ending a command on a signal: within seconds, with one message, without losing finished work."""
 
 import contextlib
 import os
@@ -14,18 +14,18 @@ from ensemw2s.text import shell_line, visible
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 2.5
-"""Seconds for putting away what was begun. Then the process ends as it stands: what is finished is on the disk."""
+"""Seconds for clean-up after a signal. Then the process exits at once; finished work is on disk."""
 
 
 @contextlib.contextmanager
 def stops_cleanly(where: str | None = None) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into one paragraph that says how to go on, and exit code 128 plus the signal's.
 
-    The first signal ends the work, and more of them change nothing. A signal that was ignored when the process was
+    The first signal ends the work; further ones have no effect. A signal that was ignored when the process was
     started (`nohup`) stays so.
 
     Args:
-        where: what keeps the finished work; None where a command has none.
+        where: place of the finished work, for the message; None for commands that keep none.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -53,9 +53,9 @@ def stops_cleanly(where: str | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[dict[int, Any]]:
-    """Put the handlers of the signals back afterwards, whoever changes them meanwhile; yields those not ignored."""
-    found = {number: signal.getsignal(number) for number in SIGNALS}
-    before: dict[int, Any] = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+    """Restore the signal handlers afterwards, whatever changed them; yields those that were not ignored."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before: dict[int, Any] = {n: handler for n, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
     try:
         yield before
     finally:
@@ -64,18 +64,18 @@ def handlers_kept() -> Iterator[dict[int, Any]]:
 
 
 def is_stopping() -> bool:
-    """Whether this process has been told to, and will not go on whatever it catches."""
+    """Whether a signal has told this process to stop; it will exit even if the exception is caught."""
     stops = [handler for number in SIGNALS if isinstance(handler := signal.getsignal(number), _Stop)]
     return any(stop.number is not None for stop in stops)
 
 
 class _Stop:
-    """The handler of a signal, and a thread that ends the process where the exception does not."""
+    """A signal handler, with a thread that ends the process where the exception does not."""
 
     def __init__(self, where: str | None):
         self._where, self._pid = where, os.getpid()
         self.number: int | None = None
-        """Of the signal that came first."""
+        """Number of the first signal; None before it."""
         self._heard, self._leaving = threading.Event(), threading.Lock()
         threading.Thread(target=self._watch, daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Text from outside, made harmless where it is shown: terminals, browsers, spreadsheets and file systems obey some."""
+"""Escaping of text from outside for terminals, Markdown, JSON, spreadsheets, shells and file names."""
 
 import json
 import re
@@ -7,22 +7,22 @@ import unicodedata
 from collections.abc import Sequence
 
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of Unicode that are not seen and change what is: controls, marks of direction, halves of characters."""
+"""Unicode categories of invisible characters with an effect: controls, direction marks, lone surrogates."""
 _JOINERS = "\u200c\u200d"
-"""Persian, the scripts of India and emoji are written with them."""
+"""Zero-width (non-)joiners, which Persian, Indian scripts and emoji need."""
 _UNUSUAL = re.compile(r"[^ -~]")
 _MARKDOWN = re.compile(r"([\\`*<>&|]|\[(?![\d+-])|(?<=\])\()")
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")
-"""What a spreadsheet takes for a formula, behind any number of the marks of text."""
+"""Text that a spreadsheet takes for a formula, after any number of apostrophes."""
 MAX_NAME_BYTES = 200
-"""Of a name: file systems take 255, and some more is appended."""
+"""Largest length of a name. File systems allow 255 bytes, and suffixes are appended."""
 
 
 def visible(text: str, *, keep: str = "") -> str:
     r"""The text on one line, with `\x1b`, `\n` or `\u202e` in the place of characters that a terminal would obey.
 
     Args:
-        keep: such characters that stay.
+        keep: control characters that are kept.
 
     >>> visible("a\x1b[31mb\n")
     'a\\x1b[31mb\\n'
@@ -33,7 +33,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def visible_json(text: str, encoding: str) -> str:
-    r"""The same JSON, with escapes of its own for what a terminal would obey or the encoding lacks.
+    r"""The same JSON with escapes for characters that a terminal would obey or the encoding lacks.
 
     >>> visible_json('"caf\xe9 \u202e"', "ascii")
     '"caf\\u00e9 \\u202e"'
@@ -81,12 +81,12 @@ def to_cell(text: str) -> str:
 
 
 def from_cell(cell: str) -> str:
-    """The text that `to_cell` made the cell of; a formula that somebody typed is taken as it stands."""
+    """Inverse of `to_cell`; a formula that was typed into the cell is kept as it is."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8 and has no NUL, at which systems end a text."""
+    """Whether a string can be written as UTF-8 and has no NUL, at which C strings end."""
     return not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text)
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ensemw2s.core.routing import (
     ROUTERS,
     ROUTES,
-    Opinions,
+    RoutingSignals,
     Thresholds,
     accuracy_by_budget,
-    opinions_of,
     queue_order,
     random_by_budget,
     routes,
+    signals_of,
     thresholds,
 )
 
@@ -27,15 +27,15 @@ def test_opinions_are_those_of_the_ensembles_own_answer():
     soft = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
     member = torch.tensor([[[0.8, 0.2], [0.7, 0.3]], [[0.6, 0.4], [0.2, 0.8]]])
     own = torch.tensor([[0.3, 0.7], [0.25, 0.75]])
-    found = opinions_of(soft, member, own)
+    found = signals_of(soft, member, own)
     assert found.confidence.tolist() == pytest.approx([0.9, 0.6])
     assert found.agreement.tolist() == [1.0, 0.5]
     assert found.checked.tolist() == pytest.approx([0.3, 0.75])
 
 
 def test_every_router_trusts_one_of_the_three_opinions():
-    opinions = Opinions(torch.tensor([0.9]), torch.tensor([0.5]), torch.tensor([0.1]))
-    assert {name: float(router(opinions)) for name, router in ROUTERS.items()} == pytest.approx(
+    signals = RoutingSignals(torch.tensor([0.9]), torch.tensor([0.5]), torch.tensor([0.1]))
+    assert {name: float(router(signals)) for name, router in ROUTERS.items()} == pytest.approx(
         {"confidence": 0.9, "agreement": 0.5, "disagreement": 0.1}
     )
 

@@ -7,15 +7,19 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
-from ensemw2s.ensemble.decode import decode, score
-from ensemw2s.ensemble.members import SeparateModels, SharedTrunk
+from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.probes import check_answerer
+from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.errors import ModelError
 from ensemw2s.export.answerer import export_language
 from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
+from ensemw2s.records import AnswerTokens
 from family_table import DECODERS, FAST, make_family
 
 ADAPTERS = {
@@ -85,6 +89,13 @@ def test_a_tokenizer_without_an_end_token_is_refused_before_any_work(tmp_path):
         check_answerer(backbone, config)
 
 
+def gold_of(members, sequences, prompt_lengths):
+    """Log-probabilities of each answer's tokens under a single member."""
+    answers = AnswerTokens(tuple(map(tuple, sequences)), tuple(prompt_lengths))
+    scores = score_answers(members, IdInputs(answers.read, members.pad_id), answers, torch.arange(len(sequences)))
+    return scores.gold[0].split(scores.sizes.tolist())
+
+
 @torch.no_grad()
 def same_as_library(backbone, config, library):
     """Decoding, scoring and zero-shot classes."""
@@ -93,13 +104,13 @@ def same_as_library(backbone, config, library):
     for ours in (members, SeparateModels([library], [backbone.tokenizer])):
         written = decode(ours, torch.ones(1), backbone.tokenizer, PROMPTS, DECODING)
         sequences = [[*ids, *answer.tokens] for ids, answer in zip(PROMPTS, written, strict=True)]
-        scored = score(ours, torch.ones(1), sequences, [len(ids) for ids in PROMPTS])
+        scored = gold_of(ours, sequences, [len(ids) for ids in PROMPTS])
         for ids, answer, found in zip(PROMPTS, written, scored, strict=True):
             whole = library(torch.tensor([[*ids, *answer.tokens]])).logits[0].log_softmax(-1)[len(ids) - 1 :]
             n = len(answer.tokens)
             gold = whole[range(n), list(answer.tokens)]
             torch.testing.assert_close(torch.tensor(answer.log_probs[:n]), gold, rtol=0, atol=1e-4)
-            torch.testing.assert_close(found.gold, gold, rtol=0, atol=1e-4)
+            torch.testing.assert_close(found, gold, rtol=0, atol=1e-4)
     features = pooled_features(backbone, PROMPTS, [backbone.n_layers], batch_tokens=64)[backbone.n_layers]
     expected = torch.stack([library(torch.tensor([ids])).logits[0, -1, TOKENS] for ids in PROMPTS])
     torch.testing.assert_close(head.of_tokens(features, TOKENS), expected, rtol=0, atol=1e-4)
@@ -115,9 +126,9 @@ def exported_is_itself(backbone, config, out):
         out, config=config, backbone=backbone, unembedding=head, state=state, decoding=DECODING, card="# A student"
     )
     sequences = [[*ids, 100, 101, 102] for ids in PROMPTS]
-    scored = score(SharedTrunk(backbone, [model]), torch.ones(1), sequences, [1] * len(PROMPTS))
+    scored = gold_of(SharedTrunk(backbone, [model]), sequences, [1] * len(PROMPTS))
     again, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
     assert not info["missing_keys"]
     for ids, found in zip(sequences, scored, strict=True):
         whole = again.eval()(torch.tensor([ids])).logits[0].log_softmax(-1)
-        torch.testing.assert_close(found.gold, whole[range(len(ids) - 1), ids[1:]], rtol=0, atol=1e-4)
+        torch.testing.assert_close(found, whole[range(len(ids) - 1), ids[1:]], rtol=0, atol=1e-4)

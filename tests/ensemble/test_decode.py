@@ -6,12 +6,16 @@ from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.decode import decode, score
-from ensemw2s.ensemble.members import SeparateModels, SharedTrunk, same_tokenizer
+from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.separate import SeparateModels, same_tokenizer
 from ensemw2s.errors import ModelError
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.checkpoint import checkpoint_folder
 from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.records import AnswerTokens
 
 CONFIG = ModelConfig(model="tiny", adapter="top", top_layers=2)
 GREEDY = DecodingConfig(max_new_tokens=12, stop=())
@@ -43,6 +47,12 @@ def members(backbone):
 
 
 WEIGHTS = torch.tensor([1.0, 0.5, 2.0])
+
+
+def scores_of(members, sequences, lengths, vote="soft"):
+    answers = AnswerTokens(tuple(map(tuple, sequences)), tuple(lengths))
+    inputs = IdInputs(answers.read, members.pad_id)
+    return score_answers(members, inputs, answers, torch.arange(len(sequences)), weights=WEIGHTS, vote=vote)
 
 
 def test_one_untrained_member_writes_what_the_library_generates(backbone, prompts):
@@ -85,10 +95,12 @@ def test_a_row_gets_the_same_answer_alone_and_in_any_batch(members, backbone, pr
 def test_the_likelihood_is_that_of_the_mixture_of_separate_runs(backbone, members, prompts, vote):
     sequences = [[*p, *backbone.tokenizer(" yes, it is")["input_ids"], 1] for p in prompts[:20]]
     lengths = [len(p) for p in prompts[:20]]
-    found = score(members, WEIGHTS, sequences, lengths, vote=vote)
+    scores = scores_of(members, sequences, lengths, vote=vote)
+    parts = [t.split(scores.sizes.tolist(), dim=-1) for t in (scores.gold, scores.wrong, scores.member_gold)]
+    found = zip(*parts, strict=True)
     each = models(backbone)
     share = WEIGHTS / WEIGHTS.sum()
-    for sequence, length, ours in zip(sequences, lengths, found, strict=True):
+    for sequence, length, (gold, wrong, member_gold) in zip(sequences, lengths, found, strict=True):
         logits = []
         for model in each:
             one = SharedTrunk(backbone, [model])
@@ -100,18 +112,19 @@ def test_the_likelihood_is_that_of_the_mixture_of_separate_runs(backbone, member
             (log_probs.exp() * weights).sum(0).log() if vote == "soft" else (log_probs * weights).sum(0).log_softmax(-1)
         )
         targets = torch.tensor(sequence[length:])
-        assert torch.allclose(ours.gold.double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5)
-        assert torch.equal(ours.is_wrong, expected.argmax(-1) != targets)
+        assert torch.allclose(gold[-1].double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5)
+        assert torch.equal(wrong[-1], expected.argmax(-1) != targets)
         own = log_probs.gather(-1, targets.expand(T, -1).unsqueeze(-1))[..., 0]
-        assert torch.allclose(ours.member_gold.double(), own, atol=1e-5)
+        assert torch.allclose(member_gold.double(), own, atol=1e-5)
 
 
 def test_the_answers_own_likelihood_is_what_decoding_kept(backbone, members, prompts):
     found = decode(members, WEIGHTS, backbone.tokenizer, prompts[:10], GREEDY)
     sequences = [[*p, *d.tokens] for p, d in zip(prompts[:10], found, strict=True)]
-    for d, s in zip(found, score(members, WEIGHTS, sequences, [len(p) for p in prompts[:10]]), strict=True):
-        assert torch.allclose(s.gold, torch.tensor(d.log_probs[: len(s.gold)]), atol=1e-4)
-        assert not s.is_wrong.any()
+    scores = scores_of(members, sequences, [len(p) for p in prompts[:10]])
+    for d, gold in zip(found, scores.gold[-1].split(scores.sizes.tolist()), strict=True):
+        assert torch.allclose(gold, torch.tensor(d.log_probs[: len(gold)]), atol=1e-4)
+    assert not scores.wrong[-1].any()
 
 
 def test_agreement_is_whether_the_members_own_answer_is_the_ensembles(backbone, members, prompts):

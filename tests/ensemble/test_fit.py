@@ -13,8 +13,8 @@ from ensemw2s.ensemble import fit, rate
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
 from ensemw2s.ensemble.label import choose
 from ensemw2s.errors import ModelError
-from ensemw2s.models.activations import PooledInputs
 from ensemw2s.models.head import Head
+from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.train.loop import Supervision
 
 DIM, N, N_TRAIN = 5, 90, 50

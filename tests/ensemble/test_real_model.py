@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.data.tasks.geo_countries import geo_countries
 from ensemw2s.ensemble.decode import decode, pad_left
-from ensemw2s.ensemble.members import SeparateModels, SharedTrunk
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 

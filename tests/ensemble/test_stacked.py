@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SeparateModels, SharedTrunk
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.checkpoint import checkpoint_folder
 from ensemw2s.models.loading.load import load_backbone

@@ -8,6 +8,7 @@ import torch
 from ensemw2s.config import CacheConfig, EnsembleConfig, GenerationConfig, ModelConfig, TrainConfig
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.ensemble.fit import EnsembleState, grow
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.ensemble.tokens import (
     Options,
     WeakAnswers,
@@ -23,7 +24,6 @@ from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store
-from ensemw2s.train.answers import score_answers
 
 CONFIG = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)
 TEXTS = ["a.", "b", "a", "ab.", "a", "b"]
@@ -112,7 +112,7 @@ def test_among_options_an_answer_is_wrong_if_another_one_is_likelier(weak, sourc
     assert prior_error(one, config) == pytest.approx(1 - (1 / 3 + 3 / 2) / 4)
     module = one.build(torch.Generator())
     means = [
-        float(score_answers(module, listed.inputs, listed.answers, torch.tensor([i])).gold.mean()) for i in range(9)
+        float(score_answers([module], listed.inputs, listed.answers, torch.tensor([i])).gold.mean()) for i in range(9)
     ]
     expected = [
         max(range(n), key=means[first:].__getitem__) != t

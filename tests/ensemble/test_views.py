@@ -14,9 +14,9 @@ from ensemw2s.core.sampling import dealt, subspace
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
 from ensemw2s.ensemble.views import VIEWS, depths_of
-from ensemw2s.models.activations import PooledInputs
 from ensemw2s.models.adapters import n_used
 from ensemw2s.models.head import Head
+from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.names import VIEWED
 from ensemw2s.train.loop import predict
 

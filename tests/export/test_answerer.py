@@ -5,14 +5,16 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.export.answerer import export_language
-from ensemw2s.models.activations import IdInputs, open_activations
+from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.records import AnswerTokens
-from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
+from ensemw2s.train.answers import AnswerSupervision, train_answers
 
 ANSWERS = AnswerTokens(((5, 6, 7, 8, 1), (9, 10, 11, 1), (12, 13, 14, 15, 16, 17, 1)), (3, 2, 4))
 
@@ -63,16 +65,16 @@ def test_the_exported_language_model_scores_as_the_trained_one(family, adapter, 
         out, config=config, backbone=backbone, unembedding=unembedding, state=state, decoding=decoding, card=card
     )
     assert all(torch.equal(a, b) for a, b in zip(before, backbone.model.parameters(), strict=True))
-    scores = score_answers(module, inputs, ANSWERS, torch.arange(3))
+    scores = score_answers([module], inputs, ANSWERS, torch.arange(3))
     library = AutoModelForCausalLM.from_pretrained(out)
     gold = []
     for ids, n in zip(ANSWERS.ids, ANSWERS.prompt_lengths, strict=True):
         with torch.no_grad():
             log_probs = library(torch.tensor([ids])).logits[0].log_softmax(-1)
         gold.append(log_probs[range(n - 1, len(ids) - 1), list(ids[n:])])
-    torch.testing.assert_close(scores.gold, torch.cat(gold), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores.gold[0], torch.cat(gold), rtol=1e-4, atol=1e-4)
     other = load_answer_model(backbone, unembedding, config, state)
-    assert torch.equal(score_answers(other, inputs, ANSWERS, torch.arange(3)).gold, scores.gold)
+    assert torch.equal(score_answers([other], inputs, ANSWERS, torch.arange(3)).gold, scores.gold)
 
 
 @pytest.mark.parametrize("family", ["tiny", "untied"])

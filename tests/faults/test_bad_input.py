@@ -345,6 +345,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["--over", "plain name of a folder", "shorten it"],
         lambda p: ["sweep", "--over", f"weak.model=tiny,{'m' * 300}", "--output", str(p.root / "sweep")],
     ),
+    "more values to sweep over than anybody runs": (
+        2,
+        ["--over", "1,030,301 combinations", "at most 10,000"],
+        lambda p: [
+            "sweep",
+            *(a for key in ("a", "b", "c") for a in ("--over", f"{key}={','.join(map(str, range(101)))}")),
+            "--output",
+            str(p.root / "sweep"),
+        ],
+    ),
     "contradiction": (2, ["exceeds n_easy_pool"], lambda p: p.run({"split": {"n_easy_train": 119}})),
     "bad override": (2, ["--set seeds", "KEY=VALUE"], lambda p: p.run({}, "--set", "seeds")),
     "recipe that contradicts itself": (

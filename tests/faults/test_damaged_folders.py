@@ -24,7 +24,7 @@ PROMPTS = ["Is 90 above 3?", "Is 4 above 70?"]
 class Fake:
     """Answers by the prompt alone; a prompt of "long" is longer than it reads."""
 
-    fingerprint, max_length = "f" * 8, 6
+    fingerprint, max_length, n_tokens = "f" * 8, 6, 99
 
     def __init__(self, stop_after: int = 10**9):
         self.labelled: list[str] = []

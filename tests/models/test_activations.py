@@ -4,15 +4,8 @@ import torch
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.errors import ConfigError
 from ensemw2s.models import activations
-from ensemw2s.models.activations import (
-    IdInputs,
-    PooledInputs,
-    RecomputedInputs,
-    TokenInputs,
-    activation_bytes,
-    open_activations,
-    pooled_for_depths,
-)
+from ensemw2s.models.activations import activation_bytes, open_activations, pooled_for_depths
+from ensemw2s.models.inputs import IdInputs, PooledInputs, RecomputedInputs, TokenInputs
 from ensemw2s.models.trunk import pooled_features
 
 HEAD = ModelConfig(model="tiny", adapter="head", n_layers=3)

@@ -11,8 +11,9 @@ import pytest
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.declared import check_declared
-from ensemw2s.models.loading.load import load_backbone, load_tokenizer
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.models.loading.tokenizer import load_tokenizer
 
 SPOILT: dict[str, tuple[Any, list[str]]] = {
     "ten million layers": ({"num_hidden_layers": 10**7}, ["num_hidden_layers is 1e+07", "38 tensors"]),

@@ -183,7 +183,7 @@ def test_a_folder_without_a_manifest_is_not_taken_for_a_model(world):
 def test_a_hub_that_is_reached_but_never_answers_is_given_up_in_seconds():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        code = "from ensemw2s.models import hub; hub.TIMEOUT = 0.3; hub.download('owner/toy', patterns=['*'])"
+        code = "from ensemw2s.models.loading import hub; hub.TIMEOUT = 0.3; hub.download('owner/toy', patterns=['*'])"
         settings = os.environ | {
             "HF_ENDPOINT": where,
             "HF_HUB_OFFLINE": "0",

@@ -4,7 +4,7 @@ import torch
 from ensemw2s.errors import ModelError
 from ensemw2s.models import trunk
 from ensemw2s.models.loading import anatomy
-from ensemw2s.models.trunk import length_batches, pooled_features, token_activations
+from ensemw2s.models.trunk import pooled_features, token_activations
 
 FAMILIES = ["tiny", "gpt2", "tiny_encoder"]
 
@@ -72,14 +72,6 @@ def test_the_tokens_read_are_told_without_padding(backbone, ids):
     pooled_features(backbone, ids, [1], batch_tokens=64, on_tokens=told.append)
     assert sum(told) == sum(map(len, ids))
     assert len(told) > 1
-
-
-def test_batches_hold_their_tokens_and_every_row_once():
-    lengths = [5, 40, 1, 17, 5, 9, 100]
-    batches = list(length_batches(lengths, 45))
-    assert sorted(row for batch in batches for row in batch) == list(range(7))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 45
 
 
 @pytest.mark.parametrize("depths", [[0], [5], [2, 9], []])

@@ -21,8 +21,8 @@ LABELS = [
     {"answer": "", "members": ["", "", "Iran"]},
 ]
 WORDS = (
-    [n for n, kind in LABEL_MODELS.items() if kind.for_words],
-    [n for n, kind in SELECTIONS.items() if kind.for_words],
+    [n for n, kind in LABEL_MODELS.items() if kind.for_generation],
+    [n for n, kind in SELECTIONS.items() if kind.for_generation],
 )
 
 
@@ -101,7 +101,7 @@ def test_the_same_texts_are_the_same_student(every):
     ("setting", "kinds"), [("loss", LOSSES), ("label_model", LABEL_MODELS), ("selection", SELECTIONS)]
 )
 def test_what_cannot_judge_texts_is_refused_with_what_can(setting, kinds, task_file):
-    for name in (n for n, kind in kinds.items() if not kind.for_words):
+    for name in (n for n, kind in kinds.items() if not kind.for_generation):
         tree = tiny_words_tree(task_file)
         tree["students"] = {"recipes": [{"labels": "hard", setting: name}]}
         with pytest.raises(ConfigError, match=f"{setting} {name} is for classes; answers in words are learned with"):

@@ -27,7 +27,6 @@ from ensemw2s.services.labelling import label_file as labelling
 from ensemw2s.services.labelling.folder import MANIFEST
 from ensemw2s.services.labelling.label_file import LabelCounts, label_file
 from ensemw2s.services.labelling.ledger import LEDGER
-from ensemw2s.services.labelling.shard import batches
 from ensemw2s.storage.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -36,8 +35,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 class Fake:
     """Answers by the prompt alone; a token is a word. Notes what it was asked."""
 
-    def __init__(self, *, fingerprint="f" * 8, max_length=12, delay=0.0, on_label=lambda prompts: None):
-        self.fingerprint, self.max_length = fingerprint, max_length
+    def __init__(self, *, fingerprint="f" * 8, max_length=12, n_tokens=10**6, delay=0.0, on_label=lambda prompts: None):
+        self.fingerprint, self.max_length, self.n_tokens = fingerprint, max_length, n_tokens
         self.delay, self.on_label = delay, on_label
         self.encoded: list[str] = []
         self.labelled: list[str] = []
@@ -435,14 +434,13 @@ def test_errors_are_on_disk_before_the_labels_that_make_the_shard_count(tmp_path
     assert written == [MANIFEST, "errors-00000.jsonl", "labels-00000.jsonl", MANIFEST]
 
 
-def test_batches_hold_like_lengths_and_every_row_once():
-    rng = random.Random(0)
-    lengths = [rng.randint(1, 40) for _ in range(500)] + [300]
-    made = list(batches(lengths, 100))
-    assert sorted(i for batch in made for i in batch) == list(range(501))
-    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in made)
-    padded = sum(len(b) * max(lengths[i] for i in b) for b in made)
-    assert padded < 1.05 * sum(lengths)
+def test_a_row_with_a_token_outside_the_models_embeddings_is_an_error_of_its_own(tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": "one two"}, {"prompt": "enormous"}, {"prompt": "six"}])
+    counts = label_file(Fake(n_tokens=8), source, tmp_path / "out")
+    assert (counts.labelled, counts.failed) == (2, 1)
+    (error,) = map(json.loads, (tmp_path / "out" / "errors-00000.jsonl").read_text().splitlines())
+    assert error["id"] == "row-2"
+    assert "the token number 8 and the models have embeddings of 0 to 7 alone" in error["reason"]
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 20, 10_000])
@@ -503,8 +501,8 @@ def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
         "from ensemw2s.services.labelling.label_file import label_file\n"
         # What a shell starts in the background inherits an ignored Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12\n"
-        "    def encode(self, prompts): return [p.split() for p in prompts]\n"
+        "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12; n_tokens = 99\n"
+        "    def encode(self, prompts): return [[1] * len(p.split()) for p in prompts]\n"
         "    def label(self, prompts): time.sleep(0.05); return [{} for p in prompts]\n"
         "label_file(Slow(), sys.argv[1], Path(sys.argv[2]), shard_rows=5)"
     )
@@ -526,7 +524,7 @@ import sys, tracemalloc
 from pathlib import Path
 from ensemw2s.services.labelling.label_file import label_file
 class Silent:
-    fingerprint = "f"; max_length = 12
+    fingerprint = "f"; max_length = 12; n_tokens = 99
     def encode(self, prompts): return [[1]] * len(prompts)
     def label(self, prompts): return [{"answer": "a"}] * len(prompts)
 def label(source): label_file(Silent(), source, Path(source + ".out"), id_column="id", shard_rows=500)

@@ -12,6 +12,7 @@ from ensemw2s.config import parse_config
 from ensemw2s.errors import DataError
 from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.export.student import answer_prompts
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer
 from ensemw2s.pipeline.prepare import check, prepare
 from ensemw2s.pipeline.run import run
@@ -126,10 +127,14 @@ def test_a_bad_row_ends_neither_label_nor_predict(tmp_path, task_file, short, pl
     assert "5 of 7 rows have no answer" in " ".join(err.split())
 
 
-def test_a_student_says_of_each_prompt_alone_why_it_has_no_answer(tmp_path, task_file, short):
+def test_a_student_says_of_each_prompt_alone_why_it_has_no_answer(tmp_path, task_file, short, monkeypatch):
     run(parse_config(tree_of(tiny_tree(task_file), short)), tmp_path / "run", store_root=tmp_path / "store")
     first, second, third = answer_prompts(tmp_path / "run" / "student", ["Is 5 above 4?", "", LONG])
     assert first["answer"] in ("no", "yes")
     assert [second["answer"], third["answer"]] == [None, None]
     assert "has 0 tokens" in second["error"]
     assert "has 85 tokens" in third["error"]
+    monkeypatch.setattr(Backbone, "n_tokens", 100)  # the byte tokenizer writes a space with a larger number
+    first, second = answer_prompts(tmp_path / "run" / "student", ["Is?", "Is 5 above 4?"])
+    assert first["answer"] in ("no", "yes")
+    assert "embeddings of 0 to 99 alone" in second["error"]

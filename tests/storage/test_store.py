@@ -9,12 +9,12 @@ import sys
 import pytest
 import torch
 
-from ensemw2s.errors import RunError
+from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.pipeline import run_log as journal
 from ensemw2s.pipeline.run_log import Journal, read_events
 from ensemw2s.results import Timing
 from ensemw2s.storage import files, store
-from ensemw2s.storage.files import write_atomic
+from ensemw2s.storage.files import new_folder, write_atomic
 from ensemw2s.storage.locks import run_lock
 from ensemw2s.storage.store import Artifact, Store, artifact_key
 
@@ -166,3 +166,11 @@ def test_a_line_that_a_crash_tore_is_left_out_and_takes_no_other_with_it(tmp_pat
     assert [e["event"] for e in read_events(tmp_path)] == ["first"]
     Journal(tmp_path).event("second")
     assert [e["event"] for e in read_events(tmp_path)] == ["first", "second"]
+
+
+def test_a_path_that_holds_a_nul_is_refused_by_name(tmp_path):
+    for work in (lambda p: Store(p), lambda p: write_atomic(p, "x"), lambda p: new_folder(p).__enter__()):
+        with pytest.raises(RunError, match="holds a NUL"):
+            work(tmp_path / "a\0b")
+    with pytest.raises(ConfigError, match=r"--run-dir: the path .* holds a NUL"), run_lock(tmp_path / "a\0b"):
+        pass

@@ -15,14 +15,15 @@ from safetensors.torch import save_file
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.losses import LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
-from ensemw2s.distributed import launch as processes
-from ensemw2s.models.activations import IdInputs
+from ensemw2s.distributed import launch
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
-from ensemw2s.train.answers import AnswerSupervision, score_answers, train_answers
+from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import Supervision, predict, train
 
@@ -36,7 +37,7 @@ class Stopped(Exception):
 
 def main() -> None:
     torch.set_num_threads(1)
-    processes.start()
+    launch.start()
     n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else None
     store, out = Store(Path(sys.argv[2])), {}
 
@@ -61,7 +62,7 @@ def main() -> None:
                 train_answers(module, inputs, lesson, TRAINING, seed=0, checkpointer=kept, on_step=on_step)
             except Stopped:
                 continue
-            out["words/gold"] = score_answers(module, inputs, answers, rows).gold
+            out["words/gold"] = score_answers([module], inputs, answers, rows).gold[0]
         else:
             module = build_adapter(config, backbone, 2, dropout=0.0, init_std=0.02, generator=stream(0, "init"))
             lesson, kept = Supervision(rows, WeakBatch(soft=soft), torch.ones(len(ids))), Checkpointer(store, "classes")
@@ -72,7 +73,7 @@ def main() -> None:
                 continue
             out["classes/gold"] = predict(module, inputs, rows)
         out |= {f"{adapter}/{name}": tensor for name, tensor in owned_state(module).items()}
-    if processes.rank() == 0:
+    if launch.rank() == 0:
         save_file(out, sys.argv[1])
 
 

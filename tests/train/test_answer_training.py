@@ -7,18 +7,18 @@ from transformers import AutoModelForCausalLM
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.encode import encode, encode_answers
-from ensemw2s.ensemble.decode import score
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.scores import staged_scores
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.errors import DataError
-from ensemw2s.models.activations import JoinedInputs, open_activations
+from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import load_owned, owned_state
+from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.checkpoint import checkpoint_folder
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
-from ensemw2s.train.answers import AnswerSupervision, answer_loss, score_answers, train_answers
+from ensemw2s.train.answers import AnswerSupervision, answer_loss, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 
 CONFIG = ModelConfig(model="tiny", n_layers=4, adapter="top", top_layers=2)
@@ -118,8 +118,8 @@ def test_a_zero_weight_masks_the_token_and_a_double_one_counts_it_twice(backbone
     rows = torch.arange(N)
     weights = torch.ones(len(answers.targets))
     weights[3], weights[7] = 0.0, 2.0
-    scores = score_answers(module, inputs, answers, rows)
-    expected = -(scores.gold.sum() - scores.gold[3] + scores.gold[7])
+    gold = score_answers([module], inputs, answers, rows).gold[0]
+    expected = -(gold.sum() - gold[3] + gold[7])
     found = answer_loss(module, inputs, AnswerSupervision(answers, rows, weights), rows)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     masked = AnswerSupervision(
@@ -154,21 +154,19 @@ def test_a_training_resumed_from_its_checkpoint_ends_the_same(backbone, answers,
     )
 
 
-def test_scores_of_every_size_come_from_one_evaluation_and_equal_the_engines(backbone, answers, inputs):
+def test_scores_of_every_size_come_from_one_evaluation_and_equal_those_without_a_cache(backbone, answers, inputs):
     models = [model(backbone, seed).eval() for seed in range(3)]
     weights = torch.tensor([0.5, 2.0, 1.0])
     rows = torch.tensor([4, 0, 9, 9])
-    found = staged_scores(models, weights, inputs, answers, rows)
+    found = score_answers(models, inputs, answers, rows, weights=weights)
     for t in range(3):
         together = SharedTrunk(backbone, models[: t + 1])
-        scored = score(
-            together, weights[: t + 1], [answers.ids[r] for r in rows], [answers.prompt_lengths[r] for r in rows]
-        )
-        assert torch.allclose(found.gold[t], torch.cat([s.gold for s in scored]), atol=1e-5)
-        assert torch.equal(found.wrong[t], torch.cat([s.is_wrong for s in scored]))
-        alone = score_answers(models[t], inputs, answers, rows)
-        assert torch.allclose(found.member_gold[t], alone.gold, atol=1e-5)
-        assert torch.equal(found.member_wrong[t], alone.is_wrong)
+        anew = score_answers(together, IdInputs(answers.read, backbone.pad_id), answers, rows, weights=weights[: t + 1])
+        assert torch.allclose(found.gold[: t + 1], anew.gold, atol=1e-5)
+        assert torch.equal(found.wrong[: t + 1], anew.wrong)
+        alone = score_answers([models[t]], inputs, answers, rows)
+        assert torch.allclose(found.member_gold[t], alone.gold[0], atol=1e-5)
+        assert torch.equal(found.member_wrong[t], alone.wrong[0])
     assert found.exact(torch.zeros(len(found.gold[0]), dtype=torch.bool)).all()
 
 
@@ -191,5 +189,5 @@ def test_noise_is_in_units_of_the_weights_and_a_state_brings_all_of_it_back(back
     load_owned(other, owned_state(noisy))
     rows = torch.arange(N)
     assert torch.equal(
-        score_answers(other, inputs, answers, rows).gold, score_answers(noisy, inputs, answers, rows).gold
+        score_answers([other], inputs, answers, rows).gold, score_answers([noisy], inputs, answers, rows).gold
     )

@@ -5,7 +5,7 @@ import torch
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.models.activations import IdInputs
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.anatomy import layers_of
 from ensemw2s.models.loading.load import load_backbone

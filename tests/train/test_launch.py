@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ensemw2s.config import ExperimentConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
@@ -21,7 +21,9 @@ TWO = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", 
 TWO += ["--rdzv-endpoint", "localhost:0"]
 
 
-def launch(*arguments: object, n: int = 1, sharded: bool = False, **also: str) -> subprocess.CompletedProcess[str]:
+def run_launched(
+    *arguments: object, n: int = 1, sharded: bool = False, **also: str
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_FSDP": str(sharded)} | also
     command = [sys.executable, *(TWO if n == 2 else []), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
@@ -30,7 +32,7 @@ def launch(*arguments: object, n: int = 1, sharded: bool = False, **also: str) -
 def trained(folder: Path, name: str, *, n: int, sharded: bool = False, store: Path | None = None, stop: int = 0):
     output = folder / f"{name}.safetensors"
     extra = [stop] if stop else []
-    done = launch(HERE / "launched.py", output, store or folder / f"store-{name}", *extra, n=n, sharded=sharded)
+    done = run_launched(HERE / "launched.py", output, store or folder / f"store-{name}", *extra, n=n, sharded=sharded)
     assert done.returncode == 0, done.stderr[-3000:]
     return load_file(output)
 
@@ -73,7 +75,7 @@ def test_a_launched_run_has_the_figures_of_a_plain_one(tmp_path, tree):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     home = tmp_path / "home"
-    done = launch("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "two", n=2, ENSEMW2S_HOME=str(home))
+    done = run_launched("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "two", n=2, ENSEMW2S_HOME=str(home))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("Report:") == 1
     plain = run(ExperimentConfig.model_validate(config), tmp_path / "one", store_root=tmp_path / "store")
@@ -86,7 +88,7 @@ def test_a_launched_run_has_the_figures_of_a_plain_one(tmp_path, tree):
                 assert figure.interval.mean == same, (a.key, part, name)
     assert (tmp_path / "two" / "student").is_dir()
     # What was made together is what a single process goes on with.
-    again = launch("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "again", ENSEMW2S_HOME=str(home))
+    again = run_launched("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "again", ENSEMW2S_HOME=str(home))
     assert again.returncode == 0
     assert read_results(tmp_path / "again") == together
 
@@ -95,7 +97,7 @@ def test_a_size_found_by_trying_is_refused_in_a_launch_before_any_work(tmp_path)
     config = tiny_tree(write_jsonl(tmp_path / "rows.jsonl", comparison_rows()))
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(merged(config, {"student_training": {"micro_batch_size": "auto"}})))
-    done = launch("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "run", n=2)
+    done = run_launched("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "run", n=2)
     assert done.returncode != 0
     assert "student_training.micro_batch_size: auto finds a size for one process, and 2 were launched" in done.stderr
     assert not (tmp_path / "run").exists()
@@ -103,7 +105,7 @@ def test_a_size_found_by_trying_is_refused_in_a_launch_before_any_work(tmp_path)
 
 def test_alone_every_exchange_is_the_identity():
     value = torch.arange(5)
-    assert (processes.count(), processes.rank(), processes.is_sharded()) == (1, 0, False)
-    assert processes.share(value) is value
-    assert processes.gathered(value) is value
-    assert processes.agreed("x") == "x"
+    assert (launch.count(), launch.rank(), launch.is_sharded()) == (1, 0, False)
+    assert launch.share(value) is value
+    assert launch.gathered(value) is value
+    assert launch.agreed("x") == "x"

@@ -11,9 +11,10 @@ from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch, global_stats
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream
-from ensemw2s.models.activations import IdInputs, PooledInputs, open_activations
+from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, owned_state
 from ensemw2s.models.head import Head
+from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store
 from ensemw2s.train.checkpoint import Checkpointer, snapshot
@@ -65,7 +66,7 @@ class Listening:
     needs_stats: bool = True
     needs_groups: bool = False
     needs_members: bool = False
-    for_words: bool = False
+    for_generation: bool = False
     link: str = "softmax"
     heard: list = field(default_factory=list)
 

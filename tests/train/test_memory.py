@@ -8,9 +8,10 @@ from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
-from ensemw2s.models.activations import IdInputs, PooledInputs, open_activations
+from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, owned_state
 from ensemw2s.models.head import Head
+from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import layers_recomputed

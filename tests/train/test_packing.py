@@ -9,8 +9,8 @@ from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
-from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.tiny import make_tiny_encoder

@@ -1,4 +1,7 @@
-"""The command line: parse, one call, format. A group of commands is a module; importing it adds them."""
+"""The command line. Each command parses its arguments, makes one call and formats the result.
+
+Each group of commands is a module; importing it adds them to the application.
+"""
 
 import sys
 
@@ -8,9 +11,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Entry point: whatever goes wrong, or stops it, becomes one paragraph and an exit code."""
+    """Entry point. Errors and signals end in one message and an exit code."""
     with stops_cleanly():
-        # Below what catches a signal: the libraries that are imported here take a moment.
+        # Inside the context: importing these libraries takes a moment in which a signal may come.
         from ensemw2s.cli.commands import run_command
 
         sys.exit(run_command())

@@ -1,4 +1,4 @@
-"""All commands, and how one of them is run."""
+"""Imports all commands, and runs one."""
 
 import io
 import sys
@@ -15,9 +15,11 @@ __all__ = ["comparing", "data", "experiments", "queueing", "run_command"]
 
 
 def run_command() -> int:
-    """Run what the command line says. Returns its exit code."""
+    """Run the command of the command line. Returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets its escape, no traceback
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # characters that a terminal lacks are escaped, instead of an exception
             stream.reconfigure(errors="backslashreplace")
     try:
         _check_arguments(sys.argv[1:])

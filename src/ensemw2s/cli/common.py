@@ -1,4 +1,4 @@
-"""What all commands share: the application, its consoles, common options, and what they print."""
+"""Parts shared by all commands: the application, its consoles, common options and printing."""
 
 import json
 import math
@@ -37,7 +37,7 @@ err = Screen(stderr=True)
 
 
 class Engine(StrEnum):
-    """Who does independent pieces of work."""
+    """How independent units of work are run."""
 
     local = "local"
     ray = "ray"
@@ -77,7 +77,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 def settings_of(config: Path | None, overrides: list[str] | None, *, use_tiny: bool) -> "ExperimentConfig":
-    """The configuration that a command was given. Raises ConfigError."""
+    """Configuration of a command from its file and overrides. Raises ConfigError."""
     from ensemw2s.config import load_config
 
     settings = load_config(config, overrides or ())
@@ -89,24 +89,26 @@ def settings_of(config: Path | None, overrides: list[str] | None, *, use_tiny: b
 
 
 def check_engine(engine: Engine, workers: int, address: str | None) -> None:
+    """Refuse options of Ray without `--engine ray`. Raises ConfigError."""
     if engine is Engine.local and (workers > 1 or address):
         raise ConfigError("--workers and --address are of --engine ray; add it, or leave them out")
 
 
 def warn_of_rare(counts: dict[str, int]) -> None:
+    """Warn of rare classes among the labels."""
     from ensemw2s.data.balance import rare_classes
 
     warn(rare_classes(counts))
 
 
 def warn(sentences: Iterable[str]) -> None:
-    """Sentences that a user must hear, on standard error."""
+    """Print warnings on standard error."""
     for sentence in sentences:
         say(err, sentence, label="warning:", style="yellow")
 
 
 def is_main() -> bool:
-    """Of the processes of one launch, the one that speaks."""
+    """Whether this is the main process of a launch, the only one that prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -121,7 +123,7 @@ def write_json(document: "BaseModel | Mapping[str, Any]") -> None:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

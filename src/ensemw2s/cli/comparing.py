@@ -1,4 +1,4 @@
-"""Commands that put methods and runs side by side."""
+"""The command that compares methods and runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -67,8 +67,8 @@ def _compare_runs(run_dirs: list[Path], as_json: bool) -> None:
     from ensemw2s.report.table import comparison_table
     from ensemw2s.services.leaderboard.compare import compare_runs
 
-    found = compare_runs(run_dirs)
+    comparison = compare_runs(run_dirs)
     if as_json:
-        write_json(found)
+        write_json(comparison)
         return
-    out.print(comparison_table(found))
+    out.print(comparison_table(comparison))

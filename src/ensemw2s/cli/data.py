@@ -1,4 +1,4 @@
-"""Commands around an experiment: your data and models before it, answers and labels after it."""
+"""Commands before an experiment (your data and models) and after it (answers and labels)."""
 
 import sys
 from dataclasses import asdict

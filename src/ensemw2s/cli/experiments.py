@@ -1,4 +1,4 @@
-"""Commands that run experiments, or say what one would do."""
+"""Commands that run, check and plan experiments."""
 
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +97,7 @@ def validate(
         lengths, notes = check_lengths(settings, task, split)
         warn([*task.notes, *notes])
         facts |= {"task": task.name, "examples": len(task.examples)}
-        # The answers in words may be thousands.
+        # A generation task may have thousands of distinct answers.
         is_free = task.answer_form == "free"
         facts |= {"distinct_answers": len(task.choices)} if is_free else {"choices": list(task.choices)}
         facts |= lengths
@@ -127,14 +127,14 @@ def plan(
     from ensemw2s.services.planning.plan import make_plan
 
     settings = settings_of(config, overrides, use_tiny=use_tiny)
-    found = make_plan(settings, calibrated=calibrate)
+    made = make_plan(settings, calibrated=calibrate)
     if as_json:
-        write_json(found)
+        write_json(made)
         return
     from ensemw2s.report.plan import plan_facts, plan_table
 
-    out.print(plan_table(found))
-    for name, value in plan_facts(found):
+    out.print(plan_table(made))
+    for name, value in plan_facts(made):
         say(out, f"{name:12} {value}")
 
 
@@ -160,20 +160,20 @@ def sweep(
     console = None if as_json else err
     with stops_cleanly(f"{output} and the store"):
         if engine is Engine.local:
-            found = finish(jobs, run_here, console)
+            runs = finish(jobs, run_here, console)
         else:
             from ensemw2s.distributed.cluster import connected
             from ensemw2s.services.sweeps.ray_runs import run_each
 
             with connected(workers, address) as ray:
-                found = finish(jobs, lambda todo: run_each(ray, todo, workers), console)
-    failed = [each for each in found if each.state == "failed"]
+                runs = finish(jobs, lambda todo: run_each(ray, todo, workers), console)
+    failed = [one for one in runs if one.state == "failed"]
     if as_json:
-        lines = [{"folder": str(each.folder), "state": each.state, "reason": each.reason} for each in found]
+        lines = [{"folder": str(one.folder), "state": one.state, "reason": one.reason} for one in runs]
         write_json({"runs": lines})
-    elif len(found) - len(failed) > 1:
+    elif len(runs) - len(failed) > 1:
         say(out, f"Side by side:  ensemw2s compare {output}/*")
     if failed:
         message = "mend them and run the same command again"
-        say(err, message, label=f"{len(failed)} of {len(found)} runs failed;", style="red")
+        say(err, message, label=f"{len(failed)} of {len(runs)} runs failed;", style="red")
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The command that asks people, and takes their answers back."""
+"""The command that writes the annotation queue and merges people's answers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from ensemw2s.screen import say
 from ensemw2s.text import shell_line
 
 N_SHOWN = 20
-"""Refused rows that are listed on the terminal; the file has all."""
+"""Number of refused rows listed on the terminal; the file has all."""
 
 
 @app.command(epilog="Example:  ensemw2s queue runs/demo --output queue.csv --budget 200")
@@ -50,20 +50,20 @@ def queue(
     from ensemw2s.services.annotation.queue import Wanted, write_queue
 
     assert output is not None
-    found = write_queue(run_dir, output, Wanted(method, router, seed, budget, target))
-    bands = found.thresholds
+    queued = write_queue(run_dir, output, Wanted(method, router, seed, budget, target))
+    bands = queued.thresholds
     if as_json:
-        # An infinite threshold is no JSON: nothing is at or above it.
+        # JSON has no infinite numbers; an infinite threshold, which nothing reaches, is null.
         finite = {k: v if v < float("inf") else None for k, v in bands._asdict().items()} if bands else None
-        facts = {"rows": found.n_rows, "answered": found.n_answered, "thresholds": finite, "routes": found.counts}
+        facts = {"rows": queued.n_rows, "answered": queued.n_answered, "thresholds": finite, "routes": queued.counts}
         write_json(facts)
         return
     if bands is not None:
-        shown = ", ".join(f"{name} {n}" for name, n in found.counts.items())
+        shown = ", ".join(f"{name} {n}" for name, n in queued.counts.items())
         say(out, f"Thresholds by easy-val: t1 = {bands.accept:.3f}, t2 = {bands.check:.3f}; items: {shown}.")
-    if found.n_answered:
-        say(out, f"{found.n_answered} items that people have answered are left out.")
-    say(out, f"{found.n_rows} items, most valuable first: {output}")
+    if queued.n_answered:
+        say(out, f"{queued.n_answered} items that people have answered are left out.")
+    say(out, f"{queued.n_rows} items, most valuable first: {output}")
     command = ["ensemw2s", "queue", str(run_dir), "--merge", str(output)]
     say(out, f"Fill in the column `answer`, then: {shell_line(command)}")
 

@@ -111,8 +111,8 @@ class Recipe(Frozen):
             ("label_model", self.label_model, LABEL_MODELS),
             ("selection", self.selection, SELECTIONS),
         ):
-            if not kinds[name].for_words:
-                fit = ", ".join(n for n, kind in kinds.items() if kind.for_words)
+            if not kinds[name].for_generation:
+                fit = ", ".join(n for n, kind in kinds.items() if kind.for_generation)
                 raise ValueError(
                     f"students.recipes: {setting} {name} is for classes; answers in words are learned with {fit}"
                 )

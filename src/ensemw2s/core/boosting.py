@@ -4,13 +4,13 @@
     expert_weight    alpha = log((1 - eps) / eps) + log(prior / (1 - prior))
     new weights      D_{t+1}[i] ∝ D_t[i] * exp(nu * alpha * wrong[i])
 
-`prior` is the error of a reference that knows nothing of the task, and is all in which the three methods differ:
+`prior` is the error rate of a reference classifier that alpha is measured against. The three methods differ only in it:
 
     AdaBoost   1/2, two classes (the ½·log form scales every alpha alike: same votes, same weights)
     SAMME      1 - 1/K: the second term is log(K - 1)
     EnsemW2S   the pretrained model's own error: an effective number of classes 1 / (1 - prior)
 
-So long as nu = 1 and alpha is not capped, the expert's error under D_{t+1} is exactly `prior`.
+As long as nu = 1 and alpha is not capped, the expert's error under D_{t+1} is exactly `prior`.
 """
 
 import math
@@ -24,12 +24,14 @@ from ensemw2s.names import Outcome
 
 
 class BoostRound(NamedTuple):
+    """Result of one boosting round."""
+
     weighted_error: float
     """eps, in [0, 1]."""
     expert_weight: float
-    """alpha, in nats, capped, without shrinkage; 0 where the expert is no better than the prior."""
+    """alpha in nats, capped, before shrinkage; 0 where the expert is no better than the prior."""
     sample_weights: Float[Tensor, " samples"]
-    """D_{t+1}, sums to 1, float64; D_t where the outcome ends the boosting."""
+    """D_{t+1} in float64, sums to 1; D_t where the outcome ends boosting."""
     outcome: Outcome
 
 
@@ -46,14 +48,14 @@ def boost_round(
     shrinkage: float = 1.0,
     max_expert_weight: float = math.inf,
 ) -> BoostRound:
-    """Weigh an expert by its errors, and the samples by whether it erred.
+    """Compute the weight of an expert from its errors, and the next round's sample weights.
 
     Args:
         is_wrong: whether the expert's answer differs from the truth.
         sample_weights: D_t, non-negative, summing to 1.
         prior_error: in (0, 1).
-        shrinkage: nu in (0, 1]; it slows the sample weights, not the vote.
-        max_expert_weight: cap of alpha, in nats; a perfect expert gets it (infinity without a cap).
+        shrinkage: nu in (0, 1], applied to the sample weights, not to the vote.
+        max_expert_weight: cap of alpha in nats, which a perfect expert gets (infinity without a cap).
 
     Raises:
         ValueError: an argument is outside its range.

@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al., 1706.04599): one number that makes confidence honest on held-out easy data."""
+"""Temperature scaling (Guo et al., 1706.04599): calibration by one number, fitted on held-out data."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -12,10 +12,11 @@ from torch import Tensor
 from ensemw2s.core.metrics import log_loss
 
 LARGEST = 20.0
+"""Bound of the temperature; the lower bound is its inverse."""
 
 
 def apply_temperature(log_probs: Float[Tensor, "batch classes"], temperature: float) -> Float[Tensor, "batch classes"]:
-    """Log-probabilities of the distribution flattened (temperature above 1) or sharpened (below)."""
+    """Log-probabilities after temperature scaling: flatter for temperatures above 1, sharper below."""
     return (log_probs / temperature).log_softmax(-1)
 
 
@@ -26,5 +27,5 @@ def fit_temperature(log_probs: Float[Tensor, "batch classes"], labels: Int[Tenso
         return log_loss(apply_temperature(log_probs.double(), math.exp(log_temperature)), labels)
 
     bound = math.log(LARGEST)
-    found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6})
-    return math.exp(float(found.x))
+    solution = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(solution.x))

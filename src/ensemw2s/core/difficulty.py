@@ -1,4 +1,4 @@
-"""How hard an example is to a model that did not see it; larger is harder."""
+"""Difficulty of an example for a model that was not trained on it; larger is harder."""
 
 from typing import Literal
 
@@ -19,5 +19,5 @@ def uncertainty(
 def p_true_difficulty(
     log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """1 - p(true label), as the authors of 2410.04571 rate. It reads the labels of the hard side."""
+    """1 - p(true label), the rating of 2410.04571. It uses the labels of the hard examples, too."""
     return 1.0 - log_probs.gather(1, labels[:, None])[:, 0].exp()

@@ -1,8 +1,8 @@
-"""95% intervals over seeds and items (algorithms, section 9).
+"""95% intervals over seeds and items.
 
 All seeds share the test items, so items are crossed with seeds, not nested in them: a resample draws seeds and
 groups of items independently, and pairs stay together. Few seeds make a percentile bootstrap too narrow, so below
-10 seeds the wider of it and Student-t over the seeds' means is given.
+10 seeds the wider of it and the Student-t interval over the seeds' means is used.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,13 +20,15 @@ from torch import Generator, Tensor
 ENOUGH_SEEDS = 10
 LEVEL = 0.95
 Range = tuple[float, float]
-"""The least and the greatest value that a figure can have."""
+"""Smallest and largest value that a figure can have."""
 SHARE: Range = (0.0, 1.0)
 DIFFERENCE: Range = (-1.0, 1.0)
-"""Of two shares."""
+"""Range of a difference of two shares."""
 
 
 class Estimate(NamedTuple):
+    """A mean, its 95% interval and how the interval was made."""
+
     mean: float
     low: float
     high: float
@@ -35,7 +37,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Resamples:
-    """The draws that all figures of one test part share, so that their differences are paired by construction.
+    """Bootstrap draws shared by all figures of one test set, so that their differences are paired.
 
     Memory: 8 KB per group at 2,000 resamples.
     """
@@ -49,13 +51,13 @@ class Resamples:
     def draw(
         cls, groups: Int[Tensor, " items"], n_seeds: int, generator: Generator, *, n_resamples: int = 2000
     ) -> "Resamples":
-        """Items of one group (one question, one city) are drawn together."""
+        """Draw seeds and groups; items of one group (one question, one city) are drawn together."""
         distinct, group_of = groups.unique(return_inverse=True)
         group_counts = _counts(n_resamples, len(distinct), generator)
         return cls(group_of, group_counts, _counts(n_resamples, n_seeds, generator))
 
     def means(self, values: Float[Tensor, "seeds items"]) -> Float[Tensor, " resamples"]:
-        """The mean of the values in every resample; a drawn group brings all its items."""
+        """Mean of the values in each resample; a drawn group contributes all its items."""
         n_seeds, n_groups = len(values), self.group_counts.shape[1]
         sums = torch.zeros(n_seeds, n_groups, dtype=torch.float64).index_add_(1, self.group_of, values.double())
         sizes = torch.bincount(self.group_of, minlength=n_groups).double()
@@ -65,7 +67,7 @@ class Resamples:
 
 
 def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) -> Estimate:
-    """The mean of per-item values (correctness, or a paired difference of it) and its interval."""
+    """Mean of per-item values (correctness, or paired differences of it) with its interval."""
     mean = float(values.double().mean())
     low, high = percentiles(resamples.means(values))
     n_seeds = len(values)
@@ -79,7 +81,8 @@ def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) ->
 
 
 def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
-    """Student-t over seeds alone, for a figure that is no mean over shared items; one seed has no width."""
+    """Student-t interval over seeds alone, for figures that are not means over shared items. Its width is 0 for one
+    seed."""
     mean = float(per_seed.double().mean())
     n = len(per_seed)
     if n == 1:
@@ -89,7 +92,7 @@ def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
 
 
 def within(estimate: Estimate, limits: Range) -> Estimate:
-    """The interval of a figure that has limits: what few seeds' Student-t says beyond them is cut off."""
+    """Clip an interval to the range of its figure; with few seeds Student-t can exceed it."""
     low, high = limits
     return estimate._replace(low=min(max(estimate.low, low), high), high=max(min(estimate.high, high), low))
 
@@ -97,8 +100,8 @@ def within(estimate: Estimate, limits: Range) -> Estimate:
 def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resamples) -> float | None:
     """Two-sided p of "the mean paired difference is 0", by the same resampling as the interval.
 
-    The bootstrap distribution, moved to 0, is compared with the observed mean; below 10 seeds the larger of that and
-    the paired t-test over seeds is given. None for one seed, which says nothing about seeds.
+    The bootstrap distribution, shifted to mean 0, is compared with the observed mean. Below 10 seeds the larger of that
+    p and that of the paired t-test over seeds is returned. None for one seed, which has no variation over seeds.
     """
     n_seeds = len(difference)
     if n_seeds == 1:
@@ -124,7 +127,7 @@ def pgr(
     """Performance gap recovered, (student - weak) / (ceiling - weak) (Burns et al., 2312.09390); never clipped.
 
     Returns:
-        The estimate, or None with the reason: where the gap's own interval does not lie above 0 the ratio is noise.
+        The estimate, or None with the reason: where the interval of the gap does not lie above 0, the ratio is noise.
     """
     gap = mean_interval(ceiling - weak, resamples)
     if gap.low <= 0.0:

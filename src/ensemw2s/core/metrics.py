@@ -1,4 +1,4 @@
-"""Figures of one set of predictions against the truth (algorithms, section 9)."""
+"""Metrics of one set of predictions against the true labels."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -21,9 +21,9 @@ def accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " ba
 
 
 def balanced_accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
-    """Mean over the classes that occur of the share of their examples that are right: every class counts alike.
+    """Mean recall over the classes that occur, so that every class counts equally.
 
-    Nine of ten labels are 0 and all predictions too: accuracy is 0.9, balanced accuracy (1 + 0) / 2.
+    Where nine of ten labels are 0 and all predictions are 0, accuracy is 0.9 and balanced accuracy (1 + 0) / 2.
     """
     right = (log_probs.argmax(-1) == labels).double()
     return float(torch.stack([right[labels == k].mean() for k in labels.unique()]).mean())
@@ -41,7 +41,7 @@ def brier(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch
 
 
 def auroc(log_probs: Float[Tensor, "batch 2"], labels: Int[Tensor, " batch"]) -> float:
-    """Chance that a random example of class 1 scores above one of class 0, ties counting half.
+    """Probability that a random example of class 1 scores above one of class 0; ties count half.
 
     Raises:
         ValueError: only one class is present.
@@ -52,6 +52,8 @@ def auroc(log_probs: Float[Tensor, "batch 2"], labels: Int[Tensor, " batch"]) ->
 
 
 class Bin(NamedTuple):
+    """One bin of a reliability diagram."""
+
     confidence: float
     """Mean probability of the likeliest class."""
     accuracy: float
@@ -61,7 +63,7 @@ class Bin(NamedTuple):
 def reliability_bins(
     log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], *, n_bins: int = 10
 ) -> list[Bin]:
-    """Bins of equal width over confidence in (0, 1], empty ones left out."""
+    """Reliability diagram: bins of equal width over confidence in (0, 1], without the empty ones."""
     top = log_probs.double().exp().max(-1)
     return confidence_bins(top.values, top.indices == labels, n_bins=n_bins)
 
@@ -69,7 +71,7 @@ def reliability_bins(
 def confidence_bins(
     confidence: Float[Tensor, " batch"], is_right: Bool[Tensor, " batch"], *, n_bins: int = 10
 ) -> list[Bin]:
-    """The same from confidences and whether the answer is right: for answers in words there are no classes."""
+    """`reliability_bins` from confidence and correctness, for generation, which has no classes."""
     right = is_right.double()
     which = (confidence * n_bins).ceil().long().clamp(1, n_bins) - 1
     bins: list[Bin] = []
@@ -80,7 +82,7 @@ def confidence_bins(
 
 
 def ece(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], *, n_bins: int = 10) -> float:
-    """Expected calibration error (Naeini et al. 2015): mean distance of confidence from accuracy over the bins."""
+    """Expected calibration error (Naeini et al. 2015): mean gap between confidence and accuracy over the bins."""
     bins = reliability_bins(log_probs, labels, n_bins=n_bins)
     return sum(b.n_items * abs(b.confidence - b.accuracy) for b in bins) / len(labels)
 
@@ -96,7 +98,7 @@ def error_correlation(is_wrong: Bool[Tensor, "experts batch"]) -> Float[Tensor, 
 
 
 def all_wrong_share(predictions: Int[Tensor, "experts batch"], labels: Int[Tensor, " batch"]) -> float:
-    """Share of examples on which all experts give the same wrong answer: what no vote can mend."""
+    """Share of examples on which all experts give the same wrong answer, which no vote can correct."""
     same = (predictions == predictions[0]).all(0)
     return float((same & (predictions[0] != labels)).double().mean())
 
@@ -110,4 +112,4 @@ RANGES: dict[str, Range] = {
     "brier": (0.0, 2.0),
     "log_loss": (0.0, math.inf),
 }
-"""The limits of every figure by its name in the results; no interval goes beyond them."""
+"""Range of each metric by its name in the results; intervals are clipped to it."""

@@ -1,4 +1,4 @@
-"""From easy to hard: which samples a training sees when (Bengio et al., 2009; Hacohen and Weinshall, 2019).
+"""Curriculum: training from easy to hard samples (Bengio et al., 2009; Hacohen and Weinshall, 2019).
 
 At fraction u of training the batches are drawn from the easiest share min(1, start + (1 - start) u / ramp) of the
 samples. The number of steps does not change: a sample that is easy is seen more often.
@@ -17,30 +17,30 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a training goes from easy samples to all of them."""
+    """Schedule by which harder samples enter training."""
 
     hardness: Float[Tensor, " samples"]
     """Larger is harder; of equally hard samples the earlier one comes first."""
     start: float
-    """Share of the samples at the beginning, above 0."""
+    """Share of the samples in use at the beginning, above 0."""
     ramp: float
-    """Fraction of training at which all samples are in, above 0."""
+    """Fraction of training after which all samples are in use, above 0."""
 
     @property
     def deciding(self) -> tuple[list[float], float, float]:
-        """All that it decides by: for keys of the store."""
+        """All values that determine the schedule, for store keys."""
         return self.hardness.tolist(), self.start, self.ramp
 
     def share(self, train_frac: float) -> float:
-        """Of the samples, easiest first, that are in by then."""
+        """Share of the samples, easiest first, in use at that fraction of training."""
         return min(1.0, self.start + (1.0 - self.start) * train_frac / self.ramp)
 
     def epoch_order(self, epoch: int, n_epochs: int, batch_size: int, generator: Generator) -> Int[Tensor, " samples"]:
-        """The samples of one epoch, batch after batch; every batch is of samples that are in at its step.
+        """Order of the samples in one epoch; every batch holds only samples that are in use at its step.
 
-        Among those it takes what the epoch has used least, in the order of the generator's permutation. So an epoch in
-        which all samples are in is that permutation: plain training. The easiest batch is in from the start, and none
-        holds a sample twice.
+        Each batch takes the samples used least in this epoch, in the order of a random permutation. An epoch in which
+        all samples are in use is that permutation, as in plain training. At least one batch of the easiest samples is
+        in use from the start, and no batch holds a sample twice.
         """
         n = len(self.hardness)
         place = torch.empty(n, dtype=torch.long)

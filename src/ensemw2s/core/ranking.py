@@ -1,4 +1,4 @@
-"""Many methods on the same items and seeds: ranks with intervals, and who beats whom (algorithms, section 9)."""
+"""Many methods on the same items and seeds: ranks with intervals, and which method beats which."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -15,8 +15,10 @@ from ensemw2s.core.intervals import Estimate, Resamples, paired_p_value, percent
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that hold the chance of any false finding among them (Holm 1979): the k-th smallest of m times
-    m - k + 1, never below a smaller one's, at most 1."""
+    """Holm's adjusted p-values, which bound the probability of any false finding (Holm 1979).
+
+    The k-th smallest of m is multiplied by m - k + 1; it is at least the adjusted value before it and at most 1.
+    """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = [0.0] * len(p_values)
     largest = 0.0
@@ -27,8 +29,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_intervals(correct: Float[Tensor, "methods seeds items"], resamples: Resamples) -> list[Estimate]:
-    """Each method's rank by its mean, 1 is best and equals share their mean rank, with the 95% range of its rank when
-    seeds and groups of items are resampled together for all methods."""
+    """Rank of each method by its mean, with a 95% interval.
+
+    Rank 1 is best and ties share their mean rank. The interval is the range of the rank when seeds and groups of items
+    are resampled together for all methods.
+    """
     drawn = torch.stack([resamples.means(values) for values in correct])
     ranks = _ranks(drawn)
     observed = _ranks(correct.double().mean((1, 2))[:, None])[:, 0].tolist()
@@ -43,17 +48,17 @@ def rank_intervals(correct: Float[Tensor, "methods seeds items"], resamples: Res
 def wins_and_losses(
     correct: Float[Tensor, "methods seeds items"], resamples: Resamples, *, level: float = 0.05
 ) -> list[tuple[int, int]]:
-    """How many other methods each beats, and how many beat it, in the paired test of `intervals.paired_p_value`.
+    """How many other methods each method beats, and how many beat it, by the test of `intervals.paired_p_value`.
 
-    Of all findings among the pairs at most `level` are expected to be false (Benjamini and Hochberg 1995): pairs are
-    hundreds, and a correction against even one false finding would ask for smaller p-values than resampling can give.
-    With one seed nobody beats anybody.
+    Among all pairs at most a share `level` of the findings is expected to be false (Benjamini and Hochberg 1995). With
+    hundreds of pairs, a bound on even one false finding would need smaller p-values than resampling can give. With one
+    seed no method beats another.
     """
     n = len(correct)
     pairs = [(a, b) for a in range(n) for b in range(a + 1, n)]
-    found = [paired_p_value(correct[a] - correct[b], resamples) for a, b in pairs]
+    p_values = [paired_p_value(correct[a] - correct[b], resamples) for a, b in pairs]
     counts = [[0, 0] for _ in range(n)]
-    known = [1.0 if p is None else p for p in found]
+    known = [1.0 if p is None else p for p in p_values]
     adjusted = stats.false_discovery_control(known, method="bh").tolist() if known else []
     for (a, b), p in zip(pairs, adjusted, strict=True):
         if p < level:
@@ -64,8 +69,10 @@ def wins_and_losses(
 
 
 def mean_of_tasks(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean over tasks, each counted alike: the tasks are these and no sample of others, and their errors are
-    independent, so the distances to the limits add up in quadrature."""
+    """Mean over tasks with equal weight.
+
+    The tasks are taken as fixed and their errors as independent, so half-widths add up in quadrature.
+    """
     n = len(estimates)
     mean = sum(e.mean for e in estimates) / n
     below = math.sqrt(sum((e.mean - e.low) ** 2 for e in estimates)) / n

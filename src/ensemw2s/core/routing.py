@@ -1,10 +1,10 @@
-"""Who answers an example: the ensemble, a stronger checker, or a person (algorithms, section 6; 2401.06431).
+"""Routing of examples to the ensemble, a stronger checker, or a person (2401.06431).
 
     accept   trust >= t1          the ensemble's label
-    check    t2 <= trust < t1     the label of the strong model that learned the easy examples
+    check    t2 <= trust < t1     the label of the strong model trained on the easy examples (the checker)
     person   trust < t2           the queue, least trusted first
 
-A router gives the trust; t1 and t2 are selected on labelled easy validation examples alone.
+A router gives the trust. t1 and t2 are chosen on labelled easy validation examples alone.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,51 +20,51 @@ from torch import Tensor
 ROUTES = ("accept", "check", "person")
 
 
-class Opinions(NamedTuple):
-    """What is known of each label without knowing the truth."""
+class RoutingSignals(NamedTuple):
+    """Signals about each label that do not need the truth."""
 
     confidence: Float[Tensor, " items"]
     """The ensemble's probability of its own answer."""
     agreement: Float[Tensor, " items"]
-    """Share of the members whose own answer it is."""
+    """Share of the members that give the ensemble's answer."""
     checked: Float[Tensor, " items"]
     """The checker's probability of the ensemble's answer."""
 
 
 class Trusted(NamedTuple):
-    """The same of labelled easy examples that neither learned, with who is right there."""
+    """Signals on labelled easy examples that neither model was trained on, with the correctness of both."""
 
-    opinions: Opinions
+    signals: RoutingSignals
     right: Bool[Tensor, " items"]
     checker_right: Bool[Tensor, " items"]
 
 
 class Thresholds(NamedTuple):
-    """t1 and t2 on the scale of a router's trust; infinite where nothing reaches the target."""
+    """t1 and t2 on the scale of a router's trust; infinite where no threshold reaches the target."""
 
     accept: float
     check: float
 
 
 class Router(Protocol):
-    """How far each label is trusted, from 0 to 1."""
+    """Trust in each label, from 0 to 1."""
 
-    def __call__(self, opinions: Opinions) -> Float[Tensor, " items"]: ...
-
-
-def by_confidence(opinions: Opinions) -> Float[Tensor, " items"]:
-    """The ensemble's own confidence."""
-    return opinions.confidence
+    def __call__(self, signals: RoutingSignals) -> Float[Tensor, " items"]: ...
 
 
-def by_agreement(opinions: Opinions) -> Float[Tensor, " items"]:
-    """Share of the members that agree; `queue_order` breaks its many ties by confidence."""
-    return opinions.agreement
+def by_confidence(signals: RoutingSignals) -> Float[Tensor, " items"]:
+    """Trust by the ensemble's confidence."""
+    return signals.confidence
 
 
-def by_disagreement(opinions: Opinions) -> Float[Tensor, " items"]:
-    """The checker's probability of the ensemble's answer: where both are sure of different ones, one is wrong."""
-    return opinions.checked
+def by_agreement(signals: RoutingSignals) -> Float[Tensor, " items"]:
+    """Trust by the share of members that agree; `queue_order` breaks its many ties by confidence."""
+    return signals.agreement
+
+
+def by_disagreement(signals: RoutingSignals) -> Float[Tensor, " items"]:
+    """Trust by the checker's probability of the ensemble's answer."""
+    return signals.checked
 
 
 ROUTERS: dict[str, Router] = {
@@ -74,15 +74,15 @@ ROUTERS: dict[str, Router] = {
 }
 
 
-def opinions_of(
+def signals_of(
     soft: Float[Tensor, "items classes"],
     member: Float[Tensor, "experts items classes"],
     own: Float[Tensor, "items classes"],
-) -> Opinions:
-    """From distributions over classes: the ensemble's, each member's, the checker's."""
+) -> RoutingSignals:
+    """Routing signals from the class probabilities of the ensemble, of each member and of the checker."""
     confidence, answer = soft.max(-1)
     agreement = (member.argmax(-1) == answer).to(soft.dtype).mean(0)
-    return Opinions(confidence, agreement, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
+    return RoutingSignals(confidence, agreement, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
 
 
 def thresholds(
@@ -92,13 +92,13 @@ def thresholds(
     *,
     target: float | int | None = None,
 ) -> Thresholds:
-    """The widest bands whose answers are right as often as `target`, on labelled easy examples.
+    """The widest bands that reach an accuracy of `target` on labelled easy examples.
 
-    t1 is the smallest trust such that the ensemble is right on at least that share of what is accepted; t2 the
-    smallest such that the checker is on what lies between.
+    t1 is the smallest trust at which the ensemble is right on at least that share of the accepted examples. t2 is the
+    smallest at which the checker is right on at least that share of those between t2 and t1.
 
     Args:
-        target: a share; None: that of all these examples on which the checker is right.
+        target: accuracy from 0 to 1; None takes the checker's accuracy on all these examples.
     """
     wanted = float(checker_right.double().mean()) if target is None else float(target)
     accept = _lowest_reaching(trust, right, wanted)
@@ -107,13 +107,13 @@ def thresholds(
     return Thresholds(accept, min(accept, check))
 
 
-def routes(trust: Float[Tensor, " items"], found: Thresholds) -> Int[Tensor, " items"]:
-    """The place in ROUTES of each example."""
-    return (trust < found.accept).long() + (trust < found.check).long()
+def routes(trust: Float[Tensor, " items"], limits: Thresholds) -> Int[Tensor, " items"]:
+    """Index into ROUTES of each example's route."""
+    return (trust < limits.accept).long() + (trust < limits.check).long()
 
 
 def queue_order(trust: Float[Tensor, " items"], confidence: Float[Tensor, " items"]) -> Int[Tensor, " items"]:
-    """Least trusted first; of equal trust the less confident, then the earlier."""
+    """Order of the queue: least trusted first; ties by lower confidence, then by position."""
     order = confidence.argsort(stable=True)
     return order[trust[order].argsort(stable=True)]
 
@@ -121,19 +121,20 @@ def queue_order(trust: Float[Tensor, " items"], confidence: Float[Tensor, " item
 def accuracy_by_budget(
     right: Bool[Tensor, " items"], order: Int[Tensor, " items"], budgets: Int[Tensor, " budgets"]
 ) -> Float[Tensor, " budgets"]:
-    """Share of right labels when people answer the first n of the order truly, for every n."""
-    mended = torch.cat([torch.zeros(1, dtype=torch.long), (~right[order]).long().cumsum(0)])
-    return (right.sum() + mended[budgets]).double() / len(right)
+    """Accuracy of the labels after people have answered the first n items of the order correctly, for every budget
+    n."""
+    corrected = torch.cat([torch.zeros(1, dtype=torch.long), (~right[order]).long().cumsum(0)])
+    return (right.sum() + corrected[budgets]).double() / len(right)
 
 
 def random_by_budget(right: Bool[Tensor, " items"], budgets: Int[Tensor, " budgets"]) -> Float[Tensor, " budgets"]:
-    """The same, as the mean over all orders."""
+    """Accuracy by budget for a random order, as the mean over all orders."""
     accuracy = float(right.double().mean())
     return accuracy + (1.0 - accuracy) * budgets.double() / len(right)
 
 
 def _lowest_reaching(trust: Float[Tensor, " items"], right: Bool[Tensor, " items"], target: float) -> float:
-    """Smallest trust such that those at or above it are right on a share of `target`; infinite where none is."""
+    """Smallest trust at or above which an accuracy of `target` is reached; infinite where there is none."""
     if not len(trust):
         return math.inf
     values, order = trust.sort(descending=True, stable=True)

@@ -1,4 +1,4 @@
-"""Draws of rows (bootstrap, by weight, folds that tear no group), of dimensions, and of values dealt in turn."""
+"""Random draws: bootstrap rows, weighted rows, folds of whole groups, random subspaces, and values dealt in turn."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -18,7 +18,7 @@ def bootstrap(n: int, generator: Generator) -> Int[Tensor, " n"]:
 
 
 def resample(sample_weights: Float[Tensor, " samples"], generator: Generator) -> Int[Tensor, " samples"]:
-    """As many draws with replacement as there are samples, with probability D_t."""
+    """Draw as many samples as there are, with replacement and with probability D_t."""
     # Not torch.multinomial: it stops at 2^24 categories, and token-level boosting has more.
     edges = sample_weights.double().cumsum(0)
     points = torch.rand(len(sample_weights), generator=generator, dtype=torch.float64) * edges[-1]
@@ -34,16 +34,16 @@ def subspace(n_dims: int, share: float | int, generator: Generator) -> Bool[Tens
 
 
 def dealt(n_values: int, position: int, seed: int) -> int:
-    """The value, of 0 to `n_values` - 1, at `position` of a deal from shuffled decks that hold each value once.
+    """Value from 0 to `n_values` - 1 at `position` of a sequence of shuffled decks that hold each value once.
 
-    Any first t positions hold every value as often as t allows, in no order, and do not depend on how many follow.
+    The first t positions hold every value equally often, as far as t allows, and do not depend on later ones.
     """
     deck, card = divmod(position, n_values)
     return int(torch.randperm(n_values, generator=stream(seed, "deck", deck))[card])
 
 
 def group_folds(group_ids: Sequence[str], n_folds: int, generator: Generator) -> Int[Tensor, " samples"]:
-    """A fold for each sample, the same for a whole group; sizes as even as the groups allow.
+    """Fold of each sample. Groups stay whole, and fold sizes are as even as the groups allow.
 
     Raises:
         ValueError: there are fewer groups than folds.
@@ -65,6 +65,6 @@ def group_folds(group_ids: Sequence[str], n_folds: int, generator: Generator) ->
 
 
 def effective_sample_size(weights: Float[Tensor, " samples"]) -> float:
-    """1 / sum of squared normalised weights: N where they are equal, 1 where one sample has them all."""
+    """1 / sum of squared normalised weights: N for equal weights, 1 where a single sample has all the weight."""
     share = weights.double() / weights.double().sum()
     return float(1.0 / share.square().sum())

@@ -1,4 +1,4 @@
-"""One random stream per purpose, so that adding a method or a stage changes no other draw."""
+"""One random stream for each purpose, so that adding a method or a stage changes no other draw."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Weighted cross-entropy over a vocabulary, some positions at a time: never are the logits of all of them there."""
+"""Weighted cross-entropy over a vocabulary in chunks of positions, so that all logits are never in memory at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +20,9 @@ def token_loss(
 ) -> Float[Tensor, ""]:
     """sum_i weights[i] * CE(unembedding @ hidden[i], targets[i]), in nats.
 
-    The gradient, w (softmax - onehot), is known as soon as the logits are: it is taken in the forward pass, so nothing
-    is computed twice. Logits and softmax are in float32 (float64 for float64); the largest tensors are
-    [chunk, vocab], and [vocab, dim] where `unembedding` is trained.
+    The gradient, w (softmax - onehot), is computed in the forward pass with the logits, so nothing is computed twice.
+    Logits and softmax are in float32 (float64 for float64); the largest tensors are [chunk, vocab], and [vocab, dim]
+    where `unembedding` is trained.
     """
     return _TokenLoss.apply(hidden.to(unembedding.dtype), unembedding, targets, weights, chunk)  # pyright: ignore
 
@@ -35,9 +35,9 @@ def token_loss_through(
     *,
     chunk: int,
 ) -> Float[Tensor, ""]:
-    """As `token_loss` for a head that is more than one product: soft caps, biases, layers of its own.
+    """`token_loss` for heads that are more than one matrix product: soft caps, biases, further layers.
 
-    The logits of a chunk are computed again in the backward pass, so the largest tensors are [chunk, vocab] here, too.
+    The logits of a chunk are recomputed in the backward pass, so the largest tensors are [chunk, vocab] here, too.
     """
 
     def part(h: Tensor, target: Tensor, weight: Tensor) -> Tensor:

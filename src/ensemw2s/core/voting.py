@@ -1,4 +1,4 @@
-"""How experts decide together (EnsemW2S, 2410.04571; algorithms, section 2).
+"""Votes of an ensemble (EnsemW2S, 2410.04571).
 
 soft   p(y|x) = sum_t alpha_t p_t(y|x) / sum_t alpha_t
 hard   share of alpha of the experts whose argmax is y
@@ -17,7 +17,7 @@ from torch import Tensor
 
 Vote = Literal["soft", "hard", "log"]
 _FLOOR = 1e-12
-"""Probability of a class that no expert voted for: its logarithm must stay finite to be calibrated and compared."""
+"""Probability of a class that no expert voted for; its logarithm must stay finite for calibration and comparison."""
 
 
 def combine(
@@ -27,7 +27,7 @@ def combine(
     vote: Vote = "soft",
     dtype: torch.dtype = torch.float64,
 ) -> Float[Tensor, "batch classes"]:
-    """Log-probabilities of the experts' vote; weights that are all 0 count as equal.
+    """Log-probabilities of the experts' weighted vote. Weights that are all 0 count as equal.
 
     Raises:
         ValueError: a weight is negative, or there is no expert.
@@ -45,8 +45,8 @@ def staged(
 ) -> Iterator[Float[Tensor, "batch classes"]]:
     """The vote of the first t experts for t = 1..T, from one evaluation of each.
 
-    Only a running sum is kept, so the experts may come one by one from a memory-mapped file. As long as all weights
-    so far are 0, they count as equal. `dtype` is what is summed in: over a vocabulary float32 saves half the time.
+    Only a running sum is kept, so the experts may be read one by one from a memory-mapped file. As long as all weights
+    so far are 0, they count as equal. Sums are in `dtype`; over a vocabulary float32 takes half the time.
 
     Raises:
         ValueError: as `combine`.
@@ -70,12 +70,12 @@ def staged(
 def agreement(
     log_probs: Float[Tensor, "experts batch classes"], combined: Float[Tensor, "batch classes"]
 ) -> Float[Tensor, " batch"]:
-    """Share of the experts whose own answer is the vote's."""
+    """Share of the experts whose answer is that of the vote."""
     return (log_probs.argmax(-1) == combined.argmax(-1)).float().mean(0)
 
 
 def _ballot(log_probs: Float[Tensor, "batch classes"], vote: Vote) -> Float[Tensor, "batch classes"]:
-    """What is averaged over experts."""
+    """The quantity that is averaged over experts."""
     if vote == "soft":
         return log_probs.exp()
     if vote == "log":

@@ -7,7 +7,6 @@ The sides are cut by difficulty; or they are files: the labelled one is the easy
 and OOD test is a labelled file of its own, if there is one. Or there is one side, dealt at random to all parts.
 """
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -275,4 +274,4 @@ def _take(groups: list[list[int]], n: int) -> tuple[list[int], list[list[int]]]:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
+    return sha256_of(json.dumps(value, ensure_ascii=False).encode())

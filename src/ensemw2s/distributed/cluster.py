@@ -1,6 +1,6 @@
-"""A Ray cluster, or Ray on this machine: connected to, and ended with this process.
+"""A Ray cluster, or Ray on this machine: connecting to it and ending it with this process.
 
-Ray moves tasks and results between processes in formats of its own; what is kept on disk is written by the caller.
+Ray moves tasks and results between processes in its own formats. Files are written by the caller alone.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.stopping import handlers_kept, is_stopping
 
 N_THREADS = 1
-"""Of a worker on a CPU, as Ray itself sets it. With more, the last digits of a probability would depend on how many
-workers share a machine."""
+"""Number of threads of a worker on a CPU, Ray's own default. With more threads the last digits of a probability would
+depend on how many workers share a machine."""
 MAX_TRIES = 4
-"""After so many deaths of workers over one piece of work, the piece is to blame."""
+"""Number of worker deaths after which a piece of work fails."""
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def connected(workers: int, address: str | None) -> Iterator[Any]:
         helpers.watch()
         yield ray
     finally:
-        if not is_stopping():  # Ray's own farewell takes seconds, and another signal ends it without a word
+        if not is_stopping():  # Ray's shutdown takes seconds, during which another signal would end it silently
             with handlers_kept():
                 ray.shutdown()
         helpers.kill()
@@ -59,7 +59,7 @@ def connected(workers: int, address: str | None) -> Iterator[Any]:
 
 def _start(ray: Any, workers: int, address: str | None) -> None:
     start: dict[str, Any] = {"address": address}
-    if address is None:  # one of our own, and none that happens to be there
+    if address is None:  # start a new one instead of joining one that happens to run
         start = {"address": "local", "num_cpus": workers, "include_dashboard": False}
     try:
         with handlers_kept(), warnings.catch_warnings():  # Ray's own would end this process with a trace
@@ -70,32 +70,32 @@ def _start(ray: Any, workers: int, address: str | None) -> None:
 
 
 class _Helpers:
-    """The processes that Ray starts on this machine: they end with this one, however it ends."""
+    """Ends the processes that Ray starts on this machine when this process ends, however it ends."""
 
     def __init__(self):
         self._before = {child.pid for child in psutil.Process().children(recursive=True)}
         self._watcher: subprocess.Popen[bytes] | None = None
 
     def watch(self) -> None:
-        """Leave those that are there by now to a process that outlives this one."""
+        """Start a process that outlives this one and ends the processes started since `__init__`."""
         if self._watcher is None and hasattr(os, "pidfd_open"):
             now = {child.pid for child in psutil.Process().children(recursive=True)}
             command = [sys.executable, "-I", "-S", reaper.__file__, *map(str, now - self._before)]
             self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def kill(self) -> None:
-        """All that are still there."""
+        """End all of these processes now."""
         self.watch()
         if self._watcher is not None:
             self._watcher.communicate()
 
 
 def resources(ray: Any, workers: int) -> dict[str, int]:
-    """Of one worker: a CPU of Ray's, and a GPU where there are enough for all."""
+    """Ray resources of one worker: one CPU, and one GPU where there are enough for all workers."""
     enough = ray.cluster_resources().get("GPU", 0) >= workers
     return {"num_cpus": 1, "num_gpus": 1 if enough else 0}
 
 
 def own_error(error: Any) -> BaseException:
-    """What was raised in the worker."""
+    """The exception that was raised in the worker."""
     return error.cause if isinstance(error.cause, BaseException) else error

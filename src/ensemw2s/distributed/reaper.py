@@ -1,6 +1,6 @@
-"""Ends the processes that are named on its command line when its standard input ends, however its parent ended.
+"""Ends the processes named on its command line when its standard input closes, that is when its parent has ended.
 
-A program of its own, without imports that take time: of Ray's helpers some outlive their driver by half a minute.
+A separate program with few imports. Without it some of Ray's processes outlive their driver by half a minute.
 """
 
 import os
@@ -12,7 +12,7 @@ def main() -> None:
     files: list[int] = []
     for pid in sys.argv[1:]:
         try:
-            files.append(os.pidfd_open(int(pid)))  # a number can be given to another process meanwhile, this cannot
+            files.append(os.pidfd_open(int(pid)))  # unlike a process id, a pidfd cannot come to mean another process
         except ProcessLookupError:
             continue
     sys.stdin.buffer.read()

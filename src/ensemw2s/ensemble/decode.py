@@ -1,21 +1,18 @@
-"""An ensemble that decides together at every token (EnsemW2S, 2410.04571, section 3): decoding and scoring."""
+"""An ensemble that decides together at every token (EnsemW2S, 2410.04571, section 3)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig
+from ensemw2s.core.batches import length_batches
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import Vote, combine
-from ensemw2s.ensemble.members import Members, Reading
-from ensemw2s.models.trunk import length_batches, pad
-
-HEAD_POSITIONS = 64
-"""Answer tokens scored at a time: members x tokens x vocabulary is the largest tensor there is."""
+from ensemw2s.ensemble.members import Members
 
 Measure = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]
 
@@ -158,51 +155,6 @@ def _choose(
     return order.gather(-1, torch.minimum(place, last))[:, 0]
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A given answer, teacher-forced."""
-
-    gold: Float[Tensor, " tokens"]
-    """Log-probability of each of its tokens under the mixture."""
-    is_wrong: Bool[Tensor, " tokens"]
-    """Whether another token was likelier."""
-    member_gold: Float[Tensor, "members tokens"]
-
-
-@torch.no_grad()
-def score(
-    members: Members,
-    expert_weights: Float[Tensor, " members"],
-    sequences: Sequence[Sequence[int]],
-    prompt_lengths: Sequence[int],
-    *,
-    vote: Vote = "soft",
-    batch_tokens: int = 1024,
-) -> list[Scored]:
-    """The ensemble's and its members' log-likelihood of each given answer, from the same forward passes.
-
-    Args:
-        sequences: prompt and answer (with its end token where that is to count) in one.
-    """
-    found: dict[int, Scored] = {}
-    read = [list(s[:-1]) for s in sequences]
-    for rows in length_batches([len(s) for s in read], batch_tokens):
-        ids, mask = pad([read[r] for r in rows], members.pad_id)
-        states = members.read(ids, mask, None)
-        picked = torch.cat([states[:, i, prompt_lengths[r] - 1 : len(read[r])] for i, r in enumerate(rows)], dim=1)
-        targets = torch.tensor([t for r in rows for t in sequences[r][prompt_lengths[r] :]]).to(picked.device)
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for part, target in zip(picked.split(HEAD_POSITIONS, dim=1), targets.split(HEAD_POSITIONS), strict=True):
-            each = members.logits(part).log_softmax(-1)
-            mixed = combine(each, expert_weights, vote=vote, dtype=torch.float32)
-            own = each.gather(-1, target.expand(len(each), -1).unsqueeze(-1))[..., 0]
-            parts.append((mixed.gather(-1, target.unsqueeze(-1))[:, 0], mixed.argmax(-1) != target, own))
-        sizes = [len(sequences[r]) - prompt_lengths[r] for r in rows]
-        gold, wrong, own = (torch.cat([p[i] for p in parts], dim=-1).cpu().split(sizes, dim=-1) for i in range(3))
-        found |= {r: Scored(gold[i], wrong[i], own[i]) for i, r in enumerate(rows)}
-    return [found[i] for i in range(len(sequences))]
-
-
 def pad_left(
     prompts: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
@@ -221,6 +173,3 @@ def _stopped(text: str, stop: Sequence[str]) -> int | None:
     """Where the first stop string begins, if there is one."""
     found = [place for s in stop if (place := text.find(s)) >= 0]
     return min(found) if found else None
-
-
-__all__ = ["Decoded", "Reading", "Scored", "decode", "pad_left", "score"]

@@ -21,9 +21,10 @@ from ensemw2s.config import DecodingConfig, DifficultyConfig, TrainConfig
 from ensemw2s.core import difficulty, sampling
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.decode import decode, score
+from ensemw2s.ensemble.decode import decode
 from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.errors import DataError
 from ensemw2s.models.adapters import Adapter, fit_scale
 from ensemw2s.models.language import AnswerModel
@@ -97,7 +98,7 @@ def rate_answers(
     """
     labelled = learners(group_ids, config, seed)
     answers, place = truths(labelled), {row: i for i, row in enumerate(labelled.tolist())}
-    inputs, one = open_inputs(answers.read), torch.ones(1)
+    inputs = open_inputs(answers.read)
     greedy = decoding.model_copy(update={"temperature": 0.0})
 
     def fit(rows: Tensor, fold: int) -> Callable[[Tensor], Tensor]:
@@ -105,16 +106,16 @@ def rate_answers(
         places = torch.tensor([place[row] for row in rows.tolist()])
         supervision = AnswerSupervision(answers, places, torch.ones(len(answers.targets)))
         train_answers(module, inputs, supervision, training, seed=stream_seed(seed, "rate", fold))
-        members = SharedTrunk(backbone, [module])
 
         def true_answers(scored: Tensor) -> Tensor:
-            mine = [place[row] for row in scored.tolist()]
-            lengths = [answers.prompt_lengths[i] for i in mine]
-            return torch.stack([-s.gold.mean() for s in score(members, one, [answers.ids[i] for i in mine], lengths)])
+            places = torch.tensor([place[row] for row in scored.tolist()])
+            scores = score_answers([module], inputs, answers, places)
+            return torch.stack([-gold.mean() for gold in scores.gold[0].split(scores.sizes.tolist())])
 
         def own_answers(scored: Tensor) -> Tensor:
             asked = [prompts[row] for row in scored.tolist()]
-            found = decode(members, one, backbone.tokenizer, asked, greedy, measure=uncertainty)
+            members = SharedTrunk(backbone, [module])
+            found = decode(members, torch.ones(1), backbone.tokenizer, asked, greedy, measure=uncertainty)
             return torch.tensor([fmean(d.measured) for d in found])
 
         return true_answers if config.source == "p_true" else own_answers

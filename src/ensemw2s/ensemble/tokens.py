@@ -17,10 +17,11 @@ from ensemw2s.core import sampling
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.ensemble.choices import likeliest
 from ensemw2s.ensemble.fit import EnsembleState, Fitted
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs
-from ensemw2s.train.answers import AnswerSupervision, Scores, score_answers, train_answers
+from ensemw2s.train.answers import AnswerSupervision, train_answers
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Options:
         """Whether the model finds another option likelier per token."""
         first = self.sizes.cumsum(0) - self.sizes
         rows = torch.cat([torch.arange(int(self.sizes[c])) + first[c] for c in candidates.tolist()])
-        gold = score_answers(module, self.inputs, self.answers, rows).gold
+        gold = score_answers([module], self.inputs, self.answers, rows).gold[0]
         taken, _ = likeliest(gold, self.answers.offsets.diff()[rows].tolist(), self.sizes[candidates].tolist())
         return taken != self.true[candidates]
 
@@ -87,8 +88,8 @@ def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleC
     of all training tokens: `wrong_samples` makes errors of what is boosted of them.
     """
     module, tokens = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
-    scores = score_answers(module, weak.inputs, weak.answers, weak.rows)
-    return Fitted(owned_state(module), scores.gold.unsqueeze(1), scores.is_wrong, tokens)
+    scores = score_answers([module], weak.inputs, weak.answers, weak.rows)
+    return Fitted(owned_state(module), scores.gold[0].unsqueeze(1), scores.wrong[0], tokens)
 
 
 def held_out_errors(
@@ -115,7 +116,7 @@ def errors(weak: WeakAnswers, module: AnswerModel, candidates: Int[Tensor, " can
     if weak.options is not None:
         return weak.options.wrong(module, candidates)
     rows = weak.rows[candidates]
-    return wrong_samples(weak, score_answers(module, weak.inputs, weak.answers, rows).is_wrong, rows)
+    return wrong_samples(weak, score_answers([module], weak.inputs, weak.answers, rows).wrong[0], rows)
 
 
 def wrong_samples(
@@ -210,7 +211,6 @@ def _train_on(
 
 __all__ = [
     "Options",
-    "Scores",
     "WeakAnswers",
     "errors",
     "fit_answer_expert",

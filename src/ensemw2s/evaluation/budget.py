@@ -9,7 +9,7 @@ from torch import Tensor
 from ensemw2s.core import intervals
 from ensemw2s.core.routing import ROUTERS, accuracy_by_budget, queue_order, random_by_budget, thresholds
 from ensemw2s.evaluation.figures import interval_of
-from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.results import BudgetCurve, BudgetPoint
 
 N_POINTS = 11
@@ -24,7 +24,7 @@ def curve_method(methods: Sequence[str]) -> str:
 
 
 def budget_curves(
-    signals: Sequence[RoutingSignals], right: Sequence[Bool[Tensor, " _"]], checker_right: Sequence[Bool[Tensor, " _"]]
+    signals: Sequence[RoutingRecord], right: Sequence[Bool[Tensor, " _"]], checker_right: Sequence[Bool[Tensor, " _"]]
 ) -> tuple[BudgetCurve, ...]:
     """One curve an order: of every router, of the three ways where thresholds are known, and of chance.
 
@@ -45,7 +45,7 @@ def budget_curves(
 
 
 def _of_seed(
-    signals: RoutingSignals, right: Bool[Tensor, " items"], checker_right: Bool[Tensor, " items"]
+    signals: RoutingRecord, right: Bool[Tensor, " items"], checker_right: Bool[Tensor, " items"]
 ) -> dict[str, Float[Tensor, " points"]]:
     budgets, found = _budgets(len(right)), {}
     for name, router in ROUTERS.items():
@@ -53,7 +53,7 @@ def _of_seed(
         found[f"by {name}"] = accuracy_by_budget(right, order, budgets)
     if signals.trusted is not None:
         router, known = ROUTERS[PLAIN], signals.trusted
-        t1 = thresholds(router(known.opinions), known.right, known.checker_right).accept
+        t1 = thresholds(router(known.signals), known.right, known.checker_right).accept
         trust = router(signals.hard)
         both = torch.where(trust >= t1, right, checker_right)  # whoever people do not relieve of it
         order = queue_order(trust, signals.hard.confidence)

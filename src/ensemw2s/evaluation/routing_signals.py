@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from ensemw2s.core.routing import Opinions, Trusted
+from ensemw2s.core.routing import RoutingSignals, Trusted
 
 
 @dataclass(frozen=True)
-class RoutingSignals:
+class RoutingRecord:
     """Of one ensemble method and seed. No sealed label has a part in it."""
 
     seed: int
@@ -18,7 +18,7 @@ class RoutingSignals:
     """Item by item, each voting member's own answer."""
     checker: tuple[str, ...]
     """The answers of the strong model that learned the easy examples."""
-    hard: Opinions
+    hard: RoutingSignals
     """Of the unlabelled items."""
     trusted: Trusted | None
     """Of easy-val; None in generation, where answers to easy-val are scored and never written out."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 
@@ -99,7 +99,7 @@ class ScoredSeed:
     ensembles: Sequence[GrownEnsemble]
     chosen: Condition | None
     """What `auto` stands for."""
-    signals: RoutingSignals
+    signals: RoutingRecord
     """Of the ensemble whose labels the budget curves mend."""
     labels_right: Bool[Tensor, " items"] | None
     """Whether each of its labels of the unlabelled items is true; None where nobody knows."""

@@ -15,23 +15,24 @@ from ensemw2s.models.causal_assembly import put_in_place
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.loading.anatomy import cut_config
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, own_code
-from ensemw2s.models.loading.load import Backbone, explained
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.prompting import Prompting
 from ensemw2s.storage.files import new_folder
 from ensemw2s.storage.records import Saved
 
 ABOUT = "answers.json"
-"""How the student was made to answer; its presence tells a student that answers in words."""
+"""File of the decoding settings; its presence marks a student of generation."""
 
 
 class Answers(Saved):
-    """`answers.json`."""
+    """Content of `answers.json`."""
 
     format: Literal[1] = 1
     max_length: int
-    """Tokens of a prompt and its answer together."""
+    """Largest number of tokens of a prompt and its answer together."""
     decoding: DecodingConfig
 
     @model_validator(mode="after")
@@ -55,9 +56,10 @@ def export_language(
     card: str,
     template: str = Prompting.template,
 ) -> None:
-    """Write the checkpoint, cut to this side's layers, with what was trained in place (LoRA merged in), in float32.
+    """Write the checkpoint, cut to the layers that are used, with the trained parameters in place, in float32.
 
-    `AutoModelForCausalLM.from_pretrained` loads it; an older one there is replaced. Memory: one float32 copy.
+    Low-rank updates are merged into the weights. `AutoModelForCausalLM.from_pretrained` loads the folder; an older
+    student there is replaced. Memory: one float32 copy of the model.
 
     Raises:
         ModelError: the state is of another adapter, or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""A trained student as a folder: in the library's own format where it fits, else with our head beside."""
+"""Export of a trained classifier: in the library's own format where it fits, else with our head beside the model."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,9 @@ from ensemw2s.models.head import Head
 from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.loading.contents import read_settings, strings_of
-from ensemw2s.models.loading.load import Backbone, explained, load_backbone, make_backbone
+from ensemw2s.models.loading.load import Backbone, load_backbone, make_backbone
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.storage.files import new_folder
@@ -47,23 +48,26 @@ def export_student(
     template: str = Prompting.template,
     link: str = SOFTMAX,
 ) -> None:
-    """Write the student with this owned state into `folder`, in float32; an older student there is replaced.
+    """Write a student with these trained parameters into `folder`, in float32; an older student there is replaced.
 
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
-    architecture cut, own layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels, a padding
-    token of its own.
-    Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
-    README.md, `template` what the prompts were made by, `link` how logits become probabilities: the library's
-    classifier gives logits, and `ensemw2s_link` in config.json says how to read them. Memory: one float32 copy of the
-    model, with `full` two.
+    architecture cut, trained layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels, a
+    padding token of its own. Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside
+    it. Memory: one float32 copy of the model, two with `full`.
+
+    Args:
+        card: text of README.md.
+        template: template of the training prompts.
+        link: how logits become probabilities. The library's classifier returns logits, and `ensemw2s_link` in
+            config.json names the link.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
     """
     cut = backbone.cut(config.n_layers or backbone.n_layers)
     private = replace(cut, model=copy.deepcopy(cut.model).float(), dtype=torch.float32)
-    nothing = torch.Generator()
-    adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=nothing)
+    unused = torch.Generator()  # every parameter is overwritten by the state
+    adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=unused)
     load_owned(adapter, state)
     base, head = merged(private, adapter), head_of(adapter)
     tokenizer = copy.deepcopy(backbone.tokenizer)
@@ -92,10 +96,10 @@ class Predictor:
     choices: tuple[str, ...]
     chat: bool = False
     link: str = SOFTMAX
-    """How its logits become log-probabilities."""
+    """Name in `LINKS` of the function from logits to log-probabilities."""
 
     def log_probs(self, prompts: Sequence[str], *, batch_tokens: int = 2048) -> Float[Tensor, "examples classes"]:
-        """Log-probabilities of `choices` for each prompt, in order; float32, on the CPU.
+        """Log-probabilities of `choices` for each prompt, in order, in float32 on the CPU.
 
         Raises:
             DataError: a prompt is empty, or longer than the student was trained to read.
@@ -123,7 +127,7 @@ def load_student(folder: Path, *, trusted: str | None = None) -> Predictor:
 
     Args:
         folder: of the student.
-        trusted: the repository whose own code may run: what the user named, the folder itself or a hub id.
+        trusted: repository whose own code may run, as named by the user: the folder itself or a hub id.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
@@ -150,7 +154,7 @@ def load_student(folder: Path, *, trusted: str | None = None) -> Predictor:
 
 
 def _link_of(path: Path, settings: Mapping[str, object]) -> str:
-    """How the student's logits are read; softmax where an older folder does not say."""
+    """The student's link; softmax for older folders, which do not name one."""
     link = settings.get(LINK, SOFTMAX)
     if not isinstance(link, str) or link not in LINKS:
         raise ModelError(

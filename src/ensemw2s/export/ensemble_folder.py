@@ -23,11 +23,12 @@ RECORD, TENSORS = "ensemble.json", "experts.safetensors"
 FORMAT = 2
 AGAIN = "run its experiment again, which exports it anew"
 SCALE = ("scale", "head.scale")
-"""The scale of a feature that a member does not read is infinite; no other tensor is."""
+"""Names of the scales of features. A feature that a member does not read has an infinite scale; no other tensor may
+hold infinite values."""
 
 
 class _Ensemble(Saved):
-    """What all saved ensembles have."""
+    """Fields of every saved ensemble."""
 
     format: Literal[2] = FORMAT
     method: Method
@@ -35,9 +36,9 @@ class _Ensemble(Saved):
     expert_ids: Annotated[tuple[str, ...], Field(min_length=1)]
     expert_weights: tuple[Annotated[float, Field(ge=0)], ...]
     prompt: str
-    """Template of what the experts read."""
+    """Template of the experts' prompts."""
     weak: ModelConfig
-    """The experts' model. It names no code to trust: that is for whoever opens the folder to say."""
+    """The experts' model. It names no trusted code; whoever opens the folder decides that."""
     weak_fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     config_hash: str
 
@@ -51,14 +52,14 @@ class _Ensemble(Saved):
 
 
 class ChoiceEnsemble(_Ensemble):
-    """Experts that vote on classes."""
+    """A saved ensemble of classifiers."""
 
     answer_form: Literal["choice"] = "choice"
     vote: Literal["soft", "hard", "log"]
     temperature: Annotated[float, Field(gt=0)]
     choices: Annotated[tuple[str, ...], Field(min_length=2)]
     depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
-    """Layers that each expert reads after, where they differ; None: all."""
+    """Depth in layers after which each expert reads features, where the depths differ; None: after the last layer."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChoiceEnsemble":
@@ -93,14 +94,14 @@ _KINDS = TypeAdapter(Annotated[EnsembleRecord, Field(discriminator="answer_form"
 
 @dataclass(frozen=True)
 class SavedEnsemble:
-    """A saved ensemble as it lies in its folder."""
+    """Content of an ensemble's folder."""
 
     folder: Path
     record: EnsembleRecord
     states: tuple[dict[str, Tensor], ...]
-    """Trainable parameters of each expert."""
+    """Trained parameters of each expert."""
     config: ModelConfig
-    """Of the experts' model, with the code that whoever opened the folder trusts."""
+    """Settings of the experts' model, with the code that the caller trusts."""
     fingerprint: str
 
     @property
@@ -108,14 +109,14 @@ class SavedEnsemble:
         return torch.tensor(self.record.expert_weights)
 
     def max_length(self, positions: int | None) -> int:
-        """Tokens of a prompt, for a model of so many positions."""
+        """Largest number of tokens of a prompt, for a model with so many positions."""
         longest = self.config.max_length if positions is None else min(self.config.max_length, positions)
-        written = self.record.decoding.max_new_tokens if isinstance(self.record, AnswerEnsemble) else 0
-        return longest - written
+        n_generated = self.record.decoding.max_new_tokens if isinstance(self.record, AnswerEnsemble) else 0
+        return longest - n_generated
 
 
 def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]]) -> None:
-    """Save an ensemble; the checksums come last, so that what was half replaced is seen. Raises RunError."""
+    """Save an ensemble. The checksums are written last, so that a half-replaced folder is detected. Raises RunError."""
     tensors = {f"expert{i}/{name}": t.contiguous() for i, state in enumerate(states) for name, t in state.items()}
     for name, content in ((TENSORS, save(tensors)), (RECORD, record.text())):
         write_atomic(folder / name, content)
@@ -123,7 +124,7 @@ def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, 
 
 
 def untrusting(config: ModelConfig) -> ModelConfig:
-    """Without the code that this user trusts, which is for the next to decide."""
+    """The settings without the trusted code, which the next user decides anew."""
     return config.model_copy(update={"trust_remote_code_from": None})
 
 
@@ -133,7 +134,7 @@ def ensemble_folder(path: Path) -> Path:
 
 
 def read_ensemble_record(path: Path) -> EnsembleRecord:
-    """What `write_ensemble` was given.
+    """Read the record that `write_ensemble` wrote.
 
     Raises:
         RunError: there is no saved ensemble.
@@ -154,11 +155,11 @@ def read_ensemble_record(path: Path) -> EnsembleRecord:
 
 
 def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
-    """A saved ensemble, without its model.
+    """Read a saved ensemble without its model.
 
     Args:
         path: a run folder, or the folder of the ensemble.
-        trusted: the repository whose own code may run, which must be the experts' model: what the user named.
+        trusted: repository whose own code may run, as named by the user; it must be the experts' model.
 
     Raises:
         RunError: there is none, or its files are not as they were saved.

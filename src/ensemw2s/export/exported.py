@@ -1,4 +1,4 @@
-"""What every exported student has beside the library's own files: how it was asked, and checksums of what decides."""
+"""Files that every exported student has beside the library's own: the prompting, the model card and checksums."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ from ensemw2s.storage.records import Saved
 CARD = "README.md"
 AGAIN = "run the same `ensemw2s run` again, which exports it anew"
 READ = (".json", ".safetensors", ".jinja", ".model", ".txt", ".py", ".bin", ".pt")
-"""Kinds of files that decide what a library loads."""
+"""Suffixes of files that a library may load."""
 
 
 class Package(Saved):
-    """`ensemw2s.json`: the head of a student that is no classifier of the library's."""
+    """Content of `ensemw2s.json`: the head of a student that the library has no class for."""
 
     format: Literal[1] = 1
     choices: tuple[str, ...]
@@ -31,11 +31,11 @@ def seal(folder: Path, card: str, asked: Prompting, *, has_own_code: bool) -> No
     """Finish an export: write its card, its prompting, and the checksums of everything but the card.
 
     Args:
-        folder: what the library has saved.
-        card: its README.md.
-        asked: how it was asked in training.
-        has_own_code: whether the model's own code ran. If not, the student is of the library's class, and whoever loads
-            it must not be asked to run the code that the checkpoint named.
+        folder: folder that the library has saved the model to.
+        card: text of README.md.
+        asked: prompting that the student was trained with.
+        has_own_code: whether the model's own code ran. If not, the student is of a class of the library, and loading it
+            must not ask for the code that the checkpoint named.
     """
     if not has_own_code:
         for path in (folder / "config.json", folder / "tokenizer_config.json"):
@@ -64,19 +64,28 @@ def check_exported(folder: Path) -> None:
 
 
 def check_finite(folder: Path, module: nn.Module) -> None:
-    """Raises ModelError where a weight is NaN or infinite: its answers would mean nothing."""
+    """Check the weights of a student.
+
+    Raises:
+        ModelError: a weight is NaN or infinite.
+    """
     for name, parameter in module.named_parameters():
         if not parameter.isfinite().all():
             raise ModelError(f"{folder}: its tensor {name} has values that are NaN or infinite; {AGAIN}")
 
 
 def check_choices(folder: Path, choices: tuple[str, ...]) -> None:
-    """Raises ModelError where they are no classes: fewer than two, or two of one name."""
+    """Check the classes of a student.
+
+    Raises:
+        ModelError: there are fewer than two, or two have one name.
+    """
     if len(choices) < 2 or len(set(choices)) < len(choices):
         raise ModelError(f"{folder}: its choices are {list(choices)!r}, not two or more distinct ones; {AGAIN}")
 
 
 def _added(folder: Path) -> str | None:
+    """Fault of a file that was added after the export; None where there is none."""
     listed = checksums.listed(folder) or {}
     for path in sorted(folder.iterdir()):
         if path.suffix in READ and path.name not in listed and path.name != checksums.FILE:

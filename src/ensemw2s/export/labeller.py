@@ -1,4 +1,4 @@
-"""A saved ensemble as something that labels prompts, whether by a class or in words."""
+"""A saved ensemble that labels prompts, by a class or by generation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ from ensemw2s.export.ensemble_folder import (
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.language import load_answer_model, vocabulary_head
-from ensemw2s.models.loading.load import Backbone, load_backbone, load_positions, load_tokenizer
+from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
+from ensemw2s.models.loading.positions import positions_of
+from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import prompt_ids
 from ensemw2s.records import Inputs, TensorStore
@@ -35,33 +37,37 @@ from ensemw2s.train.loop import predict
 
 
 @dataclass(frozen=True)
-class Saved:
-    """What every saved ensemble has."""
+class PromptReader:
+    """Reads prompts as a saved ensemble does, without its models."""
 
     fingerprint: str
     max_length: int
+    """Largest number of tokens of a prompt."""
+    n_tokens: int
+    """Number of tokens that the weak model has an embedding of."""
     tokenizer: PreTrainedTokenizerBase
     expert_weights: Float[Tensor, " experts"]
     record: EnsembleRecord
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt."""
         return prompt_ids(self.tokenizer, prompts, chat=self.record.weak.chat)
 
 
 @dataclass(frozen=True)
-class WordLabeller(Saved):
-    """Writes the answers of an ensemble that decides together at every token.
+class GenerationLabeller(PromptReader):
+    """Generates answers with an ensemble that votes on every token.
 
-    It holds no backbone: the pretrained layers that the experts' own copies replace are freed.
+    It holds no backbone, so that the pretrained layers that the experts' copies replace are freed.
     """
 
     record: AnswerEnsemble
     members: SharedTrunk
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        """As `ensemble.write.write_answers`, with the experts' ids and weights and the configuration's hash."""
-        # A row is known by its prompt: its draws, too, depend on nothing but itself.
-        found = write_answers(
+        """Labels of `ensemble.write.write_answers` with the experts' ids and weights and the configuration's hash."""
+        # The prompt seeds a row's random draws, so that they depend on nothing else.
+        labels = write_answers(
             self.members,
             self.expert_weights,
             self.tokenizer,
@@ -70,12 +76,12 @@ class WordLabeller(Saved):
             vote=self.record.vote,
             row_ids=list(prompts),
         )
-        return [{**label, **_origin(self.record)} for label in found]
+        return [{**label, **_origin(self.record)} for label in labels]
 
 
 @dataclass(frozen=True)
-class ClassLabeller(Saved):
-    """Gives the calibrated vote of an ensemble of classifiers."""
+class ClassLabeller(PromptReader):
+    """Labels prompts by the calibrated vote of an ensemble of classifiers."""
 
     record: ChoiceEnsemble
     backbone: Backbone
@@ -84,7 +90,8 @@ class ClassLabeller(Saved):
     store: TensorStore
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        """answer, probability per class, confidence, agreement, members (each expert's own answer) and their origin."""
+        """Answer, probability per class, confidence, agreement, each member's answer, and the experts' ids and
+        weights."""
         rows = torch.arange(len(prompts))
         inputs = self._inputs(self.encode(prompts))
         members = torch.stack([predict(a, i, rows) for a, i in zip(self.adapters, inputs, strict=True)])
@@ -105,20 +112,20 @@ class ClassLabeller(Saved):
         ]
 
     def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
-        """What each expert reads."""
+        """Inputs of each expert."""
         depths = self.record.depths
         if depths is None:
             cache = CacheConfig(trunk_cache="off")
             inputs = open_activations(self.backbone, token_ids, config=self.config, cache=cache, store=self.store)
             return [inputs] * len(self.adapters)
-        own = [depth or self.backbone.n_layers for depth in depths]
-        cache = CacheConfig(trunk_cache="memory")  # of the prompts at hand: one pass gives every depth
-        found = pooled_for_depths(self.backbone, token_ids, sorted(set(own)), cache=cache, store=self.store)
-        return [found[depth] for depth in own]
+        layers = [depth or self.backbone.n_layers for depth in depths]
+        cache = CacheConfig(trunk_cache="memory")  # one pass over these prompts gives the features of every depth
+        features = pooled_for_depths(self.backbone, token_ids, sorted(set(layers)), cache=cache, store=self.store)
+        return [features[depth] for depth in layers]
 
 
 class _NoStore:
-    """Prompts that are labelled once are not worth keeping the activations of."""
+    """A store that keeps nothing: activations of prompts that are labelled once are not worth storing."""
 
     def get(self, kind: str, key: str) -> None:
         return None
@@ -132,27 +139,29 @@ class _NoStore:
 
 
 def saved_template(path: Path) -> str:
-    """What the prompts of the ensemble's run were made by. Raises RunError, ModelError (`read_ensemble_record`)."""
+    """Prompt template of the ensemble's run. Raises RunError and ModelError as `read_ensemble_record`."""
     return read_ensemble_record(path).prompt
 
 
-def open_reader(path: Path, *, trusted: str | None = None) -> Saved:
-    """What reads prompts as that ensemble does, without its models: for a process that lets others label.
+def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:
+    """Open an ensemble for reading prompts alone, for a process whose workers do the labelling.
 
     Raises:
         RunError, ModelError, ConfigError: as `open_labeller`.
     """
     saved = read_ensemble(path, trusted=trusted)
-    longest = saved.max_length(load_positions(saved.config))
-    return Saved(saved.fingerprint, longest, load_tokenizer(saved.config), saved.weights, saved.record)
+    settings = load_settings(saved.config)
+    longest = saved.max_length(positions_of(settings))
+    tokenizer = load_tokenizer(saved.config)
+    return PromptReader(saved.fingerprint, longest, settings.vocab_size, tokenizer, saved.weights, saved.record)
 
 
-def open_labeller(path: Path, *, trusted: str | None = None) -> WordLabeller | ClassLabeller:
-    """The ensemble of a run folder, or of an `ensemble` folder itself.
+def open_labeller(path: Path, *, trusted: str | None = None) -> GenerationLabeller | ClassLabeller:
+    """Open the ensemble of a run folder, or of an `ensemble` folder itself, with its models.
 
     Args:
         path: the folder.
-        trusted: the repository whose own code may run (`ensemble_folder.read_ensemble`).
+        trusted: repository whose own code may run (`ensemble_folder.read_ensemble`).
 
     Raises:
         RunError: there is no saved ensemble, or its files are damaged.
@@ -167,14 +176,15 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> WordLabeller | C
             f"{config.model}: these are not the weights that the experts of {folder} were trained on "
             f"({backbone.fingerprint[:12]}, not {record.weak_fingerprint[:12]}); restore that model"
         )
-    common = (saved.fingerprint, saved.max_length(backbone.positions), backbone.tokenizer, saved.weights)
+    longest = saved.max_length(backbone.positions)
+    common = (saved.fingerprint, longest, backbone.n_tokens, backbone.tokenizer, saved.weights)
     try:
         if isinstance(record, AnswerEnsemble):
             head = vocabulary_head(backbone)
             models = [load_answer_model(backbone, head, config, state) for state in saved.states]
-            return WordLabeller(*common, record, SharedTrunk(backbone, models))
-        if deep := [depth for depth in record.depths or () if depth is not None and depth > backbone.n_layers]:
-            raise ModelError(f"an expert reads after {deep[0]} layers, and the model has {backbone.n_layers}")
+            return GenerationLabeller(*common, record, SharedTrunk(backbone, models))
+        if too_deep := [depth for depth in record.depths or () if depth is not None and depth > backbone.n_layers]:
+            raise ModelError(f"an expert reads after {too_deep[0]} layers, and the model has {backbone.n_layers}")
         check_classifier(config, backbone, _NoStore(), is_exported=False)
         adapters = tuple(_adapter(config, backbone, len(record.choices), state) for state in saved.states)
     except ModelError as error:
@@ -183,9 +193,9 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> WordLabeller | C
 
 
 def _adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:
-    made = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
-    load_owned(made, state)
-    return made.eval()
+    adapter = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
+    load_owned(adapter, state)
+    return adapter.eval()
 
 
 def _origin(record: EnsembleRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An exported student as something that answers prompts, whether by a class or in words."""
+"""An exported student that answers prompts, by a class or by generation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from ensemw2s.config import DecodingConfig
 from ensemw2s.data.templates.prompts import Prompted
 from ensemw2s.data.templates.template import template
 from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SeparateModels
+from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.answerer import ABOUT, Answers
 from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.exported import AGAIN, check_exported, check_finite
 from ensemw2s.models.loading.checkpoint import runs_code_of
-from ensemw2s.models.loading.load import explained
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import explained
 from ensemw2s.prompting import FILE, Prompting, prompt_ids
 from ensemw2s.storage.records import read_record
 
 
 def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None = None) -> list[dict[str, Any]]:
-    """A record per row, in order, as `answer_prompts`; of a row without a prompt `error` says why.
+    """A record for each row, in order, as `answer_prompts` returns; `error` says why a row has no prompt.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
@@ -40,14 +40,18 @@ def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None =
 
 
 def saved_prompting(folder: Path) -> Prompting:
-    """How the student was asked in training. Raises ModelError where the folder says nothing that can be done."""
-    found = Prompting.load(folder)
-    check_template(found.template, folder / FILE)
-    return found
+    """Prompting that the student was trained with. Raises ModelError where the folder's template cannot be used."""
+    prompting = Prompting.load(folder)
+    check_template(prompting.template, folder / FILE)
+    return prompting
 
 
 def check_template(prompt: str, place: Path) -> None:
-    """Raises ModelError where a folder's own template cannot be used, as its user could not mend it by an option."""
+    """Check the prompt template of a folder.
+
+    Raises:
+        ModelError: it is malformed.
+    """
     try:
         template(prompt)
     except DataError as error:
@@ -55,20 +59,20 @@ def check_template(prompt: str, place: Path) -> None:
 
 
 def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None = None) -> Iterator[dict[str, Any]]:
-    """A record per prompt, in order: its answer, and the probability of each class or of the answer written.
+    """A record for each prompt, in order: the answer, and the probability of each class or of the generated answer.
 
-    Of a prompt that the student cannot read the answer is None, and `error` says why.
+    Where the student cannot read a prompt, the answer is None and `error` says why.
 
     Args:
-        folder: of the student.
-        prompts: what it is asked.
-        trusted: the repository whose own code may run (`models.export.load_student`).
+        folder: folder of the student.
+        prompts: text of each prompt.
+        trusted: repository whose own code may run (`export.classifier.load_student`).
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
     """
-    is_free = (folder / ABOUT).exists()
-    student = _Writer.load(folder, trusted) if is_free else _Classifier(load_student(folder, trusted=trusted))
+    is_generation = (folder / ABOUT).exists()
+    student = _Generator.load(folder, trusted) if is_generation else _Classifier(load_student(folder, trusted=trusted))
     reasons = student.unreadable(prompts)
     answers = iter(student.answers([p for p, reason in zip(prompts, reasons, strict=True) if not reason]))
     for prompt, reason in zip(prompts, reasons, strict=True):
@@ -79,18 +83,26 @@ def _failed(prompt: str | None, reason: str) -> dict[str, Any]:
     return {"prompt": prompt, "answer": None, "error": reason}
 
 
-def _unreadable(ids: Sequence[Sequence[int]], longest: int) -> list[str]:
-    """Why each prompt cannot be read; empty where it can."""
-    return [
-        ""
-        if 0 < len(one) <= longest
-        else f"its prompt has {len(one):,} tokens, and the student reads 1 to {longest:,}; shorten it or drop the row"
-        for one in ids
-    ]
+def _unreadable(prompts: Sequence[Sequence[int]], longest: int, n_embeddings: int) -> list[str]:
+    """Why each prompt, as token ids, cannot be read; empty where it can."""
+    return [_fault(ids, longest, n_embeddings) for ids in prompts]
+
+
+def _fault(ids: Sequence[int], longest: int, n_embeddings: int) -> str:
+    if not 0 < len(ids) <= longest:
+        return f"its prompt has {len(ids):,} tokens, and the student reads 1 to {longest:,}; shorten it or drop the row"
+    if (largest := max(ids)) >= n_embeddings:
+        return (
+            f"its prompt has the token number {largest:,}, and the student has embeddings of 0 to {n_embeddings - 1:,} "
+            "alone; take that text out of the prompt or drop the row"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
 class _Classifier:
+    """A student that answers by a class."""
+
     predictor: Predictor
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
@@ -98,7 +110,8 @@ class _Classifier:
         with quiet():  # the library warns of long prompts, which are refused here
             ids = prompt_ids(tokenizer, prompts, chat=self.predictor.chat)
         longest = int(tokenizer.model_max_length)
-        return _unreadable(ids, longest if positions is None else min(longest, positions))
+        longest = longest if positions is None else min(longest, positions)
+        return _unreadable(ids, longest, self.predictor.backbone.n_tokens)
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         choices = self.predictor.choices
@@ -108,16 +121,18 @@ class _Classifier:
 
 
 @dataclass(frozen=True)
-class _Writer:
+class _Generator:
+    """A student that answers by generation."""
+
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     decoding: DecodingConfig
     longest: int
-    """Tokens of a prompt."""
+    """Largest number of tokens of a prompt."""
     chat: bool
 
     @classmethod
-    def load(cls, folder: Path, trusted: str | None) -> "_Writer":
+    def load(cls, folder: Path, trusted: str | None) -> "_Generator":
         about, chat = read_record(folder / ABOUT, Answers, mend=AGAIN), Prompting.load(folder).chat
         check_exported(folder)
         trust = runs_code_of(str(folder), folder, trusted)
@@ -132,14 +147,15 @@ class _Writer:
         return cls(model, tokenizer, about.decoding, longest - about.decoding.max_new_tokens, chat)
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        return _unreadable(self._ids(prompts), self.longest)
+        n_embeddings = self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
+        return _unreadable(self._ids(prompts), self.longest, n_embeddings)
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         members = SeparateModels([self.model], [self.tokenizer])
         ids = self._ids(prompts)
-        found = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
-        for prompt, d in zip(prompts, found, strict=True):
-            yield {"prompt": prompt, "answer": d.text.strip(), "probability": d.confidence}
+        decoded = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
+        for prompt, answer in zip(prompts, decoded, strict=True):
+            yield {"prompt": prompt, "answer": answer.text.strip(), "probability": answer.confidence}
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         with quiet():

@@ -18,7 +18,7 @@ from ensemw2s.core.selection import Evidence
 from ensemw2s.data.splits import Draw, Split
 from ensemw2s.ensemble.fit import EnsembleState, Fitted
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
 from ensemw2s.forms.role import Role
 from ensemw2s.records import Expert, Task
@@ -229,7 +229,7 @@ class ScoringForm(Protocol):
         """What the ensemble's evaluation on the tests cost beyond `ExpertForm.cost`."""
         ...
 
-    def signals(self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, on_easy: Any) -> RoutingSignals:
+    def signals(self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, on_easy: Any) -> RoutingRecord:
         """What routing decides by; `on_easy` is the strong model that learned the easy labels."""
         ...
 

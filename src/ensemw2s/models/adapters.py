@@ -1,4 +1,5 @@
-"""What an expert or a student owns: a head on the frozen backbone, its upper layers, LoRA updates, or every weight."""
+"""Trainable parts of an expert or student: a head on the frozen backbone, upper layers, LoRA updates, or all
+weights."""
 
 from collections.abc import Mapping
 
@@ -8,7 +9,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
 from ensemw2s.models.loading.anatomy import share
@@ -19,13 +20,13 @@ from ensemw2s.records import Inputs
 
 
 class Top(nn.Module):
-    """The upper layers and the final norm, read from the trunk's activations, then a head.
+    """Upper layers and final norm on the trunk's activations, followed by a head.
 
-    Reads every token's activation below those layers, as `TokenInputs` gives them. Memory: what is trained of the
-    layers (float32 copies with `top`, low-rank updates with `lora`), and in training gradients and optimiser state.
+    Its inputs are every token's activation below those layers, as in `TokenInputs`. Memory: the trained parameters
+    (float32 copies with `top`, low-rank updates with `lora`), and in training their gradients and optimiser state.
 
     Args:
-        upper: what `own_weights` or `add_lora` made of `upper_layers`.
+        upper: result of `upper_layers`, made trainable by `own_weights` or `add_lora`.
     """
 
     def __init__(self, upper: PreTrainedModel, is_causal: bool, head: Head):
@@ -44,16 +45,16 @@ class Top(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch classes"]:
-        """Logits from the activations below the owned layers."""
+        """Logits from the activations below the upper layers."""
         return self.head.classify(self.pooled(values, mask))
 
 
 class Whole(nn.Module):
-    """All layers, read from token ids, then a head: with low-rank updates on them, or every weight trained.
+    """All layers on token ids, with low-rank updates or with every weight trained, followed by a head.
 
     Args:
-        model: what `add_lora` or `own_model` made of the backbone's.
-        dtype: what float32 weights are multiplied in.
+        model: the backbone's model, made trainable by `add_lora` or `own_model`.
+        dtype: dtype in which float32 weights are multiplied.
     """
 
     def __init__(self, model: PreTrainedModel, is_causal: bool, head: Head, dtype: torch.dtype = torch.float32):
@@ -90,11 +91,11 @@ def build_adapter(
     init_std: float,
     generator: Generator,
 ) -> Adapter:
-    """The trainable module that `config` asks for, on the backbone's device, drawn from `generator` alone.
+    """Build the trainable module of `config` on the backbone's device, with initial weights from `generator`.
 
     Raises:
         ModelError: `config.n_layers`, `top_layers`, `lora_layers` or `lora_targets` does not fit the backbone, or its
-            family's upper layers cannot be run from activations (it was tried on a short input).
+            family's upper layers cannot be run from activations, which is tried on a short input.
     """
     backbone = backbone.cut(config.n_layers or backbone.n_layers)
     head_dropout = 0.0 if config.adapter == "lora" else dropout
@@ -111,7 +112,7 @@ def build_adapter(
         own_weights(upper)
         return Top(upper, backbone.is_causal, head)
     if config.adapter == "lora":
-        # The frozen weights are the backbone's own.
+        # The frozen weights are shared with the backbone.
         model = share(backbone.model) if n == backbone.n_layers else upper_layers(backbone, n)
         add_lora(model, config, dropout, generator)
         return (Whole if n == backbone.n_layers else Top)(model, backbone.is_causal, head)
@@ -121,7 +122,7 @@ def build_adapter(
 
 
 def fit_scale(adapter: Adapter, inputs: Inputs, rows: Int[Tensor, " rows"], *, batch_size: int = 64) -> None:
-    """Set the head's scale to the RMS of these rows' features, as the untrained adapter gives them."""
+    """Set the head's scale to the RMS of these rows' features under the untrained adapter."""
     was_training = adapter.training
     adapter.eval()
     with torch.no_grad():
@@ -131,17 +132,17 @@ def fit_scale(adapter: Adapter, inputs: Inputs, rows: Int[Tensor, " rows"], *, b
 
 
 def head_of(adapter: Adapter) -> Head:
-    """The classifier at the end of any adapter."""
+    """The head of any adapter."""
     return adapter if isinstance(adapter, Head) else adapter.head
 
 
 def owned_state(module: nn.Module) -> dict[str, Tensor]:
-    """The trainable parameters and the head's scale, by name: clones on the CPU, no frozen weight."""
-    return {name: processes.whole(tensor.detach()).cpu().clone() for name, tensor in _owned(module).items()}
+    """Trained parameters and the head's scale by name, as clones on the CPU, without frozen weights."""
+    return {name: launch.whole(tensor.detach()).cpu().clone() for name, tensor in _owned(module).items()}
 
 
 def load_owned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put an `owned_state` back. Raises ModelError where a name is unknown or missing, or a shape differs."""
+    """Load an `owned_state`. Raises ModelError where a name is unknown or missing, or a shape differs."""
     owned = _owned(module)
     for name in sorted(owned.keys() ^ state.keys()):
         what = "lacks" if name in owned else "has the unknown tensor"
@@ -165,7 +166,7 @@ def n_trainable(module: nn.Module) -> int:
 
 
 def n_used(state: Mapping[str, Tensor]) -> int:
-    """Number of trained parameters of an `owned_state`, without those on dimensions that its head does not read."""
+    """Number of parameters of an `owned_state`, without those on dimensions that its head does not read."""
     (scale_name,) = (name for name in state if name.rpartition(".")[2] == "scale")
     first = scale_name.removesuffix("scale") + "{}.weight"
     first_layer = state.get(first.format("hidden"), state[first.format("score")])

@@ -1,4 +1,4 @@
-"""What a student is written as: the base model with what was trained in it, and the library's classifier around it."""
+"""Assembly of a classifier for export: the base model with the trained parameters, in the library's classifier."""
 
 import copy
 import tempfile
@@ -21,19 +21,20 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import Adapter, Whole
 from ensemw2s.models.head import Head
 from ensemw2s.models.loading.anatomy import final_norm, layers_of, share
-from ensemw2s.models.loading.load import LOADING_ERRORS, Backbone
+from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import LOADING_ERRORS
 from ensemw2s.models.trunk import pad, pool, run_model
 
 PADDING = "<|ensemw2s:padding|>"
-"""The library's classifiers read the last token that is not padding, so padding must be what no text ends with: any
-token of the tokenizer may stand in a text or be added to each, this one is the student's own."""
+"""Padding token of exported students. The library's classifiers read the last token that is not padding, so padding
+must be a token that no text ends with; every token of the tokenizer might."""
 
 
 def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
-    """The base model with what the adapter owns in place of, or added to, the pretrained weights.
+    """The base model with the adapter's trained parameters in place of, or added to, the pretrained ones.
 
-    The backbone and the adapter stay as they are; what was not trained is shared with them.
+    Backbone and adapter are unchanged; untrained weights are shared with them.
     """
     if isinstance(adapter, Head):
         return share(backbone.model)
@@ -44,8 +45,11 @@ def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
     if isinstance(adapter, Whole):
         return trained
     base = share(backbone.model)
-    own = layers_of(trained)
-    places = [*zip(layers_of(base)[-len(own) :], own, strict=True), (final_norm(base), final_norm(trained))]
+    trained_layers = layers_of(trained)
+    places = [
+        *zip(layers_of(base)[-len(trained_layers) :], trained_layers, strict=True),
+        (final_norm(base), final_norm(trained)),
+    ]
     for place, part in places:
         place.load_state_dict({k: t.detach().to(backbone.dtype) for k, t in part.state_dict().items()}, assign=True)
     return base.requires_grad_(False)
@@ -54,9 +58,10 @@ def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
 def classifier(
     base: PreTrainedModel, head: Head, choices: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> PreTrainedModel | None:
-    """The library's own classifier around `base`; None where it has none that gives our logits when it is read again.
+    """The library's classifier around `base`; None where it has none that gives our logits after being saved and
+    loaded.
 
-    Takes possession of `base`, whose vocabulary gets the student's own padding, and of `tokenizer`.
+    Modifies `base`, whose vocabulary gets the padding token, and `tokenizer`.
     """
     if head.hidden is not None:
         return None
@@ -67,7 +72,7 @@ def classifier(
     ids = _texts(base, tokenizer)
     expected = _logits(base, head, ids)
     try:
-        with torch.device("meta"), quiet():  # its weights are replaced: none is drawn or held
+        with torch.device("meta"), quiet():  # its weights are replaced, so none is initialised
             whole = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
         score = getattr(whole, "score", None)
         if not isinstance(score, nn.Linear) or score.bias is not None:
@@ -79,29 +84,29 @@ def classifier(
         with torch.no_grad():
             whole.score.weight.copy_(head.score.weight / head.scale)
         whole.eval()
-        found = classified(reloaded(whole, AutoModelForSequenceClassification), tokenizer, ids)
+        logits = classified(reloaded(whole, AutoModelForSequenceClassification), tokenizer, ids)
     except (*LOADING_ERRORS, ModelError):
         return None
     limit = 1e-3 if base.dtype == torch.float32 else 5e-2
-    return whole if float((found - expected).abs().max()) <= limit * float(expected.abs().max()) else None
+    return whole if float((logits - expected).abs().max()) <= limit * float(expected.abs().max()) else None
 
 
 def classified(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[Sequence[int]]
 ) -> Float[Tensor, "texts classes"]:
-    """What the library's classifier says of texts padded as its tokenizer does."""
+    """Logits of the library's classifier on texts padded as its tokenizer does."""
     ids, mask = pad(token_ids, int(tokenizer.pad_token_id))  # pyright: ignore[reportArgumentType]
     with torch.no_grad():
         return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits.float()
 
 
 def reloaded(model: PreTrainedModel, auto: Any) -> PreTrainedModel:
-    """What the library reads from what the model is saved as: a configuration from a file, tensors by name.
+    """The model as the library loads it from its saved form: a configuration file and tensors by name.
 
-    The tensors are shared, so that a large model costs no memory and no disk.
+    The tensors are shared, so that a large model takes no memory and no disk.
 
     Raises:
-        ModelError: tensors would be missing.
+        ModelError: tensors are missing.
     """
     with quiet(), tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
@@ -122,12 +127,12 @@ def reloaded(model: PreTrainedModel, auto: Any) -> PreTrainedModel:
 
 
 def plain_again(base: PreTrainedModel) -> PreTrainedModel:
-    """The base model as `load_backbone` would read it again."""
+    """The base model as `load_backbone` would load it."""
     return reloaded(base, AutoModel)
 
 
 def _plain(module: LoraLayer) -> nn.Module:
-    """The layer with its updates in its weights, the shared weights untouched."""
+    """The layer with its low-rank update merged into a copy of its weights."""
     base = module.get_base_layer()
     assert isinstance(module, nn.Module)
     if any(bool(part.any()) for name, part in module.named_parameters() if "lora_B" in name):
@@ -151,7 +156,7 @@ def _own_padding(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conf
 
 
 def _texts(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Short texts, some of which end as no text should: in the tokenizer's special tokens."""
+    """Short texts to compare on, some of which end in special tokens of the tokenizer."""
     rows: Tensor = base.get_input_embeddings().weight  # pyright: ignore[reportAssignmentType]
     n = min(len(rows), len(tokenizer))
     special = [i for i in sorted(set(tokenizer.all_special_ids)) if i < n][:8]
@@ -161,10 +166,10 @@ def _texts(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[li
 
 @torch.no_grad()
 def _logits(base: PreTrainedModel, head: Head, token_ids: Sequence[Sequence[int]]) -> Float[Tensor, "texts classes"]:
-    """Each text by itself: nothing of padding enters."""
-    found = []
+    """Logits of each text by itself, without padding."""
+    logits = []
     for ids in token_ids:
         one, mask = pad([ids], 0)
         one, mask = one.to(base.device), mask.to(base.device)
-        found.append(head.classify(pool(run_model(base, one, mask), mask, is_causal=True)).float())
-    return torch.cat(found)
+        logits.append(head.classify(pool(run_model(base, one, mask), mask, is_causal=True)).float())
+    return torch.cat(logits)

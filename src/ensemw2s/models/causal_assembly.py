@@ -1,4 +1,4 @@
-"""What was trained, put in place in the library's own causal model; low-rank updates are added."""
+"""Trained parameters put into the library's causal model; low-rank updates are added to the weights."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +16,10 @@ from ensemw2s.models.loading.load import Backbone
 
 @torch.no_grad()
 def put_in_place(answerer: AnswerModel, model: PreTrainedModel) -> None:
-    """Give the library's own causal model, with as many layers, what was trained; low-rank updates are added.
+    """Copy the trained parameters into the library's causal model with as many layers; low-rank updates are added.
 
     Raises:
-        ModelError: the two do not name their weights alike.
+        ModelError: the two models name their weights differently.
     """
     places = dict(model.named_parameters(remove_duplicate=False))
     for name, value in trained_tensors(answerer, model.base_model_prefix):
@@ -33,10 +33,10 @@ def put_in_place(answerer: AnswerModel, model: PreTrainedModel) -> None:
 
 
 def trained_tensors(answerer: AnswerModel, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """What was trained, in float32, under its name in the library's own causal model of all layers.
+    """Trained tensors in float32, by their names in the library's causal model of all layers.
 
     Args:
-        prefix: of the trunk in that model.
+        prefix: prefix of the trunk in that model.
     """
     place_of = place_in_whole(answerer.upper, answerer.first_layer)
     for name, module in answerer.upper.named_modules():
@@ -49,7 +49,7 @@ def trained_tensors(answerer: AnswerModel, prefix: str) -> Iterator[tuple[str, T
 
 
 def library_form(answerer: AnswerModel, backbone: Backbone) -> PreTrainedModel:
-    """The library's own causal model with the trained parts in place, over the same tensors: what an export is."""
+    """The library's causal model with the trained parts in place, over the same tensors, as an export would be."""
     model = share(answerer.head.model)
     if answerer.owns_all:
         setattr(model, model.base_model_prefix, answerer.upper)
@@ -69,7 +69,7 @@ def library_form(answerer: AnswerModel, backbone: Backbone) -> PreTrainedModel:
 
 
 class _Merged(nn.Module):
-    """A layer with its low-rank update added in, computed anew each time: no copy of the weights is kept."""
+    """A layer with its low-rank update added at every call, so that no copy of the weights is kept."""
 
     def __init__(self, layer: LoraLayer):
         super().__init__()

@@ -10,9 +10,9 @@ from torch import Generator, Tensor, nn
 class Head(nn.Module):
     """A classifier on one pooled feature: linear without a bias, or with one hidden layer.
 
-    The feature is divided by `scale`, the RMS of each dimension over the training examples (ones until
-    `fit_scale`), because the massive dimensions of a language model would otherwise drown the others.
-    A linear head with its scale folded in is exactly the `score` layer of the library's classifiers.
+    The feature is divided by `scale`, the RMS of each dimension over the training examples (ones until `fit_scale`),
+    because a language model has a few dimensions of very large magnitude that would dominate the others. A linear head
+    with its scale folded in equals the `score` layer of the library's classifiers.
     """
 
     scale: Float[Tensor, " dim"]
@@ -37,9 +37,10 @@ class Head(nn.Module):
         self.scale.copy_(torch.where(rms > 0, rms, 1.0))
 
     def restrict(self, is_read: Bool[Tensor, " dim"]) -> None:
-        """Read these dimensions alone: the others, divided by infinity, are exact zeros, forwards and backwards.
+        """Read only these dimensions. The others are divided by infinity and so are exact zeros, forwards and
+        backwards.
 
-        After `fit_scale`. The scale is saved with the weights, so what is saved needs no more to be restricted.
+        To be called after `fit_scale`. The scale is saved with the weights, and the restriction with it.
         """
         self.scale.masked_fill_(~is_read.to(self.scale.device), math.inf)
 
@@ -55,12 +56,12 @@ class Head(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch 1 dim"], mask: Int[Tensor, "batch 1"]
     ) -> Float[Tensor, "batch classes"]:
-        """Logits from pooled features, as `PooledInputs` gives them."""
+        """Logits from pooled features (`PooledInputs`)."""
         return self.classify(self.pooled(values, mask))
 
 
 def _linear(dim: int, n_outputs: int, *, bias: bool) -> nn.Linear:
-    # nn.Linear would draw its first weights from the global stream.
+    # nn.Linear would draw initial weights from the global random stream.
     layer = nn.utils.skip_init(nn.Linear, dim, n_outputs, bias=bias)
     assert isinstance(layer, nn.Linear)
     return layer

@@ -1,4 +1,4 @@
-"""A causal model's upper layers and vocabulary head, trained to answer: an expert or a student of generation."""
+"""Expert or student of generation: a causal model's trained upper layers and its vocabulary head."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from ensemw2s.models.vocabulary import VocabularyHead
 
 
 def vocabulary_head(backbone: Backbone) -> VocabularyHead:
-    """What makes logits of the backbone's final states, on its device.
+    """The backbone's vocabulary head, on its device.
 
     Raises:
         ModelError: it is an encoder, or was saved without its vocabulary head.
@@ -35,19 +35,18 @@ def vocabulary_head(backbone: Backbone) -> VocabularyHead:
 class AnswerModel(nn.Module):
     """Next-token logits from the trunk's activations: the upper layers are trained, the vocabulary head is not.
 
-    The head (the library's own, with whatever a family does to its logits) is shared and is applied only to the
-    positions asked for: in training and scoring those before an answer token, in decoding the last one. With
-    `adapter: full` there is no trunk: token ids are read, and embeddings and head are trained too (as one matrix where
-    the checkpoint has one).
+    The head, with whatever the family does to its logits, is shared and applied only where it is needed: in training
+    and scoring at positions before an answer token, in decoding at the last one. With `adapter: full` there is no
+    trunk: the model reads token ids, and embeddings and head are trained, too (tied where the checkpoint ties them).
 
     Args:
-        backbone: cut to the layers that this side uses.
+        backbone: backbone cut to the layers that are used.
         unembedding: its `vocabulary_head`.
-        config: `adapter: top` owns a float32 copy of `own_layers(config, backbone)` upper layers, `lora` low-rank
+        config: `adapter: top` trains a float32 copy of `own_layers(config, backbone)` upper layers, `lora` low-rank
             updates on them, `full` a float32 copy of the whole model.
-        dropout: within the low-rank branch.
-        init_noise: standard deviation of Gaussian noise added to every owned matrix, in units of the standard
-            deviation of its entries (for `lora`, of B, in units of A's): a source of diversity.
+        dropout: dropout in the low-rank branch.
+        init_noise: standard deviation of Gaussian noise added to every trained matrix, relative to the standard
+            deviation of its entries (for `lora` noise on B, relative to A). A source of diversity.
 
     Raises:
         ModelError: its upper layers cannot be run from activations.
@@ -66,9 +65,9 @@ class AnswerModel(nn.Module):
         super().__init__()
         self._shared = (unembedding,)  # in a tuple: no parameter, no buffer, no part of any state
         self.owns_all = config.adapter == "full"
-        """Reads token ids, and has a vocabulary head of its own."""
+        """Whether it reads token ids and trains its own vocabulary head."""
         self.first_layer = backbone.n_layers - own_layers(config, backbone)
-        """Number of layers below its own."""
+        """Number of trunk layers below it."""
         self._dtype = backbone.dtype if self.owns_all else torch.float32
         if self.owns_all:
             self.upper = own_model(backbone.model)
@@ -90,7 +89,7 @@ class AnswerModel(nn.Module):
         positions: Int[Tensor, "batch length"] | None = None,
         cache: DynamicCache | None = None,
     ) -> Float[Tensor, "batch length dim"]:
-        """Final-normed states; with a `cache` of earlier tokens, `mask` covers those too."""
+        """Hidden states after the final norm; with a `cache` of earlier tokens, `mask` covers those, too."""
         device, dtype = self.upper.device, next(self.upper.parameters()).dtype
         if positions is not None:
             positions = positions.to(device)
@@ -109,12 +108,12 @@ class AnswerModel(nn.Module):
 
     @property
     def head(self) -> VocabularyHead:
-        """What makes logits of final states."""
+        """The vocabulary head, its own or the shared one."""
         return self.own_head if self.owns_all else self._shared[0]
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab dim"]:
-        """The matrix of the vocabulary head, in the dtype that it is multiplied in."""
+        """Matrix of the vocabulary head, in the dtype in which it is multiplied."""
         weight = self.head.weight
         return weight.to(self._dtype) if self.owns_all else weight
 
@@ -139,17 +138,16 @@ class AnswerModel(nn.Module):
 def member_logits(
     models: Sequence[AnswerModel], states: Float[Tensor, "members positions dim"]
 ) -> Float[Tensor, "members positions vocab"]:
-    """Each member's next-token logits, in float32. A head that all share is read once: it costs little more than for
-    one of them."""
+    """Next-token logits of each member, in float32. A shared head is applied once to the states of all members."""
     if models[0].owns_all:
-        return torch.stack([model.logits(own).float() for model, own in zip(models, states, strict=True)])
+        return torch.stack([model.logits(state).float() for model, state in zip(models, states, strict=True)])
     return models[0].logits(states.flatten(0, 1)).float().unflatten(0, states.shape[:2])
 
 
 def load_answer_model(
     backbone: Backbone, unembedding: VocabularyHead, config: ModelConfig, state: dict[str, Tensor]
 ) -> AnswerModel:
-    """A trained one from its `owned_state`, in evaluation mode. Raises ModelError."""
+    """A trained answer model from its `owned_state`, in evaluation mode. Raises ModelError."""
     model = AnswerModel(backbone, unembedding, config, generator=torch.Generator())
     load_owned(model, state)
     return model.eval()

@@ -1,7 +1,7 @@
 """The last layer's MLP, computed only at the positions whose states are read.
 
-What leaves the last layer goes to no other position, so the states that are read do not change; the gradients neither.
-With few answer tokens after long prompts it is most of the work of one or two own layers.
+The last layer's output at one position affects no other, so neither the states that are read nor the gradients change.
+With few answer tokens after long prompts this MLP is most of the work of one or two trained layers.
 """
 
 import contextlib
@@ -18,10 +18,11 @@ from ensemw2s.models.loading.anatomy import layers_of
 
 @contextlib.contextmanager
 def last_mlp_at(model: PreTrainedModel, places: Int[Tensor, " places"]) -> Iterator[None]:
-    """Meanwhile, states at all other places of the flattened batch are worthless.
+    """Within this context the last MLP is computed only at these positions of the flattened batch; other states are
+    invalid.
 
-    Holds for a forward pass and its backward pass, where layers may be computed again. A family whose layers have no
-    part named `mlp` (OPT, BERT) is computed whole.
+    The context must enclose the backward pass, too, where layers may be recomputed. A family whose layers have no part
+    named `mlp` (OPT, BERT) is computed at all positions.
     """
     mlp = getattr(layers_of(model)[-1], "mlp", None)
     if not isinstance(mlp, nn.Module):
@@ -38,6 +39,6 @@ def _at(
     forward: Callable[[Tensor], Tensor], places: Int[Tensor, " places"], states: Float[Tensor, "batch length dim"]
 ) -> Float[Tensor, "batch length dim"]:
     read = forward(states.flatten(0, 1)[places].unsqueeze(0))[0]
-    # Not zeros added to the states: what is not read gets nothing from the MLP and no gradient.
+    # Positions that are not read get nothing from the MLP and no gradient.
     whole = torch.zeros(states.shape[0] * states.shape[1], states.shape[2], dtype=read.dtype, device=read.device)
     return whole.index_copy(0, places, read).view(states.shape)

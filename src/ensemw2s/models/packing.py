@@ -1,7 +1,7 @@
-"""Short sequences side by side in one row: what padding would waste is computed for no one.
+"""Sequence packing: short sequences side by side in one row instead of padding.
 
-A token sees the tokens of its own sequence before it, as ever: positions start again at 0 with each sequence, and from
-that the library makes a block-diagonal causal mask. Exact on plain SDPA; no kernel of its own.
+A token attends to the earlier tokens of its own sequence alone: positions start again at 0 with each sequence, from
+which the library makes a block-diagonal causal mask. Exact on plain SDPA, without a kernel of its own.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from ensemw2s.models.trunk import pad, run_model
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each token of a right-padded batch goes."""
+    """Mapping between the tokens of a right-padded batch and the bins that they are packed into."""
 
     source: Int[Tensor, "bins width"]
-    """Place in the flattened batch; 0 where nothing goes."""
+    """Position in the flattened batch of each bin's token; 0 in empty places."""
     positions: Int[Tensor, "bins width"]
-    """Within the sequence; 0 where nothing goes, which makes that a sequence of one."""
+    """Position within the sequence; 0 in empty places, which makes each a sequence of one token."""
     place: Int[Tensor, "batch length"]
-    """The way back: place in the flattened bins; 0 for padding."""
+    """Inverse mapping: position in the flattened bins of each token of the batch; 0 for padding."""
 
 
 def plan(lengths: Sequence[int], width: int) -> Packing:
-    """First fit, longest first, into bins as wide as the longest sequence.
+    """Pack rows into bins as wide as the longest sequence, by first fit in decreasing order of length.
 
     Args:
-        lengths: tokens of each row, at least 1.
-        width: of the padded batch.
+        lengths: number of tokens of each row, at least 1.
+        width: width of the padded batch.
     """
     room: list[int] = []
     widest = max(lengths)
@@ -59,7 +59,7 @@ def plan(lengths: Sequence[int], width: int) -> Packing:
 
 @contextlib.contextmanager
 def sequences_packed(module: nn.Module) -> Iterator[None]:
-    """Meanwhile, the causal model within `module`, if there is one, packs the right-padded batches that it is given."""
+    """Within this context the causal model in `module`, if any, packs the right-padded batches that it is given."""
     model = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
     if model is None:
         yield
@@ -72,10 +72,10 @@ def sequences_packed(module: nn.Module) -> Iterator[None]:
 
 
 def check_packing(backbone: Backbone) -> None:
-    """Try on a short input whether the family's packed states are its padded ones.
+    """Check on a short input that the family's states are the same packed as padded.
 
     Raises:
-        ModelError: they are not, or it is an encoder.
+        ModelError: they differ, or the model is an encoder.
     """
     problem = "an encoder's tokens see both ways" if not backbone.is_causal else _difference(backbone)
     if problem:
@@ -104,15 +104,15 @@ def _packed(
     inputs_embeds: Float[Tensor, "batch length dim"] | None = None,
     **_: object,
 ) -> BaseModelOutput:
-    found = plan(attention_mask.sum(1).tolist(), attention_mask.shape[1])
-    source = found.source.to(attention_mask.device)
+    packing = plan(attention_mask.sum(1).tolist(), attention_mask.shape[1])
+    source = packing.source.to(attention_mask.device)
     read = (
         {"input_ids": input_ids.flatten()[source]}
         if input_ids is not None
         else {"inputs_embeds": _rows(inputs_embeds)[source]}
     )
-    output = forward(**read, position_ids=found.positions.to(source.device), use_cache=False)
-    states = _rows(output.last_hidden_state)[found.place.to(source.device)]
+    output = forward(**read, position_ids=packing.positions.to(source.device), use_cache=False)
+    states = _rows(output.last_hidden_state)[packing.place.to(source.device)]
     return BaseModelOutput(last_hidden_state=states)  # pyright: ignore[reportArgumentType]
 
 

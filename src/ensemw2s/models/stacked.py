@@ -1,4 +1,4 @@
-"""T low-rank adapters of one base in one forward pass: base matrices meet the rows of all of them at once."""
+"""T low-rank adapters of one base model in one forward pass; base matrices are multiplied once for all of them."""
 
 import copy
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ class StackedLinear(nn.Module):
     """A frozen linear layer with one low-rank update for each of T equal blocks of rows.
 
     Args:
-        members: the same layer of T models: one base, updates of one rank. Their updates become views of the stack, so
-            that no weight is kept twice.
+        members: the same layer of T models with a common base and updates of one rank. Their updates become views of
+            the stack, so that no weight is kept twice.
     """
 
     def __init__(self, members: Sequence[LoraLayer]):
@@ -27,27 +27,27 @@ class StackedLinear(nn.Module):
         self.up: Float[Tensor, "members out rank"] = _stacked([m.lora_B for m in members], name)
 
     def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
-        """Rows come member by member."""
+        """Rows are ordered member by member."""
         n = len(self.down)
-        own = x.reshape(n, -1, x.shape[-1])
-        low = torch.bmm(own, self.down.transpose(1, 2))
+        by_member = x.reshape(n, -1, x.shape[-1])
+        low = torch.bmm(by_member, self.down.transpose(1, 2))
         base = self.base(x)
         update = torch.baddbmm(base.reshape(n, -1, base.shape[-1]), low, self.up.transpose(1, 2), alpha=self.scaling)
         return update.view(base.shape)
 
 
 class StackedUpper:
-    """The layers of T models that differ by their low-rank updates alone, run as one.
+    """Layers of T models that differ only in their low-rank updates, run as one model.
 
     Args:
-        members: in evaluation mode, over the same frozen tensors.
+        members: models in evaluation mode, over the same frozen tensors.
     """
 
     def __init__(self, members: Sequence[PreTrainedModel]):
         self.n_members = len(members)
         first = members[0]
         updates = [{name: m for name, m in each.named_modules() if isinstance(m, LoraLayer)} for each in members]
-        # A copy of the modules, not of the weights.
+        # Copy the modules, not the weights.
         memo = {id(t): t for t in [*first.parameters(), *first.buffers()]}
         self._model = copy.deepcopy(first, memo)
         for name in updates[0]:
@@ -56,11 +56,11 @@ class StackedUpper:
 
     @staticmethod
     def fits(models: Sequence[PreTrainedModel]) -> bool:
-        """Whether there are several and low-rank updates are all in which they differ."""
+        """Whether there are several models that differ only in low-rank updates."""
         return len(models) > 1 and all(any(isinstance(m, LoraLayer) for m in model.modules()) for model in models)
 
     def linears(self) -> list[StackedLinear]:
-        """Every layer with updates."""
+        """All layers with updates."""
         return [m for m in self._model.modules() if isinstance(m, StackedLinear)]
 
     def hidden(
@@ -71,7 +71,7 @@ class StackedUpper:
         positions: Int[Tensor, "batch length"] | None = None,
         cache: DynamicCache | None = None,
     ) -> Float[Tensor, "members batch length dim"]:
-        """Final-normed states of every member; the cache holds the rows of one member after those of another."""
+        """Hidden states of every member after the final norm; the cache holds the rows member by member."""
         device, dtype, n = self._model.device, next(self._model.parameters()).dtype, self.n_members
         output = self._model(
             inputs_embeds=values.to(device, dtype).repeat(n, 1, 1),
@@ -86,6 +86,6 @@ class StackedUpper:
 def _stacked(members: Sequence[nn.ModuleDict], name: str) -> Tensor:
     weights = [m[name].get_parameter("weight") for m in members]
     stack = torch.stack([weight.detach() for weight in weights])
-    for own, weight in zip(stack, weights, strict=True):
-        weight.data = own
+    for part, weight in zip(stack, weights, strict=True):
+        weight.data = part
     return stack

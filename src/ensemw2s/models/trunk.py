@@ -1,4 +1,4 @@
-"""One pass through the frozen trunk gives the activations of several depths."""
+"""The frozen trunk: activations at several depths from one pass."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ensemw2s.core.batches import length_batches
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import final_norm, layers_of
 from ensemw2s.models.loading.load import Backbone
@@ -15,29 +16,29 @@ OnTokens = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Read:
-    """A batch that the trunk has read."""
+class TrunkBatch:
+    """Output of the trunk for one batch."""
 
     rows: list[int]
     mask: Int[Tensor, "batch length"]
-    """1 = real."""
+    """1 = token, 0 = padding."""
     output: Float[Tensor, "batch length features"]
-    """What the model cut to the deepest layer gives."""
+    """Output of the model cut to the deepest layer."""
     states: dict[int, Float[Tensor, "batch length dim"]]
-    """Depth to what leaves that layer, before the final norm."""
+    """Hidden states by depth, before the final norm."""
 
 
 def read_depths(
     backbone: Backbone, token_ids: Sequence[Sequence[int]], deepest: int, within: Collection[int], *, batch_tokens: int
-) -> Iterator[Read]:
-    """Run the first `deepest` layers batch by batch and keep what leaves those `within`.
+) -> Iterator[TrunkBatch]:
+    """Run the first `deepest` layers batch by batch and keep the hidden states after the layers `within`.
 
-    Batches hold examples of like length, right-padded, of at most `batch_tokens` tokens with the padding (a
-    longer example is a batch by itself).
+    Batches hold examples of similar length, right-padded to at most `batch_tokens` tokens; a longer example is a batch
+    by itself.
 
     Raises:
         ModelError: a depth is outside 1 to `backbone.n_layers`, an example has no token or one without an embedding,
-            or the family keeps its layers where nobody looks.
+            or the family keeps its layers where they are not found.
     """
     _check(backbone, token_ids, [deepest, *within])
     model = backbone.cut(deepest).model
@@ -49,7 +50,7 @@ def read_depths(
             ids, mask = ids.to(backbone.device), mask.to(backbone.device)
             with torch.no_grad():
                 output = run_model(model, ids, mask)
-            yield Read(rows, mask, output, dict(states))
+            yield TrunkBatch(rows, mask, output, dict(states))
             states.clear()
     finally:
         for hook in hooks:
@@ -64,25 +65,26 @@ def pooled_features(
     batch_tokens: int,
     on_tokens: OnTokens | None = None,
 ) -> dict[int, Float[Tensor, "examples dim"]]:
-    """One feature per example and depth, with the final norm: what a checkpoint cut to that depth would give.
+    """Pooled features of each example at each depth, after the final norm, as of a checkpoint cut to that depth.
 
-    The last real token for a causal model, the mean over real tokens for an encoder. In the backbone's
-    dtype, on the CPU, in the order of `token_ids`. `on_tokens` is told the tokens read, batch by batch.
+    Pooling takes the last token in a causal model and the mean over tokens in an encoder. Features are in the
+    backbone's dtype, on the CPU, in the order of `token_ids`. `on_tokens` is called with the number of tokens of each
+    batch.
 
     Raises:
-        ModelError: as `read_depths`, or, for several depths, the family's final norm is not where it is looked for.
+        ModelError: as `read_depths`, or, for several depths, the family's final norm is not found.
     """
     deepest = max(depths, default=0)
-    # A single depth is what the model cut there gives; only of several must the norm be known.
+    # A single depth is the output of the cut model; for several depths the final norm must be known.
     within = set(depths) if len(set(depths)) > 1 else set()
     pooled = {depth: torch.empty(len(token_ids), backbone.feature_size, dtype=backbone.dtype) for depth in depths}
     for n, read in enumerate(read_depths(backbone, token_ids, deepest, within, batch_tokens=batch_tokens)):
         with torch.no_grad():
-            found = {deepest: read.output} | {d: final_norm(backbone.model)(read.states[d]) for d in within}
+            features = {deepest: read.output} | {d: final_norm(backbone.model)(read.states[d]) for d in within}
             if n == 0 and within:
-                _check_norm(backbone, found[deepest], read.output)
+                _check_norm(backbone, features[deepest], read.output)
             for depth in depths:
-                pooled[depth][read.rows] = pool(found[depth], read.mask, backbone.is_causal).cpu()
+                pooled[depth][read.rows] = pool(features[depth], read.mask, backbone.is_causal).cpu()
         if on_tokens:
             on_tokens(int(read.mask.sum()))
     return pooled
@@ -96,9 +98,9 @@ def token_activations(
     batch_tokens: int,
     on_tokens: OnTokens | None = None,
 ) -> tuple[Float[Tensor, "tokens dim"], Int[Tensor, " boundaries"]]:
-    """Every token's hidden state after `depth` layers, without the final norm, end to end in one tensor.
+    """Hidden states of every token after `depth` layers, without the final norm, end to end in one tensor.
 
-    Example i holds rows `offsets[i]` to `offsets[i + 1]`. In the backbone's dtype, on the CPU.
+    Example i has the rows `offsets[i]` to `offsets[i + 1]`. States are in the backbone's dtype, on the CPU.
 
     Raises:
         ModelError: as `read_depths`.
@@ -119,17 +121,17 @@ def run_model(
     values: Int[Tensor, "batch length"] | Float[Tensor, "batch length dim"],
     mask: Int[Tensor, "batch length"],
 ) -> Float[Tensor, "batch length dim"]:
-    """The model's last hidden states, after its final norm, from token ids or from what enters its first layer."""
-    # An encoder does not know `use_cache`; a causal model would keep keys and values that nobody reads.
+    """The model's last hidden states, after its final norm, from token ids or from inputs of its first layer."""
+    # An encoder has no `use_cache`; a causal model would keep keys and values that are not used.
     cache = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
-    read = "inputs_embeds" if values.is_floating_point() else "input_ids"
-    return model(**{read: values}, attention_mask=mask, **cache).last_hidden_state
+    argument = "inputs_embeds" if values.is_floating_point() else "input_ids"
+    return model(**{argument: values}, attention_mask=mask, **cache).last_hidden_state
 
 
 def pool(
     hidden: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"], is_causal: bool
 ) -> Float[Tensor, "batch dim"]:
-    """The last real token's vector (causal), or the mean over real tokens (encoder); padded on the right."""
+    """Pool right-padded states: the last token (causal), or the mean over tokens (encoder)."""
     if is_causal:
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
     weight = mask.unsqueeze(-1).to(hidden.dtype)
@@ -139,23 +141,11 @@ def pool(
 def pad(
     token_ids: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
-    """Token ids padded on the right to the longest example, and their mask (1 = real)."""
+    """Token ids padded on the right to the longest example, and their mask (1 = token)."""
     lengths = torch.tensor([len(ids) for ids in token_ids])
     longest = int(lengths.max())
     ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in token_ids])
     return ids, (torch.arange(longest) < lengths.unsqueeze(1)).long()
-
-
-def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows in order of length, in batches of at most `batch_tokens` tokens, padding included."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[row] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _keep(states: dict[int, Tensor], depth: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
@@ -166,7 +156,11 @@ def _keep(states: dict[int, Tensor], depth: int) -> Callable[[nn.Module, object,
 
 
 def check_tokens(backbone: Backbone, token_ids: Sequence[Sequence[int]]) -> None:
-    """Raises ModelError where an example has no token, or one that the model has no embedding of."""
+    """Check token ids against the embeddings.
+
+    Raises:
+        ModelError: an example has no token, or one without an embedding.
+    """
     rows = backbone.n_tokens
     for i, ids in enumerate(token_ids):
         if not ids:

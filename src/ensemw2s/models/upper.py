@@ -1,4 +1,4 @@
-"""The layers that an adapter runs itself, and what trains them: low-rank updates, or copies of the weights."""
+"""Upper layers that an adapter runs itself, and how they are trained: low-rank updates, or copies of the weights."""
 
 import contextlib
 import copy
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_model, final_norm, layer_list, layers_of
 from ensemw2s.models.loading.load import Backbone
@@ -24,21 +24,21 @@ from ensemw2s.models.probes import PROBE_ERRORS
 from ensemw2s.models.trunk import pad, run_model
 
 POSITIONS = ("wpe", "embed_positions")
-"""Learned positions, added to the embeddings before the first layer: GPT-2, OPT."""
+"""Names of learned position embeddings, which are added before the first layer: GPT-2, OPT."""
 
 
 def own_layers(config: ModelConfig, backbone: Backbone) -> int:
-    """How many upper layers an adapter runs itself; the frozen trunk has the rest."""
+    """Number of upper layers that an adapter runs itself; the frozen trunk has the rest."""
     some = {"head": 0, "top": config.top_layers, "lora": config.lora_layers}.get(config.adapter)
     return backbone.n_layers if some is None else some
 
 
 def upper_layers(backbone: Backbone, n: int) -> PreTrainedModel:
-    """The last n layers and the final norm, read from activations; frozen, over the backbone's own tensors.
+    """The last n layers and the final norm as a model on activations, frozen and sharing the backbone's tensors.
 
     Raises:
-        ModelError: n is no number of its layers, or this family's layers cannot be run from activations (it was
-            tried on a short input).
+        ModelError: n is outside 1 and the number of layers, or this family's layers cannot be run from activations,
+            which is tried on a short input.
     """
     if not 1 <= n <= backbone.n_layers:
         raise ModelError(f"{backbone.name}: it has {backbone.n_layers} layers, so {n} upper ones cannot be taken")
@@ -61,26 +61,27 @@ def own_weights(upper: PreTrainedModel) -> None:
 
 
 def own_model(model: PreTrainedModel) -> PreTrainedModel:
-    """A trainable float32 copy of the whole model, its pretrained dropout off."""
-    own = copy.deepcopy(model).float().requires_grad_(True)
-    no_dropout(own)
-    return own
+    """A trainable float32 copy of the whole model, with its pretrained dropout switched off."""
+    trainable = copy.deepcopy(model).float().requires_grad_(True)
+    no_dropout(trainable)
+    return trainable
 
 
 def computing_in(dtype: torch.dtype, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Multiply in `dtype` where the weights are float32: nothing to do for float32, else autocast."""
+    """Context in which float32 weights are multiplied in `dtype`, by autocast; nothing is done for float32."""
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, generator: Generator) -> None:
-    """Put low-rank updates on `config.lora_targets`, drawn from `generator`; at first they change nothing.
+    """Add low-rank updates to `config.lora_targets`, initialised from `generator`; B starts at 0, so nothing changes
+    yet.
 
-    What a family keeps as bare parameters (the experts of a mixture, their router) is no layer and stays as it is.
+    Weights that a family keeps as bare parameters (experts and router of a mixture) are no linear layers and get none.
 
     Raises:
-        ModelError: a target is the name of no linear layer, there is none at all, or two layers share their weights.
+        ModelError: a target is not the name of a linear layer, there is no linear layer, or two share their weights.
     """
-    # Within a plain module, peft renames nothing by the model's type and takes what it is given: linear layers alone.
+    # Inside a plain module peft applies no defaults by model type and updates exactly the named linear layers.
     holder = nn.Module()
     holder.within = model
     lora = LoraConfig(
@@ -91,7 +92,7 @@ def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, genera
     )
     no_dropout(model)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft tells of what it sets by itself for GPT-2's transposed layers.
+        # peft warns about a setting that it changes itself for GPT-2's transposed layers.
         warnings.simplefilter("ignore", UserWarning)
         inject_adapter_in_model(lora, holder)
     updated = [id(layer.get_base_layer().weight) for layer in model.modules() if isinstance(layer, LoraLayer)]
@@ -105,18 +106,18 @@ def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, genera
             if not parameter.requires_grad:
                 continue
             parameter.data = parameter.data.float()
-            if "lora_A" in name:  # as peft draws it (Kaiming), from our stream; B starts at 0
+            if "lora_A" in name:  # Kaiming, as peft does, but from our stream; B starts at 0
                 bound = math.sqrt(1 / parameter.shape[1])
                 drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
                 parameter.copy_(drawn)
 
 
 def no_dropout(model: nn.Module) -> None:
-    """Switch the pretrained model's own dropout off: what the trunk gives must not depend on the mode."""
+    """Switch the pretrained model's dropout off: the trunk's output must not depend on training mode."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        # Kept as a number where attention or (OPT) whole blocks apply it by function.
+        # Some families keep the rate as a number, for attention or (OPT) whole blocks.
         for name in ("attention_dropout", "dropout", "layerdrop"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
@@ -124,7 +125,7 @@ def no_dropout(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def layers_recomputed(module: nn.Module) -> Iterator[None]:
-    """Meanwhile, keep only what enters each layer in training, and compute the rest again in the backward pass."""
+    """Gradient checkpointing within this context: keep only each layer's input and recompute the rest backwards."""
     model = _transformer(module)
     layers = [] if model is None else {id(layer): layer for layer in layers_of(model)}.values()
     for layer in layers:
@@ -137,21 +138,21 @@ def layers_recomputed(module: nn.Module) -> Iterator[None]:
 
 
 def sharded(module: nn.Module) -> None:
-    """Spread the module's weights over the processes, layer by layer."""
+    """Shard the module's weights over the processes, layer by layer."""
     model = _transformer(module)
-    processes.shard(module, None if model is None else layers_of(model))
+    launch.shard(module, None if model is None else layers_of(model))
 
 
 def _transformer(module: nn.Module) -> PreTrainedModel | None:
-    """What has the layers; a vocabulary head of its own, which the library calls a model, too, comes after it."""
+    """The model that has the layers. A trained vocabulary head, also a PreTrainedModel, comes after it."""
     return next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
 
 
 def _targets(model: PreTrainedModel, named: Sequence[str] | None) -> list[str]:
-    """Full names of the linear layers that are named, or of all: in upper layers, those within the layers alone."""
+    """Full names of the targeted linear layers, or of all; in upper layers only those within the layers."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     if _is_upper(model):
-        # Whatever else there is belongs to the trunk, which is exported as it was.
+        # Anything outside the layers belongs to the trunk, which is exported unchanged.
         owner, listed = layer_list(model)
         within = next(f"{name}.{listed}." if name else f"{listed}." for name, m in model.named_modules() if m is owner)
         linear = [name for name in linear if name.startswith(within)]
@@ -173,15 +174,15 @@ def _targets(model: PreTrainedModel, named: Sequence[str] | None) -> list[str]:
 
 def _is_upper(model: PreTrainedModel) -> bool:
     embeddings = getattr(model, "embeddings", None)
-    return isinstance(embeddings, _Given) or isinstance(model.get_input_embeddings(), nn.Identity)
+    return isinstance(embeddings, _PassThrough) or isinstance(model.get_input_embeddings(), nn.Identity)
 
 
 def _is_named(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 
-class _Given(nn.Module):
-    """In place of an encoder's embeddings: what comes is taken as it is."""
+class _PassThrough(nn.Module):
+    """Replaces an encoder's embeddings and passes `inputs_embeds` on unchanged."""
 
     def forward(self, input_ids: None = None, inputs_embeds: Tensor | None = None, *_: object, **__: object) -> Tensor:
         assert inputs_embeds is not None
@@ -189,25 +190,26 @@ class _Given(nn.Module):
 
 
 class _NoPositions(nn.Module):
-    """In place of learned positions."""
+    """Replaces learned position embeddings by 0."""
 
     def forward(self, *_: object, **__: object) -> Tensor:
-        return torch.zeros(())  # of no dtype that would raise another
+        return torch.zeros(())  # a scalar, whose dtype does not promote the other's
 
 
 def _without_embeddings(upper: PreTrainedModel) -> None:
-    """What enters an upper layer has its positions already, and an encoder's types and first norm."""
+    """Remove the embedding steps (positions, token types, first norm), which activations already contain."""
     owner, _ = layer_list(upper)
     for name in POSITIONS:
         if hasattr(owner, name):
             setattr(owner, name, _NoPositions())
     if hasattr(upper, "embeddings"):
-        upper.embeddings = _Given()
+        upper.embeddings = _PassThrough()
 
 
 @torch.no_grad()
 def _check(backbone: Backbone, upper: PreTrainedModel, depth: int) -> None:
-    # Some families do more to what they take for embeddings than this package knows.
+    """Check on a short input that the upper layers, run from activations, give the backbone's states."""
+    # Some families do more to their embeddings than this package knows.
     ids, mask = pad([[3, 4, 5, 6, 7], [8, 9, 10]], backbone.pad_id)
     ids, mask = ids.to(backbone.device) % backbone.model.config.vocab_size, mask.to(backbone.device)
     entering: list[Tensor] = []

@@ -10,7 +10,7 @@ from rich.console import Console
 from safetensors.torch import save
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.loading.checkpoint import resolve
 from ensemw2s.pipeline.evaluate import evaluate_run
@@ -51,10 +51,10 @@ def run(
         ConfigError, DataError, ModelError: before any training, naming what to mend.
         RunError: the folder belongs to another configuration, is in use, or cannot be written.
     """
-    processes.start()
-    if processes.count() > 1:
+    launch.start()
+    if launch.count() > 1:
         _prepare_launch(config)
-    if processes.rank() == 0:
+    if launch.rank() == 0:
         return _run(config, run_dir, store_root, console)
     with tempfile.TemporaryDirectory() as nowhere:  # what the others would write is the same
         return _run(config, Path(nowhere), store_root, None)
@@ -66,15 +66,15 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
         with journal.stage("evaluate", store, total=0):
             before = [len(work.context.used) for work in seeds]
             results, items = evaluate_run(seeds)
-            if processes.rank() == 0:
+            if launch.rank() == 0:
                 write(run_dir, ITEMS, save(items))
-                with processes.alone():
+                with launch.alone():
                     export_run(run_dir, results, seeds)
         used = [u for work, n in zip(seeds, before, strict=True) for u in work.context.used[n:]]
         write_manifest(run_dir, "evaluate", config, used)
         write(run_dir, RESULTS, results.model_dump_json(indent=2) + "\n")
         write_report(results, journal.saved, run_dir / REPORT)
-        if processes.rank() == 0:
+        if launch.rank() == 0:
             seal(run_dir)
         journal.event("finished")
         return results
@@ -103,7 +103,7 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
     claim(config, run_dir)
     for note in prepared.task.notes:
         journal.event("data_warning", message=note)
-        if processes.rank() == 0:
+        if launch.rank() == 0:
             _say(journal.console, note)
     write_manifest(run_dir, "prepare", config, [])
     n_experts, n_students = seeds[0].n_units
@@ -135,13 +135,13 @@ def _prepare_launch(config: ExperimentConfig) -> None:
     auto = [n for n in ("expert_training", "student_training") if getattr(config, n).micro_batch_size == "auto"]
     if auto:
         raise ConfigError(
-            f"{auto[0]}.micro_batch_size: auto finds a size for one process, and {processes.count()} were launched; "
+            f"{auto[0]}.micro_batch_size: auto finds a size for one process, and {launch.count()} were launched; "
             "give a number of examples"
         )
-    if processes.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
+    if launch.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
         for model in (config.weak, config.strong):
             resolve(model)
-    processes.agreed(None)
+    launch.agreed(None)
 
 
 def _warn(journal: Journal, console: Console | None, message: str) -> None:

@@ -1,4 +1,4 @@
-"""A leaderboard as a page, as Markdown and in a terminal."""
+"""The leaderboard as an HTML page, as Markdown and as a table for a terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import altair as alt
 from rich import box
 from rich.table import Table
 
-from ensemw2s.report.figures import PALETTE, Spec
+from ensemw2s.report.charts import PALETTE, Spec
 from ensemw2s.report.page import bar, page
 from ensemw2s.report.table import percent, points, short, shown
 from ensemw2s.results import Interval
@@ -17,7 +17,7 @@ from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import markdown as as_markdown
 
 N_NAMED = 6
-"""Of the best methods in the scatter: more names would cover each other."""
+"""Number of best methods that are named in the scatter plot; more names would overlap."""
 REFERENCES = {
     "zero_shot": "strong model, zero-shot",
     "single": "student of one weak expert",
@@ -27,7 +27,7 @@ REFERENCES = {
 
 
 def terminal_table(board: Leaderboard) -> Table:
-    """Methods by mean gain; the page and the Markdown have the tasks one by one."""
+    """Methods by mean gain. The page and the Markdown also show each task."""
     table = Table(
         title="Points above the student of one weak expert, and above strong-on-easy:\nmeans over tasks, 95% intervals",
         title_justify="left",
@@ -43,7 +43,7 @@ def terminal_table(board: Leaderboard) -> Table:
 
 
 def markdown(board: Leaderboard) -> str:
-    """Everything but the scatter, for a README or a page of documentation."""
+    """The leaderboard without the scatter plot, for a README or a page of documentation."""
     forms = list(dict.fromkeys(form for line in board.lines for form in line.gain_by_form))
     split = forms if len(forms) > 1 else []
     head = [
@@ -82,7 +82,7 @@ def markdown(board: Leaderboard) -> str:
 
 
 def write_page(board: Leaderboard, path: Path) -> None:
-    """Write leaderboard.html whole or not at all; it loads nothing from anywhere."""
+    """Write leaderboard.html whole or not at all; the page loads nothing from outside."""
     gains = [line.gain for line in board.lines]
     low, high = min(g.low for g in gains), max(g.high for g in gains)
     text = page(
@@ -112,16 +112,16 @@ def ranked(board: Leaderboard, task: BoardTask) -> list[BoardCell]:
 
 
 def facts(task: BoardTask) -> str:
-    """What was compared on what."""
+    """Form, seeds, test items and models of a task, in one line."""
     seeds = f"seed {task.seeds[0]}" if len(task.seeds) == 1 else f"seeds {task.seeds[0]} to {task.seeds[-1]}"
     form = "answered in words" if task.is_words else "answered by a class"
     return f"{form.capitalize()}; {seeds}, {task.n_items} test items. Weak: {task.weak}. Strong: {task.strong}"
 
 
 def sentences(board: Leaderboard) -> list[str]:
-    """What the table means, what it cost, and what is missing."""
+    """Notes below the table: what its columns mean, what it cost, and what is missing."""
     work = board.work
-    found = [
+    notes = [
         "Gain: points above the student of one weak expert's labels. Intervals of a task cross its seeds with its test "
         "items; those of a mean add up in quadrature, for the tasks are these and no sample of others.",
         "Rank: 1 is best, among the methods of a task. Won : lost counts the methods that a method beats, and that "
@@ -133,8 +133,8 @@ def sentences(board: Leaderboard) -> list[str]:
         f"{work.evaluations_alone:,} would have been. The units of work took {work.seconds / 60:.0f} minutes.",
     ]
     if board.missing:
-        found.append(f"Left undone for want of time: {'; '.join(board.missing)}. The same command goes on with them.")
-    return found + list(board.notes)
+        notes.append(f"Left undone for want of time: {'; '.join(board.missing)}. The same command goes on with them.")
+    return notes + list(board.notes)
 
 
 def _cells(cell: BoardCell) -> list[str]:
@@ -168,7 +168,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _scatter(lines: Sequence[BoardLine]) -> Any:
-    """Gain against cost."""
+    """Scatter plot of gain against cost."""
     groups = list(dict.fromkeys(line.group for line in lines))
     named = [*lines[:N_NAMED], *(line for line in lines if line.method in ("auto", "single"))]
     rows: list[Spec] = [
@@ -200,7 +200,7 @@ def _scatter(lines: Sequence[BoardLine]) -> Any:
 
 
 def _forest(cells: Sequence[BoardCell]) -> Any:
-    """A task's methods by their distance to strong-on-easy."""
+    """Forest plot of a task's methods by their distance to strong-on-easy."""
     rows: list[Spec] = [
         {"method": c.method, "points": c.distance.mean, "low": c.distance.low, "high": c.distance.high} for c in cells
     ]

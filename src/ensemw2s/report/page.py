@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: readable offline, in light and dark, and at phone width."""
+"""The report of a run: one self-contained HTML page, readable offline, in light and dark mode and on a phone."""
 
 import json
 from functools import cache
@@ -10,7 +10,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ensemw2s.report.figures import PARTS, figures
+from ensemw2s.report.charts import PARTS
+from ensemw2s.report.figures import figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
 from ensemw2s.storage.files import write_atomic
@@ -21,7 +22,7 @@ _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 
 
 def render(results: Results, timing: Timing | None) -> str:
-    """The whole page as text; it loads nothing from anywhere."""
+    """The report as HTML that loads nothing from outside."""
     charts = figures(results, timing)
     lines = leaderboard(results)
     low = min(line.hardest.low for line in lines)
@@ -51,12 +52,12 @@ def render(results: Results, timing: Timing | None) -> str:
 
 
 def write_report(results: Results, timing: Timing | None, path: Path) -> None:
-    """Write the page whole or not at all. Raises RunError when the disk refuses."""
+    """Write the report whole or not at all. Raises RunError where it cannot be written."""
     write_atomic(path, render(results, timing))
 
 
 def bar(interval: Interval, low: float, high: float) -> Markup:
-    """An interval as a line and a dot, on the scale that the whole table shares."""
+    """An interval drawn as a line and a dot, on the common scale of the table."""
     span = (high - low) or 1.0
     a, m, b = (round(2 + 96 * (v - low) / span, 1) for v in (interval.low, interval.mean, interval.high))
     return Markup(
@@ -66,27 +67,27 @@ def bar(interval: Interval, low: float, high: float) -> Markup:
 
 
 def _all_wrong(results: Results) -> list[tuple[str, float]]:
-    """Per method, the mean share of the hardest test on which every member gives the same wrong answer."""
+    """For each method, the mean share of the hardest test on which all members give the same wrong answer."""
     methods = dict.fromkeys(e.method for e in results.ensembles if len(e.rounds) > 1)
     shares = {m: [e.all_wrong for e in results.ensembles if e.method == m] for m in methods}
     return [(m, sum(v) / len(v)) for m, v in shares.items()]
 
 
 def _sampled(results: Results) -> str:
-    """Whose answers are shown as samples."""
+    """Label of the method whose answers are shown as samples."""
     methods = [e.method for e in results.ensembles]
     shown = "boosting" if "boosting" in methods else next(iter(methods), "")
     return next((row.label for row in results.rows if row.key == shown), shown)
 
 
 def _prior(results: Results) -> float | None:
-    """Boosting's prior error, mean over seeds."""
-    found = [e.prior_error for e in results.ensembles if e.method == "boosting"]
-    return sum(found) / len(found) if found else None
+    """Mean prior error of boosting over seeds."""
+    priors = [e.prior_error for e in results.ensembles if e.method == "boosting"]
+    return sum(priors) / len(priors) if priors else None
 
 
 def _undefined(results: Results) -> dict[str, list[str]]:
-    """Why a PGR is undefined, to the labels of its rows: most often one reason serves them all."""
+    """Labels of the rows whose PGR is undefined, by reason, which most often is one for all."""
     reasons: dict[str, list[str]] = {}
     for pgr in results.pgr:
         if pgr.value is None:
@@ -95,12 +96,12 @@ def _undefined(results: Results) -> dict[str, list[str]]:
 
 
 def _finalized(value: Any) -> Any:
-    """What a page shows of a value; new lines and tabs stay, and a browser obeys nothing else of it."""
+    """A value as the page shows it: control characters but new lines and tabs are escaped."""
     return visible(value, keep=_KEPT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _harmless(value: Any) -> Any:
-    """The same for all texts of a chart."""
+    """`_finalized` applied to all texts of a chart."""
     if isinstance(value, dict):
         return {_harmless(key): _harmless(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -109,7 +110,7 @@ def _harmless(value: Any) -> Any:
 
 
 def _embedded(charts: dict[str, Any]) -> Markup:
-    """JSON that a script element can hold: no text in it can end the element."""
+    """JSON inside a script element, with characters escaped that could end the element."""
     text = json.dumps(_harmless(charts), ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
@@ -120,7 +121,7 @@ def _bundle() -> str:
 
 
 def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
-    """A page that loads nothing from anywhere: the template with its charts' data and the library that draws them."""
+    """A page that loads nothing from outside: the template with the charts' data and the library that draws them."""
     environment = Environment(
         loader=PackageLoader("ensemw2s.report", "."),
         autoescape=True,

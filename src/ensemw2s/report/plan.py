@@ -1,4 +1,4 @@
-"""A plan for a terminal."""
+"""A plan as a table for a terminal."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -11,7 +11,7 @@ from ensemw2s.results import Plan
 
 
 def plan_table(plan: Plan) -> Table:
-    """The work of every stage, at most; tokens, FLOPs and time of all pieces together."""
+    """Upper bound on the work of each stage, with tokens, FLOPs and time of all units together."""
     table = Table(title=shown(f"{plan.name}: the work of {plan.n_seeds} seeds, at most"), title_justify="left")
     table.add_column("work", overflow="fold")
     for column in ("model", "pieces", "tokens", "FLOPs", "time"):
@@ -31,7 +31,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What the table does not say, as names and texts."""
+    """Further facts of a plan, as names and texts."""
     yield "rows", ", ".join(f"{name} {n}" for name, n in plan.rows_per_seed.items()) + " per seed"
     yield "evaluations", f"{short(plan.expert_evaluations)} by experts, each of which is evaluated once"
     yield "memory", f"about {gib(plan.peak_memory)} on {plan.device}"

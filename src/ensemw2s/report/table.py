@@ -1,4 +1,4 @@
-"""The rows of a run as tables: for the page, and for a terminal."""
+"""The table of a run, for the report and for a terminal."""
 
 from dataclasses import dataclass
 
@@ -28,9 +28,9 @@ class Line:
     id_test: str
     ood_test: str
     hardest: Interval
-    """On the test that the run is judged by."""
+    """On the hardest test, by which the run is judged."""
     balanced: str
-    """Balanced accuracy on that test; empty where the classes are even enough."""
+    """Balanced accuracy on that test; empty where the classes are nearly balanced."""
     n_experts: str
     tokens: str
     evaluations: str
@@ -44,9 +44,9 @@ def leaderboard(results: Results) -> list[Line]:
 
 
 def distances(results: Results) -> list[tuple[Comparison, str]]:
-    """Differences worth a reader's eye: against strong-on-easy and against the single weak expert's student.
+    """Paired differences to strong-on-easy and to the single weak expert's student, each with its row's label.
 
-    They are on the test that the run is judged by.
+    They are on the hardest test, by which the run is judged.
     """
     rows = {row.key: row for row in results.rows}
 
@@ -69,7 +69,7 @@ def points(interval: Interval) -> str:
 
 
 def short(number: int | float) -> str:
-    """A count in the fewest characters that keep three digits: 1.23M, 456k."""
+    """A number with three digits and a suffix: 1.23M, 456k."""
     for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:.3g}{suffix}"
@@ -77,12 +77,12 @@ def short(number: int | float) -> str:
 
 
 def shown(text: str) -> Text:
-    """A cell or a title of a table in a terminal."""
+    """Text of a cell or title in a terminal, with control characters escaped."""
     return Text(visible(text))
 
 
 def terminal_table(results: Results) -> Table:
-    """The table for a terminal of 80 columns; the recommended row is bold. The page has the rest."""
+    """The table for a terminal of 80 columns, with the recommended row in bold; the report has more columns."""
     table = Table(
         title=shown(f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}"),
         title_justify="left",
@@ -98,22 +98,24 @@ def terminal_table(results: Results) -> Table:
             table.add_section()
             table.add_row(Text(KINDS[kind], style="dim"))
         style = "bold green" if line.recommended else ""
-        label = line.label.removeprefix("student of the ")  # the section's title says it
+        label = line.label.removeprefix("student of the ")  # stated in the section's title
         tests = (line.id_test.partition(" ")[0], line.ood_test) if has_ood else (line.id_test,)
         cells = (label, *tests, line.tokens, line.flops)
         table.add_row(*map(shown, cells), style=style)
     return table
 
 
-def comparison_table(found: RunComparison) -> Table:
-    """Several runs, one line each, with the paired difference to the first run."""
+def comparison_table(comparison: RunComparison) -> Table:
+    """Table of several runs, each with its paired difference to the first run."""
+    metrics = " or ".join(sorted({line.metric for line in comparison.lines}))
     table = Table(
-        title="OOD accuracy in %, 95% intervals; difference: recommended rows, paired by seed", title_justify="left"
+        title=shown(f"OOD {metrics} in %, 95% intervals; difference: recommended rows, paired by seed"),
+        title_justify="left",
     )
     for column in ("run", "recommended row", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
         table.add_column(column, overflow="fold")
-    pairs = {p.first: p for p in found.pairs}
-    for line in found.lines:
+    pairs = {p.first: p for p in comparison.pairs}
+    for line in comparison.lines:
         pair = pairs.get(line.run)
         cells = [
             percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")
@@ -124,7 +126,7 @@ def comparison_table(found: RunComparison) -> Table:
 
 
 def _sizes(n_experts: tuple[int, ...]) -> str:
-    """T over seeds in brief: "3", or "2–8, mean 4.5" where seeds chose differently."""
+    """Ensemble size over seeds: "3", or "2–8, mean 4.5" where seeds chose different sizes."""
     if len(set(n_experts)) < 2:
         return str(n_experts[0]) if n_experts else ""
     return f"{min(n_experts)}–{max(n_experts)}, mean {sum(n_experts) / len(n_experts):.1f}"

@@ -4,18 +4,21 @@ from ensemw2s.results.base import Interval, Record
 
 
 class RunLine(Record):
-    """One run's main figures on the hard test."""
+    """Main figures of one run on the OOD test."""
 
     run: str
     row: str
     """The recommended row."""
     n_seeds: int
+    metric: str
+    """Name of the metric in the table: accuracy, or exact match in generation."""
     accuracy: dict[str, Interval]
-    """Row key to OOD accuracy, for the recommended row, strong-on-easy and the ceiling."""
+    """Row key to the metric on the OOD test, for the recommended row, strong-on-easy and the ceiling."""
 
 
 class RunPair(Record):
-    """A paired difference in OOD accuracy between the recommended rows of two runs (first minus second)."""
+    """A paired difference in the metric on the OOD test between the recommended rows of two runs (first minus
+    second)."""
 
     first: str
     second: str

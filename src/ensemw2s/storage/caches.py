@@ -1,4 +1,4 @@
-"""Folders below `ENSEMW2S_HOME` that can be made again: checked at every use, made anew when damaged."""
+"""Cached folders below `ENSEMW2S_HOME`: checked at every use and made again when damaged."""
 
 import os
 from collections.abc import Callable
@@ -16,12 +16,12 @@ def cached_folder(
     echo: Callable[[str], object],
     fault: Callable[[Path], str | None] = folder_fault,
 ) -> Path:
-    """The folder as `make` wrote it. Of two processes the second waits and finds it there.
+    """The folder as `make` wrote it. Of two processes the second waits for the first.
 
     Args:
-        make: writes into an empty folder, which takes its place when that has ended without an error.
-        echo: told of a damaged folder before it is made again.
-        fault: what is wrong with a folder, None where nothing is. By default its checksums are compared, which are
+        make: writes into an empty folder, which is renamed to `folder` after it returns.
+        echo: called with a message before a damaged folder is made again.
+        fault: returns what is wrong with a folder, None if nothing. The default compares checksums, which are then
             written here.
 
     Raises:

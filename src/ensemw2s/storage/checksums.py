@@ -1,25 +1,25 @@
-"""What a file must hold: its length and sha256, written down beside it and compared before it is used."""
+"""Checksums of files: length and sha256, written beside a file and compared before it is used."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ensemw2s.hashing import file_digest, sha256_of
+
 FILE = "checksums.json"
-"""In a folder that carries the checksums of its other files."""
+"""File in a folder that lists the checksums of its other files."""
 FORMAT = 1
 MOST_BYTES = 2**24
-"""Of a list that is read."""
-
-
+"""Largest size of a list of checksums that is read."""
 LARGE = 2**24
+"""Files of at least this many bytes are hashed once in a process, as long as nothing changes them."""
 _read: dict[tuple[int, ...], dict[str, Any]] = {}
-"""Of the large files that this process has read, by everything that the kernel changes when a file changes."""
+"""Checksums of large files, by the properties of a file that the kernel updates when it changes."""
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Length and sha256 of a file; a large one that nothing has touched is read once in a process. Raises OSError."""
+    """Length and sha256 of a file. An unchanged large file is read once in a process. Raises OSError."""
     state = path.stat()
     if state.st_size < LARGE:  # quickly read, and perhaps changed within one tick of the kernel's clock
         return _facts(path)
@@ -31,18 +31,17 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": file.tell(), "sha256": digest}
+    digest, n_bytes = file_digest(path)
+    return {"bytes": n_bytes, "sha256": digest}
 
 
 def facts_of(content: bytes) -> dict[str, Any]:
-    """Of a file that will hold this."""
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    """Length and sha256 of a file with this content."""
+    return {"bytes": len(content), "sha256": sha256_of(content)}
 
 
 def file_fault(path: Path, entry: object) -> str | None:
-    """What is wrong with a file that must be as `entry` says; None where nothing is."""
+    """Why a file differs from its checksum `entry`; None where it does not."""
     name = path.name
     if not isinstance(entry, dict) or not {"bytes", "sha256"} <= entry.keys():
         return f"the checksum of {name} is unreadable"
@@ -60,15 +59,15 @@ def file_fault(path: Path, entry: object) -> str | None:
 
 
 def files_fault(folder: Path, files: object) -> str | None:
-    """The first fault of these files of a folder, by name to facts; None where all are as they were."""
+    """First fault among these files of a folder (name to checksum); None where there is none."""
     if not isinstance(files, Mapping) or not all(_inside(name) for name in files):
         return "the list of its files is unreadable"
-    found = (file_fault(folder / name, entry) for name, entry in files.items())
-    return next((fault for fault in found if fault), None)
+    faults = (file_fault(folder / name, entry) for name, entry in files.items())
+    return next((fault for fault in faults if fault), None)
 
 
 def checksums_of(folder: Path, names: Iterable[str] | None = None) -> str:
-    """The content of `checksums.json` for these files of a folder; None: all that are there."""
+    """Content of `checksums.json` for these files of a folder; None takes all files in it."""
     if names is None:
         paths = (p for p in folder.rglob("*") if p.is_file())
         names = (p.relative_to(folder).as_posix() for p in paths if p.name != FILE)
@@ -76,15 +75,15 @@ def checksums_of(folder: Path, names: Iterable[str] | None = None) -> str:
 
 
 def content_of(files: Mapping[str, Any]) -> str:
-    """The content of `checksums.json` for these files, by name to facts."""
+    """Content of `checksums.json` for these files (name to checksum)."""
     return json.dumps({"format": FORMAT, "files": dict(sorted(files.items()))}, indent=1) + "\n"
 
 
 def folder_fault(folder: Path, required: Iterable[str] = ()) -> str | None:
-    """What is wrong with a folder that carries its checksums; None where nothing is.
+    """Why a folder differs from its `checksums.json`; None where it does not.
 
     Args:
-        required: files that must be among them.
+        required: files that must be listed.
     """
     if not (folder / FILE).is_file():
         return f"{FILE} is missing"
@@ -97,7 +96,7 @@ def folder_fault(folder: Path, required: Iterable[str] = ()) -> str | None:
 
 
 def listed(folder: Path) -> dict[str, Any] | None:
-    """Name to facts of the files that a folder has checksums of; None where they cannot be read."""
+    """Checksums by file name from a folder's `checksums.json`; None where it cannot be read."""
     path = folder / FILE
     try:
         record = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else {}
@@ -107,7 +106,7 @@ def listed(folder: Path) -> dict[str, Any] | None:
 
 
 def _inside(name: object) -> bool:
-    """Whether it names a file below a folder."""
+    """Whether a name is that of a file below the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     path = PurePosixPath(name)

@@ -1,4 +1,4 @@
-"""Files and folders that become visible only when whole, and what the operating system's refusals mean to a user."""
+"""Atomic writes of files and folders, and the operating system's errors explained to a user."""
 
 import contextlib
 import errno
@@ -47,14 +47,16 @@ def cache_home() -> Path:
 
 
 def check_path(path: Path, what: str) -> None:
-    """Refuse a path whose name is no UTF-8 text: the libraries below, and the records of a run, cannot hold it.
+    """Refuse a path that is not UTF-8 text or holds a NUL: libraries, and the records of a run, cannot hold it.
 
     Args:
-        what: the option or variable that it came from.
+        what: option or variable that the path came from.
 
     Raises:
         ConfigError: naming the path and the mend.
     """
+    if "\0" in str(path):
+        raise ConfigError(f"{what}: the path {str(path)!r} holds a NUL character; give a path without it")
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
@@ -67,6 +69,8 @@ def check_path(path: Path, what: str) -> None:
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write at `path` into a RunError with its mend."""
+    if "\0" in str(path):
+        raise RunError(f"{str(path)!r}: the path holds a NUL character; give a path without it")
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -76,7 +80,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def refusal(path: Path, error: OSError | SafetensorError) -> RunError:
-    """What the operating system's refusal to write at `path` means to a user."""
+    """A RunError that explains the operating system's refusal to write at `path`."""
     code = _code(error)
     mend = _MENDS.get(code or 0, "check the disk and run the same command again")
     reason = os.strerror(code) if code else " ".join(str(error).split())
@@ -84,15 +88,15 @@ def refusal(path: Path, error: OSError | SafetensorError) -> RunError:
 
 
 def _code(error: OSError | SafetensorError) -> int | None:
-    """The operating system's number; safetensors wraps it in a text of its own."""
+    """errno of an error; safetensors gives it only in its message."""
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"os error (\d+)", str(error))
-    return int(found[1]) if found else None
+    number = re.search(r"os error (\d+)", str(error))
+    return int(number[1]) if number else None
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Temporary name, fsync, rename, fsync the folder.
+    """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder.
 
     Raises:
         RunError: the disk is full, or the folder is read-only or not a folder.
@@ -141,14 +145,14 @@ def new_folder(destination: Path) -> Iterator[Path]:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make a folder, its files and their names survive a power cut. Raises OSError."""
+    """fsync a folder, its files and their names. Raises OSError."""
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
 
 
 def sync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, survive a power cut. Raises OSError."""
+    """fsync a file's content, or the names in a folder. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -168,7 +172,7 @@ def is_alive(process: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove whatever stands there: a file, a link or a folder. Nothing there is no error. Raises OSError."""
+    """Remove a file, a link or a folder, if it exists. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

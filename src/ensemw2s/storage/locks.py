@@ -1,4 +1,4 @@
-"""One lock for all folders that two processes must not write at once; the kernel frees it when its holder dies."""
+"""The lock on folders that two processes must not write at once; the kernel releases it when its holder dies."""
 
 import contextlib
 import errno
@@ -12,16 +12,16 @@ from ensemw2s.errors import RunError
 from ensemw2s.storage.files import check_path, explained, refusal
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-"""What a file system says that keeps no locks, or has no more of them."""
+"""Errors of a file system that has no locks, or no more of them."""
 MAX_INTERRUPTIONS = 100
 
 
 @contextlib.contextmanager
 def run_lock(folder: Path, *, option: str = "--run-dir") -> Iterator[None]:
-    """Hold a folder, which is made when missing, for this process.
+    """Lock a folder, which is created when missing, for this process.
 
     Args:
-        option: of the command line, by which another folder can be chosen.
+        option: command-line option that names the folder, for messages.
 
     Raises:
         ConfigError: the path is no UTF-8 text.
@@ -46,7 +46,7 @@ def run_lock(folder: Path, *, option: str = "--run-dir") -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(destination: Path) -> Iterator[None]:
-    """Hold the right to write `destination`, in the caches of `ENSEMW2S_HOME`; a second process waits.
+    """Lock `destination`, in the caches of `ENSEMW2S_HOME`; a second process waits.
 
     Raises:
         RunError: its parent cannot be written, or the file system keeps no locks.
@@ -83,7 +83,7 @@ def _acquired(path: Path, mend: str, timeout: int) -> FileLock:
 
 
 def _sign(fd: int) -> None:
-    """Leave the holder's id in the file, for the message of those who come second."""
+    """Write the holder's process id into the lock file, for the message of a second process."""
     os.ftruncate(fd, 0)
     os.pwrite(fd, str(os.getpid()).encode(), 0)
 

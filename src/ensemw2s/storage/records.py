@@ -1,4 +1,4 @@
-"""Records that a folder keeps as JSON: written and read by one typed class, every wrong field named."""
+"""Records that a folder keeps as JSON, each written and read by one typed class."""
 
 import errno
 import json
@@ -11,19 +11,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ensemw2s.errors import ModelError
 
 MOST_BYTES = 2**24
+"""Largest size of a record that is read."""
 MOST_FAULTS = 20
-"""Wrong fields that one message names."""
+"""Largest number of wrong fields that one message names."""
 
 
 class Saved(BaseModel):
-    """A record in a file. Unknown fields are refused: an older version would not know what they change."""
+    """A record in a file. Unknown fields are refused, because this version would not know what they change."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, strict=True
     )
 
     def text(self) -> str:
-        """As it is written."""
+        """The record as JSON, as it is written."""
         return self.model_dump_json(indent=2) + "\n"
 
 
@@ -31,7 +32,7 @@ T = TypeVar("T", bound=Saved)
 
 
 def read_record(path: Path, kind: type[T], *, mend: str) -> T:
-    """What `Saved.text` wrote.
+    """Read a record that `Saved.text` wrote.
 
     Raises:
         ModelError: the file cannot be read or has wrong fields; the message names each, and the mend.
@@ -47,23 +48,23 @@ def read_record(path: Path, kind: type[T], *, mend: str) -> T:
 
 
 def read_small(path: Path) -> bytes:
-    """The content of a record's file. Raises OSError, also where it is larger than any record."""
+    """Content of a record's file. Raises OSError, also where the file is larger than `MOST_BYTES`."""
     if (size := path.stat().st_size) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, and a record has {MOST_BYTES:,} at most")
     return path.read_bytes()
 
 
 def wrong_fields(error: ValidationError, *, tags: Container[str] = ()) -> str:
-    """Each wrong field of a record with what is wrong and its value, in one line.
+    """Wrong fields of a record in one line, each with the problem and its value.
 
     Args:
-        error: of the record.
-        tags: names of kinds of records, which stand before a field's name where several kinds are possible.
+        error: raised by validating the record.
+        tags: discriminator values of a union of records, which pydantic puts before the field's name.
     """
     faults = error.errors(include_url=False)
-    said = [_fault(dict(fault), tags) for fault in faults[:MOST_FAULTS]]
-    more = len(faults) - len(said)
-    return "; ".join(said) + (f"; and {more} more" if more else "")
+    shown = [_fault(dict(fault), tags) for fault in faults[:MOST_FAULTS]]
+    more = len(faults) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
 def _fault(fault: dict, tags: Container[str]) -> str:
@@ -82,6 +83,6 @@ def _fault(fault: dict, tags: Container[str]) -> str:
 
 
 def json_line(record: dict[str, Any]) -> bytes:
-    """One line of JSONL. Raises ValueError or TypeError where the record is not JSON."""
-    # Half a character, as in the name of a file, is written as JSON's escape of it.
+    """One line of JSONL. Raises ValueError or TypeError where the record cannot be written as JSON."""
+    # A lone surrogate, as in the name of a file, is written as JSON's escape of it.
     return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")

@@ -1,14 +1,13 @@
-"""The content-addressed store that all runs share: what was computed once is never computed again.
+"""The content-addressed store that all runs share, so that nothing is computed twice.
 
-An artifact is a folder of tensors and a JSON record under the hash of everything that decided it. It counts only
-when its manifest is there (written last, before the folder gets its name) and every file matches its sha256.
+An artifact is a folder of tensors and a JSON record under the hash of everything that determines it. It is valid only
+if its manifest exists (written last, before the folder is renamed into place) and every file matches its sha256.
 
-Any number of processes may share a store. A rename is the only commit, so nothing is ever seen half written or half
-removed. Whatever takes an artifact away (damage, an older checkpoint) holds the store's lock and looks again first,
-because another process may have made it anew. An artifact that is gone when it is read is one that was never there.
+Any number of processes may share a store. A rename is the only commit, so no process sees an artifact half written or
+half removed. A process that removes an artifact (a damaged one, an older checkpoint) holds the store's lock and checks
+it again first, because another process may have replaced it. An artifact that vanishes while it is read is a miss.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -28,15 +27,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ensemw2s.config import canonical_hash
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import RunError
+from ensemw2s.hashing import canonical_hash, file_sha256
 from ensemw2s.storage.files import explained, is_alive, remove, sync
 from ensemw2s.storage.locks import locked
 
 TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
 REMOVAL = "removal"
-"""What the lock is for; it stands beside the kinds of artifacts."""
+"""Name of the lock for removals, beside the folders of the kinds of artifacts."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,13 @@ class Artifact:
 
 
 def artifact_key(stage_version: int, inputs: dict[str, Any]) -> str:
-    """Hash of a stage's version, its inputs (settings it reads, hashes of what it consumes, seed) and the libraries."""
+    """Hash of a stage's version, its inputs (settings, hashes of consumed artifacts, seed) and the library versions."""
     return canonical_hash({"stage_version": stage_version, "inputs": inputs, "libraries": _libraries()})
 
 
 @cache
 def _libraries() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "transformers")}  # each look-up parses a file for milliseconds
+    return {name: version(name) for name in ("torch", "transformers")}  # cached: each look-up parses a file
 
 
 class Store:
@@ -67,7 +66,7 @@ class Store:
 
     Args:
         root: made when missing.
-        on_event: told of every corrupt artifact, with its path, before it is thrown away and made again.
+        on_event: called with a message for each corrupt artifact before it is removed.
     """
 
     def __init__(self, root: Path, *, on_event: Callable[[str], None] = lambda message: None):
@@ -80,31 +79,33 @@ class Store:
             self._sweep()
 
     def memo(self, kind: str, key: str, compute: Callable[[], Artifact]) -> Artifact:
-        """The artifact of that key: from the store, or computed, saved and read back.
+        """The artifact of that key: loaded from the store, or computed, saved and read back.
 
-        Of several processes the main one looks and writes; all compute, because they may train together.
+        In a launch of several processes only the main one reads and writes the store; all compute, because they may
+        train together.
         """
-        is_main = processes.rank() == 0
-        found = self.load(kind, key) if is_main else None
-        if processes.agreed(found is not None):
+        is_main = launch.rank() == 0
+        stored = self.load(kind, key) if is_main else None
+        if launch.agreed(stored is not None):
             self.reused[kind] += 1
-            return found or self._shared(kind, key)
-        made = compute()
+            return stored or self._shared(kind, key)
+        computed = compute()
         self.computed[kind] += 1
-        saved = self.save(kind, key, made) if is_main else None
-        processes.agreed(None)  # the others wait until it is there
+        saved = self.save(kind, key, computed) if is_main else None
+        launch.agreed(None)  # the others wait until it is saved
         return saved or self._shared(kind, key)
 
     def load(self, kind: str, key: str) -> Artifact | None:
-        """None where there is none; a damaged one is named, removed and None too.
+        """The artifact of that key, None where there is none. A damaged one is reported and removed, and None is
+        returned.
 
         Raises:
             RunError: it cannot be read or removed.
         """
         folder = self.path(kind, key)
         with explained(folder):
-            if _damage(folder) is None and (found := _read(folder)):
-                return found
+            if _damage(folder) is None and (artifact := _read(folder)):
+                return artifact
             if not os.path.lexists(folder):
                 return None
             with locked(self.root / REMOVAL):
@@ -117,7 +118,7 @@ class Store:
             return None
 
     def save(self, kind: str, key: str, artifact: Artifact) -> Artifact:
-        """Write whole or not at all. Raises RunError when the disk is full or read-only."""
+        """Write an artifact whole or not at all. Raises RunError when the disk is full or read-only."""
         folder = self.path(kind, key)
         with explained(folder), self._written(artifact) as temporary:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,26 +127,26 @@ class Store:
             except OSError:
                 if not folder.is_dir():
                     raise
-                # Another process finished the same work first: equal keys are equal contents.
+                # Another process finished the same work first; equal keys mean equal content.
             sync(folder.parent)
-            # What was just written may be gone again, where another process saw it damaged.
+            # Another process may have removed it again as damaged.
             return _read(folder) or artifact
 
     def _take_away(self, folder: Path) -> None:
-        """Remove an artifact under the lock; nobody sees a part of it."""
+        """Remove an artifact, renamed first so that no process sees a part of it. The caller holds the lock."""
         aside = self._temporary()
         folder.rename(aside)
         remove(aside)
 
     @contextmanager
     def _written(self, artifact: Artifact) -> Iterator[Path]:
-        """The whole artifact in a folder that has no name yet; it is removed unless it gets one."""
+        """Write the artifact into a temporary folder, which is removed unless the caller renames it."""
         temporary = self._temporary()
         try:
             temporary.mkdir(parents=True)
             save_file({name: t.detach().contiguous() for name, t in artifact.tensors.items()}, temporary / TENSORS)
             (temporary / RECORD).write_text(json.dumps(artifact.record, sort_keys=True))
-            manifest = {name: _fingerprint(temporary / name) for name in (TENSORS, RECORD)}
+            manifest = {name: file_sha256(temporary / name) for name in (TENSORS, RECORD)}
             (temporary / MANIFEST).write_text(json.dumps(manifest))
             for file in temporary.iterdir():
                 sync(file)
@@ -157,19 +158,21 @@ class Store:
         return self.root / f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{platform.node()}"
 
     def get(self, kind: str, key: str) -> dict[str, Tensor] | None:
-        """Tensors alone, for those who see no path (`types.TensorStore`)."""
-        found = self.load(kind, key)
-        if found is not None:
-            self.reused[kind] += 1
-        return None if found is None else found.tensors
+        """Tensors of an artifact, None where there is none (`records.TensorStore`)."""
+        artifact = self.load(kind, key)
+        if artifact is None:
+            return None
+        self.reused[kind] += 1
+        return artifact.tensors
 
     def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Save tensors and return them as they lie in the store, memory-mapped."""
         self.computed[kind] += 1
         return self.save(kind, key, Artifact(tensors, {})).tensors
 
     def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
-        """Save over an older state; a crash in between loses the state, never leaves a wrong one."""
-        if processes.rank() != 0:
+        """Replace the tensors of a key. A crash in between loses the state but never leaves a wrong one."""
+        if launch.rank() != 0:
             return
         folder = self.path(kind, key)
         with explained(folder), self._written(Artifact(tensors, {})) as temporary:
@@ -181,7 +184,8 @@ class Store:
             sync(folder.parent)
 
     def discard(self, kind: str, key: str) -> None:
-        if processes.rank() != 0:
+        """Remove the artifact of a key, if there is one."""
+        if launch.rank() != 0:
             return
         folder = self.path(kind, key)
         with explained(folder), locked(self.root / REMOVAL):
@@ -189,19 +193,20 @@ class Store:
                 self._take_away(folder)
 
     def path(self, kind: str, key: str) -> Path:
+        """Folder of the artifact of a key."""
         return self.root / kind / key[:2] / key
 
     def _shared(self, kind: str, key: str) -> Artifact:
-        found = self.load(kind, key)
-        if found is None:
+        artifact = self.load(kind, key)
+        if artifact is None:
             raise RunError(
-                f"{self.path(kind, key)}: the main process has it and process {processes.rank()} does not see it; put "
+                f"{self.path(kind, key)}: the main process has it and process {launch.rank()} does not see it; put "
                 "the store (ENSEMW2S_HOME) on a disk that all processes of the launch share"
             )
-        return found
+        return artifact
 
     def _sweep(self) -> None:
-        """Remove what this machine's processes that are gone left half written; other machines may share the folder."""
+        """Remove temporary folders of dead processes of this machine; other machines may share the store."""
         for left in self.root.iterdir():
             owner = re.fullmatch(rf"\.tmp-(\d+)-\w+-{re.escape(platform.node())}", left.name)
             if owner and not is_alive(int(owner[1])):
@@ -210,7 +215,7 @@ class Store:
 
 
 def _read(folder: Path) -> Artifact | None:
-    """What an undamaged artifact holds; None where another process has taken it away or replaced it meanwhile."""
+    """Read an undamaged artifact; None where another process has removed or replaced it meanwhile."""
     path, before = folder / TENSORS, None
     try:
         before = path.stat().st_ino
@@ -228,11 +233,11 @@ def _read(folder: Path) -> Artifact | None:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with an artifact, or None. Raises PermissionError: it cannot be looked at."""
+    """What is wrong with an artifact; None if nothing. Raises PermissionError where it may not be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (TENSORS, RECORD):
-            if _fingerprint(folder / name) != manifest[name]:
+            if file_sha256(folder / name) != manifest[name]:
                 return f"{name} does not match its sha256"
     except PermissionError:
         raise
@@ -243,8 +248,3 @@ def _damage(folder: Path) -> str | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is unreadable"
     return None
-
-
-def _fingerprint(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,11 +1,11 @@
-"""Training on answer tokens, and scoring them: weights per token, one normaliser for the whole data set."""
+"""Training on answer tokens: a weight for each token, and one normaliser for the whole data set."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
@@ -14,27 +14,24 @@ from ensemw2s.core.token_loss import token_loss, token_loss_through
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
 from ensemw2s.models.packing import plan
-from ensemw2s.models.trunk import length_batches
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import optimise
 
-SCORE_TOKENS = 2048
-"""Prompt and answer tokens in one batch of scoring."""
 HEAD_TOKENS = 128
-"""Answer tokens that the vocabulary head is applied to at a time: their logits are the largest tensor there is."""
+"""Number of answer tokens that the vocabulary head is applied to at a time; their logits are the largest tensor."""
 
 
 @dataclass(frozen=True)
 class AnswerSupervision:
-    """Rows to train on (a row may occur several times) and a weight for every answer token of the set."""
+    """Training data of generation: rows (which may repeat) and a weight for every answer token."""
 
     answers: AnswerTokens
     rows: Int[Tensor, " samples"]
     weights: Float[Tensor, " tokens"]
-    """Over all answer tokens of `answers`; 1 is plain training, 0 masks the token, 2 counts it twice."""
+    """Weight of each answer token of `answers`: 1 in plain training, 0 masks the token, 2 counts it twice."""
     pace: Pace | None = None
-    """Easy rows first; None takes all from the start."""
+    """Curriculum; None trains on all rows from the start."""
 
 
 def train_answers(
@@ -49,22 +46,22 @@ def train_answers(
 ) -> None:
     """Train `module` in place on the weighted cross-entropy of answer tokens, teacher-forced.
 
-    The loss of a data set is sum_i w_i CE_i / n over its n answer tokens (2410.04571, section 3). A step sees a batch
-    of it and divides by the same n, scaled by the share of rows in a full batch: never by the weights or tokens that
-    happen to be in the batch, so batches, micro-batches and shards of the data add up to the same gradient.
+    The loss of a data set is sum_i w_i CE_i / n over its n answer tokens (2410.04571, section 3). A step on a batch
+    divides by the same n, scaled by the batch's share of the rows, and never by the weights or tokens of the batch. So
+    batches, micro-batches and shards of the data add up to the same gradient.
 
     Args:
-        inputs: activations of `answers.read`, below the module's own layers.
+        inputs: activations of `answers.read`, below the module's layers.
     """
     rows = supervision.rows
     scale = len(rows) / (config.batch_size * len(supervision.answers.tokens_of(rows)))
 
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         for part in micro:
-            # A process without a row computes one that nobody counts: sharded weights come together in every pass.
-            own, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
-            with only_answers_read(module, inputs, supervision.answers, own, packing=config.packing):
-                answer_loss(module, inputs, supervision, own).mul(share).backward()
+            # A process without rows computes one with weight 0, because sharded weights are gathered in every pass.
+            batch, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
+            with only_answers_read(module, inputs, supervision.answers, batch, packing=config.packing):
+                answer_loss(module, inputs, supervision, batch).mul(share).backward()
 
     lengths, pace = inputs.lengths[rows], supervision.pace
     optimise(module, lengths, accumulate, config, seed=seed, pace=pace, checkpointer=checkpointer, on_step=on_step)
@@ -73,7 +70,7 @@ def train_answers(
 def answer_loss(
     module: AnswerModel, inputs: Inputs, supervision: AnswerSupervision, rows: Int[Tensor, " batch"]
 ) -> Float[Tensor, ""]:
-    """The weighted sum of the cross-entropies of these rows' answer tokens."""
+    """Weighted sum of the cross-entropies of these rows' answer tokens, in nats."""
     answers = supervision.answers
     which = answers.tokens_of(rows)
     hidden = answer_states(module, inputs, answers, rows)
@@ -86,7 +83,7 @@ def answer_loss(
 def answer_states(
     module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " batch"]
 ) -> Float[Tensor, "tokens dim"]:
-    """The states that predict these rows' answer tokens: the vocabulary head is needed at no other position."""
+    """Hidden states that predict these rows' answer tokens, the only positions that need the vocabulary head."""
     values, mask = inputs.batch(rows)
     return module.hidden(values, mask)[answer_positions(answers, rows)]
 
@@ -94,7 +91,7 @@ def answer_states(
 def only_answers_read(
     module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " batch"], *, packing: bool = False
 ) -> contextlib.AbstractContextManager[None]:
-    """For a pass over these rows that reads `answer_states` alone: the last MLP is computed nowhere else."""
+    """Context for a pass over these rows that reads only `answer_states`; the last MLP is computed only there."""
     row, position = answer_positions(answers, rows)
     lengths = inputs.lengths[rows]
     width = int(lengths.max())
@@ -105,62 +102,9 @@ def only_answers_read(
 def answer_positions(
     answers: AnswerTokens, rows: Int[Tensor, " batch"]
 ) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]]:
-    """(row in the batch, position) before each answer token, for right-padded batches of `answers.read`."""
+    """Row and position before each answer token, in right-padded batches of `answers.read`."""
     lengths = answers.offsets.diff()[rows]
     first = torch.tensor([answers.prompt_lengths[r] - 1 for r in rows.tolist()])
     row = torch.repeat_interleave(torch.arange(len(rows)), lengths)
     within = torch.arange(len(row)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
     return row, first[row] + within
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One model's or ensemble's view of given answers, teacher-forced."""
-
-    gold: Float[Tensor, " tokens"]
-    """Log-probability of each answer token."""
-    is_wrong: Bool[Tensor, " tokens"]
-    """Whether another token was likelier."""
-
-
-@torch.no_grad()
-def score_answers(module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " rows"]) -> Scores:
-    """Log-probability and error of every answer token of these rows, in their order."""
-    module.eval()
-    gold: dict[int, Tensor] = {}
-    wrong: dict[int, Tensor] = {}
-    for places in batches_of(inputs, rows):
-        with only_answers_read(module, inputs, answers, rows[places]):
-            hidden = answer_states(module, inputs, answers, rows[places])
-        targets = answers.targets[answers.tokens_of(rows[places])].to(hidden.device)
-        parts = [
-            token_scores(module.logits(h).float().log_softmax(-1), t)
-            for h, t in zip(hidden.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True)
-        ]
-        sizes = answers.offsets.diff()[rows[places]].tolist()
-        for store, values in ((gold, [p[0] for p in parts]), (wrong, [p[1] for p in parts])):
-            store.update(zip(places.tolist(), torch.cat(values).cpu().split(sizes), strict=True))
-    return Scores(in_order(gold), in_order(wrong))
-
-
-def token_scores(
-    log_probs: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]
-) -> tuple[Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
-    """Log-probability of each target, and whether it is not the likeliest token."""
-    return log_probs.gather(-1, targets.unsqueeze(-1))[:, 0], log_probs.argmax(-1) != targets
-
-
-def batches_of(inputs: Inputs, rows: Int[Tensor, " rows"]) -> Iterator[Int[Tensor, " batch"]]:
-    """Places within `rows`, in batches of similar length."""
-    for batch in length_batches(inputs.lengths[rows].tolist(), SCORE_TOKENS):
-        yield torch.tensor(batch)
-
-
-def in_order(pieces: dict[int, Tensor]) -> Tensor:
-    """What was computed by length, back in the order of the rows."""
-    return torch.cat([pieces[i] for i in range(len(pieces))])
-
-
-def exact_rows(is_wrong: Bool[Tensor, " tokens"], sizes: Sequence[int]) -> Bool[Tensor, " rows"]:
-    """Rows without a wrong token: those whose greedy answer, token by token, is the given one."""
-    return torch.tensor([not bool(part.any()) for part in is_wrong.split(list(sizes))])

@@ -1,4 +1,4 @@
-"""One training function: an expert, a student and a ceiling differ only in rows, targets, weights and loss."""
+"""The training loop. Experts, students and ceilings differ only in rows, targets, weights and loss."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.records import Inputs
@@ -23,18 +24,18 @@ from ensemw2s.train.optim import learning_rate_at, make_optimizer
 
 @dataclass(frozen=True)
 class Supervision:
-    """What a module is trained on: rows of the inputs (a row may occur several times), each with target and weight."""
+    """Training data: rows of the inputs (which may repeat), each with a target and a weight."""
 
     rows: Int[Tensor, " samples"]
     targets: WeakBatch
-    """`targets.soft` is [samples, classes]; one-hot for true labels."""
+    """Targets; `soft` is [samples, classes], one-hot for true labels."""
     weights: Float[Tensor, " samples"]
-    """Mean 1 over the data set: the one normaliser, so that a batch's weights are never renormalised."""
+    """Sample weights with mean 1 over the data set; weights of a batch are never renormalised."""
     pace: Pace | None = None
-    """Easy samples first; None takes all from the start."""
+    """Curriculum; None trains on all samples from the start."""
 
     def take(self, index: Int[Tensor, " batch"]) -> WeakBatch:
-        """The targets of these samples."""
+        """Targets of these samples."""
         t = self.targets
         return WeakBatch(
             soft=t.soft[index],
@@ -44,7 +45,7 @@ class Supervision:
 
 
 def n_steps(n_samples: int, config: TrainConfig) -> int:
-    """Optimiser steps of a whole training."""
+    """Number of optimiser steps of a whole training."""
     return config.epochs * -(-n_samples // config.batch_size)
 
 
@@ -59,15 +60,15 @@ def train(
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Train `module` in place; the result depends on the arguments alone, not on interruptions or micro-batches.
+    """Train `module` in place. The result does not depend on interruptions or on the size of micro-batches.
 
-    The loss of a step is sum_i w_i loss_i / batch_size over its global batch; gradients of its micro-batches add up
-    to the same sum.
+    The loss of a step is sum_i w_i loss_i / batch_size over its global batch; the gradients of its micro-batches add
+    up to that of the whole batch.
 
     Args:
         module: called as module(values, mask) -> logits [batch, classes].
-        seed: of the order of the samples and of dropout.
-        checkpointer: where to resume from and save to, for trainings too long to lose.
+        seed: seed of the order of the samples and of dropout.
+        checkpointer: keeps snapshots, from which an interrupted training resumes; None keeps none.
     """
 
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
@@ -88,10 +89,11 @@ def optimise(
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """The steps of any training over samples of these lengths, in tokens.
+    """Run the optimiser steps of a training over samples of these lengths in tokens.
 
-    Shuffled by epoch, within what its pace lets in, resumed from the checkpointer's snapshot where it has one, in
-    evaluation mode at the end. Of several processes each takes its part of every batch, and all make the same step.
+    Samples are shuffled in every epoch, within the curriculum where there is one. Training resumes from the
+    checkpointer's snapshot if it has one, and leaves the module in evaluation mode. In a launch of several processes
+    each takes its part of every batch, and all make the same step.
 
     Raises:
         ModelError: with `micro_batch_size: auto`, not even one sample fits into memory.
@@ -99,15 +101,15 @@ def optimise(
     n_samples = len(lengths)
     total = n_steps(n_samples, config)
     per_epoch = total // config.epochs
-    if processes.is_sharded():
+    if launch.is_sharded():
         sharded(module)
     optimizer = make_optimizer(module, config)
     module.train()
     recomputed = layers_recomputed(module) if config.gradient_checkpointing else contextlib.nullcontext()
     packed = sequences_packed(module) if config.packing else contextlib.nullcontext()
     with torch.random.fork_rng(devices=[]), recomputed, packed:
-        # Dropout's masks differ between processes as between the rows of one.
-        torch.manual_seed(stream_seed(seed, "dropout", *([processes.rank()] if processes.rank() else [])))
+        # Dropout masks differ between processes, as they do between the rows of one process.
+        torch.manual_seed(stream_seed(seed, "dropout", *([launch.rank()] if launch.rank() else [])))
         micro = MicroBatches(module, config)
         micro.try_out(lengths, config.batch_size, accumulate)
         done = 0
@@ -125,13 +127,13 @@ def optimise(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
             micro.accumulate(index, step / total, accumulate)
-            processes.sum_gradients(module)
+            launch.sum_gradients(module)
             nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
             if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0 and step + 1 < total:
                 checkpointer.save(snapshot(module, optimizer, step + 1))
-    processes.gather_back(module)
+    launch.gather_back(module)
     module.eval()
 
 
@@ -150,20 +152,20 @@ def _accumulate(
 
     def stats_of(logits: Tensor) -> GlobalStats:
         mine = supervision.take(index)
-        group = None if mine.group is None else processes.gathered(mine.group)
-        member = None if mine.member is None else processes.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
-        whole = WeakBatch(soft=processes.gathered(mine.soft), member=member, group=group)
-        return loss.stats(processes.gathered(logits), whole)
+        group = None if mine.group is None else launch.gathered(mine.group)
+        member = None if mine.member is None else launch.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
+        whole = WeakBatch(soft=launch.gathered(mine.soft), member=member, group=group)
+        return loss.stats(launch.gathered(logits), whole)
 
     def logits_of(part: Tensor) -> Tensor:
-        # A process without a row computes one that nobody counts: sharded weights come together in every pass.
+        # A process without rows computes one that is dropped, because sharded weights are gathered in every pass.
         values, mask = inputs.batch(supervision.rows[part if len(part) else [0]])
         return module(values, mask)[: len(part)]
 
     stats = GlobalStats()
     if loss.needs_stats and len(micro) > 1:
-        # The statistics belong to the global batch, so its logits are needed before any micro-batch's loss. The
-        # dropout masks of this pass must be those of the training pass, or 8x1 would not equal 1x8.
+        # The statistics need the logits of the global batch before the loss of any micro-batch. This pass must have
+        # the dropout masks of the training pass, or 8x1 would not equal 1x8.
         state = torch.get_rng_state()
         with torch.no_grad():
             stats = stats_of(torch.cat([logits_of(part) for part in micro]))
@@ -186,27 +188,18 @@ def predict(
     batch_tokens: int = 8192,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> Float[Tensor, "samples classes"]:
-    """Log-probabilities of each row, in the order of `rows`; batches are made of rows of similar length.
+    """Log-probabilities of each row, in the order of `rows`, from batches of rows of similar length.
 
-    `link` is how logits become probabilities: that of the loss by which the module was trained.
+    `link` names the function from logits to log-probabilities, which is that of the training loss.
     """
     module.eval()
-    by_length = inputs.lengths[rows].argsort(stable=True)
-    lengths = inputs.lengths[rows[by_length]].tolist()
-    out: Tensor | None = None
-    start = 0
-    while start < len(rows):
-        stop = start + 1
-        # Rows come shortest first, so the longest of a batch is its last.
-        while stop < len(rows) and (stop + 1 - start) * lengths[stop] <= batch_tokens:
-            stop += 1
-        index = by_length[start:stop]
-        values, mask = inputs.batch(rows[index])
+    out = torch.empty(0)
+    for batch in length_batches(inputs.lengths[rows].tolist(), batch_tokens):
+        places = torch.tensor(batch)
+        values, mask = inputs.batch(rows[places])
         log_probs = LINKS[link].log_probs(module(values, mask).float())
-        if out is None:
+        if not out.numel():
             out = torch.empty(len(rows), log_probs.shape[-1])
-        out[index] = log_probs
-        on_rows(len(index))
-        start = stop
-    assert out is not None, "predict needs at least one row"
+        out[places] = log_probs.cpu()
+        on_rows(len(batch))
     return out

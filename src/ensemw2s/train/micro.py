@@ -1,4 +1,4 @@
-"""How many samples go through the module at a time: as set, or halved until they fit into memory."""
+"""Micro-batches: of the size set, or halved until they fit into memory."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,19 +8,19 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ensemw2s.config import TrainConfig
-from ensemw2s.distributed import launch as processes
+from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 
 Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], None]
-"""accumulate(micro-batches, train_frac) adds the gradient of this process's part of a global batch; the parts of all
-processes have equally many micro-batches, of which some may be empty."""
+"""accumulate(micro-batches, train_frac) adds the gradient of this process's part of a global batch. All processes have
+equally many micro-batches, some of which may be empty."""
 
 
 class MicroBatches:
-    """Splits global batches; with `micro_batch_size: auto` into smaller parts after each time that memory runs out.
+    """Splits global batches; with `micro_batch_size: auto` the size is halved whenever memory runs out.
 
-    What was found stays for the rest of the training. The batch that failed is done again from its start, with the
-    random stream as it was, so the sum of its gradients is the same.
+    The size stays for the rest of the training. A batch that failed is repeated with the same random state, so that the
+    sum of its gradients is the same.
     """
 
     def __init__(self, module: nn.Module, config: TrainConfig):
@@ -29,7 +29,7 @@ class MicroBatches:
         self.size = config.batch_size if isinstance(config.micro_batch_size, str | None) else config.micro_batch_size
 
     def accumulate(self, index: Int[Tensor, " batch"], train_frac: float, work: Accumulate) -> None:
-        """Leave the gradient of this global batch in the module's parameters.
+        """Compute the gradient of this global batch into the module's parameters.
 
         Raises:
             ModelError: a single sample does not fit.
@@ -38,13 +38,13 @@ class MicroBatches:
             random_state = torch.get_rng_state()
             self._module.zero_grad(set_to_none=True)
             try:
-                largest = -(-len(index) // processes.count())
-                return work(processes.share(index).tensor_split(-(-largest // self.size)), train_frac)
+                largest = -(-len(index) // launch.count())
+                return work(launch.share(index).tensor_split(-(-largest // self.size)), train_frac)
             except RuntimeError as error:
                 if not (self._is_auto and should_reduce_batch_size(error)):
                     raise
                 reason = " ".join(str(error).split())[:200]
-            # Here, outside the handler, the failed pass and its tensors are gone.
+            # Outside the handler, the failed pass and its tensors are freed.
             clear_device_cache(garbage_collection=True)
             torch.set_rng_state(random_state)
             size = min(self.size, len(index))
@@ -56,12 +56,12 @@ class MicroBatches:
             self.size = -(-size // 2)
 
     def try_out(self, lengths: Int[Tensor, " samples"], batch_size: int, work: Accumulate) -> None:
-        """`auto`: find the size on the longest samples before the first step, and not hours into the training."""
+        """`auto`: find the size on the longest samples before the first step, instead of hours into training."""
         if not self._is_auto:
             return
         longest = lengths.argsort(descending=True, stable=True)[:batch_size]
         random_state = torch.get_rng_state()
-        # The optimiser's two moments come with the first step: their room is taken now.
+        # The optimiser allocates two moments at the first step; reserve their memory now.
         room = [torch.empty_like(p) for p in self._module.parameters() if p.requires_grad for _ in range(2)]
         self.accumulate(longest, 0.0, work)
         del room

@@ -1,4 +1,4 @@
-"""The optimiser's settings: AdamW with warm-up and decay, as a pure function of the step."""
+"""The optimiser: AdamW, with warm-up and decay of the learning rate as a function of the step."""
 
 import math
 
@@ -9,7 +9,7 @@ from ensemw2s.config import TrainConfig
 
 
 def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
-    """The rate for optimiser step `step` (0-based) of `n_steps`: linear warm-up, then the schedule down to 0."""
+    """Learning rate of step `step` (from 0) of `n_steps`: linear warm-up, then the schedule."""
     n_warmup = round(config.warmup_frac * n_steps)
     if step < n_warmup:
         return config.learning_rate * (step + 1) / n_warmup
@@ -19,7 +19,7 @@ def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
 
 
 def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what the module trains."""
-    owned = [p for p in module.parameters() if p.requires_grad]
-    # One fused kernel per step: with heads of a thousand parameters the step's overhead is most of the training.
-    return torch.optim.AdamW(owned, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    """AdamW over the module's trainable parameters."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    # One fused kernel per step: for heads of a thousand parameters the overhead of a step dominates training.
+    return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)

@@ -1,15 +1,15 @@
-"""Label models with a confusion matrix per member, fitted by expectation maximisation.
+"""Label models with one confusion matrix per member, fitted by expectation maximisation.
 
 C_m[y, v] is the probability that member m answers v where the truth is y, and votes are independent given the truth:
 
     E   q_y ∝ s_y prod_m C_m[y, vote_m]
     M   C_m[y, v] ∝ smoothing + sum over examples with vote_m = v of q_y
 
-started from the majority, which says which class is which: where members are right more often than they give any one
-wrong answer, no two classes trade places. With s the classes' frequencies it is Dawid and Skene (1979); with s a
+It starts from the majority vote, so that no two classes trade places as long as the members are right more often than
+they give any one wrong answer. With s the classes' frequencies it is Dawid and Skene (1979); with s a
 classifier's own distribution it is Raykar et al. (2010), and GLWS (2402.01922) for noisy sources of any kind.
 
-Experts that share a trunk err together, so that their votes are not independent and q is far too sure of itself.
+Experts that share a trunk make correlated errors. Their votes are not independent, and q is then overconfident.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -22,17 +22,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everything
+from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, TrainsStudents, Votes, everything
 from ensemw2s.core.labels.votes import answers, vote_share
 
 _FLOOR = 1e-10
-"""Of a probability: none is impossible, or one vote could rule a class out for good."""
+"""Smallest probability; at 0 a single vote could rule a class out for good."""
 _TOLERANCE = 1e-6
-"""Largest change of q at which it counts as settled."""
+"""Largest change of q at which the fit has converged."""
 
 
 class Fit(NamedTuple):
-    """What expectation maximisation ends with."""
+    """Result of expectation maximisation."""
 
     soft: Float[Tensor, "items classes"]
     confusion: Float[Tensor, "experts classes classes"]
@@ -49,7 +49,7 @@ def expectation_maximisation(
     smoothing: float | int,
     max_steps: int = 200,
 ) -> Fit:
-    """The distribution of the truth of each example, and the members' confusion matrices.
+    """Estimate the distribution of each example's true class and the members' confusion matrices.
 
     Memory is three matrices [items, classes] in float64, whatever the number of members; a step takes two passes over
     [items, classes] for each member.
@@ -76,7 +76,7 @@ def expectation_maximisation(
 def _confusion(
     given: Int[Tensor, " items"], q: Float[Tensor, "items classes"], smoothing: float | int
 ) -> Float[Tensor, "classes classes"]:
-    """One member's matrix, row: the truth, from its answers and the distribution of the truth."""
+    """One member's confusion matrix (row: truth) from its answers and the distribution of the truth."""
     n_classes = q.shape[1]
     counts = torch.zeros(n_classes, n_classes, dtype=q.dtype).index_add_(0, given, q).T  # [truth, answer]
     counts = (counts + smoothing).clamp_min(_FLOOR)
@@ -85,9 +85,9 @@ def _confusion(
 
 @dataclass(frozen=True)
 class DawidSkene(NoStudents):
-    """Confusion matrices and the classes' frequencies, from the votes alone."""
+    """Confusion matrices and class frequencies from the votes alone."""
 
-    for_words: ClassVar[bool] = False
+    for_generation: ClassVar[bool] = False
     smoothing: float = 0.01
     """Pseudo-count of every cell; must not be negative."""
 
@@ -101,22 +101,16 @@ class DawidSkene(NoStudents):
 
 
 @dataclass(frozen=True)
-class Glws:
-    """Confusion matrices with the student as the prior, in turns with its training."""
+class Glws(TrainsStudents):
+    """Confusion matrices with the student's predictions as the prior, in turns with training the student."""
 
-    for_words: ClassVar[bool] = False
-    rounds: int = 2
-    """Students trained on the way; 1 or more."""
     smoothing: float = 1.0
     """Pseudo-count of every cell; must not be negative."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.smoothing < 0:
-            raise ValueError(f"glws: rounds is {self.rounds}, smoothing {self.smoothing}; give 1 and 0 or more")
-
-    @property
-    def n_students(self) -> int:
-        return self.rounds
+        super().__post_init__()
+        if self.smoothing < 0:
+            raise ValueError(f"glws: smoothing is {self.smoothing}; give 0 or more")
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         answer, n_classes = answers(votes), votes.member.shape[-1]

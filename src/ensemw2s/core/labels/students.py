@@ -1,13 +1,13 @@
-"""Label models that ask what a student so far makes of the labels.
+"""Label models that use the predictions of students trained on the way.
 
     raven           q = softmax(sum_m w_m log p_m), w on the simplex by descent on CE(f, q)     (RAVEN, 2510.21332)
     co-supervised   of the members the one closest in KL to the student, example by example          (2402.15505)
-    next-round      the student's own distribution: it becomes the next teacher
+    next-round      the student's predictions become the next labels
 
-RAVEN steps w and the student together; here they take turns, so that any training of the student will do: first a
-student of the even mixture (the warm-up), then w against it, then the next student. RAVEN clamps w at 0 and divides by
-the sum; where the loss falls by scaling all of w, dividing pulls it to points that are no minimum, so ours goes to the
-nearest point of the simplex, and a step that would raise the loss is halved.
+RAVEN updates w and the student together. Here they take turns, so that any training procedure of the student fits: a
+student of the even mixture first (the warm-up), then w given that student, then the next student. RAVEN clamps w at 0
+and divides by the sum, which leads away from the minimum where scaling all of w lowers the loss. Here w is projected to
+the nearest point of the simplex, and a step that would raise the loss is halved.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,37 +20,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ensemw2s.core.labels.base import Labelled, Learn, Votes, everything
+from ensemw2s.core.labels.base import Labelled, Learn, TrainsStudents, Votes, everything
 
 _FLOOR = 1e-12
 _ROWS = 4096
 """Examples whose mixture is held in float64 at once."""
 _SETTLED = 1e-7
-"""Largest change of a weight at which descent ends."""
+"""Largest change of a weight at which descent has converged."""
 
 
 @dataclass(frozen=True)
-class Raven:
-    """One learned weight per member."""
+class Raven(TrainsStudents):
+    """A geometric mixture of the members with one learned weight each."""
 
-    for_words: ClassVar[bool] = False
-    rounds: int = 2
-    """Students trained on the way; 1 or more."""
     steps: int = 100
-    """Of descent on the weights after each student, at most; 1 or more."""
+    """Largest number of descent steps on the weights after each student, at least 1."""
     learning_rate: float = 0.1
-    """Of the first step; each later one starts from twice the last that lowered the loss. Above 0."""
+    """Step size of the first step; each later one starts from twice the last that lowered the loss. Above 0."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.steps < 1 or self.learning_rate <= 0:
-            raise ValueError(
-                f"raven: rounds is {self.rounds}, steps {self.steps}, learning_rate {self.learning_rate}; "
-                "all must be positive"
-            )
-
-    @property
-    def n_students(self) -> int:
-        return self.rounds
+        super().__post_init__()
+        if self.steps < 1 or self.learning_rate <= 0:
+            raise ValueError(f"raven: steps is {self.steps}, learning_rate {self.learning_rate}; both must be positive")
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         log_probs = votes.member.clamp_min(_FLOOR).log()
@@ -102,10 +93,10 @@ def loss_and_slope(
     student: Float[Tensor, "items classes"],
     weights: Float[Tensor, " experts"],
 ) -> tuple[float, Float[Tensor, " experts"]]:
-    """The mean of -sum_y q_y log f_y, and its derivative by w_m: the mean of -Cov_q(log p_m, log f)."""
+    """The mean of -sum_y q_y log f_y, and its derivative with respect to w_m: the mean of -Cov_q(log p_m, log f)."""
     loss, slope = 0.0, torch.zeros_like(weights)
-    for part, said in zip(log_probs.split(_ROWS, dim=1), student.split(_ROWS), strict=True):
-        log_p, log_f = part.double(), said.double().clamp_min(_FLOOR).log()
+    for part, student_part in zip(log_probs.split(_ROWS, dim=1), student.split(_ROWS), strict=True):
+        log_p, log_f = part.double(), student_part.double().clamp_min(_FLOOR).log()
         q = torch.einsum("m,mik->ik", weights, log_p).softmax(-1)
         mean = (q * log_f).sum(-1, keepdim=True)
         loss -= float(mean.sum())
@@ -114,27 +105,15 @@ def loss_and_slope(
 
 
 def nearest_on_simplex(point: Float[Tensor, " experts"]) -> Float[Tensor, " experts"]:
-    """The weights, none negative and of sum 1, with the least Euclidean distance: max(point - shift, 0)."""
+    """Euclidean projection onto the simplex (weights >= 0 with sum 1): max(point - shift, 0)."""
     ordered = point.sort(descending=True).values
     shift = (ordered.cumsum(0) - 1.0) / torch.arange(1, len(point) + 1, dtype=point.dtype)
     return (point - shift[ordered > shift][-1]).clamp_min(0.0)
 
 
 @dataclass(frozen=True)
-class CoSupervised:
-    """A specialist for each example, and only examples on which student and specialist agree."""
-
-    for_words: ClassVar[bool] = False
-    rounds: int = 2
-    """Students trained on the way; 1 or more."""
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"co-supervised: rounds is {self.rounds}; give 1 or more")
-
-    @property
-    def n_students(self) -> int:
-        return self.rounds
+class CoSupervised(TrainsStudents):
+    """Labels of one specialist per example; examples on which student and specialist disagree are dropped."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         labelled = everything(votes.member.double().mean(0))
@@ -144,7 +123,7 @@ class CoSupervised:
 
 
 def specialists(member: Float[Tensor, "experts items classes"], student: Float[Tensor, "items classes"]) -> Labelled:
-    """Of each example the member with the least KL(student || member); kept where their answers are the same.
+    """Label each example with the member of least KL(student || member); keep it where their answers agree.
 
     Where they agree on no example, all are kept.
     """
@@ -156,20 +135,12 @@ def specialists(member: Float[Tensor, "experts items classes"], student: Float[T
 
 
 @dataclass(frozen=True)
-class NextRound:
-    """The student of the ensemble's vote teaches in its place."""
+class NextRound(TrainsStudents):
+    """The predictions of the student that was trained on the ensemble's vote."""
 
-    for_words: ClassVar[bool] = True
+    for_generation: ClassVar[bool] = True
     rounds: int = 1
-    """Students trained on the way; 1 or more."""
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"next-round: rounds is {self.rounds}; give 1 or more")
-
-    @property
-    def n_students(self) -> int:
-        return self.rounds
+    """Number of students trained one after another, at least 1."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         labelled = everything(votes.soft)

@@ -14,7 +14,7 @@ from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everyt
 
 @dataclass(frozen=True)
 class Vote(NoStudents):
-    """The ensemble's own calibrated vote, as it stands."""
+    """The ensemble's calibrated vote, unchanged."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         return everything(votes.soft)
@@ -22,7 +22,7 @@ class Vote(NoStudents):
 
 @dataclass(frozen=True)
 class Majority(NoStudents):
-    """The share of the members whose answer is y."""
+    """Share of the members that answer each class."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         return everything(vote_share(answers(votes), votes.member.shape[-1]))
@@ -30,7 +30,7 @@ class Majority(NoStudents):
 
 @dataclass(frozen=True)
 class Alpha(NoStudents):
-    """The share of alpha of the members whose answer is y; all count alike where every alpha is 0."""
+    """Share of alpha of the members that answer each class; members count equally where every alpha is 0."""
 
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         weights = votes.weights if bool(votes.weights.any()) else None
@@ -38,14 +38,14 @@ class Alpha(NoStudents):
 
 
 def answers(votes: Votes) -> Int[Tensor, "experts items"]:
-    """The class that each member holds likeliest; of equal ones the first."""
+    """Likeliest class of each member; of equally likely ones the first."""
     return votes.member.argmax(-1)
 
 
 def vote_share(
     answer: Int[Tensor, "experts items"], n_classes: int, weights: Float[Tensor, " experts"] | None = None
 ) -> Float[Tensor, "items classes"]:
-    """Share of the members, or of their weights, that answer each class; in float64."""
+    """Share of the members, or of their weights, that answers each class, in float64."""
     w = torch.ones(len(answer)) if weights is None else weights
     w = w.double() / w.double().sum()
     share = torch.zeros(answer.shape[1], n_classes, dtype=torch.float64)

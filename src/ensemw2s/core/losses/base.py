@@ -1,7 +1,7 @@
-"""What a student loss is: one number per example, never reduced inside (algorithms, section 4).
+"""The protocol of student losses: one number per example, never reduced inside.
 
-Where a loss needs more than one example, that comes in as statistics over the GLOBAL batch, so that 8 accumulated
-batches of 1 equal one of 8.
+What a loss needs of more than one example comes in as statistics over the GLOBAL batch, so that 8 accumulated batches
+of 1 equal one of 8.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -14,16 +14,21 @@ from torch import Tensor
 
 from ensemw2s.core.losses.links import SOFTMAX
 
+Logits = Float[Tensor, "batch classes"]
+"""Logits of a student, before its link turns them into probabilities."""
+Losses = Float[Tensor, " batch"]
+"""One loss per example, never reduced."""
+
 
 class WeakBatch(NamedTuple):
-    """What weak supervision says of some examples."""
+    """Weak supervision of a batch of examples."""
 
     soft: Float[Tensor, "batch classes"]
     """q: rows sum to 1; one-hot for hard or true labels."""
     member: Float[Tensor, "experts batch classes"] | None = None
     """Each expert's own distribution."""
     group: Int[Tensor, " batch"] | None = None
-    """For losses over groups: the bin of difficulty."""
+    """Difficulty bin of each example, for losses over groups."""
 
 
 class GlobalStats(NamedTuple):
@@ -32,15 +37,15 @@ class GlobalStats(NamedTuple):
     class_bias: Float[Tensor, " classes"] | None = None
     """Added to the student's logits before hardening."""
     group_weight: Float[Tensor, " groups"] | None = None
-    """Of an example of each group."""
+    """Weight of an example, by group."""
 
 
 @runtime_checkable
 class WeakToStrongLoss(Protocol):
     """A frozen dataclass per loss; its fields are its configuration."""
 
-    for_words: ClassVar[bool]
-    """Whether answers in words are learned with it, token by token."""
+    for_generation: ClassVar[bool]
+    """Whether students of generation can be trained with it, token by token."""
     needs_groups: ClassVar[bool]
     """Whether `WeakBatch.group` must be given."""
     needs_members: ClassVar[bool]
@@ -48,7 +53,7 @@ class WeakToStrongLoss(Protocol):
 
     @property
     def link(self) -> str:
-        """How a student of this loss is read: a name in the table of links."""
+        """Key in `LINKS` of the function that turns this loss's logits into log-probabilities."""
         ...
 
     @property
@@ -56,48 +61,43 @@ class WeakToStrongLoss(Protocol):
         """Whether `GlobalStats` must be computed."""
         ...
 
-    def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
-        """From the logits of the whole global batch; no gradient flows through it."""
+    def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
+        """Compute the statistics from the logits of the whole global batch; no gradient flows through them."""
         ...
 
     def __call__(
-        self,
-        student_logits: Float[Tensor, "batch classes"],
-        batch: WeakBatch,
-        stats: GlobalStats,
-        *,
-        train_frac: float,
-    ) -> Float[Tensor, " batch"]: ...
+        self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float
+    ) -> Losses: ...
 
 
 class SoftmaxLoss:
-    """A loss that asks for the label alone and is read by softmax: what a loss has otherwise it says itself."""
+    """Base of losses that need only the soft label and are read by softmax. Losses that differ override the fields."""
 
-    for_words: ClassVar[bool] = False
+    for_generation: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
     needs_members: ClassVar[bool] = False
 
     @property
     def link(self) -> str:
-        """Softmax."""
+        """Key in `LINKS`: softmax."""
         return SOFTMAX
 
 
 class NoStats(SoftmaxLoss):
-    """A loss that looks at one example at a time."""
+    """Base of losses of one example at a time, which need no statistics."""
 
-    def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
-        """Nothing."""
+    def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
+        """No statistics."""
         return GlobalStats()
 
 
 def cross_entropy(
     logits: Float[Tensor, "batch classes"], target: Float[Tensor, "batch classes"]
 ) -> Float[Tensor, " batch"]:
-    """CE(f, target), for any target distribution."""
+    """Cross-entropy CE(f, target) in nats, for any target distribution."""
     return -(target * logits.log_softmax(-1)).sum(-1)
 
 
 def ramp(train_frac: float, warmup_frac: float) -> float:
-    """From 0 to 1 over the warm-up, linearly."""
+    """Linear warm-up: rises from 0 to 1 over the first `warmup_frac` of training."""
     return 1.0 if warmup_frac == 0.0 else min(1.0, train_frac / warmup_frac)

@@ -7,11 +7,12 @@ With q_m the label of member m of M, f the student's logits, a = 1 + relu(f) (or
     bayesian  (1 - gamma) mean_m L(q_m) + gamma L(ŝ)
               L(q) = sum_y q_y (log S - log a_y) + u KL(Dir(q + (1 - q) a) || Dir(1))
 
-u is the fraction of training done: the second term takes evidence away from classes that the label does not name, and
-comes in slowly, or the student would begin by giving up all of it. ŝ is the student's own hardened prediction, with the
-class counts of the members' mean. Cross-entropy is linear in its label, so joint at gamma 0 is naive; L is not.
+u is the fraction of training done. The second term removes evidence for classes other than the label. It is phased in
+slowly, because at full strength from the start it would remove all evidence. ŝ is the student's own hardened
+prediction, with the class counts of the members' mean. Cross-entropy is linear in its label, so joint at gamma 0 is
+naive; L is not.
 
-A student of `bayesian` is read as a / S, never by softmax.
+The probabilities of a student trained with `bayesian` are a / S, not the softmax of its logits.
 """
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -27,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ensemw2s.core.losses.base import GlobalStats, SoftmaxLoss, WeakBatch, cross_entropy
+from ensemw2s.core.losses.base import GlobalStats, Logits, Losses, SoftmaxLoss, WeakBatch, cross_entropy
 from ensemw2s.core.losses.hardening import global_stats
 from ensemw2s.core.losses.links import LINKS, SOFTMAX, concentration
 
@@ -35,7 +36,8 @@ from ensemw2s.core.losses.links import LINKS, SOFTMAX, concentration
 def evidential_risk(
     concentration: Float[Tensor, "batch classes"], label: Float[Tensor, "*experts batch classes"], kl_weight: float
 ) -> Float[Tensor, "*experts batch"]:
-    """L(q): minus the label's log-probability under a / S, and the weighted KL of what speaks against the label."""
+    """L(q): negative log-likelihood of the label under a / S, plus the weighted KL of the evidence for other
+    classes."""
     log_probs = concentration.log() - concentration.sum(-1, keepdim=True).log()
     misleading = label + (1.0 - label) * concentration
     return -(label * log_probs).sum(-1) + kl_weight * kl_to_uniform(misleading)
@@ -51,13 +53,14 @@ def kl_to_uniform(concentration: Float[Tensor, "*batch classes"]) -> Float[Tenso
 
 @dataclass(frozen=True)
 class Evidential(SoftmaxLoss):
-    """Every member's label, by cross-entropy or as evidence."""
+    """Loss over every member's label, by cross-entropy or by evidence."""
 
     form: Literal["naive", "joint", "bayesian"] = "bayesian"
     gamma: float = 0.5
     """Share of the student's own hardened prediction, from 0 to below 1; naive has none."""
     evidence: Literal["relu", "softplus"] = "softplus"
-    """relu is the released one: where it is 0 it has no gradient, so evidence that died stays dead."""
+    """Activation of the evidence. The released code uses relu, which has no gradient where it is 0, so that evidence
+    that reached 0 stays there."""
     needs_members: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -66,25 +69,18 @@ class Evidential(SoftmaxLoss):
 
     @property
     def link(self) -> str:
-        """a / S for `bayesian`, else softmax."""
+        """Key in `LINKS`: a / S for `bayesian`, else softmax."""
         return f"dirichlet-{self.evidence}" if self.form == "bayesian" else SOFTMAX
 
     @property
     def needs_stats(self) -> bool:
         return self.form != "naive" and self.gamma > 0.0
 
-    def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
+    def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
         """Class biases, added to log-probabilities. Raises ValueError without members."""
         return global_stats(self._log_probs(student_logits.detach()), _members(batch).mean(0))
 
-    def __call__(
-        self,
-        student_logits: Float[Tensor, "batch classes"],
-        batch: WeakBatch,
-        stats: GlobalStats,
-        *,
-        train_frac: float,
-    ) -> Float[Tensor, " batch"]:
+    def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         """Raises ValueError where the members, or the statistics that the form needs, are missing."""
         member = _members(batch)
         risk = self._risk(student_logits, train_frac)
@@ -96,8 +92,8 @@ class Evidential(SoftmaxLoss):
         if stats.class_bias is None:
             raise ValueError("evidential hardens with the global batch's class biases; compute them with stats")
         hardened = (self._log_probs(student_logits.detach()) + stats.class_bias).argmax(-1)
-        own = one_hot(hardened, student_logits.shape[-1]).to(student_logits)
-        return (1.0 - self.gamma) * of_members + self.gamma * risk(own)
+        self_label = one_hot(hardened, student_logits.shape[-1]).to(student_logits)
+        return (1.0 - self.gamma) * of_members + self.gamma * risk(self_label)
 
     def _log_probs(self, logits: Tensor) -> Tensor:
         return LINKS[self.link].log_probs(logits)

@@ -1,4 +1,4 @@
-"""The student's own predictions, hardened so that class counts are the weak labels' (2312.09390, appendix A.4)."""
+"""Hardening of the student's predictions with the class counts of the weak labels (2312.09390, appendix A.4)."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -32,18 +32,18 @@ def global_stats(student_logits: Float[Tensor, "batch classes"], soft: Float[Ten
     entries = (torch.cat([rows, classes]).numpy(), torch.cat([columns, columns]).numpy())
     constraints = coo_array(([1.0] * (2 * n * k), entries), shape=(n + k, n * k))
     totals = torch.cat([torch.ones(n, dtype=torch.float64), counts.double()]).numpy()
-    found = linprog(-logits.flatten().numpy(), A_eq=constraints.tocsr(), b_eq=totals, method="highs")
-    chosen = torch.from_numpy(found.x).view(n, k).argmax(-1)
+    solution = linprog(-logits.flatten().numpy(), A_eq=constraints.tocsr(), b_eq=totals, method="highs")
+    chosen = torch.from_numpy(solution.x).view(n, k).argmax(-1)
     return GlobalStats(_separating_bias(logits, chosen).to(student_logits))
 
 
 def _separating_bias(
     logits: Float[Tensor, "batch classes"], chosen: Int[Tensor, " batch"]
 ) -> Float[Tensor, " classes"]:
-    """Of the biases under which each example's chosen class is its argmax, those with the widest margin.
+    """Class biases with the widest margin among those under which each example's chosen class is its argmax.
 
-    The programme's own dual prices would do but for ties: they lie on the edge of that set, where rounding decides.
-    The margin is at most 1, which keeps a class that nobody chose finite.
+    The linear programme's dual prices lie on the edge of that set, where rounding breaks ties.
+    The margin is at most 1, which keeps the bias of a class without examples finite.
     """
     k = logits.shape[1]
     gap = logits.gather(1, chosen[:, None]) - logits  # [batch, classes]
@@ -61,12 +61,12 @@ def _separating_bias(
     reach = k * (2.0 * float(logits.abs().max()) + 1.0)
     bounds = [(-reach, reach)] * k + [(-reach, 1.0)]
     bounds[int(chosen[0])] = (0.0, 0.0)  # biases are free up to a constant
-    found = linprog([0.0] * k + [-1.0], A_ub=rows, b_ub=limits, bounds=bounds, method="highs")
-    return torch.tensor(found.x[:k], dtype=torch.float64)
+    solution = linprog([0.0] * k + [-1.0], A_ub=rows, b_ub=limits, bounds=bounds, method="highs")
+    return torch.tensor(solution.x[:k], dtype=torch.float64)
 
 
 def _two_class_bias(logits: Float[Tensor, "batch 2"], n_ones: int) -> Float[Tensor, "2"]:
-    """Bias halfway between the log-odds that just get class 1 and those that just do not."""
+    """Bias halfway between the smallest log-odds that get class 1 and the largest that do not."""
     odds = (logits[:, 1] - logits[:, 0]).sort(descending=True).values
     if n_ones == 0:
         threshold = odds[0] + 1.0

@@ -1,4 +1,4 @@
-"""How a student's logits f become log-probabilities: what its loss trained is read the same way ever after.
+"""Links: how a student's logits f become log-probabilities. The loss it was trained with decides which link is used.
 
 softmax             p = softmax(f)
 dirichlet-relu      p = a / sum a,  a = 1 + relu(f): the mean of a Dirichlet distribution               (2406.03199)
@@ -19,16 +19,16 @@ SOFTMAX = "softmax"
 
 
 class Link(NamedTuple):
-    """One way to read logits."""
+    """A function from logits to log-probabilities."""
 
     formula: str
-    """For the card of an exported student."""
+    """In plain text, for the model card of an exported student."""
     log_probs: Callable[[Tensor], Tensor]
     """[..., classes] -> [..., classes], whose exponentials sum to 1."""
 
 
 EVIDENCE: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "softplus": softplus}
-"""What is added to 1, class by class: the evidence for each."""
+"""Evidence for each class, as a function of its logit; the Dirichlet parameter is 1 plus the evidence."""
 
 
 def concentration(logits: Float[Tensor, "*batch classes"], evidence: str) -> Float[Tensor, "*batch classes"]:

@@ -1,4 +1,4 @@
-"""What a selection is: from labels to those worth learning (algorithms, section 6). None sees a sealed label."""
+"""The protocol of selections: which labels the student is trained on. None sees a sealed label."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -14,27 +14,29 @@ from ensemw2s.core.labels.base import Labelled
 
 
 class Evidence(NamedTuple):
-    """What may be asked about the unlabelled (hard) examples, and what is known of labelled (trusted) ones."""
+    """What a selection may use: predictions on the unlabelled (hard) examples and on held-out labelled (trusted)
+    ones."""
 
     member: Float[Tensor, "experts items classes"]
     """Each member's own distribution."""
     own: Float[Tensor, "items classes"]
-    """What the strong model says that learned the labelled easy examples; calibrated."""
+    """Calibrated predictions of the strong model trained on the labelled easy examples."""
     trusted_own: Float[Tensor, "trusted classes"]
-    """The same of labelled easy examples that it did not learn."""
+    """Its predictions on labelled easy examples that it was not trained on."""
     trusted_labels: Int[Tensor, " trusted"]
     features: Callable[[], tuple[Tensor, Tensor]]
-    """Gives the strong model's pooled features, [items, dim] and [trusted, dim]: they are read where somebody asks."""
+    """Computes the strong model's pooled features, [items, dim] and [trusted, dim]; called only where they are
+    needed."""
 
 
 @runtime_checkable
 class Selection(Protocol):
     """A frozen dataclass per selection; its fields are its configuration."""
 
-    for_words: ClassVar[bool]
-    """Whether it can judge texts: the classes of one example are then not those of another."""
+    for_generation: ClassVar[bool]
+    """Whether it applies to generation, where the columns of one example are other texts than those of the next."""
     reads_own: ClassVar[bool]
-    """Whether it asks the strong model that learned the easy labels, whose training then counts as its cost."""
+    """Whether it needs the strong model trained on the easy labels, whose training then counts towards its cost."""
 
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled: ...
 
@@ -42,7 +44,7 @@ class Selection(Protocol):
 def best_share(
     score: Float[Tensor, " items"], candidates: Bool[Tensor, " items"], share: float | int
 ) -> Bool[Tensor, " items"]:
-    """The share of the candidates with the largest scores, at least one; of equal scores the earlier ones."""
+    """Mask of the `share` of candidates with the largest scores, at least one; ties go to the earlier examples."""
     index = candidates.nonzero()[:, 0]
     order = score[index].argsort(descending=True, stable=True)
     keep = torch.zeros_like(candidates)
@@ -51,6 +53,10 @@ def best_share(
 
 
 def check_share(name: str, option: str, share: float | int) -> None:
-    """Raises ValueError where it is no share above 0."""
+    """Check that a share is above 0 and at most 1.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not 0 < share <= 1:
         raise ValueError(f"{name}: {option} is {share}; give a share above 0, at most 1")

@@ -1,4 +1,4 @@
-"""Selections that score each label: by its confidence, the members' agreement, its neighbours, or a trusted loss."""
+"""Selections by a score of each label: confidence, agreement of members, neighbours, or loss under a trusted model."""
 # The libraries leave some of their types open:
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
@@ -17,9 +17,9 @@ from ensemw2s.core.selection.base import Evidence, best_share, check_share
 
 @dataclass(frozen=True)
 class All:
-    """Every label."""
+    """Keep every label."""
 
-    for_words: ClassVar[bool] = True
+    for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
 
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
@@ -28,11 +28,12 @@ class All:
 
 @dataclass(frozen=True)
 class Confidence:
-    """The most confident labels of each class, so that easy classes do not crowd out the others."""
+    """Keep the most confident labels of each class, so that easy classes do not crowd out the others."""
 
-    for_words: ClassVar[bool] = True
+    for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
     share: float = 0.5
+    """Share of each class that is kept."""
 
     def __post_init__(self) -> None:
         check_share("confidence", "share", self.share)
@@ -47,9 +48,9 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Labels that at least this share of the members would give; where none is, those with most members."""
+    """Keep labels that at least a share of the members gives; where there are none, those that most members give."""
 
-    for_words: ClassVar[bool] = True
+    for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
     least: float = 1.0
 
@@ -65,13 +66,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Labels that their nearest neighbours among the strong model's features share.
+    """Keep labels that agree with those of the nearest neighbours in the strong model's features.
 
     Every pair of examples is compared, in blocks that fit in memory: 2 N^2 dim operations, 2 * 10^13 for 100,000
     examples of 1,000 features. Memory is that of a block and of N k neighbours.
     """
 
-    for_words: ClassVar[bool] = False
+    for_generation: ClassVar[bool] = False
     reads_own: ClassVar[bool] = False
     k: int = 20
     share: float = 0.5
@@ -85,22 +86,24 @@ class Neighbours:
         return labelled._replace(keep=best_share(self.score(labelled, evidence), labelled.keep, self.share))
 
     def score(self, labelled: Labelled, evidence: Evidence) -> Float[Tensor, " items"]:
-        """Mean probability, over the k nearest by cosine, of the example's own answer."""
+        """Mean probability of the example's answer over its k nearest neighbours by cosine similarity."""
         k = min(self.k, len(labelled.soft) - 1)
         if k < 1:
             return torch.ones(len(labelled.soft))
         features = evidence.features()[0].numpy()
         near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(features).kneighbors(return_distance=False)
         answer = labelled.soft.argmax(-1)
-        said = labelled.soft[torch.from_numpy(near), answer[:, None]]  # [items, k]; an example is not its own neighbour
-        return said.mean(1)
+        neighbours = labelled.soft[
+            torch.from_numpy(near), answer[:, None]
+        ]  # [items, k]; an example is not its own neighbour
+        return neighbours.mean(1)
 
 
 @dataclass(frozen=True)
 class TopRho:
-    """The labels with the least loss under the strong model that learned trusted labels alone (2503.03201)."""
+    """Keep the labels with the least loss under the strong model trained on trusted labels alone (2503.03201)."""
 
-    for_words: ClassVar[bool] = True
+    for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = True
     rho: float = 0.15
 
@@ -108,6 +111,6 @@ class TopRho:
         check_share("top-rho", "rho", self.rho)
 
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
-        q = labelled.soft / labelled.soft.sum(-1, keepdim=True)  # in words a row may sum to less than 1
+        q = labelled.soft / labelled.soft.sum(-1, keepdim=True)  # in generation a row may sum to less than 1
         score = (q * evidence.own.clamp_min(1e-12).log()).sum(-1)
         return labelled._replace(keep=best_share(score, labelled.keep, self.rho))

@@ -5,53 +5,23 @@ few methods, no recursion), loops are counted, and whatever can make a long valu
 """
 
 import itertools
-import math
 import re
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from functools import wraps
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
+from jinja2 import StrictUndefined, Undefined
 from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
 
-TEMPLATE_CHARACTERS = 2**20
-"""Of the template's own text."""
-TOKENS = 10_000
-"""Names, numbers and signs within its braces."""
-NESTING = 40
-"""Blocks and expressions in one another."""
-LOOPS = 4
-"""Loops in one another."""
-ITEMS = 10_000
-"""That a filter or a method takes, and passes of a loop."""
+from ensemw2s.data.templates.syntax import FILTER_NAMES, ITEMS, JOINED, METHODS, NUMBER, PASSED, WEIGHED
+
 WORK = 2**25
 """Characters that go through filters and methods for one prompt; calls and passes count as CALL and more."""
 CALL = 16
 CHARACTERS = 2**22
 """Of a value that a filter or a method takes or makes."""
-NUMBER = 10**18
-"""A whole number beyond it is not computed with."""
 
-NODES = (
-    *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem),
-    *(nodes.Slice, nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr, nodes.For, nodes.Assign, nodes.With),
-    *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos, nodes.Add, nodes.Sub),
-    *(nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Concat, nodes.List, nodes.Tuple, nodes.Dict),
-    *(nodes.Pair, nodes.Keyword, nodes.Call),
-)
-METHODS = (
-    *("strip", "lstrip", "rstrip", "lower", "upper", "title", "capitalize", "split", "rsplit", "splitlines"),
-    *("startswith", "endswith", "replace", "join", "items", "keys", "values", "get", "find", "count"),
-    *("removeprefix", "removesuffix", "isdigit", "cycle"),
-)
-FILTER_NAMES = (
-    *("abs", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "format", "groupby"),
-    *("indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject"),
-    *("rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson"),
-    *("trim", "truncate", "unique", "upper", "wordcount"),
-)
 SIZED = ("batch", "indent", "round", "tojson")
 """Filters that make as much as a number says."""
 ITERATING = (
@@ -59,8 +29,6 @@ ITERATING = (
     *("sum", "unique"),
 )
 """Filters that take a text letter by letter."""
-PASSED, JOINED, WEIGHED = "each pass", "joined", "weighed"
-"""Filters of our own, whose names no template can write."""
 WIDTHS = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|\d{4,}|\d*\.(\*|\d{4,}))")
 
 
@@ -206,94 +174,3 @@ def _limited(value: Any) -> Any:
     if isinstance(value, list) and len(value) > ITEMS:
         raise TooMuch(f"a list of more than {ITEMS:,} items")
     return value
-
-
-def parse(sandbox: Sandbox, text: str) -> tuple[nodes.Template, int]:
-    """The template's tree, and its number of words and signs.
-
-    Raises:
-        TemplateSyntaxError: with its line: it is malformed, too long or too deep, or uses what prompts may not.
-    """
-    if len(text) > TEMPLATE_CHARACTERS:
-        raise TemplateSyntaxError(f"it has {len(text):,} characters, and at most {TEMPLATE_CHARACTERS:,} are read", 1)
-    n_tokens = _n_tokens(sandbox, text)
-    try:
-        tree = sandbox.parse(text)
-    except (RecursionError, ValueError) as error:  # signs in one another; a number of thousands of digits
-        raise TemplateSyntaxError(f"an expression that cannot be read ({error})", 1) from None
-    _check(tree, 0, 0, 1)
-    return tree, n_tokens
-
-
-def bounded(sandbox: Sandbox, tree: nodes.Template) -> nodes.Template:
-    """The tree with its loops counted and its long values weighed."""
-    found = _Bounding().visit(tree)
-    found.set_environment(sandbox)
-    return found
-
-
-def _n_tokens(sandbox: Sandbox, text: str) -> int:
-    """Counted before the parser, which goes as deep as the brackets do."""
-    n_tokens = depth = 0
-    for line, kind, value in sandbox.lex(text):
-        if kind in ("data", "whitespace", "comment", "comment_begin", "comment_end"):
-            continue
-        n_tokens += 1
-        depth += (value in "([{") - (value in ")]}") if kind == "operator" else 0
-        if n_tokens > TOKENS or depth > NESTING:
-            what = f"more than {TOKENS:,} words and signs" if n_tokens > TOKENS else f"{depth} brackets in one another"
-            raise TemplateSyntaxError(f"{what}, which no prompt needs", line)
-    return n_tokens
-
-
-def _check(node: nodes.Node, depth: int, loops: int, line: int) -> None:
-    line = getattr(node, "lineno", None) or line
-    loops += isinstance(node, nodes.For)
-    problem = ""
-    if not isinstance(node, NODES):
-        what = type(node).__name__.lower()
-        problem = f"`{what}` is nothing that a prompt template can use; columns, filters, if, for and set are"
-    elif depth > NESTING or loops > LOOPS:
-        problem = f"nested deeper than {LOOPS if loops > LOOPS else NESTING} levels"
-    elif isinstance(node, nodes.Call) and not (isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS):
-        problem = f"only these methods of a value are called: {', '.join(METHODS)}"
-    elif isinstance(node, nodes.Call | nodes.Filter | nodes.Test) and (node.dyn_args or node.dyn_kwargs):
-        problem = "`*` and `**` before an argument are not read"
-    elif isinstance(node, nodes.For) and node.recursive:
-        problem = "a recursive loop"
-    elif isinstance(node, nodes.Filter) and node.name not in FILTER_NAMES:
-        problem = f"No filter named {node.name!r}; there are {', '.join(FILTER_NAMES)}"
-    elif isinstance(node, nodes.Const) and isinstance(node.value, int) and abs(node.value) > NUMBER:
-        problem = f"a number beyond {NUMBER:,}"
-    elif isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
-        problem = "a number that is not finite"
-    elif isinstance(node, nodes.Assign) and not isinstance(node.target, nodes.Name | nodes.Tuple):
-        problem = "`set` names what it sets"
-    if problem:
-        raise TemplateSyntaxError(problem, line)
-    for child in node.iter_child_nodes():
-        _check(child, depth + 1, loops, line)
-
-
-class _Bounding(NodeTransformer):
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        self.generic_visit(node)
-        node.iter = _filtered(node.iter, PASSED)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        self.generic_visit(node)
-        return _filtered(nodes.List(node.nodes, lineno=node.lineno), JOINED)
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        self.generic_visit(node)
-        node.expr = _filtered(node.expr, WEIGHED)
-        return node
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
-        self.generic_visit(node)
-        return _filtered(node, WEIGHED) if isinstance(node.arg, nodes.Slice) else node
-
-
-def _filtered(node: Any, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)

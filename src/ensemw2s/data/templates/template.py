@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError, Undefined, nodes
 from jinja2.meta import find_undeclared_variables
 
-from ensemw2s.data.templates.sandbox import CHARACTERS, Sandbox, TooMuch, bounded, parse
+from ensemw2s.data.templates.sandbox import CHARACTERS, Sandbox, TooMuch
+from ensemw2s.data.templates.syntax import bounded, parse
 from ensemw2s.errors import DataError
 
 FILLING_ERRORS = (

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ensemw2s.core import metrics
 from ensemw2s.core.labels import Votes
-from ensemw2s.core.routing import Trusted, opinions_of
+from ensemw2s.core.routing import Trusted, signals_of
 from ensemw2s.data.balance import is_uneven
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
@@ -53,7 +53,7 @@ class ClassScoring:
 
     def signals(
         self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, on_easy: ClassVoters
-    ) -> RoutingSignals:
+    ) -> RoutingRecord:
         choices, hard = self.prepared.task.choices, labels[ensemble.method]
         assert isinstance(hard, WeakLabels)
         own: Votes = labels[SELF]
@@ -62,18 +62,18 @@ class ClassScoring:
         checker_val = ClassStudents(self.prepared).checker_says(seed, on_easy)[1]
         members = [tuple(choices[k] for k in member) for member in hard.member.argmax(-1).T.tolist()]
         trusted = Trusted(
-            opinions_of(val.soft, val.member, checker_val),
+            signals_of(val.soft, val.member, checker_val),
             val.soft.argmax(-1) == truth,
             checker_val.argmax(-1) == truth,
         )
-        return RoutingSignals(
+        return RoutingRecord(
             seed.seed,
             ensemble.method,
             hard.ids,
             tuple(choices[k] for k in hard.hard.tolist()),
             tuple(members),
             tuple(choices[k] for k in own.soft.argmax(-1).tolist()),
-            opinions_of(hard.soft, hard.member, own.soft),
+            signals_of(hard.soft, hard.member, own.soft),
             trusted,
         )
 

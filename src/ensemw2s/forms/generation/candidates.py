@@ -1,7 +1,7 @@
 """Texts as classes of their own question, so that the label models and selections of classes decide among them.
 
 Column k of a question is the k-th distinct text that somebody gave; the first is the ensemble's own. A text's column
-says nothing about another question's, so only pieces that compare none (`for_words`) have a part.
+says nothing about another question's, so only pieces that compare none (`for_generation`) have a part.
 """
 
 from collections.abc import Sequence

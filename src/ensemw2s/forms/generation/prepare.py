@@ -16,7 +16,7 @@ from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.generation.decoding import fit_decoding
 from ensemw2s.forms.generation.role import AnswerRole, load_role
 from ensemw2s.forms.prepare import check_packings, with_rating
-from ensemw2s.models.activations import IdInputs, JoinedInputs
+from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.records import AnswerTokens, Inputs, Task
 from ensemw2s.storage.store import Store
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.ensemble.choices import StagedChoices, staged_choices
-from ensemw2s.ensemble.scores import StagedScores, staged_scores
+from ensemw2s.ensemble.scores import StagedScores, score_answers
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.records import AnswerTokens
@@ -68,7 +68,7 @@ class Scorer:
 
         def compute() -> Artifact:
             models, inputs = voters.role.load(voters.states), voters.role.open(chosen.read)
-            made = staged_scores(models, voters.weights, inputs, chosen, torch.arange(len(rows)), vote=vote)
+            made = score_answers(models, inputs, chosen, torch.arange(len(rows)), weights=voters.weights, vote=vote)
             return Artifact({name: getattr(made, name) for name in StagedScores.__dataclass_fields__}, {})
 
         return StagedScores(**self.store.memo("scores", key, compute).tensors)

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ensemw2s.core.routing import Opinions
+from ensemw2s.core.routing import RoutingSignals
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation import costs
-from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import Growth, PseudoLabels, Scored
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
@@ -81,21 +81,21 @@ class AnswerScoring:
 
     def signals(
         self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, on_easy: AnswerVoters
-    ) -> RoutingSignals:
+    ) -> RoutingRecord:
         """The checker's probability of another answer than its own counts as 0."""
         given: PseudoAnswers = labels[ensemble.method]
         own: PseudoAnswers = labels[SELF]
         same = right_texts(self.prepared, own.texts, given.texts)
         # An ensemble that says nothing is not to be trusted, however surely it does.
         speaks = torch.tensor([bool(text.strip()) for text in given.texts]).float()
-        return RoutingSignals(
+        return RoutingRecord(
             seed.seed,
             ensemble.method,
             tuple(given.record["ids"]),
             given.texts,
             tuple(tuple(label["members"]) for label in given.record["labels"]),
             own.texts,
-            Opinions(
+            RoutingSignals(
                 given.confidence.float() * speaks,
                 given.agreement.float() * speaks,
                 own.confidence.float() * same * speaks,

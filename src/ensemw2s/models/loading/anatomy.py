@@ -1,4 +1,4 @@
-"""Where a pretrained model keeps its layers and its final norm, and how it is cut without a copy."""
+"""Finding a pretrained model's layers and final norm, and cutting it to some layers without a copy."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -12,10 +12,11 @@ FINAL_NORMS = (
     *("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "embedding_norm"),
     *("layer_norm", "layernorm", "ln", "ln_out"),
 )
-"""Names that families give it. What bears one and is another thing is found out where it is used (`trunk`, `upper`)."""
+"""Names of the final norm in the library's families. Where another module has such a name, the checks of `trunk` and
+`upper` detect it."""
 
 CACHE_PLACES = ("layer_idx", "layer_id")
-"""Where a layer keeps its place in the cache; `layer_id` in GPT-Neo."""
+"""Attributes that hold a layer's index in the cache; `layer_id` in GPT-Neo."""
 
 
 def layer_list(model: PreTrainedModel) -> tuple[nn.Module, str]:
@@ -42,7 +43,7 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def final_norm(model: PreTrainedModel) -> nn.Module:
-    """What the model applies after its last layer: its final norm, or the identity in a post-norm encoder."""
+    """The module applied after the last layer: the final norm, or the identity in a post-norm encoder."""
     owner, _ = layer_list(model)
     for name in FINAL_NORMS:
         if isinstance(norm := getattr(owner, name, None), nn.Module):
@@ -51,7 +52,7 @@ def final_norm(model: PreTrainedModel) -> nn.Module:
 
 
 def cut_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedConfig:
-    """A copy that describes layers `start` to `stop` only, its per-layer lists (`layer_types`) cut alike."""
+    """A copy of the configuration for layers `start` to `stop`; per-layer lists such as `layer_types` are cut, too."""
     old = config.num_hidden_layers
     cut = copy.deepcopy(config)
     for name, value in vars(config).items():
@@ -62,7 +63,7 @@ def cut_config(config: PretrainedConfig, start: int, stop: int) -> PretrainedCon
 
 
 def share(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of the model's structure over the same tensors: modules can be replaced, no memory is spent."""
+    """A copy of the model's modules over the same tensors, so that modules can be replaced at no cost in memory."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
@@ -102,6 +103,6 @@ def place_in_whole(cut: PreTrainedModel, start: int) -> Callable[[str], str]:
 
 
 def memory_of(tensors: Iterable[Tensor]) -> int:
-    """Bytes that these tensors keep in memory: what several of them share counts once, what none reads counts too."""
+    """Bytes of memory that these tensors occupy; storage shared by several counts once, and in full."""
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values())

@@ -1,6 +1,5 @@
-"""Which folder a model's name means, what may run from it, and a fingerprint of its content."""
+"""From a model's name to its folder, whether its own code may run, and a fingerprint of its content."""
 
-import hashlib
 import json
 import re
 import sys
@@ -10,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
+from ensemw2s.hashing import sha256_of
 from ensemw2s.models.loading.contents import check_contents, read_settings, strings_of
 from ensemw2s.models.loading.fetch import KNOWN, MANIFEST, fetch
 from ensemw2s.models.loading.hub import download
@@ -21,18 +21,18 @@ from ensemw2s.storage.files import cache_home
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FINGERPRINT_VERSION = 2
 RECORDS = (MANIFEST, FILE)
-"""Of our own, about the other files."""
+"""Our own records about the other files."""
 IGNORED = (
     *(".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".log", ".lock"),
-    # Weights of other libraries, and pickles: never read here.
+    # Weights of other libraries, and pickles, which are never read.
     *(".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite"),
 )
-"""Kinds of files that decide nothing."""
+"""Suffixes of files that do not affect what is loaded."""
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 
 
 def resolve(config: ModelConfig) -> str:
-    """What `config.model` names: a local folder (fetched or made now where need be), or a hub id as it is.
+    """Resolve `config.model` to a local folder, fetched or made now if needed, or to a hub id.
 
     Raises:
         ModelError: it is none of a known name, `tiny`, an existing folder or a well-formed hub id; or a known
@@ -57,7 +57,7 @@ def checkpoint_folder(config: ModelConfig) -> Path:
     """The local folder of a model, its contents checked; a hub id is downloaded (safetensors only).
 
     Raises:
-        ModelError: there is no such model, or its folder holds what is not read (`models.contents`).
+        ModelError: there is no such model, or its folder has refused content (`loading.contents`).
     """
     folder = _local(config)
     check_contents(config.model, folder)
@@ -80,7 +80,7 @@ def _local(config: ModelConfig) -> Path:
 
 
 def local_folder(config: ModelConfig) -> Path | None:
-    """The folder of a model where nothing need be fetched for its configuration and tokenizer; else None."""
+    """The folder of a model whose configuration and tokenizer are already local; else None."""
     name = config.model
     if name == "tiny":
         return _tiny()
@@ -91,8 +91,8 @@ def local_folder(config: ModelConfig) -> Path | None:
         return Path(name)
     if not HUB_ID.fullmatch(name):
         return None
-    found = try_to_load_from_cache(name, "config.json", revision=config.revision)
-    return Path(found).parent if isinstance(found, str) else None
+    cached = try_to_load_from_cache(name, "config.json", revision=config.revision)
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def weight_files(config: ModelConfig, folder: Path) -> list[Path]:
@@ -108,7 +108,7 @@ def weight_files(config: ModelConfig, folder: Path) -> list[Path]:
 
 
 def own_code(config: ModelConfig, folder: Path) -> bool:
-    """Whether the repository's own code is to run: only where the user named this very repository.
+    """Whether the repository's own code may run: only where the user named this repository.
 
     Raises:
         ModelError: a trusted model refers to the code of another repository.
@@ -117,11 +117,11 @@ def own_code(config: ModelConfig, folder: Path) -> bool:
 
 
 def runs_code_of(model: str, folder: Path, trusted: str | None) -> bool:
-    """Whether the code that a folder names is to run: only where all of it is of the repository that is trusted.
+    """Whether the code that a folder names may run: only where all of it belongs to the trusted repository.
 
     Args:
-        model: what the user calls the folder; code in the folder is of that name.
-        trusted: what the user named, never what a folder says of itself.
+        model: the user's name of the folder, to which code in the folder belongs.
+        trusted: repository named by the user, never by the folder itself.
 
     Raises:
         ModelError: the folder refers to the code of a repository that is not trusted.
@@ -142,17 +142,17 @@ def runs_code_of(model: str, folder: Path, trusted: str | None) -> bool:
 
 
 def fingerprint(folder: Path, revision: str | None) -> str:
-    """sha256 over everything in a model folder that decides what the library loads, and the revision.
+    """sha256 over all files of a model folder that may affect what the library loads, and the revision.
 
-    That is every file but those known to decide nothing (`IGNORED`): a list of what the library reads would miss the
-    next tokenizer's vocabulary.
+    All files count but those known to have no effect (`IGNORED`), because a list of files that the library reads would
+    miss the vocabulary of the next tokenizer.
     """
     files = [p for p in folder.iterdir() if p.is_file() and not _is_ignored(p)]
     files += folder.glob("additional_chat_templates/*")
     files += folder.glob("*/**/*.py")
     content = {p.relative_to(folder).as_posix(): facts(p)["sha256"] for p in files}
     record = {"version": FINGERPRINT_VERSION, "files": content, "revision": revision or ""}
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(record, sort_keys=True).encode())
 
 
 def _is_ignored(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a model folder may hold: safetensors inside itself, and nothing that leads the library elsewhere."""
+"""Checks of a model folder: weights are safetensors inside it, and nothing leads the library elsewhere."""
 
 import importlib.util
 import itertools
@@ -23,13 +23,13 @@ SETTINGS = (
 )
 VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
 SETTINGS_BYTES, VOCABULARY_BYTES = 2**24, 2**28
-"""The largest files of settings and of a vocabulary that are read: some times those of the largest known models."""
+"""Largest sizes of settings and vocabulary files that are read, several times those of the largest known models."""
 IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
-"""Settings of config.json that can name code on the hub, which the library would fetch and run."""
+"""Settings of config.json that can name code on the hub, which the library would download and run."""
 
 
 def check_contents(name: str, folder: Path) -> None:
-    """Refuse a folder that leads outside itself, to code or to pickles; reads its small files alone.
+    """Refuse a folder that leads outside itself, to code or to pickles. Only its small files are read.
 
     Raises:
         ModelError: a file is a link out of the folder, no file, or too large; a weights index is malformed or names
@@ -57,7 +57,7 @@ def check_contents(name: str, folder: Path) -> None:
 
 
 def check_tokenizer_packages(name: str, folder: Path) -> None:
-    """Refuse a tokenizer that needs a package which is not here. Raises ModelError naming the package."""
+    """Refuse a tokenizer that needs a package that is not installed. Raises ModelError naming the package."""
     models = sorted(folder.glob("*.model"))
     if not models or any((folder / other).is_file() for other in VOCABULARIES if other != "merges.txt"):
         return
@@ -91,14 +91,15 @@ def _check_file(name: str, folder: Path, path: Path) -> None:
 
 
 def _stays(folder: Path, path: Path) -> bool:
-    """Whether a link leads into the folder itself, or, in the hub's cache, to the blobs of its repository or of all."""
+    """Whether a link stays in the folder or, in the hub's cache, leads to the blobs of its repository or of the
+    cache."""
     homes = [folder.resolve()]
     repository = homes[0].parent.parent
     if homes[0].parent.name == "snapshots" and repository.name.startswith("models--"):
         homes += [(repository / "blobs").resolve(), (repository.parent / "blobs").resolve()]
     try:
         target = path.resolve()
-    except (OSError, RuntimeError):  # a ring of links
+    except (OSError, RuntimeError):  # a cycle of links
         return False
     return any(target.is_relative_to(home) for home in homes)
 
@@ -112,7 +113,7 @@ def _check_index(name: str, folder: Path, path: Path) -> None:
             "to file); save the model again with save_pretrained"
         )
     for tensor, file in weights.items():
-        # Weights that lie elsewhere would be read without being known by what they hold.
+        # Weights elsewhere would be loaded without being part of the fingerprint.
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(WEIGHTS):
             raise ModelError(
                 f"{name}: {path.name} in {folder} says that {tensor} lies in {file!r}; only .safetensors files of the "
@@ -142,13 +143,13 @@ def _check_config(name: str, folder: Path, config: dict[str, Any]) -> None:
 
 
 def read_settings(name: str, path: Path) -> dict[str, Any]:
-    """An object of JSON in a model folder. Raises ModelError."""
+    """Read a JSON object of a model folder. Raises ModelError."""
     try:
         size = path.stat().st_size
-        found = json.loads(path.read_bytes()) if size <= SETTINGS_BYTES else None
-        if isinstance(found, dict):
-            return found
-        what = f"is a {type(found).__name__}, not an object" if size <= SETTINGS_BYTES else f"has {size:,} bytes"
+        settings = json.loads(path.read_bytes()) if size <= SETTINGS_BYTES else None
+        if isinstance(settings, dict):
+            return settings
+        what = f"is a {type(settings).__name__}, not an object" if size <= SETTINGS_BYTES else f"has {size:,} bytes"
         reason = f"it {what}"
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -158,17 +159,17 @@ def read_settings(name: str, path: Path) -> dict[str, Any]:
 
 
 def strings_of(value: object) -> list[str]:
-    """Every text of a JSON value, however deep."""
-    found, waiting = [], [value]
+    """All strings within a JSON value, at any depth."""
+    strings, waiting = [], [value]
     while waiting:
-        each = waiting.pop()
-        if isinstance(each, str):
-            found.append(each)
-        elif isinstance(each, dict):
-            waiting += each.values()
-        elif isinstance(each, list):
-            waiting += each
-    return found
+        part = waiting.pop()
+        if isinstance(part, str):
+            strings.append(part)
+        elif isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return strings
 
 
 def _is_index(path: Path) -> bool:

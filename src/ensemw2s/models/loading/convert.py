@@ -1,4 +1,4 @@
-"""A model file of another format, written once in the library's own."""
+"""Conversion of a GGUF file to the library's own format."""
 
 import contextlib
 import importlib.util
@@ -17,14 +17,14 @@ def convert_gguf(file: Path, folder: Path) -> None:
     """Write the model and tokenizer of a GGUF file into `folder`, in the library's own format, in bfloat16.
 
     Raises:
-        ModelError: the packages that read GGUF are missing, or what was written differs from what was read.
+        ModelError: the packages that read GGUF are missing, or the written tensors differ from those read.
     """
     missing = [package for package in ("gguf", "accelerate") if importlib.util.find_spec(package) is None]
     if missing:
         raise ModelError(
             f"{file.name}: reading it needs the package {missing[0]}; install it with pip install 'ensemw2s[demo]'"
         )
-    # The library draws its bar for GGUF past its own switch.
+    # The library shows a progress bar for GGUF even where progress bars are disabled.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         loaded = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, trust_remote_code=False

@@ -1,4 +1,4 @@
-"""What a model's config.json says of its sizes, held against the weights beside it before anything is built from it."""
+"""Checks of the sizes declared in config.json against the weights, before anything is built from them."""
 
 import math
 import re
@@ -12,23 +12,24 @@ from ensemw2s.errors import ModelError
 from ensemw2s.reading import load_json, read_text
 
 CONFIG_BYTES = 2**23
-"""Of config.json: lists of tens of thousands of classes take two million."""
+"""Largest size of config.json; a list of tens of thousands of classes takes two million bytes."""
 LAYERS = re.compile(r"(^|_)(layers?|blocks|depth)(_|$)")
 SIZES = re.compile(r"size|dim|head|expert|vocab|width|rank|group|channel|inner|(^|_)(n|num|d)_")
 POSITIONS = re.compile(r"position|length|ctx|context|window|seq|max_")
 HIDDEN = ("hidden_size", "n_embd", "d_model", "dim", "n_embed")
 MOST_LAYERS, LARGEST, LONGEST = 64, 2**20, 2**28
-"""Layers, sizes and positions that any folder may declare, whatever its weights."""
+"""Numbers of layers, sizes and positions that are accepted whatever the weights."""
 MORE, FREE = 32, 2**26
-"""Times that a rough count of its parameters may exceed those of the weights, and parameters that anything may have."""
+"""Factor by which a rough count of the declared parameters may exceed those of the weights, and a number of parameters
+that is always accepted."""
 
 
 def check_declared(name: str, folder: Path) -> None:
-    """Refuse a configuration of which no model could be built, or none with these weights.
+    """Refuse a configuration from which no model, or none with these weights, can be built.
 
     Raises:
-        ModelError: config.json is missing, no JSON object, too long or too deep, or declares a size that is negative
-            or that the weights have nothing of.
+        ModelError: config.json is missing, not a JSON object, too long or too deep, or declares a size that is negative
+            or far beyond the weights.
     """
     path = folder / "config.json"
     mend = "check the folder or fetch it again"
@@ -61,7 +62,7 @@ def check_declared(name: str, folder: Path) -> None:
 
 
 def _rough_count(numbers: dict[str, float]) -> float:
-    """Parameters by the largest sizes that are declared, of the vocabulary and of all layers."""
+    """Rough number of parameters of vocabulary and layers, from the largest declared sizes."""
     sizes = {key: value for key, value in numbers.items() if _most(key, 0, 0) == LARGEST and key != "vocab_size"}
     heads = max((value for key, value in sizes.items() if "heads" in key), default=1.0)
     widest = max([*sizes.values(), heads * numbers.get("head_dim", 1.0), 1.0])
@@ -71,18 +72,18 @@ def _rough_count(numbers: dict[str, float]) -> float:
 
 
 def _most(key: str, n_tensors: int, largest: int) -> int | None:
-    """The largest value that a setting can have; None where it is no size."""
+    """Largest accepted value of a setting; None where it is not a size."""
     if key.endswith(("_id", "_ids", "token_index", "seed")):
         return None
     if LAYERS.search(key):
-        return max(MOST_LAYERS, n_tensors)  # a layer has at least one, or shares another's
+        return max(MOST_LAYERS, n_tensors)  # a layer has at least one tensor, or shares another's
     if POSITIONS.search(key):
         return LONGEST
     return max(LARGEST, 2 * largest) if SIZES.search(key) else None
 
 
 def _numbers(config: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number with its key, also those of configurations within."""
+    """All numbers with their keys, including those of nested configurations."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _numbers(value)
@@ -91,7 +92,7 @@ def _numbers(config: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _of_weights(folder: Path) -> tuple[int, int, int]:
-    """Number of tensors, the longest side of one and the values of all, as the heads of the files say."""
+    """Number of tensors, their longest side and their total number of values, from the files' headers."""
     n_tensors = largest = n_values = 0
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -101,5 +102,5 @@ def _of_weights(folder: Path) -> tuple[int, int, int]:
                     n_tensors, n_values = n_tensors + 1, n_values + math.prod(shape)
                     largest = max(largest, *shape, 1)
         except (SafetensorError, OSError):
-            continue  # who reads the weights says so
+            continue  # reported where the weights are loaded
     return n_tensors, largest, n_values

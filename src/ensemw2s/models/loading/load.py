@@ -1,20 +1,15 @@
-"""From a model's name to a frozen backbone: resolved, checked, cut to its first layers, and fingerprinted."""
+"""Loading a frozen backbone by name: resolved, checked, cut to its first layers, and fingerprinted."""
 
-import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,59 +19,36 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_config, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
-from ensemw2s.models.loading.contents import check_tokenizer_packages
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.loading.refusal import LOADING_ERRORS, explained
+from ensemw2s.models.loading.tokenizer import open_tokenizer
 from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    ImportError,
-    SafetensorError,
-    # A file of valid JSON that holds something else: the library finds out by stumbling.
-    TypeError,
-    AttributeError,
-    IndexError,
-    AssertionError,
-    ArithmeticError,
-    StrictDataclassError,
-)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen pretrained model without its language-model head, shared by everything that reads it."""
+    """A frozen pretrained model without its vocabulary head, shared by all adapters on it."""
 
     model: PreTrainedModel
     """In evaluation mode, no parameter requires a gradient."""
     tokenizer: PreTrainedTokenizerBase
     n_layers: int
     hidden_size: int
-    """Of what a layer gives."""
+    """Size of a layer's output."""
     feature_size: int
-    """Of what the model gives: where a family projects its last states, another size."""
+    """Size of the model's output, which differs where a family projects its last states."""
     is_causal: bool
-    """Measured, not declared: whether a token's state is blind to the tokens after it."""
+    """Whether a token's state is independent of later tokens (measured, not declared)."""
     dtype: torch.dtype
     name: str
     fingerprint: str
-    """Of the checkpoint's content and revision, whatever `n_layers` and `dtype` it was loaded with."""
+    """Hash of the checkpoint's content and revision, whatever `n_layers` and `dtype` it was loaded with."""
     unembedding: VocabularyHead | None
-    """The library's own step from final states to logits, on the CPU where it is not tied to the embeddings; None for
-    an encoder, and where the checkpoint has none."""
+    """Vocabulary head, on the CPU where it is not tied to the embeddings; None for an encoder, and where the checkpoint
+    has none."""
     proven: dict[Hashable, str] = field(default_factory=dict, compare=False)
-    """What the probes have found so far, by probe; shared with every cut."""
+    """Results of the probes so far, by probe; empty texts for passed ones. Shared with every cut."""
 
     @property
     def device(self) -> torch.device:
@@ -84,36 +56,36 @@ class Backbone:
 
     @property
     def pad_id(self) -> int:
-        """What fills a batch; its positions are masked, so any token with an embedding would do."""
+        """Token that pads a batch. Its positions are masked, so any token with an embedding serves."""
         pad_id = self.tokenizer.pad_token_id
         return pad_id if isinstance(pad_id, int) and 0 <= pad_id < self.n_tokens else 0
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that the model has embeddings of; the tokenizer may know fewer or more."""
+        """Number of token embeddings; the tokenizer may have fewer or more tokens."""
         return self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
 
     @property
     def positions(self) -> int | None:
-        """How many tokens it reads at most; None where nothing bounds them."""
+        """Largest number of tokens that it reads; None where nothing bounds it."""
         return positions_of(self.model.config)
 
     def cut(self, n_layers: int) -> "Backbone":
-        """The first `n_layers` layers and the final norm, over the same weights."""
+        """The first `n_layers` layers and the final norm, sharing the weights."""
         if n_layers == self.n_layers:
             return self
         return replace(self, model=cut_model(self.model, 0, n_layers), n_layers=n_layers)
 
 
 def device() -> torch.device:
-    """Where models run: the first CUDA device, else the CPU."""
+    """Device that models run on: the first CUDA device, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_dtype(config: ModelConfig) -> torch.dtype:
     """The trunk's dtype; `auto` is bfloat16 where the machine has instructions for it, else float32.
 
-    A tiny random model is float32 everywhere: there is nothing to gain, and its runs are the same on every machine.
+    A tiny random model is float32 everywhere, so that its runs are the same on every machine.
     """
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
@@ -138,10 +110,10 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
     with quiet(), explained(config.model, folder):
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
         model_config = _cut(config, model_config, n_layers or config.n_layers)
-        tokenizer = _tokenizer(config, folder, trust)
+        tokenizer = open_tokenizer(config, folder, trust)
         weight_files(config, folder)
         writes = has_vocabulary(model_config)
-        with torch.random.fork_rng(devices=[]):  # what a checkpoint lacks is drawn, and then refused or dropped
+        with torch.random.fork_rng(devices=[]):  # missing weights are initialised, then refused or dropped
             loaded: Any = (AutoModelForCausalLM if writes else AutoModel).from_pretrained(
                 folder,
                 config=model_config,
@@ -169,28 +141,25 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
                 f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other "
                 "tensors; fetch it again"
             )
-        found = fingerprint(folder, config.revision)
-        return make_backbone(trunk, tokenizer, name=config.model, fingerprint=found, head=head)
+        digest = fingerprint(folder, config.revision)
+        return make_backbone(trunk, tokenizer, name=config.model, fingerprint=digest, head=head)
 
 
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, without its weights. Raises ModelError where there is none."""
-    folder = checkpoint_folder(config)
-    trust = own_code(config, folder)
-    with quiet(), explained(config.model, folder):
-        return _tokenizer(config, folder, trust)
-
-
-def load_positions(config: ModelConfig) -> int | None:
-    """How many tokens a checkpoint reads at most, without its weights; None where nothing bounds them.
+def load_settings(config: ModelConfig) -> PretrainedConfig:
+    """The library's configuration of a checkpoint, without its weights.
 
     Raises:
-        ModelError: it has no configuration that the library knows.
+        ModelError: it has none that the library knows.
     """
     folder = checkpoint_folder(config)
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
-        return positions_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True))
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+
+
+def load_positions(config: ModelConfig) -> int | None:
+    """Largest number of tokens that a checkpoint reads; None where nothing bounds it. Raises ModelError."""
+    return positions_of(load_settings(config))
 
 
 def make_backbone(
@@ -201,7 +170,7 @@ def make_backbone(
     fingerprint: str,
     head: VocabularyHead | None = None,
 ) -> Backbone:
-    """Freeze a loaded model (its pooler removed), move it to `device()` and measure what it is."""
+    """Freeze a loaded model without its pooler, move it to `device()` and measure whether it is causal."""
     has_pooler = getattr(model, "pooler", None) is not None
     if has_pooler:
         setattr(model, "pooler", None)  # noqa: B010  (pyright knows no such attribute)
@@ -231,7 +200,7 @@ def make_backbone(
 def _head(model: PreTrainedModel) -> VocabularyHead | None:
     try:
         return VocabularyHead(model)
-    except (*LOADING_ERRORS, StopIteration):  # its code asks more of the trunk than states
+    except (*LOADING_ERRORS, StopIteration):  # its code needs more of the trunk than states
         return None
 
 
@@ -250,46 +219,18 @@ def _cut(config: ModelConfig, model_config: PretrainedConfig, n_layers: int | No
     return cut_config(model_config, 0, n_layers)
 
 
-def _tokenizer(config: ModelConfig, folder: Path, trust: bool) -> PreTrainedTokenizerBase:
-    # Without this check the library makes an empty tokenizer from the model's type.
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(
-            f"{config.model}: no tokenizer in {folder} (looked for {', '.join(TOKENIZER_FILES)}); save the "
-            "model's tokenizer there"
-        )
-    check_tokenizer_packages(config.model, folder)
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-
-
 class _NoPooler(nn.Module):
-    """In place of an encoder's pooler."""
+    """Replaces an encoder's pooler and returns None."""
 
     def forward(self, *_: object, **__: object) -> None:
         return None
 
 
 def _measured(model: PreTrainedModel) -> tuple[bool, int]:
-    """Whether a token's state is blind to the tokens after it, and the size of a state."""
+    """Whether a token's state is independent of later tokens, and the size of a state."""
     ids = torch.arange(3, 9, device=model.device).unsqueeze(0) % model.config.vocab_size
     other = ids.clone()
     other[0, -1] = 2
     with torch.inference_mode():
         first, second = (model(input_ids=x, attention_mask=torch.ones_like(x)).last_hidden_state for x in (ids, other))
     return torch.allclose(first[:, :-1], second[:, :-1], rtol=1e-3, atol=1e-4), first.shape[-1]
-
-
-@contextlib.contextmanager
-def explained(name: str, folder: Path) -> Iterator[None]:
-    """The library's many ways of saying that a folder cannot be loaded, as one."""
-    try:
-        yield
-    except LOADING_ERRORS as error:
-        reason = " ".join(str(error).split())[:300]
-        if "trust_remote_code" in str(error):
-            raise ModelError(
-                f"{name}: the model runs code of its own repository, which is refused by default; read that "
-                f"code, then set trust_remote_code_from: {name} (of predict and label: --trust-remote-code-from)"
-            ) from None
-        raise ModelError(
-            f"{name}: the model in {folder} cannot be loaded: {reason}; check the folder or fetch it again"
-        ) from error

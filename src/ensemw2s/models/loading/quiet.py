@@ -1,4 +1,4 @@
-"""Hold back the model library's progress bars and reports while this package speaks for it."""
+"""Silencing of the model library's progress bars and warnings."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and nothing below an error; both settings are put back afterwards."""
+    """Context without progress bars and messages below an error; both settings are restored afterwards."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Random models of a few thousand weights in the library's own format: every path works without a network."""
+"""Random models of a few thousand weights in the library's own format, for runs without a network."""
 
 from pathlib import Path
 

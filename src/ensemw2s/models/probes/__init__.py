@@ -1,8 +1,8 @@
-"""What a loaded model is tried on before any work: short inputs on which two ways must give the same.
+"""Probes: checks of a loaded model on short inputs before any work.
 
-A probe computes one thing twice, as this package will and as the library does (or without the short cut), and measures
-the difference. What a family of models does that nobody here knows of shows there, and not in a figure. The caller
-either refuses the model by name (`require`) or goes the slower way (`problem`).
+A probe computes one quantity twice, as this package will and as the library does (or without a shortcut), and compares
+the two. Behaviour of a model family that this package does not know of shows there instead of in the results. The
+caller either refuses the model by name (`require`) or takes the slower way (`problem`).
 """
 
 from collections.abc import Callable, Hashable
@@ -12,24 +12,25 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.load import LOADING_ERRORS, Backbone
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.refusal import LOADING_ERRORS
 
 PROBE_ERRORS = (*LOADING_ERRORS, IndexError, AssertionError, NotImplementedError, StopIteration)
-"""What the code of a family raises where it was not made for what it is asked."""
+"""Errors that a family's code raises when it is used in a way that it does not support."""
 LIMITS = {torch.float32: 1e-3, torch.float64: 1e-6}
-"""Largest difference that rounding explains, relative to the largest value; in half precision `HALF_LIMIT`."""
+"""Largest difference due to rounding, relative to the largest value; in half precision `HALF_LIMIT`."""
 HALF_LIMIT = 5e-2
 LENGTHS = (7, 3, 1, 5)
-"""Tokens of the texts of a probe."""
+"""Numbers of tokens of a probe's texts."""
 
 
 def sample_texts(backbone: Backbone) -> list[list[int]]:
-    """Token ids of texts of several lengths, spread over the vocabulary, no special token among them."""
+    """Token ids of texts of several lengths, spread over the vocabulary, without special tokens."""
     return texts_for(backbone.tokenizer, backbone.model, backbone.pad_id)
 
 
 def texts_for(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pad_id: int) -> list[list[int]]:
-    """As `sample_texts`."""
+    """`sample_texts` for a model that is not in a backbone."""
     special = {*tokenizer.all_special_ids, pad_id}
     n_known = min(model.get_input_embeddings().weight.shape[0], len(tokenizer))  # pyright: ignore
     usable = [i for i in range(n_known) if i not in special] or [0]
@@ -46,12 +47,12 @@ def problem(
     *,
     limit: float | None = None,
 ) -> str:
-    """What differs between the two, in a few words; empty where nothing does.
+    """How the two results differ, in a few words; empty where they agree.
 
     Args:
-        key: of the probe and of everything beside the backbone that decides it. The answer is kept with the backbone
-            and its cuts, so a probe costs once a process.
-        limit: of the relative difference; None is what rounding explains in the backbone's dtype.
+        key: identifies the probe and all that determines it beside the backbone. The result is kept with the backbone
+            and its cuts, so that each probe runs once in a process.
+        limit: largest relative difference; None uses the rounding limit of the backbone's dtype.
     """
     place = place_of(backbone, key)
     if place not in backbone.proven:
@@ -61,7 +62,7 @@ def problem(
 
 
 def place_of(backbone: Backbone, key: Hashable) -> Hashable:
-    """Where the backbone keeps what was found."""
+    """Key in `Backbone.proven` of a probe's result."""
     return key, backbone.n_layers, str(backbone.dtype)
 
 
@@ -75,27 +76,27 @@ def require(
     mend: str,
     limit: float | None = None,
 ) -> None:
-    """Refuse the model where the two differ.
+    """Refuse the model where the two results differ.
 
     Args:
-        what: what is not equal, as the middle of a sentence: "its answers change with padding".
+        what: what differs, as part of a sentence: "its answers change with padding".
         mend: what to do instead.
 
     Raises:
         ModelError: naming the model, its family, what differs and by how much.
     """
-    if found := problem(backbone, key, ours, theirs, limit=limit):
-        refuse(backbone, what, found, mend)
+    if reason := problem(backbone, key, ours, theirs, limit=limit):
+        refuse(backbone, what, reason, mend)
 
 
-def refuse(backbone: Backbone, what: str, found: str, mend: str) -> None:
-    """Raises ModelError in the words of every failed probe."""
-    raise ModelError(f"{backbone.name}: a {type(backbone.model).__name__} is refused: {what} ({found}); {mend}")
+def refuse(backbone: Backbone, what: str, reason: str, mend: str) -> None:
+    """Raise the ModelError of a failed probe."""
+    raise ModelError(f"{backbone.name}: a {type(backbone.model).__name__} is refused: {what} ({reason}); {mend}")
 
 
 @torch.no_grad()
 def difference(ours: Callable[[], Tensor], theirs: Callable[[], Tensor], limit: float) -> str:
-    """As `problem`, of what belongs to no backbone."""
+    """How two results differ, in a few words; empty where they agree. `limit` is relative to the largest value."""
     try:
         first, second = ours().float().cpu(), theirs().float().cpu()
     except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""What a model that answers by class is tried on before any work, with the adapter that will be trained on it."""
+"""Probes of a model for classification, with the adapter that will be trained on it."""
 
 import copy
 import functools
@@ -36,15 +36,15 @@ def check_classifier(
     is_exported: bool,
     depths: Sequence[int] = (),
 ) -> None:
-    """Try the adapter of `config`, drawn at random, on short texts.
+    """Probe the adapter of `config`, randomly initialised, on short texts.
 
     Args:
-        is_exported: also what a student of it becomes: written, read again by the library, and asked the same.
-        depths: after which layers members of an ensemble read features, too.
+        is_exported: whether to probe the export, too: written, loaded by the library and evaluated on the same texts.
+        depths: further depths in layers at which members of an ensemble read features.
 
     Raises:
-        ModelError: a text's features are not the library's own or change with what it is padded to; the adapter does
-            not start as the model; a student would not answer as the trained one does.
+        ModelError: a text's features differ from the library's or change with padding; the untrained adapter differs
+            from the pretrained model; or an exported student differs from the trained one.
     """
     cut = backbone.cut(config.n_layers or backbone.n_layers)
     settings = config.model_dump(mode="json", exclude={"model", "max_length"})
@@ -55,11 +55,11 @@ def check_classifier(
     key = ("classifier", canonical_hash(settings))
     texts = sample_texts(cut)
     check_features(cut, depths)
-    tried = functools.cache(lambda: _Tried(config, cut, texts, store))
+    probed = functools.cache(lambda: _Probed(config, cut, texts, store))
     require(
         cut,
         (key, "start"),
-        lambda: tried().start,
+        lambda: probed().start,
         lambda: _alone(cut.model, cut, texts),
         what=f"with adapter: {config.adapter} it does not start as the model itself",
         mend="use adapter: head, or another family such as Llama, Qwen, GPT-2 or BERT",
@@ -67,8 +67,8 @@ def check_classifier(
     require(
         cut,
         (key, "padding"),
-        lambda: tried().batched,
-        lambda: tried().singly,
+        lambda: probed().batched,
+        lambda: probed().singly,
         what=f"with adapter: {config.adapter} its answer to a text changes with the padding beside it",
         mend="use a family whose states do not, such as Llama, Qwen, GPT-2 or BERT",
     )
@@ -76,8 +76,8 @@ def check_classifier(
         require(
             cut,
             (key, "export"),
-            lambda: tried().exported,
-            lambda: tried().singly,
+            lambda: probed().exported,
+            lambda: probed().singly,
             what=f"a student of adapter: {config.adapter} would not answer as the trained model does once it is "
             "exported and read again",
             mend="use adapter: head, name attention layers in lora_targets, or use another family such as Llama, Qwen, "
@@ -87,7 +87,7 @@ def check_classifier(
 
 
 def check_features(backbone: Backbone, depths: Sequence[int] = ()) -> None:
-    """Compare the features of texts in a padded batch with those of the library's model for each by itself.
+    """Compare features of texts in a padded batch with those of the library's model for each text by itself.
 
     Raises:
         ModelError: they differ, or the family cannot be cut to one of the `depths`.
@@ -105,8 +105,8 @@ def check_features(backbone: Backbone, depths: Sequence[int] = ()) -> None:
         )
 
 
-class _Tried:
-    """An adapter as it is drawn, then with other weights in all that it owns."""
+class _Probed:
+    """Results of an adapter at its random start, and after all trainable weights were changed."""
 
     def __init__(self, config: ModelConfig, backbone: Backbone, texts: list[list[int]], store: TensorStore):
         generator = torch.Generator().manual_seed(0)
@@ -122,7 +122,7 @@ class _Tried:
 
     @property
     def exported(self) -> Float[Tensor, "texts classes"]:
-        """What the student's folder would answer, whether the library's classifier reads it or this package."""
+        """Logits of the exported student, loaded by the library's classifier or by this package."""
         base, head = merged(self._backbone, self._adapter), head_of(self._adapter)
         tokenizer = copy.deepcopy(self._backbone.tokenizer)
         whole = classifier(share(base), head, CHOICES, tokenizer) if self._backbone.is_causal else None
@@ -137,7 +137,7 @@ class _Tried:
 
 
 def _move(adapter: Adapter, generator: Generator) -> None:
-    """Other weights in all that is trained, so that what an export leaves out shows."""
+    """Change all trainable weights at random, so that weights missing from an export show."""
     for name, parameter in adapter.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -150,7 +150,7 @@ def _move(adapter: Adapter, generator: Generator) -> None:
 
 @torch.no_grad()
 def _alone(model: PreTrainedModel, backbone: Backbone, texts: list[list[int]]) -> Float[Tensor, "texts features"]:
-    """Each text by itself through the library's model: neither padding nor a mask that hides any."""
+    """Features of each text by itself from the library's model, without padding."""
     features = []
     for ids in texts:
         one = torch.tensor([ids], device=backbone.device)
@@ -160,15 +160,15 @@ def _alone(model: PreTrainedModel, backbone: Backbone, texts: list[list[int]]) -
 
 
 def _check_tokenizer(backbone: Backbone, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ModelError where the tokenizer that is saved with a student and read again gives other tokens."""
+    """Check that the tokenizer gives the same tokens after it is saved and loaded. Raises ModelError."""
     texts = [*WORDS, *(f"no{token}" for token in backbone.tokenizer.all_special_tokens[:8])]
     expected = backbone.tokenizer(texts)["input_ids"]
     try:
         with quiet(), tempfile.TemporaryDirectory() as folder:
             model.config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)(texts)
-        problem = "" if found["input_ids"] == expected else "other tokens for the same text"
+            reloaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        problem = "" if reloaded(texts)["input_ids"] == expected else "other tokens for the same text"
     except PROBE_ERRORS as failure:
         problem = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
     if problem:

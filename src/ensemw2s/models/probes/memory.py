@@ -1,6 +1,6 @@
-"""Which models have stood their probes: noted by content, so that a later process does not try them again."""
+"""Record of models that have passed their probes, by content, so that later processes skip the probes."""
 
-import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,24 +8,24 @@ import peft
 import torch
 import transformers
 
-from ensemw2s.config import canonical_hash
+from ensemw2s.hashing import canonical_hash, sha256_of
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.storage.files import cache_home
 
 VERSION = 1
-"""Raise it when the probes ask for more."""
+"""Raise it when the probes check more."""
 
 
 def note_of(backbone: Backbone, deciding: Mapping[str, Any]) -> str:
-    """The name under which a success is noted: of the weights, the tokenizer, the libraries, and `deciding`."""
+    """Key under which a passed probe is recorded: hash of weights, tokenizer, libraries and `deciding`."""
     tokenizer = backbone.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    words = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     return canonical_hash(
         {
             "version": VERSION,
             "model": backbone.fingerprint,
-            "tokenizer": hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest(),
+            "tokenizer": sha256_of(vocabulary.encode("utf-8", "surrogatepass")),
             "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
             "dtype": str(backbone.dtype),
             "device": str(backbone.device),
@@ -39,12 +39,12 @@ def note_of(backbone: Backbone, deciding: Mapping[str, Any]) -> str:
 
 
 def is_noted(note: str) -> bool:
-    """Whether this was found right before."""
+    """Whether this probe has passed before."""
     return (cache_home() / "probes" / note).is_file()
 
 
 def write_note(note: str) -> None:
-    """Remember it. Where nothing can be written, the next process tries again: that costs seconds."""
+    """Record a passed probe. Where nothing can be written, the next process repeats the probe, which takes seconds."""
     try:
         (cache_home() / "probes").mkdir(parents=True, exist_ok=True)
         (cache_home() / "probes" / note).touch()

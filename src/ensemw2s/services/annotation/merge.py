@@ -1,4 +1,4 @@
-"""People's answers taken back into a run folder: what is valid is kept, what is not is kept apart with its reason."""
+"""Merging people's answers into a run folder. Refused answers are kept apart with their reasons."""
 
 import json
 from collections import defaultdict
@@ -28,7 +28,7 @@ PEOPLE, REFUSED = MERGED, "people-refused.jsonl"
 
 @dataclass(frozen=True)
 class Refused:
-    """One row that could not be taken."""
+    """A row that was refused."""
 
     place: str
     id: str | None
@@ -38,18 +38,18 @@ class Refused:
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of a file's rows."""
+    """Numbers of rows of a merged file."""
 
     added: int
     unchanged: int
-    """Merged before, or twice in the file with one answer."""
+    """Rows merged before, or repeated in the file with the same answer."""
     replaced: int
     empty: int
     refused: tuple[Refused, ...]
 
 
 def read_merged(run_dir: Path) -> dict[str, str]:
-    """id to answer, of everything that was merged into a run. Raises RunError where the file is damaged."""
+    """All merged answers of a run, by id. Raises RunError where the file is damaged."""
     path = run_dir / PEOPLE
     if fault := people_fault(path):
         raise RunError(
@@ -58,24 +58,24 @@ def read_merged(run_dir: Path) -> dict[str, str]:
         )
     if not path.exists():
         return {}
-    found: dict[str, str] = {}
+    answers: dict[str, str] = {}
     for row in stream_rows(path, COLUMNS):
         name, answer = (row.columns.get(column) for column in COLUMNS)
         if row.problem or not (isinstance(name, str) and isinstance(answer, str) and name and answer):
             raise RunError(f"{row.place}: not an answer that was merged; mend or delete the line")
-        found[name] = answer
-    return found
+        answers[name] = answer
+    return answers
 
 
 def merge_answers(
     run_dir: Path, answers: Path, questions: Questions, ids: set[str], *, replace: bool = False
 ) -> Merged:
-    """Take the answers of a file into `people.jsonl` of the run; merging the same file again changes nothing.
+    """Merge the answers of a file into `people.jsonl` of the run. Merging the same file again changes nothing.
 
     Args:
-        questions: of the run's task.
-        ids: of the run's unlabelled items.
-        replace: let an answer take the place of another that was merged earlier.
+        questions: questions of the run's task.
+        ids: ids of the run's unlabelled items.
+        replace: whether an answer replaces a different one that was merged earlier.
 
     Raises:
         DataError: the file cannot be read at all, or lacks a column.
@@ -94,7 +94,7 @@ def merge_answers(
                 continue
             counts["added" if before is None else "unchanged" if before == answer else "replaced"] += 1
             people[name] = answer
-        # Refusals first: a kill between the two leaves answers that merging again adds, and loses none.
+        # Refusals first: after a kill between the two writes, merging again adds the answers.
         if refused:
             _append_refused(run_dir / REFUSED, refused)
         if counts["added"] or counts["replaced"]:
@@ -105,7 +105,7 @@ def merge_answers(
 def _read(
     file: Path, questions: Questions, ids: set[str]
 ) -> tuple[dict[str, tuple[str, str]], list[Refused], int, int]:
-    """id to place and answer of what is valid, what is refused, and how many rows are empty or say the same twice."""
+    """Valid answers (id to place and answer), refused rows, and the numbers of empty and of repeated rows."""
     rows: dict[str, list[tuple[str, str]]] = defaultdict(list)
     refused: list[Refused] = []
     empty = 0
@@ -142,7 +142,7 @@ def _read(
 
 
 def _append_refused(path: Path, refused: list[Refused]) -> None:
-    """Add what is not there yet. A line that someone tore is kept as it is."""
+    """Append refusals that the file does not have yet. A torn line is kept as it is."""
     before = path.read_bytes() if path.exists() else b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
@@ -153,7 +153,8 @@ def _append_refused(path: Path, refused: list[Refused]) -> None:
 
 
 def _write(run_dir: Path, content: bytes) -> None:
-    """The checksums first, of both states: a kill between the two leaves the older one, which is whole."""
+    """Write the answers. The checksums of the old and the new state are written first, so that a kill leaves a valid
+    file."""
     path = run_dir / PEOPLE
     states = [facts_of(content), *([facts(path)] if path.exists() else [])]
     write_atomic(run_dir / SUMS, json.dumps({"states": states}, indent=1) + "\n")

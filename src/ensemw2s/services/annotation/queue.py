@@ -1,4 +1,4 @@
-"""The items of a finished run that people should label first, as a file to fill in."""
+"""The annotation queue: items of a finished run that people should label first, as a file to fill in."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from ensemw2s.data.people import KINDS, Questions
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
 from ensemw2s.evaluation.budget import PLAIN, curve_method
-from ensemw2s.evaluation.routing_signals import RoutingSignals
+from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.pipeline.routing_signals import KIND, from_artifact
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.reading import load_yaml, read_text
@@ -25,58 +25,58 @@ from ensemw2s.storage.store import Store
 from ensemw2s.text import to_cell
 
 SEPARATOR = " | "
-"""Between several values of one cell of a CSV file."""
+"""Separator of several values in one cell of a CSV file."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which items, and in which order."""
+    """Choice and order of the items."""
 
     method: str | None = None
-    """None: boosting, or the run's first."""
+    """Ensemble method whose labels are checked; None: boosting, or the run's first."""
     router: str = PLAIN
     seed: int | None = None
-    """None: that of the exported student."""
+    """Seed whose items are queued; None: that of the exported student."""
     budget: int | None = None
     target: float | None = None
-    """Of the thresholds, see `core.routing.thresholds`."""
+    """Target accuracy of the thresholds (`core.routing.thresholds`)."""
 
 
 @dataclass(frozen=True)
 class Queued:
-    """What was written."""
+    """Numbers of a written queue."""
 
     n_rows: int
     n_answered: int
-    """Left out, because people have answered them."""
+    """Number of items left out because people have answered them."""
     thresholds: Thresholds | None
     counts: dict[str, int]
-    """Route to items, of all that were not left out; empty without thresholds."""
+    """Number of items by route, without those left out; empty without thresholds."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What routing needs of one."""
+    """What routing needs of a finished run."""
 
     config: ExperimentConfig
     questions: Questions
-    signals: dict[tuple[int, str], RoutingSignals]
-    """By seed and method."""
+    signals: dict[tuple[int, str], RoutingRecord]
+    """Routing signals by seed and method."""
     seed: int
-    """Whose student the run exports."""
+    """Seed of the exported student."""
 
     @property
     def ids(self) -> set[str]:
-        """Of all unlabelled items of all seeds."""
-        return {name for each in self.signals.values() for name in each.ids}
+        """Ids of all unlabelled items of all seeds."""
+        return {name for signals in self.signals.values() for name in signals.ids}
 
 
 def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
     """Read a finished run, its routing signals from the store and its questions from its task.
 
     Raises:
-        RunError: the run is not finished, is of an older version, or the store has lost its routing signals.
-        DataError: its task cannot be read any more.
+        RunError: the run is not finished, is of an older version, or the store lacks its routing signals.
+        DataError: its task can no longer be read.
     """
     results = read_results(run_dir)
     store = Store(store_root or cache_home() / "store")
@@ -89,20 +89,20 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
         keys = [each["key"] for each in used if each["kind"] == KIND]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EnsemW2SError) as error:
         raise RunError(f"{run_dir}: not a whole run folder ({' '.join(str(error).split())[:200]}); {mend}") from None
-    found = [store.load(KIND, key) for key in keys]
-    kept = [from_artifact(each) for each in found if each is not None]
-    if not keys or len(kept) < len(keys):
-        raise RunError(f"{run_dir}: the store {store.root} has not what its ensembles say of each item; {mend}")
+    artifacts = [store.load(KIND, key) for key in keys]
+    signals = [from_artifact(artifact) for artifact in artifacts if artifact is not None]
+    if not keys or len(signals) < len(keys):
+        raise RunError(f"{run_dir}: the store {store.root} lacks the routing signals of its ensembles; {mend}")
     config = parse_config(tree)
     questions = Questions(load_task(config.task))
-    by_place: dict[tuple[int, str], RoutingSignals] = {(each.seed, each.method): each for each in kept}
-    if gone := sorted(name for each in kept for name in each.ids if name not in questions.prompts)[:1]:
+    if gone := sorted(name for s in signals for name in s.ids if name not in questions.prompts)[:1]:
         raise RunError(f"{run_dir}: its task has no item {gone[0]!r} any more; restore the data it was run with")
-    return FinishedRun(config, questions, by_place, results.recommendation.seed)
+    by_ensemble = {(s.seed, s.method): s for s in signals}
+    return FinishedRun(config, questions, by_ensemble, results.recommendation.seed)
 
 
 def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path | None = None) -> Queued:
-    """Write the items that people should label, the most valuable first; items that they have labelled are left out.
+    """Write the items that people should label, most valuable first, without those already labelled.
 
     Raises:
         ConfigError: the output's kind is unknown or it exists, or the run has no such method, router or seed.
@@ -125,11 +125,11 @@ def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path
     signals, router = run.signals[seed, method], ROUTERS[wanted.router]
     trust = router(signals.hard)
     bands, route = None, [""] * len(signals.ids)
-    if (known := signals.trusted) is not None:
-        bands = thresholds(router(known.opinions), known.right, known.checker_right, target=wanted.target)
+    if (easy := signals.trusted) is not None:
+        bands = thresholds(router(easy.signals), easy.right, easy.checker_right, target=wanted.target)
         route = [ROUTES[k] for k in routes(trust, bands).tolist()]
     answered = read_merged(run_dir)
-    # Ties go by id, whatever the order of the data.
+    # Ties are broken by id, whatever the order of the data.
     by_id = sorted(range(len(signals.ids)), key=signals.ids.__getitem__)
     order = queue_order(trust[by_id], signals.hard.confidence[by_id]).tolist()
     places = [by_id[k] for k in order if signals.ids[by_id[k]] not in answered]

@@ -1,4 +1,4 @@
-"""Who labels the shards of a file. Whoever does, a shard's labels are the same, and only whole shards count."""
+"""Engines that label the shards of a file. The labels do not depend on the engine, and only whole shards are saved."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
@@ -6,23 +6,23 @@ from typing import Protocol, runtime_checkable
 from ensemw2s.services.labelling.shard import Labeller, Shard, label_shard
 
 Told = Callable[[Shard, float], None]
-"""Hears which part of a shard is done."""
+"""Progress callback: called with a shard and the part of it that is done, from 0 to 1."""
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """One worker, or many."""
+    """Labels shards with one worker or many."""
 
     def label(self, shards: Iterator[Shard], batch_tokens: int, told: Told) -> Iterator[tuple[Shard, list[bytes]]]:
-        """Each shard, as `label_shard` leaves it, with its lines of labels; in whatever order they are done.
+        """Yield each shard, as `label_shard` leaves it, with its lines of labels, in any order.
 
-        Shards are taken from the iterator only when a worker can begin one.
+        A shard is taken from the iterator only when a worker is free to start it.
         """
         ...
 
 
 class LocalEngine:
-    """One shard after another, in this process."""
+    """Labels one shard after another in this process."""
 
     def __init__(self, labeller: Labeller):
         self._labeller = labeller

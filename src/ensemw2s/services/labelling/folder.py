@@ -1,7 +1,7 @@
-"""The folder that labelling fills: numbered shards that count when whole, and a manifest of what they were made with.
+"""The output folder of labelling: numbered shards, and a manifest of the settings that they were made with.
 
-A shard is done when its file of labels is there and all its bytes are those that were written (`shard_ledger`); its
-file of errors is written before, so that none is lost.
+A shard is finished when its file of labels exists and matches its checksum (`ledger`). Its file of errors is written
+first, so that no error is lost.
 """
 
 import hashlib
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.errors import RunError
+from ensemw2s.hashing import sha256_of
 from ensemw2s.services.labelling.ledger import ShardLedger
+from ensemw2s.storage.checksums import facts
 from ensemw2s.storage.files import explained, write_atomic
 from ensemw2s.storage.locks import run_lock
 
@@ -37,8 +39,8 @@ class LabelFolder:
     """One output folder; `opened` gives it to one process at a time.
 
     Args:
-        path: made when missing.
-        on_event: told of every shard that is damaged, before it is made again.
+        path: created when missing.
+        on_event: called with a message for each damaged shard before it is labelled again.
     """
 
     def __init__(self, path: Path, *, on_event: Callable[[str], None] = lambda message: None):
@@ -46,14 +48,16 @@ class LabelFolder:
         self._on_event = on_event
 
     def labels(self, shard: int) -> Path:
+        """File of a shard's labels."""
         return self.path / f"labels-{shard:05d}.jsonl"
 
     def errors(self, shard: int) -> Path:
+        """File of a shard's rows that could not be labelled."""
         return self.path / f"errors-{shard:05d}.jsonl"
 
     @contextmanager
     def opened(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Lock the folder, remove what a killed process left half written, and yield the manifest.
+        """Lock the folder, remove temporary files of a killed process, and yield the manifest.
 
         Raises:
             RunError: another process works in it; it cannot be written; it holds labels of something else, or of other
@@ -61,25 +65,27 @@ class LabelFolder:
         """
         with run_lock(self.path, option="--output"):
             with explained(self.path):
-                for left in (*self.path.glob(".*.tmp"), *self.path.glob(f"{SEEN}*")):
-                    left.unlink()
+                for stale in (*self.path.glob(".*.tmp"), *self.path.glob(f"{SEEN}*")):
+                    stale.unlink()
             manifest = self._begin(settings)
             self._ledger = ShardLedger(self.path, manifest.get("shards", []))
             yield manifest
 
     def save(self, shard: int, labels: Iterable[bytes], errors: Iterable[bytes]) -> None:
-        """Make a shard count, of whole lines. Raises RunError when the disk is full or read-only."""
-        found, refused = b"".join(labels), b"".join(errors)
-        if refused:
-            write_atomic(self.errors(shard), refused)
+        """Save a finished shard from its lines of labels and errors. Raises RunError when the disk is full or read-
+        only."""
+        label_bytes, error_bytes = b"".join(labels), b"".join(errors)
+        if error_bytes:
+            write_atomic(self.errors(shard), error_bytes)
         else:
             with explained(self.errors(shard)):
                 self.errors(shard).unlink(missing_ok=True)  # of an earlier, damaged state
-        self._ledger.note(shard, found, refused)
-        write_atomic(self.labels(shard), found)
+        self._ledger.note(shard, label_bytes, error_bytes)
+        write_atomic(self.labels(shard), label_bytes)
 
     def n_labels(self, shard: int) -> int | None:
-        """How many rows a finished shard labelled; None where it is not finished, or damaged and to be made again.
+        """Number of labelled rows of a finished shard; None where it is not finished, or damaged and to be labelled
+        again.
 
         Raises:
             RunError: a folder stands where one of its files belongs.
@@ -99,13 +105,14 @@ class LabelFolder:
         return None
 
     def finish(self, manifest: dict[str, Any], counts: dict[str, int]) -> None:
-        """Write the counts and the shards' checksums. Raises RunError where the folder holds files of no shard."""
+        """Write the counts and checksums into the manifest. Raises RunError where the folder holds files of no
+        shard."""
         self._check_strays(counts["shards"])
         self._write(manifest | {"finished": True, "counts": counts, "shards": self._ledger.entries(counts["shards"])})
         self._ledger.close()
 
     def is_finished(self, manifest: dict[str, Any]) -> bool:
-        """Whether nothing is left to do, or to do again because a shard was damaged or taken away.
+        """Whether all shards are finished and undamaged.
 
         Raises:
             RunError: the folder holds files of no shard.
@@ -116,11 +123,11 @@ class LabelFolder:
         self._check_strays(n_shards)
         if any(self._ledger.fault(i, self.labels(i), self.errors(i)) for i in range(n_shards)):
             return False
-        self._ledger.close()  # where a kill left it
+        self._ledger.close()  # left behind where the process was killed before
         return True
 
     def _check_strays(self, n_shards: int) -> None:
-        """Whoever reads labels-* would count the rows of such a file, too."""
+        """Refuse files that readers of labels-* would take for shards of this labelling."""
         for path in sorted([*self.path.glob("labels-*"), *self.path.glob("errors-*")]):
             name = re.fullmatch(r"(labels|errors)-([0-9]{5,9})\.jsonl", path.name)
             number = int(name[2]) if name else n_shards
@@ -133,9 +140,9 @@ class LabelFolder:
     def _begin(self, settings: dict[str, Any]) -> dict[str, Any]:
         path = self.path / MANIFEST
         if not path.exists():
-            if left := sorted([*self.path.glob("labels-*.jsonl"), *self.path.glob("errors-*.jsonl")]):
+            if orphans := sorted([*self.path.glob("labels-*.jsonl"), *self.path.glob("errors-*.jsonl")]):
                 raise RunError(
-                    f"{self.path}: holds {left[0].name} and no {MANIFEST}, so nobody knows what made it; choose "
+                    f"{self.path}: holds {orphans[0].name} and no {MANIFEST}, so nobody knows what made it; choose "
                     "another --output, or remove these files"
                 ) from None
             manifest = {"schema": SCHEMA, **settings, "finished": False}
@@ -144,10 +151,10 @@ class LabelFolder:
         try:
             if not path.is_file():  # a named pipe would be waited for
                 raise ValueError
-            found = json.loads(path.read_bytes())
-            digest = found.pop("sha256", None)
-            before = _flat(found)
-            if before["schema"] == SCHEMA and digest != _digest(found):
+            manifest = json.loads(path.read_bytes())
+            digest = manifest.pop("sha256", None)
+            before = _flat(manifest)
+            if before["schema"] == SCHEMA and digest != _digest(manifest):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise RunError(
@@ -161,18 +168,18 @@ class LabelFolder:
                     f"{self.path}: its labels were begun with {name} {before[name]!r}, and now it is {now[name]!r}; "
                     f"{mend}, or choose another --output"
                 )
-        return found
+        return manifest
 
     def _write(self, manifest: dict[str, Any]) -> None:
         write_atomic(self.path / MANIFEST, json.dumps(manifest | {"sha256": _digest(manifest)}, indent=2) + "\n")
 
 
 class SeenIds:
-    """Which id was first used where, on disk: 32 bytes or so an id, and 8 MiB of memory however many there are.
+    """Line on which each id was first used, kept on disk: about 32 bytes for each id, and 8 MiB of memory.
 
-    Not in memory, where a set of a hundred million ids would be gigabytes, and not kept between runs: each fills it
-    anew while it streams past the finished shards, so it can never disagree with them and needs no commit. Ids are
-    known by 16 bytes of a hash, so two of them would have to collide before a row was wrongly refused.
+    A set of a hundred million ids would take gigabytes of memory. The file is not kept between runs: each run fills it
+    again while it skips the finished shards, so it always agrees with them and needs no commit. Ids are stored as 16
+    bytes of a hash; a row would be wrongly refused only where two of these collide.
 
     Raises:
         RunError: the disk is full or read-only.
@@ -195,7 +202,7 @@ class SeenIds:
         self._path.unlink(missing_ok=True)
 
     def claim(self, name: str, line: int) -> int | None:
-        """None where nobody has the id, which is taken by this; else the line that has it."""
+        """Record that this line uses the id. Returns None, or the earlier line that uses it."""
         digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
         with self._explained():
             if self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (digest, line)).rowcount:
@@ -214,19 +221,17 @@ class SeenIds:
 
 
 def input_facts(path: Path, shown: str) -> dict[str, Any]:
-    """What identifies an input: its length and its sha256, by which a copy is the same and an edit is not."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"path": shown, "bytes": file.tell(), "sha256": digest}
+    """Path, length and sha256 of an input. A copy has the same length and sha256, an edited file has not."""
+    return {"path": shown, **facts(path)}
 
 
 def _flat(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What must not change; the path may: a moved input is the same."""
-    facts = manifest["input"]
-    flat = {"input bytes": facts["bytes"], "input sha256": facts["sha256"]}
+    """Settings that must not change between calls. The path of the input may: a moved file is the same."""
+    of_input = manifest["input"]
+    flat = {"input bytes": of_input["bytes"], "input sha256": of_input["sha256"]}
     return flat | {name: manifest[name] for name in MENDS if not name.startswith("input ")}
 
 
 def _digest(manifest: dict[str, Any]) -> str:
-    """Of a manifest without its own."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    """sha256 of a manifest without its own."""
+    return sha256_of(json.dumps(manifest, sort_keys=True).encode())

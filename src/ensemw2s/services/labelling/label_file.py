@@ -1,4 +1,4 @@
-"""Label a file of any length with an ensemble, shard by shard; killed at any instant, it goes on where it was."""
+"""Label a file of any length with an ensemble, shard by shard. A killed labelling resumes where it stopped."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ from ensemw2s.services.labelling.shard import Labeller, Reader, Shard, read_shar
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Of a finished output folder."""
+    """Numbers of rows of a finished labelling."""
 
     rows: int
     labelled: int
@@ -30,7 +30,7 @@ class LabelCounts:
 
 
 def check_request(input_path: str, prompt: str, id_column: str | None, shard_rows: int, batch_tokens: int) -> Path:
-    """Refuse what can be refused without a model; returns the input.
+    """Check the arguments that can be checked without a model. Returns the path of the input.
 
     Raises:
         DataError: the input is missing, unreadable, no file or of an unknown kind; the template is malformed; a number
@@ -70,21 +70,20 @@ def label_file(
 ) -> LabelCounts:
     """Label each row of a file of one of `data.stream.FORMATS` into `output`, or finish what an interrupted call began.
 
-    Memory holds the shards that are being labelled (one, without an engine of many workers), whatever the length of the
-    file. Each row ends either in a file of labels or, with its reason, in one of errors, and exactly once. A shard that
-    is there and whole is never labelled again, a damaged one is named and made anew; of two rows with one id, the first
-    has it, even if it could not be labelled.
+    Memory holds only the shards that are being labelled, one for each worker. Each row ends exactly once, in a file of
+    labels or, with a reason, in a file of errors. A finished shard is never labelled again; a damaged one is reported
+    and labelled again. Of two rows with one id the first keeps it, even if it could not be labelled.
 
     Args:
-        labeller: what labels; with an engine, whatever reads as its workers do.
-        input_path: the file; it must not change before the end.
-        output: a folder, made when missing.
-        prompt: template of the text to read (`data.template`).
-        id_column: unique names of the rows; None: row-1, row-2 and so on.
-        shard_rows: rows of the input to a shard.
-        batch_tokens: at most that many tokens to a batch, padding included; a longer prompt is a batch of its own.
-        console: where progress is drawn if it is a terminal, and damaged shards are named; None: standard error.
-        engine: who labels the shards; None: `labeller`, one after another. It changes no label.
+        labeller: labels the prompts; with an engine it only reads them, as the engine's workers do.
+        input_path: the file, which must not change during labelling.
+        output: folder of the labels, created when missing.
+        prompt: template of the prompt over the columns (`data.templates.template`).
+        id_column: column of unique ids of the rows; None uses row-1, row-2 and so on.
+        shard_rows: number of input rows in a shard.
+        batch_tokens: largest number of tokens of a batch, padding included; a longer prompt is a batch by itself.
+        console: terminal for progress and for warnings of damaged shards; None uses standard error.
+        engine: labels the shards; None uses `labeller`, one shard after another. Labels do not depend on it.
 
     Raises:
         DataError: see `check_request`; the file has no rows, its header lacks a column, or it changed meanwhile.
@@ -132,7 +131,7 @@ def label_file(
 
 @dataclass
 class _Tally:
-    """What has been read so far, and how much of it has labels."""
+    """Running counts of rows read and labelled, units read and shards."""
 
     rows: int = 0
     units: int = 0
@@ -157,14 +156,14 @@ def _unfinished(
     meter: Meter,
     tally: _Tally,
 ) -> Iterator[Shard]:
-    """The shards that have no labels yet; read one at a time, when they are asked for."""
+    """Yield the shards without labels, each read only when it is asked for."""
     for first in rows:
         of_shard = itertools.chain([first], itertools.islice(rows, shard_rows - 1))
         index, before = tally.shards, tally.units
-        done = folder.n_labels(index)
-        if done is not None:
+        n_labelled = folder.n_labels(index)
+        if n_labelled is not None:
             n_rows, tally.units = _pass(of_shard, id_column, seen)
-            tally.labelled += done
+            tally.labelled += n_labelled
             meter.passed(n_rows, tally.units - before)
         else:
             shard = read_shard(of_shard, labeller, prompt, id_column, seen)
@@ -172,12 +171,12 @@ def _unfinished(
             n_rows, tally.units = shard.n_rows, shard.last_unit
         tally.rows += n_rows
         tally.shards += 1
-        if done is None:
+        if n_labelled is None:
             yield shard
 
 
 def _pass(rows: Iterator[StreamedRow], id_column: str | None, seen: SeenIds) -> tuple[int, int]:
-    """Stream past a finished shard, taking note of its ids; returns its number of rows, and its last row's units."""
+    """Skip a finished shard in the input and record its ids. Returns its number of rows and the position after it."""
     n_rows = units = 0
     for row in rows:
         n_rows, units = n_rows + 1, row.done
@@ -185,14 +184,14 @@ def _pass(rows: Iterator[StreamedRow], id_column: str | None, seen: SeenIds) -> 
             try:
                 seen.claim(name_of(row.place, row.columns, id_column, "--id"), row.line)
             except DataError:
-                continue  # it is in the errors already
+                continue  # already among the errors
     return n_rows, units
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """What changes when someone writes to the file or puts another in its place."""
+    """Size, time and inode of a file, which change when it is written to or replaced; None where it is gone."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -1,4 +1,4 @@
-"""Checksums of the shards of a labelling, by which a damaged one is known and made again."""
+"""Checksums of the shards of a labelling, by which damaged ones are detected."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,15 @@ from ensemw2s.storage.checksums import facts_of, file_fault
 from ensemw2s.storage.files import explained
 
 LEDGER = ".shards.jsonl"
-"""A line for each shard, written before its labels; what ends within a line costs that shard alone."""
+"""A line for each shard, written before its labels. A torn line costs that shard alone."""
 
 
 class ShardLedger:
-    """What each shard's files must hold: from the manifest of a finished folder, and from the lines added since.
+    """Checksums of each shard's files, from the manifest of a finished folder and from the lines added since.
 
     Args:
-        folder: of the labels.
-        entries: of the manifest, by shard.
+        folder: output folder of the labelling.
+        entries: checksums from the manifest, by shard.
 
     Raises:
         RunError: a folder stands in its place, or it cannot be read.
@@ -30,7 +30,7 @@ class ShardLedger:
         self._read_lines()
 
     def fault(self, shard: int, labels: Path, errors: Path) -> str | None:
-        """What is wrong with a shard's files; None where nothing is. A shard that was never begun is at fault, too."""
+        """What is wrong with a shard's files; None if nothing. A shard that was never started counts as a fault."""
         if shard not in self._entries:
             return f"{labels.name} is not known to be whole"
         entry = json.loads(self._entries[shard])
@@ -39,23 +39,24 @@ class ShardLedger:
         return file_fault(labels, entry["labels"]) or (file_fault(errors, entry["errors"]) if entry["errors"] else None)
 
     def has(self, shard: int) -> bool:
+        """Whether the checksums of a shard are known."""
         return shard in self._entries
 
     def note(self, shard: int, labels: bytes, errors: bytes) -> None:
-        """Say what a shard will hold. Raises RunError when the disk is full or read-only."""
+        """Record the checksums of a shard before it is saved. Raises RunError when the disk is full or read-only."""
         entry = {"labels": facts_of(labels), "errors": facts_of(errors) if errors else None}
         path = self._folder / LEDGER
         with explained(path), path.open("ab") as file:
-            # A line of its own even after one that was torn. Not synced: a power cut that loses it costs the shard.
+            # The newline first, in case the line before was torn. Not synced: losing it costs one shard.
             file.write(f"\n{json.dumps({'shard': shard, **entry})}".encode())
         self._entries[shard] = json.dumps(entry)
 
     def entries(self, n_shards: int) -> list[dict[str, Any]]:
-        """For the manifest."""
+        """Checksums of all shards, for the manifest."""
         return [json.loads(self._entries[shard]) for shard in range(n_shards)]
 
     def close(self) -> None:
-        """Remove the lines, which the manifest holds by now."""
+        """Remove the file of lines, whose checksums the manifest now holds."""
         path = self._folder / LEDGER
         with explained(path):
             path.unlink(missing_ok=True)
@@ -66,12 +67,12 @@ class ShardLedger:
             raise RunError(f"{path}: a folder stands where a file is needed; move it away and run the command again")
         with explained(path):
             if path.is_symlink() or (path.exists() and not path.is_file()):
-                path.unlink()  # nothing that was written here
+                path.unlink()  # not a file that this class wrote
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         for line in lines:
             try:
-                found = json.loads(line)
-                entry = {"labels": dict(found["labels"]), "errors": found["errors"] and dict(found["errors"])}
-                self._entries[int(found["shard"])] = json.dumps(entry)
+                record = json.loads(line)
+                entry = {"labels": dict(record["labels"]), "errors": record["errors"] and dict(record["errors"])}
+                self._entries[int(record["shard"])] = json.dumps(entry)
             except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # torn or damaged: its shard is made again
+                continue  # torn or damaged: its shard is labelled again

@@ -1,4 +1,4 @@
-"""Progress over rows whose number may be unknown: rows done, rows a second, time left."""
+"""Progress display of a labelling: rows done, rows per second, time left."""
 
 import time
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 
 class Meter:
-    """Speed and time left are those of the work of this process: rows that an earlier one did do not count.
+    """Progress of this process. Rows labelled by an earlier one do not count towards speed and time left.
 
     Args:
-        progress: where it is drawn; None: nowhere.
-        total: units of the whole (bytes or rows), by which the time left is estimated.
+        progress: display to draw on; None draws nothing.
+        total: size of the whole input in units (bytes or rows), for the estimate of the time left.
     """
 
     def __init__(self, progress: Progress | None, total: int):
@@ -25,19 +25,19 @@ class Meter:
         self._passed = self._worked = (0, 0)
 
     def passed(self, rows: int, units: int) -> None:
-        """So many more without work."""
+        """Count rows and units that were already labelled."""
         self._passed = (self._passed[0] + rows, self._passed[1] + units)
         if self._worked == (0, 0):
             self._start = time.monotonic()
             self._show(float(self._passed[0]), float(self._passed[1]), "already done")
 
     def finished(self, rows: int, units: int) -> None:
-        """So many more are worked off."""
+        """Count rows and units that are now labelled."""
         self.working(rows, units, 1.0)
         self._worked = (self._worked[0] + rows, self._worked[1] + units)
 
     def working(self, rows: int, units: int, part: float) -> None:
-        """Show that of so many more a part, from 0 to 1, is worked off."""
+        """Show that a part, from 0 to 1, of these further rows and units is labelled."""
         seconds = max(time.monotonic() - self._start, 1e-9)
         n_rows, n_units = self._worked[0] + part * rows, self._worked[1] + part * units
         all_units = self._passed[1] + n_units
@@ -52,7 +52,7 @@ class Meter:
 
 @contextmanager
 def metered(console: Console | None, total: int) -> Iterator[Meter]:
-    """A meter on that console; where there is none, or it is no terminal, nothing is drawn."""
+    """A meter on a console; without one, or where it is no terminal, nothing is drawn."""
     if console is None or not console.is_terminal:
         yield Meter(None, total)
         return

@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster that label the shards of a file, and what is done when one dies."""
+"""Workers of a Ray cluster that label the shards of a file. Shards of workers that die are labelled again."""
 
 import os
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from ensemw2s.services.labelling.shard import Labeller, Shard, label_shard
 
 
 class RayEngine:
-    """Workers that each hold the ensemble and label whole shards (`label_engine.Engine`).
+    """Workers that each hold the ensemble and label whole shards (an `engine.Engine`).
 
     A shard is read when a worker is free to take it. A worker that dies, or whose node goes, is started again where
-    there is room; the shard that it had goes to the next free worker, so a death costs one shard's work and no label.
+    there is room. Its shard goes to the next free worker, so a death costs the work of one shard and no label.
 
     Args:
-        ensemble: a folder that every node sees.
-        workers: how many.
-        trusted: the repository whose own code may run (`labeller.open_labeller`).
+        ensemble: folder of the ensemble, visible to every node.
+        workers: number of workers.
+        trusted: repository whose own code may run (`labeller.open_labeller`).
     """
 
     def __init__(self, ray: Any, ensemble: Path, workers: int, *, trusted: str | None = None):
         self._ray = ray
         actor = ray.remote(**resources(ray, workers), max_restarts=-1)(_Worker)
         self.redone = 0
-        """Shards that were begun anew, because a worker died over them."""
+        """Number of shards that were started again because a worker died."""
         self.workers = [actor.remote(str(ensemble.absolute()), trusted) for _ in range(workers)]
 
     def label(self, shards: Iterator[Shard], batch_tokens: int, told: Told) -> Iterator[tuple[Shard, list[bytes]]]:
@@ -53,7 +53,7 @@ class RayEngine:
             except ray.exceptions.RayTaskError as error:
                 raise own_error(error) from None
             except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
-                # It counts as free again once its next life answers; if that cannot even begin, it is gone for good.
+                # The restarted worker is free again once it answers; an actor that cannot restart is gone for good.
                 if shard is not None or not isinstance(error, ray.exceptions.ActorDiedError):
                     running[worker.ready.remote()] = (worker, None)
                 if shard is not None:
@@ -73,7 +73,7 @@ class RayEngine:
 
 
 class _Worker:
-    """The process that holds an ensemble. It is opened with the first shard, so that what is wrong is said there."""
+    """Process that holds an ensemble, opened with the first shard so that its errors are raised there."""
 
     def __init__(self, ensemble: str, trusted: str | None):
         import torch
@@ -83,7 +83,7 @@ class _Worker:
         self._labeller: Labeller | None = None
 
     def ready(self) -> int:
-        """Its process, once it lives."""
+        """Process id, once the worker has started."""
         return os.getpid()
 
     def label(self, shard: Shard, batch_tokens: int) -> tuple[Shard, list[bytes]]:

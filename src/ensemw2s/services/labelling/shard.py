@@ -1,9 +1,10 @@
-"""The rows of one shard: which can be labelled, what is wrong with the others, and the labels, batch by batch."""
+"""Rows of one shard: rows to label, errors of the others, and the labels, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from ensemw2s.core.batches import length_batches
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import reason_of
 from ensemw2s.data.tasks.files import name_of
@@ -13,13 +14,13 @@ from ensemw2s.services.labelling.folder import SeenIds
 from ensemw2s.storage.records import json_line
 
 ENCODE_CHARACTERS = 2**20
-"""Prompts are encoded when they are this long together, so that those far too long are not kept until the shard is
+"""Prompts are encoded whenever they reach this total length, so that far too long ones are not kept until the shard is
 full."""
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """What knows which prompts an ensemble can read."""
+    """Encodes prompts as an ensemble does and knows its limits."""
 
     @property
     def fingerprint(self) -> str:
@@ -28,7 +29,12 @@ class Reader(Protocol):
 
     @property
     def max_length(self) -> int:
-        """Tokens of a prompt."""
+        """Largest number of tokens of a prompt."""
+        ...
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens that the models have an embedding of; the tokenizer may know more."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -38,7 +44,7 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Labeller(Reader, Protocol):
-    """What labels prompts; `experiment.labeller` makes one of an ensemble."""
+    """Labels prompts; `export.labeller.open_labeller` opens one from a saved ensemble."""
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """A label for each prompt, in order, ready for JSON; the same whatever else is in the batch."""
@@ -47,7 +53,7 @@ class Labeller(Reader, Protocol):
 
 @dataclass(frozen=True)
 class _Ready:
-    """A row whose prompt can be labelled as far as can be told without its tokens."""
+    """A row whose prompt has not failed before tokenisation."""
 
     number: int
     place: str
@@ -57,21 +63,22 @@ class _Ready:
 
 @dataclass
 class Shard:
-    """What becomes of the rows of one shard, without their other columns; errors are (number, place, id, reason)."""
+    """Rows of one shard without their other columns; errors are (number, place, id, reason)."""
 
     ready: list[_Ready] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    """In tokens, of those that are ready."""
+    """Number of tokens of each row in `ready`."""
     errors: list[tuple[int, str, str | None, str]] = field(default_factory=list)
     index: int = 0
-    """Its number in the file."""
+    """Number of the shard in the file."""
     n_rows: int = 0
     n_units: int = 0
-    """What of the file it takes, in bytes or rows, as `data.stream` counts."""
+    """Size of the shard in units of the file, bytes or rows, as `data.readers.stream` counts them."""
     last_unit: int = 0
-    """How far its last row is in the file."""
+    """Position after its last row, in the same units."""
 
     def error_lines(self) -> Iterator[bytes]:
+        """Lines of the file of errors, in the order of the input."""
         for number, place, name, reason in sorted(self.errors, key=lambda error: error[0]):
             yield json_line({"id": name, "row": number, "place": place, "reason": reason})
 
@@ -79,7 +86,7 @@ class Shard:
 def read_shard(
     rows: Iterator[StreamedRow], labeller: Reader, prompt: str, id_column: str | None, seen: SeenIds
 ) -> Shard:
-    """Sort the rows of a shard into those to label and errors; an id is taken by its first row, even if that fails."""
+    """Split the rows of a shard into rows to label and errors. An id belongs to its first row, even if that fails."""
     shard = Shard()
     waiting: list[_Ready] = []
     characters = 0
@@ -109,31 +116,42 @@ def read_shard(
 
 
 def _encode(waiting: list[_Ready], labeller: Reader, shard: Shard) -> None:
-    """Move prompts that the models can read to `shard.ready`, and their lengths."""
+    """Encode waiting prompts; readable ones go to `shard.ready` with their lengths, the others to the errors."""
     if not waiting:
         return
     for ready, ids in zip(waiting, labeller.encode([w.prompt for w in waiting]), strict=True):
-        if 0 < len(ids) <= labeller.max_length:
-            shard.ready.append(ready)
-            shard.lengths.append(len(ids))
+        if reason := _unreadable(ids, labeller):
+            shard.errors.append((ready.number, ready.place, ready.id, reason))
             continue
-        reason = (
+        shard.ready.append(ready)
+        shard.lengths.append(len(ids))
+
+
+def _unreadable(ids: Sequence[int], labeller: Reader) -> str:
+    """Why the models cannot read a prompt of these token ids; empty where they can."""
+    if not ids:
+        return "the tokenizer makes no token of its prompt; give it another text or delete the row"
+    if len(ids) > labeller.max_length:
+        return (
             f"its prompt has {len(ids)} tokens and the models read at most {labeller.max_length}; shorten it or delete "
             "the row"
-            if ids
-            else "the tokenizer makes no token of its prompt; give it another text or delete the row"
         )
-        shard.errors.append((ready.number, ready.place, ready.id, reason))
+    if (largest := max(ids)) >= labeller.n_tokens:
+        return (
+            f"its prompt has the token number {largest} and the models have embeddings of 0 to {labeller.n_tokens - 1} "
+            "alone; take that text out of the prompt or delete the row"
+        )
+    return ""
 
 
 def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Callable[[float], None]) -> list[bytes]:
-    """Lines for the file of labels, in the order of the input; a label that JSON has no word for is an error.
+    """Lines of the file of labels, in the order of the input; a label that JSON cannot hold becomes an error.
 
-    `told` hears after each batch which part of the shard is done.
+    `told` is called after each batch with the part of the shard that is done.
     """
     lines: dict[int, bytes] = {}
     n_done = 0
-    for batch in batches(shard.lengths, batch_tokens):
+    for batch in length_batches(shard.lengths, batch_tokens):
         labels = labeller.label([shard.ready[i].prompt for i in batch])
         for i, label in zip(batch, labels, strict=True):
             ready = shard.ready[i]
@@ -145,16 +163,3 @@ def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Calla
         n_done += len(batch)
         told(n_done / len(shard.ready))
     return [lines[i] for i in sorted(lines)]
-
-
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of all, like lengths together; as many to a batch as fit into `batch_tokens` when padded."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        # The newest is the longest so far: it says how long all are padded.
-        if batch and (len(batch) + 1) * lengths[i] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

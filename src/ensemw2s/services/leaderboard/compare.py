@@ -1,4 +1,4 @@
-"""Several finished runs side by side, paired where their seeds and test items are the same."""
+"""Comparison of finished runs, paired where their seeds and test items are the same."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from ensemw2s.results.conditions import CEILING, STRONG_ON_EASY
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
-    """Main figures of each run, and each run against the first.
+    """Main figures of each run, and the difference of each run to the first.
 
-    Differences are paired by seed; intervals are Student-t over the seeds' differences, so runs of one seed, of other
-    seeds or of another split have none.
+    Differences are paired by seed, with Student-t intervals over seeds. Runs of one seed, of different seeds or of
+    different splits have none.
 
     Raises:
         RunError: fewer than two runs, or one of them is not finished.
@@ -26,10 +26,10 @@ def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
         raise RunError(
             f"compare: two or more run folders are needed, got {len(run_dirs)}; for example: ensemw2s compare runs/*"
         )
-    found = [(str(d), read_results(d)) for d in run_dirs]
-    lines = tuple(_line(name, r) for name, r in found)
-    first_name, first = found[0]
-    return RunComparison(lines=lines, pairs=tuple(_pair(name, r, first_name, first) for name, r in found[1:]))
+    runs = [(str(d), read_results(d)) for d in run_dirs]
+    lines = tuple(_line(name, r) for name, r in runs)
+    first_name, first = runs[0]
+    return RunComparison(lines=lines, pairs=tuple(_pair(name, r, first_name, first) for name, r in runs[1:]))
 
 
 def _line(name: str, results: Results) -> RunLine:
@@ -37,7 +37,13 @@ def _line(name: str, results: Results) -> RunLine:
     wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY.key, CEILING.key) if k in keys]
     has_ood = results.hardest_test == "ood_test"
     accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted if has_ood}
-    return RunLine(run=name, row=results.recommendation.row, n_seeds=len(results.seeds), accuracy=accuracy)
+    return RunLine(
+        run=name,
+        row=results.recommendation.row,
+        n_seeds=len(results.seeds),
+        metric=results.metric,
+        accuracy=accuracy,
+    )
 
 
 def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPair:

@@ -18,12 +18,12 @@ from ensemw2s.core import intervals
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import SCALE_ROWS
-from ensemw2s.ensemble.scores import staged_scores
+from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.models.adapters import fit_scale
+from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.records import Inputs
 from ensemw2s.services.planning.units import RoleName, training_amount, training_roles
 from ensemw2s.train.answers import AnswerSupervision, train_answers
@@ -108,7 +108,7 @@ def _answer_trials(prepared: AnswerPrepared, name: RoleName, training: TrainConf
             lambda: training_amount(role.config.adapter, training, n, tokens),
         ),
         ("score", name): Trial(
-            lambda: staged_scores(models, ones, inputs, answers, places),
+            lambda: score_answers(models, inputs, answers, places, weights=ones),
             lambda: n_members * int(inputs.lengths[places].sum()),
         ),
     }

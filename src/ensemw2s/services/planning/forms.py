@@ -5,8 +5,8 @@ import torch
 from ensemw2s.ensemble.views import depths_of
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.models.activations import EmbeddedInputs, IdInputs
 from ensemw2s.models.adapters import n_trainable, owned_state
+from ensemw2s.models.inputs import EmbeddedInputs, IdInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Stage, Unit, training_roles
 

@@ -12,9 +12,9 @@ from ensemw2s.errors import EnsemW2SError, RunError
 def run_each(
     ray: Any, jobs: Sequence[tuple[ExperimentConfig, Path]], workers: int
 ) -> Iterator[tuple[int, EnsemW2SError | None]]:
-    """Run every experiment in its folder, `workers` at a time; each job's number with what went wrong, as they end.
+    """Run every experiment in its folder, `workers` at a time. Yields each job's number with its error as it ends.
 
-    A run whose worker dies is begun again elsewhere; the store has what it had finished.
+    A run whose worker dies is started again on another; its finished work is in the store.
     """
     task = ray.remote(**resources(ray, workers), max_retries=MAX_TRIES - 1)(_run)
     waiting = list(enumerate(jobs))[::-1]

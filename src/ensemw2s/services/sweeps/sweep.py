@@ -1,6 +1,7 @@
 """One configuration with several values of some settings: every combination is a run in a folder of its own."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from ensemw2s.pipeline.run_folder import is_finished
 from ensemw2s.screen import say
 from ensemw2s.text import name_problem
 
+MAX_RUNS = 10_000
+"""Largest number of combinations of one sweep."""
 Work = Callable[[Sequence[tuple[ExperimentConfig, Path]]], Iterator[tuple[int, EnsemW2SError | None]]]
-"""Runs each experiment in its folder; yields numbers with what went wrong."""
+"""Runs each experiment in its folder; yields the number of each job with its error, None where it succeeded."""
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One combination."""
+    """One combination of a sweep."""
 
     folder: Path
     config: ExperimentConfig
@@ -33,14 +36,15 @@ class SweepRun:
 def combinations(
     config: Path | None, overrides: Sequence[str], over: Sequence[str], output: Path
 ) -> list[tuple[ExperimentConfig, Path]]:
-    """Every combination of the values, validated, with its folder below `output`.
+    """All combinations of the values, validated, each with its folder below `output`.
 
     Args:
-        over: `a.b=v1,v2` each; a value that holds a comma stands in brackets, `seeds=[0,1],[2,3]`. A bare seed is a
-            run of that seed.
+        over: entries `a.b=v1,v2`. A value that holds a comma is written in brackets, `seeds=[0,1],[2,3]`. A bare seed
+            means a run of that seed.
 
     Raises:
-        ConfigError: an entry has no value, two have one name, or a combination is no valid configuration.
+        ConfigError: an entry has no value, two have one name, there are more than `MAX_RUNS` combinations, or one
+            of them is no valid configuration.
     """
     axes = [_axis(entry) for entry in over]
     if not axes:
@@ -48,43 +52,46 @@ def combinations(
     names = [name for name, _ in axes]
     if len(set(names)) < len(names):
         raise ConfigError(f"--over names {next(n for n in names if names.count(n) > 1)!r} twice; list its values once")
-    found: list[tuple[ExperimentConfig, Path]] = []
+    n_runs = math.prod(len(values) for _, values in axes)
+    if n_runs > MAX_RUNS:
+        raise ConfigError(f"--over: {n_runs:,} combinations, but a sweep has at most {MAX_RUNS:,}; give fewer values")
+    jobs: list[tuple[ExperimentConfig, Path]] = []
     for values in itertools.product(*(values for _, values in axes)):
         settings = [f"{name}={value}" for name, value in zip(names, values, strict=True)]
         shown = "+".join(f"{name.rpartition('.')[2]}={value}" for name, value in zip(names, values, strict=True))
         given = [f"seeds=[{s.partition('=')[2]}]" if re.fullmatch(r"seeds=\d+", s) else s for s in settings]
-        found.append((load_config(config, [*overrides, *given]), output / re.sub(r"[^\w.=+-]+", "-", shown)))
-    for _, folder in found:
+        jobs.append((load_config(config, [*overrides, *given]), output / re.sub(r"[^\w.=+-]+", "-", shown)))
+    for _, folder in jobs:
         if problem := name_problem(folder.name):
             raise ConfigError(f"--over: {folder.name!r} is not the plain name of a folder: {problem}")
-    folders = [folder for _, folder in found]
+    folders = [folder for _, folder in jobs]
     if len(set(folders)) < len(folders):
         raise ConfigError(f"--over: two combinations have the folder {_twice(folders)}; give each value once")
-    return found
+    return jobs
 
 
 def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Console | None = None) -> list[SweepRun]:
-    """Finish every run that is not finished; one that fails stops no other."""
-    found: dict[int, SweepRun] = {}
+    """Run every combination that is not finished. A failed run does not stop the others."""
+    runs: dict[int, SweepRun] = {}
     todo: list[int] = []
     for number, (config, folder) in enumerate(jobs):
         if is_finished(folder, config):
-            found[number] = SweepRun(folder, config, "there")
+            runs[number] = SweepRun(folder, config, "there")
         else:
             todo.append(number)
     if console is not None:
-        say(console, f"{len(jobs)} runs, {len(found)} of them finished before")
+        say(console, f"{len(jobs)} runs, {len(runs)} of them finished before")
     for place, error in work([jobs[number] for number in todo]):
         config, folder = jobs[todo[place]]
         state, reason = ("done", "") if error is None else ("failed", str(error))
-        found[todo[place]] = SweepRun(folder, config, state, reason)
+        runs[todo[place]] = SweepRun(folder, config, state, reason)
         if console is not None:
-            say(console, f"{len(found)}/{len(jobs)}  {folder}: {state} {reason}")
-    return [found[number] for number in range(len(jobs))]
+            say(console, f"{len(runs)}/{len(jobs)}  {folder}: {state} {reason}")
+    return [runs[number] for number in range(len(jobs))]
 
 
 def run_here(jobs: Sequence[tuple[ExperimentConfig, Path]]) -> Iterator[tuple[int, EnsemW2SError | None]]:
-    """One run after another, in this process."""
+    """Run one job after another in this process."""
     for number, (config, folder) in enumerate(jobs):
         try:
             run(config, folder)
