@@ -30,8 +30,8 @@ class Weak:
     group_ids: Sequence[str]
     """Of the training rows, so that held-out folds do not tear a group."""
     n_classes: int
-    n_layers: int = 1
-    """Of the weak model."""
+    n_layers: int = 0
+    """Of the weak model; 0 where it has none."""
     training_tokens: Callable[[Int[Tensor, " rows"]], int] = lambda rows: 0
     """Tokens that a training on these rows reads; 0 where they are not texts."""
 

@@ -1,10 +1,8 @@
 """What an ensemble is made of: anything that learns distributions over classes from weighted rows."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -88,13 +86,3 @@ def take(X: Any, rows: Int[Tensor, " rows"]) -> Any:
     if isinstance(X, np.ndarray) or hasattr(X, "tocsr"):
         return X[rows.numpy()]
     return [X[i] for i in rows.tolist()]
-
-
-def n_rows(X: Tensor | np.ndarray | Sequence[Any] | Any) -> int:
-    """Number of rows of what `take` can index."""
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
-
-
-def all_rows(X: Any) -> Int[Tensor, " rows"]:
-    """The index of every row."""
-    return torch.arange(n_rows(X))

@@ -12,11 +12,11 @@ layers        T experts, each on the pooled feature after another number of laye
 """
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, GenerationConfig
@@ -171,9 +171,10 @@ class Boosting(EqualVotes):
     label: ClassVar[str] = "boosted ensemble"
     needs_errors: ClassVar[bool] = True
 
-    shrinkage: float = 1.0
-    max_expert_weight: float = 4.0
-    reweight: str = "loss"
+    shrinkage: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_expert_weight: Annotated[float, Field(gt=0)] = 4.0
+    """Cap of alpha, in nats."""
+    reweight: Literal["loss", "resample"] = "loss"
     """`loss` weighs each sample's loss; `resample` draws samples by their weight."""
     bootstrap: bool = False
     """Generation: members after the first learn from a bootstrap draw of the answers, too."""
@@ -210,7 +211,7 @@ class Subspace(EqualVotes):
     needs_pooled_head: ClassVar[bool] = True
     stream: ClassVar[str | None] = "independent"
 
-    feature_share: float | int = 0.5
+    feature_share: Annotated[float | int, Field(gt=0, le=1)] = 0.5
 
     def view(self, n_layers: int, round_index: int, seed: int) -> View:
         return View(feature_share=self.feature_share)
@@ -230,7 +231,10 @@ class Layers(EqualVotes):
     def view(self, n_layers: int, round_index: int, seed: int) -> View:
         # Dealt, not drawn: draws with replacement would give two members one depth while another depth has none. In
         # random order, because the first t members of every t are to be as unlike as they can.
-        depths = dealt_depths(self.layer_range, n_layers)
+        if not (depths := dealt_depths(self.layer_range, n_layers)):
+            raise ConfigError(
+                "method: members of `layers` read a model at different depths, and the weak model has none"
+            )
         depth = depths[sampling.dealt(len(depths), round_index, stream_seed(seed, "layers"))]
         return View(depth=None if depth == n_layers else depth)
 
