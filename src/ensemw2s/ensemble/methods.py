@@ -12,7 +12,7 @@ layers        T experts, each on the pooled feature after another number of laye
 """
 
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -258,7 +258,8 @@ def make_method(name: str, ensemble: EnsembleConfig, generation: GenerationConfi
         raise ConfigError(f"{setting}: {name} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     given = {option: settings[option] for option in known if option in settings} | options
     try:
-        return TypeAdapter(kind).validate_python(given)
+        method: EnsembleMethod = TypeAdapter[Any](kind).validate_python(given)
+        return method
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in (setting, *first["loc"]))
