@@ -15,6 +15,7 @@ from ensemw2s.errors import ConfigError, DataError, EnsemW2SError, ModelError, R
 from ensemw2s.results import Results
 
 if TYPE_CHECKING:
+    from ensemw2s.estimators.weak_ensemble import WeakEnsemble
     from ensemw2s.export.classifier import Predictor, load_student
     from ensemw2s.pipeline.run import run
 
@@ -29,12 +30,14 @@ __all__ = [
     "Results",
     "RunError",
     "SealError",
+    "WeakEnsemble",
     "load_config",
     "load_student",
     "run",
 ]
 
 _LATE = {
+    "WeakEnsemble": "ensemw2s.estimators.weak_ensemble",
     "run": "ensemw2s.pipeline.run",
     "Predictor": "ensemw2s.export.classifier",
     "load_student": "ensemw2s.export.classifier",

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ensemw2s.names import Method, Outcome
+from ensemw2s.names import Outcome
 
 EASY_PARTS = ("easy_train", "easy_val")
 SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")
@@ -120,7 +120,7 @@ WHOLE = View()
 class Expert:
     """One weak expert: its trained parameters, how it was made, and its predictions on every example of the run."""
 
-    method: Method
+    method: str
     round: int
     seed: int
     """Seed of its training."""

@@ -10,9 +10,9 @@ from ensemw2s.config.base import Frozen
 from ensemw2s.core.labels import LABEL_MODELS, LabelModel
 from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
 from ensemw2s.core.selection import SELECTIONS, Selection
-from ensemw2s.names import Method
 
-Teacher = Literal["self"] | Method
+Teacher = str
+"""`self`, or the name of an ensemble method of the run."""
 
 Options = dict[str, int | float | str]
 
@@ -154,7 +154,7 @@ class StudentConfig(Frozen):
     """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
     the place of the weak labels of these items, for every teacher."""
 
-    def pairs(self, methods: Sequence[Method]) -> list[tuple[Teacher, Recipe]]:
+    def pairs(self, methods: Sequence[str]) -> list[tuple[Teacher, Recipe]]:
         """Every student of a run, as its teacher and its recipe, teacher by teacher."""
         everyone: tuple[Teacher, ...] = ("self", *methods)
         return [(t, r) for t in everyone for r in self.recipes if t in (r.teachers or everyone)]

@@ -10,6 +10,7 @@ from ensemw2s.core import intervals
 from ensemw2s.core.routing import ROUTERS, accuracy_by_budget, queue_order, random_by_budget, thresholds
 from ensemw2s.evaluation.figures import interval_of
 from ensemw2s.evaluation.routing_signals import RoutingRecord
+from ensemw2s.names import BOOSTING
 from ensemw2s.results import BudgetCurve, BudgetPoint
 
 N_POINTS = 11
@@ -20,7 +21,7 @@ PLAIN = "confidence"
 
 def curve_method(methods: Sequence[str]) -> str:
     """The ensemble method whose labels the curves are of."""
-    return "boosting" if "boosting" in methods else methods[0]
+    return BOOSTING if BOOSTING in methods else methods[0]
 
 
 def budget_curves(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ensemw2s.config import StudentConfig
-from ensemw2s.names import Method
 from ensemw2s.results.conditions import (
     AUTO,
     BEST_SINGLE,
@@ -17,15 +16,7 @@ from ensemw2s.results.conditions import (
     ensemble,
     student,
 )
-
-METHOD_LABELS: dict[Method, str] = {
-    "single": "single weak expert",
-    "independent": "independent ensemble",
-    "bagging": "bagged ensemble",
-    "boosting": "boosted ensemble",
-    "subspace": "random-subspace ensemble",
-    "layers": "layer-sampled ensemble",
-}
+from ensemw2s.tables import METHODS
 
 
 @dataclass(frozen=True)
@@ -36,17 +27,17 @@ class Labelled:
     label: str
 
 
-def all_conditions(methods: Sequence[Method], students: StudentConfig) -> list[Labelled]:
+def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[Labelled]:
     """Every condition that a run may have, in the order of the table."""
     found = [
         Labelled(ZERO_SHOT, "strong model, zero-shot"),
         Labelled(BEST_SINGLE, "best single expert (by easy-val)"),
         Labelled(SINGLE_LONG, "one expert at T times the budget"),
-        *(Labelled(ensemble(m), METHOD_LABELS[m]) for m in methods),
+        *(Labelled(ensemble(m), METHODS[m].label) for m in methods),
         Labelled(STRONG_ON_EASY, "strong model on easy labels"),
     ]
     for teacher, recipe in students.pairs(methods):
-        source = "self-training" if teacher == SELF else f"student of the {METHOD_LABELS[teacher]}"
+        source = "self-training" if teacher == SELF else f"student of the {METHODS[teacher].label}"
         found.append(Labelled(student(teacher, recipe.name), f"{source}, {recipe.name}"))
     if students.method == "auto":
         found.append(Labelled(AUTO, "chosen by auto on harder easy data"))

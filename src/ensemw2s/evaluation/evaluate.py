@@ -13,6 +13,7 @@ from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
 from ensemw2s.evaluation.scored import ScoredSeed, TestItems
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
+from ensemw2s.names import BOOSTING
 from ensemw2s.results import AnswerSample, BudgetCurve, Recommendation, Reliability, Results, TaskInfo, TokenWeights
 from ensemw2s.results.conditions import CEILING, SINGLE, STRONG_ON_EASY, ensemble, student
 
@@ -92,8 +93,8 @@ def _shown(table: Table, chosen: str) -> list[Labelled]:
     """The conditions whose curves are drawn, in this order."""
     by_condition = {each.condition: each for each in table.conditions}
     recommended = next(each.condition for each in table.conditions if each.condition.key == chosen)
-    boosted = student("boosting", table.primary)
-    wanted = (SINGLE, ensemble("boosting"), STRONG_ON_EASY, boosted, recommended, CEILING)
+    boosted = student(BOOSTING, table.primary)
+    wanted = (SINGLE, ensemble(BOOSTING), STRONG_ON_EASY, boosted, recommended, CEILING)
     return [by_condition[condition] for condition in dict.fromkeys(wanted) if condition in by_condition]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ensemw2s.errors import RunError
+from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import Comparison, Interval, Row
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition, student
 
@@ -70,8 +71,8 @@ def headline(
     rivals = {STRONG_ON_EASY: "strong-on-easy"}
     if condition.group == "student":
         recipe = condition.recipe or primary
-        rivals[student("independent", recipe)] = "the independent ensemble's student"
-        rivals[student("single", recipe)] = "the single weak expert's student"
+        rivals[student(INDEPENDENT, recipe)] = "the independent ensemble's student"
+        rivals[student(SINGLE, recipe)] = "the single weak expert's student"
     distances = [
         f"{_points(difference_to[condition.key, rival.key])} against {name}"
         for rival, name in rivals.items()
@@ -79,8 +80,8 @@ def headline(
     ]
     if distances:
         text += " That is " + ", ".join(distances) + "."
-    boosted = student("boosting", primary)
-    gain = difference_to.get((boosted.key, student("single", primary).key))
+    boosted = student(BOOSTING, primary)
+    gain = difference_to.get((boosted.key, student(SINGLE, primary).key))
     if gain is not None and condition != boosted:
         text += f" The boosted ensemble's student ({primary}) is {_points(gain)} against the single weak expert's."
     if test == "id_test":
@@ -105,7 +106,7 @@ def _supervision(condition: Condition, auto_choices: Sequence[Condition]) -> str
         return f"in {n} of {len(auto_choices)} seeds a baseline, no weak supervision"
     if condition == AUTO:
         return "a student of weak labels in every seed"
-    return "supervised by one weak expert" if condition.method == "single" else "supervised by the weak ensemble"
+    return "supervised by one weak expert" if condition.method == SINGLE else "supervised by the weak ensemble"
 
 
 def _percent(interval: Interval) -> str:

@@ -13,7 +13,8 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.conditions import Labelled
 from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
 from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed, TestItems
-from ensemw2s.names import VIEWED
+from ensemw2s.names import BOOSTING, INDEPENDENT
+from ensemw2s.names import SINGLE as SINGLE_METHOD
 from ensemw2s.results import (
     Comparison,
     Condition,
@@ -35,9 +36,8 @@ from ensemw2s.results.conditions import (
     ensemble,
     student,
 )
+from ensemw2s.tables import METHODS
 
-PLAIN = ("independent", "bagging", *VIEWED)
-"""Ensemble methods that boosting is compared with."""
 N_DIFFICULTY_BINS = 6
 
 
@@ -61,6 +61,12 @@ class Table:
     @cached_property
     def present(self) -> frozenset[Condition]:
         return frozenset(each.condition for each in self.conditions)
+
+    @cached_property
+    def _others(self) -> list[str]:
+        """Ensemble methods of the run that boosting is compared with."""
+        methods = [c.method for c in (each.condition for each in self.conditions) if c.kind == "ensemble"]
+        return [m for m in methods if m is not None and m not in (BOOSTING, SINGLE_METHOD)]
 
     def scored(self, condition: Condition, part: str) -> list[Scored]:
         """Of every seed."""
@@ -114,10 +120,10 @@ class Table:
         pairs: list[tuple[Condition, Condition]] = []
         for condition in (each.condition for each in self.conditions):
             pairs += [(condition, rival) for rival in self._rivals(condition)]
-        boosting = ensemble("boosting")
-        pairs += [(boosting, ensemble(m)) for m in ("single", *PLAIN)]
+        boosting, others = ensemble(BOOSTING), self._others
+        pairs += [(boosting, ensemble(m)) for m in (SINGLE_METHOD, *others)]
         pairs += [(boosting, SINGLE_LONG), (boosting, STRONG_ON_EASY)]
-        pairs += [(ensemble(method), ensemble("independent")) for method in VIEWED]
+        pairs += [(ensemble(m), ensemble(INDEPENDENT)) for m in others if METHODS[m].needs_pooled_head]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         return [self._compare(a, b, part) for a, b in pairs if {a, b} <= self.present for part in self.items.parts]
 
@@ -128,12 +134,12 @@ class Table:
             return []
         recipe = condition.recipe or self.primary
         rivals = [STRONG_ON_EASY]
-        if condition.method != "single":
-            rivals.append(student("single", recipe))
-        if condition.method == "boosting":
-            rivals += [student(other, recipe) for other in PLAIN]
+        if condition.method != SINGLE_METHOD:
+            rivals.append(student(SINGLE_METHOD, recipe))
+        if condition.method == BOOSTING:
+            rivals += [student(other, recipe) for other in self._others]
         if condition == AUTO:
-            rivals.append(student("independent", recipe))
+            rivals.append(student(INDEPENDENT, recipe))
         return [*rivals, student(SELF, recipe)]
 
     def _compare(self, condition: Condition, baseline: Condition, part: str) -> Comparison:

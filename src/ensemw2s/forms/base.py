@@ -16,8 +16,9 @@ from ensemw2s.config import ExperimentConfig, Recipe, TrainConfig
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.splits import Draw, Split
-from ensemw2s.ensemble.fit import EnsembleState, Fitted
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert
 from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
 from ensemw2s.forms.role import Role
@@ -70,7 +71,7 @@ class SeedContext:
 
 
 @runtime_checkable
-class Samples(Protocol):
+class ExpertTrainer(Protocol):
     """What the experts of one seed learn from: what boosting weighs, and how an expert is fitted to it."""
 
     @property
@@ -86,19 +87,25 @@ class Samples(Protocol):
         """Whether the errors that boosting follows take a pass of their own, and do not come with the fit."""
         ...
 
-    def deciding(self, state: EnsembleState) -> dict[str, Any]:
-        """What decides the next expert beside its training settings and stream: for its key in the store."""
+    def draw(self, state: EnsembleState) -> ExpertDraw:
+        """What the next expert learns from."""
+        ...
+
+    def deciding(self, state: EnsembleState, draw: ExpertDraw) -> dict[str, Any]:
+        """What decides the next expert beside its draw, training settings and stream: for its key in the store."""
         ...
 
     def fit(self, state: EnsembleState) -> Artifact:
         """Train the next expert and evaluate it."""
         ...
 
-    def fitted(self, artifact: Artifact, state: EnsembleState) -> Fitted:
+    def fitted(self, artifact: Artifact, state: EnsembleState) -> FittedExpert:
         """The expert of an artifact that `fit` made."""
         ...
 
-    def errors(self, fitted: Fitted, state: EnsembleState, *, by_folds: bool) -> tuple[Bool[Tensor, " samples"], int]:
+    def errors(
+        self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
+    ) -> tuple[Bool[Tensor, " samples"], int]:
         """Which samples the expert gets wrong, or its like on folds that they did not see; and the tokens read."""
         ...
 
@@ -115,7 +122,9 @@ class Samples(Protocol):
 class ExpertForm(Protocol):
     """Experts and what they say."""
 
-    def samples(self, seed: SeedContext, training: TrainConfig) -> Samples: ...
+    def trainer(self, seed: SeedContext, training: TrainConfig) -> ExpertTrainer:
+        """What trains the experts of a seed."""
+        ...
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         """T and the temperature, both chosen on easy-val; ties go to the smaller ensemble."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ensemw2s.core.losses import LINKS
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.evaluation.conditions import METHOD_LABELS
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.card import model_card
 from ensemw2s.export.classifier import export_student
@@ -17,6 +16,7 @@ from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.results import Results
 from ensemw2s.results.conditions import ensemble
+from ensemw2s.tables import METHODS
 
 
 def export_run(run_dir: Path, results: Results, seeds: Sequence[SeedWork]) -> None:
@@ -24,7 +24,7 @@ def export_run(run_dir: Path, results: Results, seeds: Sequence[SeedWork]) -> No
     work = next(w for w in seeds if w.seed == results.recommendation.seed)
     condition = results.row(results.recommendation.row).condition
     _export_student(run_dir / "student", results, work.prepared, work.outcomes[condition].voters)
-    methods = [m for m in METHOD_LABELS if m in work.ensembles]
+    methods = [m for m in METHODS if m in work.ensembles]  # of equals the first of the table
     accuracy = {m: results.row(ensemble(m).key).parts["easy_val"]["accuracy"].interval.mean for m in methods}
     made = work.ensembles[max(methods, key=accuracy.__getitem__)]
     record = _record(work.prepared, made, results)

@@ -7,6 +7,7 @@ from ensemw2s.config import ExperimentConfig
 from ensemw2s.data.people import read_people
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks.table import load_task
+from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.ensemble.rate import learners
 from ensemw2s.forms.base import Prepared, TaskForm
 from ensemw2s.forms.classification.form import ClassModels, class_form
@@ -22,8 +23,11 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     """Read and validate the task, and the split where its difficulty does not need the weak model. No model is loaded.
 
     Raises:
+        ConfigError: an ensemble method cannot be used with these models.
         DataError: as the loaders and the split say; `students.people` cannot be used.
     """
+    check_methods(config)
+    check_methods(config)
     task = load_task(config.task)
     people_of(config, task)
     if config.difficulty.source == "column":

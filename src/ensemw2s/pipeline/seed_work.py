@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, grow
 from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.ensemble.methods import make_method, max_members
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import Prepared, Samples, SeedContext, TaskForm
+from ensemw2s.forms.base import ExpertTrainer, Prepared, SeedContext, TaskForm
+from ensemw2s.names import SINGLE
 from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble
@@ -65,22 +67,21 @@ class SeedWork:
     @property
     def n_units(self) -> tuple[int, int]:
         """Upper bounds on the experts and on the students of this seed: for the progress bars."""
-        rounds = sum(1 if m == "single" else self.config.ensemble.n_rounds for m in self.config.ensemble.methods)
-        return rounds + 1, len(self.config.students.pairs(self.config.ensemble.methods)) + 2
+        return max_members(self.config.ensemble) + 1, len(self.config.students.pairs(self.config.ensemble.methods)) + 2
 
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble, and the single experts to compare it with; yields after each unit."""
         training = self.config.expert_training
-        samples = self.form.experts.samples(self.context, training)
-        prior = samples.prior_error()
+        trainer = self.form.experts.trainer(self.context, training)
+        prior = trainer.prior_error()
         for method in self.config.ensemble.methods:
-            yield from self.fit_ensemble(method, samples, prior)
+            yield from self.fit_ensemble(method, trainer, prior)
         self._best_single()
         # One expert that is given the whole ensemble's training budget.
         long = training.model_copy(update={"epochs": training.epochs * self.config.ensemble.n_rounds})
-        samples = self.form.experts.samples(self.context, long)
-        state = EnsembleState.start("single", self.seed, samples.n_samples)
-        key, fitted = self._expert(samples, state)
+        trainer = self.form.experts.trainer(self.context, long)
+        state = EnsembleState.start(SINGLE, self.seed, trainer.n_samples)
+        key, fitted = self._expert(trainer, state)
         expert = grow(state, fitted, self.config.ensemble, prior).experts[0]
         self.outcomes[SINGLE_LONG] = Outcome(
             self.form.experts.expert_voters(self.context, expert, key),
@@ -88,12 +89,12 @@ class SeedWork:
         )
         yield
 
-    def fit_ensemble(self, method: str, samples: Samples, prior: float) -> Iterator[None]:
+    def fit_ensemble(self, method: str, trainer: ExpertTrainer, prior: float) -> Iterator[None]:
         """Train one method's ensemble round by round and choose its size on easy-val; yields after each round."""
-        state = EnsembleState.start(method, self.seed, samples.n_samples)
+        state = EnsembleState.start(method, self.seed, trainer.n_samples)
         keys: list[str] = []
         while not state.finished:
-            key, fitted = self._expert(samples, state)
+            key, fitted = self._expert(trainer, state)
             before = len(state.experts)
             state = grow(state, fitted, self.config.ensemble, prior)
             keys += [key] * (len(state.experts) - before)
@@ -105,7 +106,7 @@ class SeedWork:
         self.ensembles[method] = made
         self.outcomes[ensemble(method)] = Outcome(
             self.form.experts.ensemble_voters(self.context, made),
-            self.form.experts.cost(self.context, state.experts, samples.training),
+            self.form.experts.cost(self.context, state.experts, trainer.training),
             n_experts=selected,
         )
 
@@ -121,29 +122,31 @@ class SeedWork:
         voters = self.form.experts.expert_voters(self.context, made.experts[place], made.keys[place])
         self.outcomes[BEST_SINGLE] = Outcome(voters, costs.total(each.cost for each in self.outcomes.values()))
 
-    def _expert(self, samples: Samples, state: EnsembleState) -> tuple[str, Fitted]:
+    def _expert(self, trainer: ExpertTrainer, state: EnsembleState) -> tuple[str, FittedExpert]:
         """One expert, from the store or trained; the key holds all that decides it and nothing else."""
-        config = self.config.ensemble
-        boosted = state.method == "boosting" and bool(state.experts)
+        config, draw = self.config.ensemble, trainer.draw(state)
         key = artifact_key(
             EXPERT_VERSION,
             {
-                **samples.deciding(state),
-                "training": samples.training.deciding,
+                **trainer.deciding(state, draw),
+                "training": trainer.training.deciding,
                 "stream": state.next_stream,
-                "draw": "bootstrap" if state.method == "bagging" else config.reweight if boosted else "all",
-                "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
+                "draw": canonical_hash(draw.rows.tolist()),
+                "weights": None if draw.is_even else canonical_hash(draw.weights.tolist()),
             },
         )
-        artifact = self.context.memo("experts", key, lambda: samples.fit(state))
-        fitted = samples.fitted(artifact, state)
+        artifact = self.context.memo("experts", key, lambda: trainer.fit(state))
+        fitted = trainer.fitted(artifact, state)
         by_folds = config.error_source == "folds"
-        if state.method != "boosting" or not (by_folds or samples.judges_apart):
-            return key, fitted  # the other methods follow no error
-        deciding = {"expert": key, "folds": config.n_folds if by_folds else None, **samples.judging()}
+        needs_errors = make_method(state.method, config, self.config.generation).needs_errors
+        if not needs_errors or not (by_folds or trainer.judges_apart):
+            return key, fitted
+        weights = canonical_hash(state.sample_weights.tolist())
+        deciding = {"expert": key, "folds": config.n_folds if by_folds else None, "weights": weights}
+        deciding |= trainer.judging()
 
         def judge() -> Artifact:
-            is_wrong, tokens = samples.errors(fitted, state, by_folds=by_folds)
+            is_wrong, tokens = trainer.errors(fitted, state, by_folds=by_folds)
             return Artifact({"is_wrong": is_wrong}, {"training_tokens": tokens})
 
         judged = self.context.memo("errors", artifact_key(EXPERT_VERSION, deciding), judge)

@@ -4,6 +4,7 @@ from typing import Any
 
 import altair as alt
 
+from ensemw2s.names import BOOSTING
 from ensemw2s.report.charts import PALETTE, PARTS, PERCENT, Spec, chart, colour
 from ensemw2s.report.round_figures import ROUND_FIELDS, accuracy_by_round, answers, by_round, correlation
 from ensemw2s.report.table import distances
@@ -28,8 +29,8 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
                 continue
             charts[f"rounds/together, {name}"] = accuracy_by_round(several, part, together=True)
             charts[f"rounds/each alone, {name}"] = accuracy_by_round(several, part, together=False)
-        if boosted := [e for e in several if e.method == "boosting"]:
-            charts["answers/boosting: error under the weights of round t"] = answers(boosted)
+        if boosted := [e for e in several if e.method == BOOSTING]:
+            charts[f"answers/{BOOSTING}: error under the weights of round t"] = answers(boosted)
         for title, field in ROUND_FIELDS.items():
             charts[f"answers/{title}"] = by_round(several, field)
     for method in dict.fromkeys(e.method for e in several):

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from ensemw2s import names
 from ensemw2s.results.base import Record
 
 ConditionKind = Literal[
@@ -71,7 +72,7 @@ STRONG_ON_EASY = Condition(kind="strong_on_easy")
 AUTO = Condition(kind="auto")
 """The student that a rule chooses on easy data alone, seed by seed."""
 CEILING = Condition(kind="ceiling")
-SINGLE = Condition(kind="ensemble", method="single")
+SINGLE = Condition(kind="ensemble", method=names.SINGLE)
 """One weak expert: what gap recovered is counted from."""
 
 

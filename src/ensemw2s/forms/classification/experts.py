@@ -12,8 +12,10 @@ from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
-from ensemw2s.ensemble.fit import EnsembleState, Fitted, Weak, fit_expert, held_out_errors
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.label import Ensemble, best_size
+from ensemw2s.ensemble.methods import Draw, Samples
+from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import SeedContext, rows_of
@@ -40,23 +42,24 @@ class ClassVoters:
 
 
 @dataclass(frozen=True)
-class ClassSamples:
+class ClassTrainer:
     """The labelled examples of one seed."""
 
     prepared: ClassPrepared
     weak: Weak
+    training: TrainConfig
 
     judges_apart = False
-
-    @property
-    def training(self) -> TrainConfig:
-        return self.weak.training
 
     @property
     def n_samples(self) -> int:
         return len(self.weak.rows)
 
-    def deciding(self, state: EnsembleState) -> dict[str, Any]:
+    def draw(self, state: EnsembleState) -> Draw:
+        samples = Samples(state.sample_weights, self.n_samples)
+        return state.next_draw(self.prepared.config.ensemble, samples, state.next_stream)
+
+    def deciding(self, state: EnsembleState, draw: Draw) -> dict[str, Any]:
         return {
             "data": self.prepared.fingerprint,
             "rows": self.weak.rows.tolist(),
@@ -70,13 +73,15 @@ class ClassSamples:
         tensors |= {"log_probs": fitted.log_probs, "is_wrong": fitted.is_wrong}
         return Artifact(tensors, {"training_tokens": fitted.training_tokens})
 
-    def fitted(self, artifact: Artifact, state: EnsembleState) -> Fitted:
+    def fitted(self, artifact: Artifact, state: EnsembleState) -> FittedExpert:
         tensors = artifact.tensors
         view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
         tokens = artifact.record["training_tokens"]
-        return Fitted(artifact.state, tensors["log_probs"], tensors["is_wrong"], tokens, view)
+        return FittedExpert(artifact.state, tensors["log_probs"], tensors["is_wrong"], tokens, view)
 
-    def errors(self, fitted: Fitted, state: EnsembleState, *, by_folds: bool) -> tuple[Bool[Tensor, " samples"], int]:
+    def errors(
+        self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
+    ) -> tuple[Bool[Tensor, " samples"], int]:
         if not by_folds:
             return fitted.is_wrong, 0
         return held_out_errors(self.weak, state, self.prepared.config.ensemble)
@@ -102,22 +107,22 @@ class ClassExperts:
 
     prepared: ClassPrepared
 
-    def samples(self, seed: SeedContext, training: TrainConfig) -> ClassSamples:
+    def trainer(self, seed: SeedContext, training: TrainConfig) -> ClassTrainer:
         prepared, role = self.prepared, self.prepared.weak
         rows = seed.draw.easy_train
+        learner = TrunkLearner(role.inputs, role.builder(training, prepared.n_classes), training, role.at_depth)
         weak = Weak(
-            inputs=role.inputs,
+            learners=(learner,),
+            X=torch.arange(len(role.inputs.lengths)),
             rows=rows,
             labels=prepared.split.easy_labels[rows],
             # The split's own groups: they hold together what has like text, too.
             group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
             n_classes=prepared.n_classes,
-            build=role.builder(training, prepared.n_classes),
-            training=training,
             n_layers=role.backbone.n_layers,
-            at_depth=role.at_depth,
+            training_tokens=learner.training_tokens,
         )
-        return ClassSamples(prepared, weak)
+        return ClassTrainer(prepared, weak, training)
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         val = seed.draw.easy_val

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.data.splits import Split
+from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.ensemble.rate import Rating, rate
-from ensemw2s.ensemble.views import depths_of
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.role import ClassRole, encoded, make_role, opened

@@ -16,7 +16,6 @@ from ensemw2s.core.losses import WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
-from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.errors import ModelError
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
@@ -25,7 +24,7 @@ from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.costs import training_cost, trunk_cost
-from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
+from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, n_trainable, owned_state
 from ensemw2s.results import Cost
 from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact

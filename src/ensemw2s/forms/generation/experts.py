@@ -10,14 +10,16 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
-from ensemw2s.ensemble.fit import EnsembleState, Fitted
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert
 from ensemw2s.ensemble.label import Ensemble, expert_weights
+from ensemw2s.ensemble.methods import Draw
 from ensemw2s.ensemble.tokens import (
     Options,
     WeakAnswers,
     errors,
     fit_answer_expert,
     held_out_errors,
+    next_draw,
     prior_error,
     trivial_tokens,
     wrong_samples,
@@ -34,7 +36,7 @@ from ensemw2s.storage.store import Artifact
 
 
 @dataclass(frozen=True)
-class AnswerSamples:
+class AnswerTrainer:
     """The easy answers of one seed."""
 
     prepared: AnswerPrepared
@@ -52,14 +54,17 @@ class AnswerSamples:
     def judges_apart(self) -> bool:
         return self.weak.options is not None
 
-    def deciding(self, state: EnsembleState) -> dict[str, Any]:
+    def draw(self, state: EnsembleState) -> Draw:
+        everything = torch.arange(len(self.weak.rows))
+        return next_draw(self.weak, state, self.prepared.config.ensemble, everything, state.next_stream)
+
+    def deciding(self, state: EnsembleState, draw: Draw) -> dict[str, Any]:
         generation = self.prepared.config.generation
-        boosted = state.method == "boosting" and bool(state.experts)
         return {
             "answers": canonical_hash([self.weak.answers.ids[r] for r in self.weak.rows.tolist()]),
             "weak": self.prepared.weak.fingerprint,
-            "bootstrap": generation.bootstrap if boosted else False,
-            "samples": [generation.boost_unit, generation.count_trivial] if boosted else None,
+            # What a sample is decides nothing where all count alike.
+            "samples": None if draw.is_even else [generation.boost_unit, generation.count_trivial],
         }
 
     def fit(self, state: EnsembleState) -> Artifact:
@@ -68,12 +73,14 @@ class AnswerSamples:
         tensors |= {"gold": fitted.log_probs, "is_wrong": fitted.is_wrong}
         return Artifact(tensors, {"training_tokens": fitted.training_tokens})
 
-    def fitted(self, artifact: Artifact, state: EnsembleState) -> Fitted:
+    def fitted(self, artifact: Artifact, state: EnsembleState) -> FittedExpert:
         tensors = artifact.tensors
         is_wrong = wrong_samples(self.weak, tensors["is_wrong"], self.weak.rows)
-        return Fitted(artifact.state, tensors["gold"], is_wrong, artifact.record["training_tokens"])
+        return FittedExpert(artifact.state, tensors["gold"], is_wrong, artifact.record["training_tokens"])
 
-    def errors(self, fitted: Fitted, state: EnsembleState, *, by_folds: bool) -> tuple[Bool[Tensor, " samples"], int]:
+    def errors(
+        self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
+    ) -> tuple[Bool[Tensor, " samples"], int]:
         if by_folds:
             return held_out_errors(self.weak, state, self.prepared.config.ensemble)
         if not self.judges_apart:
@@ -104,7 +111,7 @@ class AnswerExperts:
         """The easy pool's true answers as the weak model's tokens."""
         return self.prepared.easy_answers(self.prepared.weak)
 
-    def samples(self, seed: SeedContext, training: TrainConfig) -> AnswerSamples:
+    def trainer(self, seed: SeedContext, training: TrainConfig) -> AnswerTrainer:
         prepared, role, rows, answers = self.prepared, self.prepared.weak, seed.draw.easy_train, self.easy
         generation = prepared.config.generation
         trivial = trivial_tokens(answers, role.backbone.tokenizer)
@@ -120,7 +127,7 @@ class AnswerExperts:
             generation=generation,
             options=self._options(seed) if prepared.by_choice and generation.boost_unit == "sequence" else None,
         )
-        return AnswerSamples(prepared, weak)
+        return AnswerTrainer(prepared, weak)
 
     def _options(self, seed: SeedContext) -> Options:
         """What the training questions can be answered with."""

@@ -19,6 +19,7 @@ from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
 from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, written_texts
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.names import BOOSTING
 from ensemw2s.results import AnswerSample, Cost, TokenShare, TokenWeights
 from ensemw2s.results.conditions import SELF
 
@@ -136,10 +137,10 @@ class AnswerScoring:
 
     def token_weights(self, seed: SeedContext, ensembles: Mapping[str, Ensemble]) -> tuple[TokenWeights, ...]:
         """The kinds of token that gained most weight, round by round."""
-        ensemble = ensembles.get("boosting")
+        ensemble = ensembles.get(BOOSTING)
         if ensemble is None or self.prepared.config.generation.boost_unit != "token":
             return ()
-        weak = AnswerExperts(self.prepared).samples(seed, self.prepared.config.expert_training).weak
+        weak = AnswerExperts(self.prepared).trainer(seed, self.prepared.config.expert_training).weak
         kinds: Int[Tensor, " samples"] = weak.answers.targets[weak.tokens_of(weak.rows)]
         tokenizer = self.prepared.weak.backbone.tokenizer
         rounds = []

@@ -12,6 +12,7 @@ from ensemw2s.services.planning.units import (
     Stage,
     Unit,
     expert_shares,
+    fold_trainings,
     student_sizes,
     students_on_the_way,
     training_amount,
@@ -92,9 +93,8 @@ class Counts(ABC):
             what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
             units.append(self.trained("experts", what, "weak", training, self.n_easy, count, share=share))
         units.append(self.trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, n))
-        if ensemble.error_source == "folds" and "boosting" in ensemble.methods:
+        if count := n * fold_trainings(ensemble):
             n_fold = round(self.n_easy * (1 - 1 / ensemble.n_folds))
-            count = n * ensemble.n_rounds * ensemble.n_folds
             units.append(self.trained("experts", "its like on folds", "weak", training, n_fold, count, kept=0))
         return units
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from ensemw2s.ensemble.views import depths_of
+from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.models.adapters import n_trainable, owned_state
