@@ -12,12 +12,13 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ensemw2s.config import TrainConfig, parse_config
 from ensemw2s.config.recipe import Recipe
-from ensemw2s.core.losses import LOSSES, CrossEntropy, GlobalStats, WeakBatch
+from ensemw2s.core.losses import CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.targets import Entropy, Product, Smoothing
 from ensemw2s.core.losses.weights import Adaptive, Group, Window
 from ensemw2s.models.head import Head
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.students import difficulty_bins, mixture
+from ensemw2s.tables import LOSSES
 from ensemw2s.train.loop import Supervision, train
 from tiny_run import merged, tiny_tree
 

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 
 from ensemw2s.config import ExperimentConfig, Recipe, parse_config
 from ensemw2s.config.recipe import Teacher
-from ensemw2s.core.labels import LABEL_MODELS
-from ensemw2s.core.losses import LOSSES
-from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import VIEWED, Method
 from ensemw2s.pipeline.rows import AUTO, METHOD_LABELS
 from ensemw2s.pipeline.students import SELF, student_key
+from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 
 REFERENCE: Method = "independent"
 """Whose labels the losses, label models and selections are compared on: equal members are what label models assume."""

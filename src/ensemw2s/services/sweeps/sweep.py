@@ -10,8 +10,6 @@ from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, load_config
 from ensemw2s.errors import ConfigError, EnsemW2SError
-from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.run_folder import is_finished
 from ensemw2s.screen import say
 from ensemw2s.text import name_problem
 
@@ -65,6 +63,8 @@ def combinations(
 
 def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Console | None = None) -> list[SweepRun]:
     """Finish every run that is not finished; one that fails stops no other."""
+    from ensemw2s.pipeline.run_folder import is_finished
+
     found: dict[int, SweepRun] = {}
     todo: list[int] = []
     for number, (config, folder) in enumerate(jobs):
@@ -85,6 +85,8 @@ def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Co
 
 def run_here(jobs: Sequence[tuple[ExperimentConfig, Path]]) -> Iterator[tuple[int, EnsemW2SError | None]]:
     """One run after another, in this process."""
+    from ensemw2s.pipeline.run import run  # here, so that refused settings load no tensor library
+
     for number, (config, folder) in enumerate(jobs):
         try:
             run(config, folder)
