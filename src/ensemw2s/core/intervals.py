@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Generator, Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
+
 ENOUGH_SEEDS = 10
 LEVEL = 0.95
 Range = tuple[float, float]
@@ -46,6 +48,7 @@ class Resamples:
     seed_counts: Float[Tensor, "resamples seeds"]
 
     @classmethod
+    @accepts_arrays
     def draw(
         cls, groups: Int[Tensor, " items"], n_seeds: int, generator: Generator, *, n_resamples: int = 2000
     ) -> "Resamples":
@@ -54,6 +57,7 @@ class Resamples:
         group_counts = _counts(n_resamples, len(distinct), generator)
         return cls(group_of, group_counts, _counts(n_resamples, n_seeds, generator))
 
+    @accepts_arrays
     def means(self, values: Float[Tensor, "seeds items"]) -> Float[Tensor, " resamples"]:
         """The mean of the values in every resample; a drawn group brings all its items."""
         n_seeds, n_groups = len(values), self.group_counts.shape[1]
@@ -64,6 +68,7 @@ class Resamples:
         return ((drawn[:, :-1] * self.seed_counts).sum(1) / (n_seeds * drawn[:, -1])).double()
 
 
+@accepts_arrays
 def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) -> Estimate:
     """The mean of per-item values (correctness, or a paired difference of it) and its interval."""
     mean = float(values.double().mean())
@@ -78,6 +83,7 @@ def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) ->
     return Estimate(mean, low, high, "crossed bootstrap")
 
 
+@accepts_arrays
 def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
     """Student-t over seeds alone, for a figure that is no mean over shared items; one seed has no width."""
     mean = float(per_seed.double().mean())
@@ -94,6 +100,7 @@ def within(estimate: Estimate, limits: Range) -> Estimate:
     return estimate._replace(low=min(max(estimate.low, low), high), high=max(min(estimate.high, high), low))
 
 
+@accepts_arrays
 def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resamples) -> float | None:
     """Two-sided p of "the mean paired difference is 0", by the same resampling as the interval.
 
@@ -115,6 +122,7 @@ def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resample
     return min(p, 1.0)
 
 
+@accepts_arrays
 def pgr(
     student: Float[Tensor, "seeds items"],
     weak: Float[Tensor, "seeds items"],

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
+
 
 class Votes(NamedTuple):
     """What the members of one ensemble say of the unlabelled examples."""
@@ -64,6 +66,7 @@ class NoStudents:
         return 0
 
 
+@accepts_arrays
 def everything(soft: Float[Tensor, "items classes"]) -> Labelled:
     """Labels that are all learned from."""
     return Labelled(soft.float(), torch.ones(len(soft), dtype=torch.bool))

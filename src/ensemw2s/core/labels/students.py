@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled, Learn, Votes, everything
 
 _FLOOR = 1e-12
@@ -52,6 +53,7 @@ class Raven:
     def n_students(self) -> int:
         return self.rounds
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         log_probs = votes.member.clamp_min(_FLOOR).log()
         weights = torch.full((len(log_probs),), 1.0 / len(log_probs), dtype=torch.float64)
@@ -136,6 +138,7 @@ class CoSupervised:
     def n_students(self) -> int:
         return self.rounds
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         labelled = everything(votes.member.double().mean(0))
         for _ in range(self.rounds):
@@ -171,6 +174,7 @@ class NextRound:
     def n_students(self) -> int:
         return self.rounds
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         labelled = everything(votes.soft)
         for _ in range(self.rounds):

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.links import SOFTMAX
 
 
@@ -86,6 +87,7 @@ class SoftmaxLoss:
 class NoStats(SoftmaxLoss):
     """A loss that looks at one example at a time."""
 
+    @accepts_arrays
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
         """Nothing."""
         return GlobalStats()

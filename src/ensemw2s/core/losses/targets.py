@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.base import GlobalStats, NoStats, SoftmaxLoss, WeakBatch, cross_entropy, ramp
 from ensemw2s.core.losses.hardening import global_stats
 
@@ -35,6 +36,7 @@ class CrossEntropy(NoStats):
     for_words: ClassVar[bool] = True
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
@@ -56,6 +58,7 @@ class Product(NoStats):
     """Exponent of the student's belief; 0 with alpha 1 is xent."""
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
@@ -78,10 +81,12 @@ class LogConf(SoftmaxLoss):
     warmup_frac: float = 0.2
     needs_stats: bool = True
 
+    @accepts_arrays
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
         """Class biases."""
         return global_stats(student_logits, batch.soft)
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
@@ -106,6 +111,7 @@ class Entropy(NoStats):
     warmup_frac: float = 0.2
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
@@ -127,6 +133,7 @@ class Smoothing(NoStats):
     """Share of the uniform distribution where q is uniform."""
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],

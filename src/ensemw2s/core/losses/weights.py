@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.base import GlobalStats, NoStats, SoftmaxLoss, WeakBatch, cross_entropy
 
 
@@ -37,6 +38,7 @@ class Adaptive(NoStats):
         if self.tau <= 0:
             raise ValueError(f"adaptive: tau is {self.tau}; give a number above 0")
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
@@ -60,6 +62,7 @@ class Window(NoStats):
     radius: float = 0.15
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
@@ -80,6 +83,7 @@ class Group(SoftmaxLoss):
     needs_stats: bool = True
     needs_groups: ClassVar[bool] = True
 
+    @accepts_arrays
     def stats(self, student_logits: Float[Tensor, "batch classes"], batch: WeakBatch) -> GlobalStats:
         """Of an example in group g: n (1 + 2 beta (L_g - mean)) / (G n_g), over the G groups of this batch.
 
@@ -96,6 +100,7 @@ class Group(SoftmaxLoss):
         weight = len(losses) * scale / (there.sum() * sizes.clamp_min(1.0))
         return GlobalStats(group_weight=torch.where(there, weight, 0.0))
 
+    @accepts_arrays
     def __call__(
         self,
         student_logits: Float[Tensor, "batch classes"],
