@@ -16,6 +16,7 @@ import torch
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig, load_config
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
+from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.models.head import Head
 from ensemw2s.pipeline.run import run
 from side_by_side import ratio, shown
@@ -42,15 +43,9 @@ def rounds() -> None:
     labels = (values[:N_TRAIN, :4].sum(1) + 2 * torch.randn(N_TRAIN, generator=generator) > 0).long()
     inputs = Counted(values)
     training = TrainConfig(epochs=8, batch_size=64, learning_rate=3e-3)
-    weak = Weak(
-        inputs,
-        torch.arange(N_TRAIN),
-        labels,
-        [str(i) for i in range(N_TRAIN)],
-        2,
-        lambda g: Head(DIM, 2, 0, 0.0, 0.02, g),
-        training,
-    )
+    learner = TrunkLearner(inputs, lambda g: Head(DIM, 2, 0, 0.0, 0.02, g), training)
+    groups = [str(i) for i in range(N_TRAIN)]
+    weak = Weak((learner,), torch.arange(N_ALL), torch.arange(N_TRAIN), labels, groups, n_classes=2)
     config = EnsembleConfig(n_rounds=10)
     state = EnsembleState.start("boosting", 0, N_TRAIN)
     states = []

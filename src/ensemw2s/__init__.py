@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ensemw2s.config import ExperimentConfig, load_config
     from ensemw2s.errors import ConfigError, DataError, EnsemW2SError, ModelError, RunError, SealError
+    from ensemw2s.estimators.weak_ensemble import WeakEnsemble
     from ensemw2s.export.classifier import Predictor, load_student
     from ensemw2s.pipeline.run import run
     from ensemw2s.results import Results
@@ -29,6 +30,7 @@ __all__ = [
     "Results",
     "RunError",
     "SealError",
+    "WeakEnsemble",
     "load_config",
     "load_student",
     "run",
@@ -44,6 +46,7 @@ _MODULES = {
     "Results": "results",
     "RunError": "errors",
     "SealError": "errors",
+    "WeakEnsemble": "estimators.weak_ensemble",
     "load_config": "config",
     "load_student": "export.classifier",
     "run": "pipeline.run",

@@ -2,7 +2,11 @@
 
 from typing import Literal
 
-Method = Literal["single", "independent", "bagging", "boosting", "subspace", "layers"]
-VIEWED: tuple[Method, ...] = ("subspace", "layers")
-"""Methods whose members each read a part of what the trunk gives: one pooled feature, or one depth."""
 Outcome = Literal["continue", "perfect", "no_better_than_prior"]
+
+SINGLE = "single"
+"""The ensemble method of one weak expert: what performance gap recovered and gains are measured from."""
+INDEPENDENT = "independent"
+"""The ensemble method whose members differ by their seed alone: the reference of methods that change more."""
+BOOSTING = "boosting"
+"""The method of the paper, which the headline speaks of."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ensemw2s.names import Method, Outcome
+from ensemw2s.names import Outcome
 
 EASY_PARTS = ("easy_train", "easy_val")
 SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")
@@ -119,7 +119,7 @@ WHOLE = View()
 class Expert:
     """One weak expert: what it owns, how it was drawn, and its one evaluation of every example of the run."""
 
-    method: Method
+    method: str
     round: int
     seed: int
     """Of its own training stream."""

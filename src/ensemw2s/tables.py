@@ -134,3 +134,16 @@ SELECTIONS: Table[type[Any]] = Table(
     },
 )
 """Selections (`core.selection.base.Selection`)."""
+_METHOD = "ensemw2s.ensemble.methods"
+METHODS: Table[type[Any]] = Table(
+    "ensemw2s.methods",
+    {
+        "single": f"{_METHOD}:Single",
+        "independent": f"{_METHOD}:Independent",
+        "bagging": f"{_METHOD}:Bagging",
+        "boosting": f"{_METHOD}:Boosting",
+        "subspace": f"{_METHOD}:Subspace",
+        "layers": f"{_METHOD}:Layers",
+    },
+)
+"""Ensemble methods (`ensemble.methods.EnsembleMethod`)."""

@@ -9,9 +9,10 @@ from ensemw2s.config import DifficultyConfig, EnsembleConfig, TrainConfig
 from ensemw2s.core.boosting import boost_round
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
-from ensemw2s.ensemble import fit, rate
-from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
+from ensemw2s.ensemble import rate, trunk_learner
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, grow, held_out_errors
 from ensemw2s.ensemble.label import choose
+from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.errors import ModelError
 from ensemw2s.models.activations import PooledInputs
 from ensemw2s.models.head import Head
@@ -24,15 +25,20 @@ def weak(epochs: int = 6) -> tuple[Weak, torch.Tensor]:
     values = torch.randn(N, DIM, generator=stream(0, "values"))
     labels = (values[:, 0] + 0.8 * torch.randn(N, generator=stream(0, "noise")) > 0).long()
     rows = torch.arange(N_TRAIN)
+    learner = TrunkLearner(
+        inputs=PooledInputs((values,), torch.full((N,), 4)),
+        build=lambda g: Head(DIM, 2, 0, 0.0, 0.02, g),
+        training=TrainConfig(epochs=epochs, batch_size=16, learning_rate=0.02),
+    )
     return (
         Weak(
-            inputs=PooledInputs((values,), torch.full((N,), 4)),
+            learners=(learner,),
+            X=torch.arange(N),
             rows=rows,
             labels=labels[rows],
             group_ids=[str(i // 2) for i in range(N_TRAIN)],
             n_classes=2,
-            build=lambda g: Head(DIM, 2, 0, 0.0, 0.02, g),
-            training=TrainConfig(epochs=epochs, batch_size=16, learning_rate=0.02),
+            training_tokens=learner.training_tokens,
         ),
         labels,
     )
@@ -80,13 +86,13 @@ def test_the_second_boosted_expert_answers_to_its_weights():
 def lessons(monkeypatch) -> list[Supervision]:
     """What every training of an expert was given."""
     given: list[Supervision] = []
-    plain = fit.train
+    plain = trunk_learner.train
 
     def train(module, inputs, supervision, *rest, **settings):
         given.append(supervision)
         return plain(module, inputs, supervision, *rest, **settings)
 
-    monkeypatch.setattr(fit, "train", train)
+    monkeypatch.setattr(trunk_learner, "train", train)
     return given
 
 
@@ -122,24 +128,24 @@ def test_weighing_scales_the_loss_and_resampling_the_count_of_a_row(lessons):
 
 def test_held_out_errors_come_from_models_that_did_not_see_the_group(monkeypatch):
     trained_on: list[set[int]] = []
-    plain_train, plain_predict = fit.train, fit.predict
+    plain_train, plain_predict = trunk_learner.train, trunk_learner.predict
 
     def train(module, inputs, supervision, *rest, **settings):
         trained_on.append(set(supervision.rows.tolist()))
         return plain_train(module, inputs, supervision, *rest, **settings)
 
     def predict(module, inputs, rows, **settings):
-        if len(rows) < N:  # a fold, not the one evaluation of everything
-            groups = {i // 2 for i in trained_on[-1]}
-            assert not groups & {i // 2 for i in rows.tolist()}
+        groups = {i // 2 for i in trained_on[-1]}
+        assert not groups & {i // 2 for i in rows.tolist()}
         return plain_predict(module, inputs, rows, **settings)
 
-    monkeypatch.setattr(fit, "train", train)
-    monkeypatch.setattr(fit, "predict", predict)
-    state = EnsembleState.start("single", 0, N_TRAIN)
-    fitted = fit_expert(weak()[0], state, EnsembleConfig(error_source="folds", n_folds=5))
-    assert len(trained_on) == 6
-    assert fitted.training_tokens == 6 * 4 * (N_TRAIN + 4 * N_TRAIN)
+    monkeypatch.setattr(trunk_learner, "train", train)
+    monkeypatch.setattr(trunk_learner, "predict", predict)
+    state = EnsembleState.start("boosting", 0, N_TRAIN)
+    is_wrong, tokens = held_out_errors(weak()[0], state, EnsembleConfig(n_folds=5))
+    assert len(trained_on) == 5
+    assert len(is_wrong) == N_TRAIN
+    assert tokens == 6 * 4 * 4 * N_TRAIN
 
 
 def test_a_first_expert_no_better_than_the_prior_is_an_error_and_a_later_one_is_dropped():
@@ -149,7 +155,7 @@ def test_a_first_expert_no_better_than_the_prior_is_an_error_and_a_later_one_is_
     with pytest.raises(ModelError, match="nothing to boost"):
         grow(state, fitted, config, 0.01)
     after = grow(state, fitted, config, 0.5)
-    useless = fit.Fitted(fitted.state, fitted.log_probs, torch.ones(N_TRAIN, dtype=torch.bool), 0)
+    useless = FittedExpert(fitted.state, fitted.log_probs, torch.ones(N_TRAIN, dtype=torch.bool), 0)
     ended = grow(after, useless, config, 0.5)
     assert ended.finished
     assert ended.experts == after.experts
@@ -214,8 +220,10 @@ def test_no_example_is_rated_by_a_model_that_saw_it(source, monkeypatch):
     monkeypatch.setattr(rate, "predict", predict)
     config = DifficultyConfig(source=source, n_folds=3, n_labelled=45)
 
+    learner = task.learners[0]
+
     def rated(with_labels):
-        return rate.rate(task.inputs, with_labels, groups, 2, task.build, task.training, config, seed=0)
+        return rate.rate(learner.inputs, with_labels, groups, 2, learner.build, learner.training, config, seed=0)
 
     found = rated(labels)
     assert len(seen) == 3

@@ -77,15 +77,14 @@ def test_samples_are_counted_tokens_or_whole_answers(weak):
 
 def test_weights_have_mean_one_over_the_samples_and_leave_other_tokens_alone(weak):
     unit = weak()
-    share = torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125], dtype=torch.float64)
-    weights = token_weights(unit, torch.arange(4), share)
+    weights = token_weights(unit, torch.arange(4), torch.tensor([2.5, 0.625, 0.625, 0.625, 0.625]))
     samples = unit.tokens_of(unit.rows)
     assert weights[samples].tolist() == [2.5, 0.625, 0.625, 0.625, 0.625]
     rest = torch.ones(len(weights), dtype=torch.bool)
     rest[samples] = False
     assert (weights[rest] == 1).all()
     whole = weak(boost_unit="sequence")
-    weights = token_weights(whole, torch.arange(4), torch.tensor([0.7, 0.1, 0.1, 0.1], dtype=torch.float64))
+    weights = token_weights(whole, torch.arange(4), torch.tensor([2.8, 0.4, 0.4, 0.4]))
     sizes = whole.answers.offsets.diff()[:4].tolist()
     assert weights[: sum(sizes)].tolist() == pytest.approx([2.8] * sizes[0] + [0.4] * sum(sizes[1:]))
     assert (weights[sum(sizes) :] == 1).all()

@@ -10,14 +10,17 @@ from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from ensemw2s.config import EnsembleConfig, TrainConfig
+from ensemw2s.config.ensemble import dealt_depths
 from ensemw2s.core.sampling import dealt, subspace
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
-from ensemw2s.ensemble.views import VIEWS, depths_of
+from ensemw2s.ensemble import trunk_learner
+from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow, held_out_errors
+from ensemw2s.ensemble.methods import depths_of
+from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.models.activations import PooledInputs
 from ensemw2s.models.adapters import n_used
 from ensemw2s.models.head import Head
-from ensemw2s.names import VIEWED
+from ensemw2s.tables import METHODS
 from ensemw2s.train.loop import predict
 
 DIM, N, N_TRAIN, N_LAYERS = 10, 400, 200, 6
@@ -36,16 +39,20 @@ def weak(hidden: int = 0, epochs: int = 4, **training) -> Weak:
     values, labels = data()
     # A depth sees the features through a noise of its own.
     noise = {d: torch.randn(N, DIM, generator=stream(0, "noise", d)) for d in range(1, N_LAYERS)}
-    return Weak(
+    learner = TrunkLearner(
         inputs=inputs(values),
+        build=lambda g: Head(DIM, 2, hidden, 0.0, 0.02, g),
+        training=TrainConfig(**({"epochs": epochs, "batch_size": 50, "learning_rate": 0.02} | training)),
+        at_depth={d: inputs(values + n) for d, n in noise.items()},
+    )
+    return Weak(
+        learners=(learner,),
+        X=torch.arange(N),
         rows=torch.arange(N_TRAIN),
         labels=labels[:N_TRAIN],
         group_ids=[str(i) for i in range(N_TRAIN)],
         n_classes=2,
-        build=lambda g: Head(DIM, 2, hidden, 0.0, 0.02, g),
-        training=TrainConfig(**({"epochs": epochs, "batch_size": 50, "learning_rate": 0.02} | training)),
         n_layers=N_LAYERS,
-        at_depth={d: inputs(values + n) for d, n in noise.items()},
     )
 
 
@@ -60,9 +67,9 @@ def read(expert) -> torch.Tensor:
     return expert.state["scale"].isfinite()
 
 
-def test_the_table_of_views_holds_the_methods_that_are_checked_for_them():
-    assert tuple(VIEWS) == VIEWED
-    assert not set(VIEWED) & set(EnsembleConfig().methods)
+def test_no_method_with_views_is_among_the_default_ones():
+    assert [m for m in METHODS if METHODS[m].needs_pooled_head] == ["subspace", "layers"]
+    assert not any(METHODS[m].needs_pooled_head for m in EnsembleConfig().methods)
 
 
 @pytest.mark.parametrize("hidden", [0, 4])
@@ -78,7 +85,8 @@ def test_a_member_of_a_subspace_is_a_head_trained_on_those_features_alone(hidden
         head.scale = head.scale[kept]
         return head
 
-    alone = replace(whole, inputs=inputs(data()[0][:, kept]), build=sliced_head)
+    learner = replace(whole.learners[0], inputs=inputs(data()[0][:, kept]), build=sliced_head)
+    alone = replace(whole, learners=(learner,))
     fitted = fit_expert(alone, EnsembleState.start("independent", 0, N_TRAIN), EnsembleConfig())
     assert torch.allclose(expert.log_probs, fitted.log_probs, atol=1e-5)
     assert (
@@ -132,16 +140,24 @@ def test_members_read_the_depth_they_were_dealt():
         head = Head(DIM, 2, 0, 0.0, 0.02, stream(0, "any"))
         head.scale.copy_(e.state["scale"])
         head.score.weight.data.copy_(e.state["score.weight"])
-        assert torch.equal(predict(head, weak().at_depth[e.view.depth], torch.arange(N)), e.log_probs)
+        assert torch.equal(predict(head, weak().learners[0].at_depth[e.view.depth], torch.arange(N)), e.log_probs)
 
 
-def test_held_out_errors_are_those_of_the_same_view():
-    config = EnsembleConfig(n_rounds=2, error_source="folds", n_folds=2)
-    for method in VIEWED:
-        by_folds = grown(method, config).experts
-        for a, b in zip(by_folds, grown(method, EnsembleConfig(n_rounds=2)).experts, strict=True):
-            assert torch.equal(a.log_probs, b.log_probs)
-            assert not torch.equal(a.is_wrong, b.is_wrong)
+@pytest.mark.parametrize("method", ["subspace", "layers"])
+def test_what_is_trained_on_folds_reads_what_the_member_reads(method, monkeypatch):
+    read: list[tuple[int, tuple[bool, ...]]] = []
+    plain = trunk_learner.train
+
+    def train(module, inputs, *rest, **settings):
+        read.append((id(inputs), tuple(module.scale.isfinite().tolist())))
+        return plain(module, inputs, *rest, **settings)
+
+    monkeypatch.setattr(trunk_learner, "train", train)
+    state, config, of = EnsembleState.start(method, 0, N_TRAIN), EnsembleConfig(n_folds=2), weak()
+    fit_expert(of, state, config)
+    held_out_errors(of, state, config)
+    assert len(read) == 3
+    assert len(set(read)) == 1
 
 
 @pytest.mark.parametrize(("n", "seed"), [(1, 0), (3, 1), (7, 2)])
@@ -163,4 +179,4 @@ def test_a_subspace_has_its_share_of_the_dimensions_and_at_least_one():
 def test_depths_are_by_default_the_upper_half_and_only_where_they_are_asked_for():
     assert depths_of(EnsembleConfig(), 12, (0, 1)) == set()
     assert depths_of(EnsembleConfig(methods=("layers",)), 12, (0, 1)) == {7, 8, 9, 10, 11}
-    assert list(EnsembleConfig().depths(1)) == [1]
+    assert list(dealt_depths(None, 1)) == [1]

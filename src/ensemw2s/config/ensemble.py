@@ -2,16 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ensemw2s.config.base import Count, Frozen
-from ensemw2s.names import Method
+from ensemw2s.tables import METHODS
 
 
 class EnsembleConfig(Frozen):
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("single", "independent", "bagging", "boosting")
-    """Also `subspace` and `layers`, for `weak.adapter: head` alone: members that each read a random share of the
-    pooled feature's dimensions, or each a depth of their own."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("single", "independent", "bagging", "boosting")
+    """Names in the table of ensemble methods. Also `subspace` and `layers`, for `weak.adapter: head` alone: members
+    that each read a random share of the pooled feature's dimensions, or each a depth of their own."""
+    method_options: dict[str, dict[str, int | float | str]] = Field(default_factory=dict)
+    """By method: options of methods of other packages, as `{my-method: {power: 2}}`."""
     n_rounds: Count = 8
     """T, for every method but `single`: equal cost."""
     feature_share: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -34,6 +36,19 @@ class EnsembleConfig(Frozen):
     select_by: Literal["accuracy", "log_loss"] = "log_loss"
     """What chooses T on the easy validation part."""
 
+    @field_validator("methods")
+    @classmethod
+    def _methods_known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [method for method in methods if method not in METHODS]:
+            raise ValueError(f"there is no {unknown[0]!r}; choose among {', '.join(METHODS)}")
+        return methods
+
+    @model_validator(mode="after")
+    def _options_used(self) -> "EnsembleConfig":
+        if unused := [method for method in self.method_options if method not in self.methods]:
+            raise ValueError(f"method_options: {unused[0]!r} is not among methods; add it there, or leave it out")
+        return self
+
     @model_validator(mode="after")
     def _range_ascends(self) -> "EnsembleConfig":
         if self.layer_range and self.layer_range[0] > self.layer_range[1]:
@@ -42,16 +57,17 @@ class EnsembleConfig(Frozen):
             )
         return self
 
-    def depths(self, n_layers: int) -> range:
-        """What `layers` deals to the members of a weak model of so many layers."""
-        low, high = self.layer_range or (n_layers // 2 + 1, n_layers)
-        return range(low, high + 1)
-
     def beyond(self, n_layers: int) -> str | None:
         """What is wrong where members of `layers` would read more layers than the weak model has."""
-        if self.depths(n_layers)[-1] <= n_layers:
+        if dealt_depths(self.layer_range, n_layers)[-1] <= n_layers:
             return None
         return (
             f"ensemble.layer_range {list(self.layer_range or ())} exceeds the weak model's {n_layers} layers; lower "
             "it, or raise weak.n_layers"
         )
+
+
+def dealt_depths(layer_range: tuple[int, int] | None, n_layers: int) -> range:
+    """The depths that `layers` deals to the members of a weak model of so many layers; by default the upper half."""
+    low, high = layer_range or (n_layers // 2 + 1, n_layers)
+    return range(low, high + 1)

@@ -11,7 +11,6 @@ from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import DifficultyConfig, SplitConfig, TaskConfig
 from ensemw2s.config.training import TrainConfig
-from ensemw2s.names import VIEWED
 from ensemw2s.text import name_problem
 
 FREE_TASKS = ("geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp")
@@ -71,7 +70,7 @@ class ExperimentConfig(Frozen):
                 raise ValueError(f"{name}.lora_layers ({model.lora_layers}) exceeds {name}.n_layers ({model.n_layers})")
         if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
             raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
-        self._check_views()
+        self._check_depths()
         names = [r.name for r in self.students.recipes]
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
@@ -99,15 +98,7 @@ class ExperimentConfig(Frozen):
         """What the run's prompts are made by; those of built-in tasks are read as they stand."""
         return self.task.prompt if self.task.name == "files" else "{{ prompt }}"
 
-    def _check_views(self) -> None:
-        viewed = [method for method in self.ensemble.methods if method in VIEWED]
-        if viewed and (self.is_generation or self.weak.adapter != "head"):
-            what = f"{self.task.name} is answered in words" if self.is_generation else f"got {self.weak.adapter}"
-            mend = "take it out" if self.is_generation else "set that, or take it out"
-            raise ValueError(
-                f"ensemble.methods: members of {viewed[0]} read one pooled feature, which only classes with "
-                f"weak.adapter: head have ({what}); {mend}"
-            )
+    def _check_depths(self) -> None:
         if self.weak.n_layers is not None and (message := self.ensemble.beyond(self.weak.n_layers)):
             raise ValueError(message)
 

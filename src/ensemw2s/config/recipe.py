@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from ensemw2s.config.base import Frozen
-from ensemw2s.names import Method
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
 
 if TYPE_CHECKING:
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from ensemw2s.core.losses import WeakToStrongLoss
     from ensemw2s.core.selection import Selection
 
-Teacher = Literal["self"] | Method
+Teacher = str
+"""`self`, or the name of an ensemble method of the run."""
 
 Options = dict[str, int | float | str]
 
@@ -176,7 +176,7 @@ class StudentConfig(Frozen):
     """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
     the place of the weak labels of these items, for every teacher."""
 
-    def pairs(self, methods: Sequence[Method]) -> list[tuple[Teacher, Recipe]]:
+    def pairs(self, methods: Sequence[str]) -> list[tuple[Teacher, Recipe]]:
         """Every student of a run, as its teacher and its recipe, teacher by teacher."""
         everyone: tuple[Teacher, ...] = ("self", *methods)
         return [(t, r) for t in everyone for r in self.recipes if t in (r.teachers or everyone)]

@@ -64,6 +64,16 @@ def group_folds(group_ids: Sequence[str], n_folds: int, generator: Generator) ->
     return folds
 
 
+def stratified_holdout(labels: Int[Tensor, " samples"], share: float, generator: Generator) -> Bool[Tensor, " samples"]:
+    """True for a random `share` of each class, rounded; at least one sample of each class is left."""
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique(sorted=True).tolist():
+        members = (labels == label).nonzero()[:, 0]
+        n_held_out = min(round(share * len(members)), len(members) - 1)
+        held_out[members[torch.randperm(len(members), generator=generator)[:n_held_out]]] = True
+    return held_out
+
+
 def effective_sample_size(weights: Float[Tensor, " samples"]) -> float:
     """1 / sum of squared normalised weights: N where they are equal, 1 where one sample has them all."""
     share = weights.double() / weights.double().sum()

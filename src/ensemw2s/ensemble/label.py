@@ -10,7 +10,6 @@ from torch import Tensor
 from ensemw2s.config import EnsembleConfig
 from ensemw2s.core import metrics, voting
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
-from ensemw2s.names import Method
 from ensemw2s.records import Expert, WeakLabels
 
 
@@ -18,7 +17,7 @@ from ensemw2s.records import Expert, WeakLabels
 class Ensemble:
     """The first `selected` experts of one method and seed, with their calibrated vote."""
 
-    method: Method
+    method: str
     seed: int
     experts: tuple[Expert, ...]
     """All that were trained, also those after the selected size."""

@@ -22,10 +22,9 @@ from ensemw2s.core import difficulty, sampling
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.ensemble.decode import decode, score
-from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.errors import DataError
-from ensemw2s.models.adapters import Adapter, fit_scale
+from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.records import AnswerTokens, Inputs

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import EnsembleConfig, GenerationConfig, TrainConfig
-from ensemw2s.core import sampling
-from ensemw2s.core.seeds import stream, stream_seed
+from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.choices import likeliest
-from ensemw2s.ensemble.fit import EnsembleState, Fitted
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, cross_fitted
+from ensemw2s.ensemble.methods import Draw, Samples
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs
@@ -80,34 +80,31 @@ def trivial_tokens(answers: AnswerTokens, tokenizer: PreTrainedTokenizerBase) ->
     return torch.tensor([known[t] for t in answers.targets.tolist()], dtype=torch.bool)
 
 
-def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig) -> Fitted:
+def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig) -> FittedExpert:
     """Train the next expert of `state` and score it on its own training answers.
 
-    `Fitted.log_probs` holds the true tokens' log-probabilities alone, [training tokens, 1], and `is_wrong` the errors
-    of all training tokens: `wrong_samples` makes errors of what is boosted of them.
+    `log_probs` of the result holds the true tokens' log-probabilities alone, [training tokens, 1], and `is_wrong` the
+    errors of all training tokens: `wrong_samples` makes errors of what is boosted of them.
     """
     module, tokens = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
     scores = score_answers(module, weak.inputs, weak.answers, weak.rows)
-    return Fitted(owned_state(module), scores.gold.unsqueeze(1), scores.is_wrong, tokens)
+    return FittedExpert(owned_state(module), scores.gold.unsqueeze(1), scores.is_wrong, tokens)
 
 
 def held_out_errors(
     weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig
 ) -> tuple[Bool[Tensor, " samples"], int]:
-    """Which samples the next expert gets wrong without having seen the answer, by folds; and the tokens read.
+    """Which samples the next expert gets wrong without having seen the answer, by folds; and the training tokens.
 
     An expert that knows its training answers by heart has no errors there for boosting to follow.
     """
-    seed, spent = state.next_stream, 0
-    folds = sampling.group_folds(weak.group_ids, config.n_folds, stream(seed, "folds"))
-    pieces: dict[int, Tensor] = {}
-    for fold in range(config.n_folds):
-        inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
-        module, tokens = _train_on(weak, inside, state, config, stream_seed(seed, "fold", fold))
+
+    def judge(inside: Tensor, outside: Tensor, seed: int) -> tuple[Sequence[Tensor], int]:
+        module, tokens = _train_on(weak, inside, state, config, seed)
         sizes = [len(_samples_of(weak, outside[i : i + 1])) for i in range(len(outside))]
-        pieces.update(zip(outside.tolist(), errors(weak, module, outside).split(sizes), strict=True))
-        spent += tokens
-    return torch.cat([pieces[i] for i in range(len(weak.rows))]), spent
+        return errors(weak, module, outside).split(sizes), tokens
+
+    return cross_fitted(weak.group_ids, config.n_folds, state.next_stream, judge)
 
 
 def errors(weak: WeakAnswers, module: AnswerModel, candidates: Int[Tensor, " candidates"]) -> Bool[Tensor, " samples"]:
@@ -154,20 +151,19 @@ def prior_error(weak: WeakAnswers, config: EnsembleConfig) -> float:
 
 
 def token_weights(
-    weak: WeakAnswers, candidates: Int[Tensor, " candidates"], share: Float[Tensor, " samples"]
+    weak: WeakAnswers, candidates: Int[Tensor, " candidates"], sample_weights: Float[Tensor, " samples"]
 ) -> Float[Tensor, " tokens"]:
-    """Weights over all answer tokens from D over the samples of these training rows: mean 1 over the samples.
+    """Weights over all answer tokens from weights of mean 1 over the samples of these training rows.
 
     Tokens that do not count keep weight 1: they must still be learned, or no answer would end.
     """
     weights = torch.ones(len(weak.answers.targets))
     rows = weak.rows[candidates]
-    scaled = (share / share.sum() * len(share)).float()
     if weak.generation.boost_unit == "token":
-        weights[weak.tokens_of(rows)] = scaled
+        weights[weak.tokens_of(rows)] = sample_weights
     else:
         sizes = weak.answers.offsets.diff()[rows]
-        weights[weak.answers.tokens_of(rows)] = scaled.repeat_interleave(sizes)
+        weights[weak.answers.tokens_of(rows)] = sample_weights.repeat_interleave(sizes)
     return weights
 
 
@@ -181,6 +177,15 @@ def _samples_of(weak: WeakAnswers, candidates: Int[Tensor, " candidates"]) -> In
     return torch.cat(spans)
 
 
+def next_draw(
+    weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig, candidates: Int[Tensor, " candidates"], seed: int
+) -> Draw:
+    """What the next expert, or its counterpart on a fold, learns from these training rows."""
+    shares = state.sample_weights[_samples_of(weak, candidates)]
+    samples = Samples(shares, len(candidates), are_examples=False)
+    return state.next_draw(config, samples, seed, weak.generation)
+
+
 def _train_on(
     weak: WeakAnswers,
     candidates: Int[Tensor, " candidates"],
@@ -189,19 +194,9 @@ def _train_on(
     seed: int,
 ) -> tuple[AnswerModel, int]:
     """A module trained on the method's draw from `candidates` (positions in weak.rows), and the tokens it read."""
-    chosen = candidates
-    weights = torch.ones(len(weak.answers.targets))
-    boosts = state.method == "boosting" and bool(state.experts)
-    draws = state.method == "bagging" or (boosts and weak.generation.bootstrap)
-    if boosts:
-        share = state.sample_weights[_samples_of(weak, candidates)]
-        if config.reweight == "resample":
-            # Drawn tokens are a loss mask with multiplicity; drawn answers would be rows, which is the same.
-            drawn = sampling.resample(share / share.sum(), stream(seed, "draw"))
-            share = torch.bincount(drawn, minlength=len(share)).double()
-        weights = token_weights(weak, candidates, share)
-    if draws:
-        chosen = candidates[sampling.bootstrap(len(candidates), stream(seed, "bootstrap"))]
+    draw = next_draw(weak, state, config, candidates, seed)
+    weights = token_weights(weak, candidates, draw.weights)
+    chosen = candidates[draw.rows]
     module = weak.build(stream(seed, "init"))
     supervision = AnswerSupervision(weak.answers, weak.rows[chosen], weights)
     train_answers(module, weak.inputs, supervision, weak.training, seed=seed)
@@ -215,6 +210,7 @@ __all__ = [
     "errors",
     "fit_answer_expert",
     "held_out_errors",
+    "next_draw",
     "prior_error",
     "token_weights",
     "trivial_tokens",

@@ -9,7 +9,7 @@ from torch import Tensor
 from ensemw2s.core import intervals
 from ensemw2s.core.routing import ROUTERS, accuracy_by_budget, queue_order, random_by_budget, thresholds
 from ensemw2s.evaluation.table import interval_of
-from ensemw2s.names import Method
+from ensemw2s.names import BOOSTING
 from ensemw2s.pipeline.routing_signals import Opined
 from ensemw2s.results import BudgetCurve, BudgetPoint
 
@@ -19,9 +19,9 @@ PLAIN = "confidence"
 """The router of the three-way line, and the default of the queue."""
 
 
-def curve_method(methods: Sequence[Method]) -> Method:
+def curve_method(methods: Sequence[str]) -> str:
     """Whose labels the curves mend."""
-    return "boosting" if "boosting" in methods else methods[0]
+    return BOOSTING if BOOSTING in methods else methods[0]
 
 
 def budget_curves(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.errors import RunError
+from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.pipeline.rows import AUTO
 from ensemw2s.pipeline.students import STRONG_ON_EASY, student_key
 from ensemw2s.results import Comparison, Interval, Row
@@ -59,15 +60,15 @@ def headline(
     if chosen.kind == "student":
         others |= {
             f"student:{m}:{recipe}": f"the {m} ensemble's student"
-            if m != "single"
+            if m != SINGLE
             else "the single weak expert's student"
-            for m in ("independent", "single")
+            for m in (INDEPENDENT, SINGLE)
         }
     for key, name in others.items():
         found = [c for c in comparisons if (c.row, c.baseline, c.part) == (chosen.key, key, test)]
         distances += [f"{_points(c.difference)} against {name}" for c in found]
-    boosted = student_key("boosting", primary)
-    gain = [c for c in comparisons if (c.row, c.baseline, c.part) == (boosted, student_key("single", primary), test)]
+    boosted = student_key(BOOSTING, primary)
+    gain = [c for c in comparisons if (c.row, c.baseline, c.part) == (boosted, student_key(SINGLE, primary), test)]
     if distances:
         text += " That is " + ", ".join(distances) + "."
     if gain and chosen.key != boosted:
@@ -96,7 +97,9 @@ def _supervision(row: Row, taken: Sequence[str]) -> str:
     if row.key == AUTO:
         return "a student of weak labels in every seed"
     return (
-        "supervised by one weak expert" if row.key.startswith("student:single:") else "supervised by the weak ensemble"
+        "supervised by one weak expert"
+        if row.key.startswith(f"student:{SINGLE}:")
+        else "supervised by the weak ensemble"
     )
 
 

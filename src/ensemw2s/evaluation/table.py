@@ -12,7 +12,7 @@ from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.balance import is_uneven
 from ensemw2s.data.splits import Split
-from ensemw2s.names import VIEWED, Method
+from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.pipeline import cost
 from ensemw2s.pipeline.rows import Named, SeedOutcome
 from ensemw2s.pipeline.students import CEILING, STRONG_ON_EASY
@@ -27,9 +27,8 @@ from ensemw2s.results import (
     ReliabilityBin,
     Row,
 )
+from ensemw2s.tables import METHODS
 
-PLAIN: tuple[Method, ...] = ("independent", "bagging", *VIEWED)
-"""Ensembles that boosting is compared with."""
 N_DIFFICULTY_BINS = 6
 
 
@@ -138,22 +137,25 @@ class Table:
 
     def comparisons(self, named: Sequence[Named]) -> list[Comparison]:
         """Paired differences in accuracy: students against strong-on-easy and against the single weak expert's
-        student of the same recipe; boosting against the other ensembles; members of own views against independent
-        ones."""
+        student of the same recipe; boosting against the other ensembles; members with views of their own against
+        independent ones."""
         keys = {n.key for n in named}
         pairs: list[tuple[str, str]] = []
+        methods = [m for m in METHODS if m in keys]
+        others = [m for m in methods if m not in (SINGLE, BOOSTING)]
         for n in named:
             if n.kind == "student" or n.teacher == "self":
                 pairs.append((n.key, STRONG_ON_EASY))
-            if n.kind == "student" and n.teacher != "single":
-                pairs.append((n.key, f"student:single:{n.recipe}"))
-            if n.kind == "student" and n.teacher == "boosting":
-                pairs += [(n.key, f"student:{other}:{n.recipe}") for other in PLAIN]
+            if n.kind == "student" and n.teacher != SINGLE:
+                pairs.append((n.key, f"student:{SINGLE}:{n.recipe}"))
+            if n.kind == "student" and n.teacher == BOOSTING:
+                pairs += [(n.key, f"student:{other}:{n.recipe}") for other in others]
             if n.kind == "student":
                 pairs.append((n.key, f"self_training:{n.recipe}"))
-        pairs += [("boosting", other) for other in ("single", *PLAIN, "single_long", STRONG_ON_EASY)]
-        pairs += [(method, "independent") for method in VIEWED]
-        pairs += [(CEILING, STRONG_ON_EASY), (CEILING, "single")]
+        pairs += [(BOOSTING, other) for other in (SINGLE, *others, "single_long", STRONG_ON_EASY)]
+        # Members that share the streams of independent ones differ from them in their view alone.
+        pairs += [(m, INDEPENDENT) for m in methods if METHODS[m].stream == INDEPENDENT]
+        pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         return [self._compare(a, b, part) for a, b in pairs if {a, b} <= keys for part in self.truth.tests]
 
     def _compare(self, row: str, baseline: str, part: str) -> Comparison:
@@ -166,13 +168,13 @@ class Table:
     def pgr(self, named: Named) -> Pgr:
         """Gap recovered on OOD between the single weak expert and the ceiling."""
         part = "ood_test"
-        lacking = [n for n in ("single", CEILING) if n not in self.outcomes[0].cost]
+        lacking = [n for n in (SINGLE, CEILING) if n not in self.outcomes[0].cost]
         if part not in self.truth.tests or lacking:
             reason = f"the run has no row {lacking[0]!r}" if lacking else "there is no OOD test"
             return Pgr(row=named.key, part=part, value=None, reason=reason)
         value, reason = intervals.pgr(
             self.correct(named.key, part),
-            self.correct("single", part),
+            self.correct(SINGLE, part),
             self.correct(CEILING, part),
             self.resamples[part],
         )
@@ -221,7 +223,7 @@ class Table:
 
 def worth_showing(chosen: str, keys: Sequence[str], primary: str) -> list[str]:
     """Rows whose curves are drawn."""
-    wanted = ("single", "boosting", STRONG_ON_EASY, primary, chosen, CEILING)
+    wanted = (SINGLE, BOOSTING, STRONG_ON_EASY, primary, chosen, CEILING)
     return [key for key in dict.fromkeys(wanted) if key in keys]
 
 

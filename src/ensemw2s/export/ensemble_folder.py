@@ -14,7 +14,6 @@ from torch import Tensor
 from ensemw2s.config import DecodingConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.export.student import check_template
-from ensemw2s.names import Method
 from ensemw2s.storage import checksums
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.storage.records import Saved, read_small, wrong_fields
@@ -30,7 +29,7 @@ class _Ensemble(Saved):
     """What all saved ensembles have."""
 
     format: Literal[2] = FORMAT
-    method: Method
+    method: str
     seed: int
     expert_ids: Annotated[tuple[str, ...], Field(min_length=1)]
     expert_weights: tuple[Annotated[float, Field(ge=0)], ...]

@@ -17,6 +17,9 @@ from ensemw2s.models.trunk import pool, run_model
 from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 from ensemw2s.records import Inputs
 
+SCALE_ROWS = 256
+"""Examples that a head's feature scale is measured on: enough for a root mean square, and cheap under LoRA."""
+
 
 class Top(nn.Module):
     """The upper layers and the final norm, read from the trunk's activations, then a head.

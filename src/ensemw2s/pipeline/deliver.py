@@ -7,12 +7,11 @@ from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import RunError
 from ensemw2s.export.classifier import export_student
 from ensemw2s.export.ensemble_folder import ChoiceEnsemble, untrusting, write_ensemble
-from ensemw2s.names import Method
 from ensemw2s.pipeline.prepare import Prepared
-from ensemw2s.pipeline.rows import METHOD_LABELS
 from ensemw2s.pipeline.stages import Seed
 from ensemw2s.results import Results
 from ensemw2s.storage.store import Store
+from ensemw2s.tables import METHODS
 from ensemw2s.text import markdown
 
 CARD = """\
@@ -95,7 +94,7 @@ def model_card(results: Results, *, classes: str, probabilities: str | None = No
 
 def export_ensemble(folder: Path, prepared: Prepared, results: Results, seeds: Sequence[Seed]) -> None:
     """Write the voting experts of the method that is best on easy-val: their tensors, weights and temperature."""
-    methods: list[Method] = [m for m in METHOD_LABELS if m in seeds[0].outcome.ensembles]
+    methods = [m for m in METHODS if m in seeds[0].outcome.ensembles]
     accuracy = {m: results.row(m).parts["easy_val"]["accuracy"].interval.mean for m in methods}
     best = max(methods, key=accuracy.__getitem__)
     seed = next(s for s in seeds if s.seed == results.recommendation.seed)

@@ -11,6 +11,7 @@ from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
 from ensemw2s.evaluation.table import Table, open_truth, worth_showing
 from ensemw2s.evaluation.trace import trace
+from ensemw2s.names import BOOSTING
 from ensemw2s.pipeline.prepare import Prepared
 from ensemw2s.pipeline.routing_signals import Opined
 from ensemw2s.pipeline.rows import SeedOutcome, all_rows
@@ -38,7 +39,7 @@ def evaluate(
     chosen = recommended_row(rows)
     taken = [o.chosen for o in outcomes if o.chosen is not None]
     best_seed = max(range(len(outcomes)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
-    shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", config.students.recipes[0]))
+    shown = worth_showing(chosen.key, [n.key for n in named], student_key(BOOSTING, config.students.recipes[0]))
     sizes = {pool: len(rows_) for pool, rows_ in prepared.split.pools.items()}
     drawn = {
         "easy_train": len(outcomes[0].draw.easy_train),

@@ -11,8 +11,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.people import read_people
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.tasks.table import load_task
+from ensemw2s.ensemble.methods import check_methods, depths_of
 from ensemw2s.ensemble.rate import Rating, learners, rate
-from ensemw2s.ensemble.views import depths_of
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.classification.side import Side, encoded, make_side, opened
 from ensemw2s.models.activations import open_activations, pooled_for_depths
@@ -53,6 +53,7 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     Raises:
         DataError: as the loaders and the split say; `students.people` cannot be used.
     """
+    check_methods(config)
     task = load_task(config.task)
     people_of(config, task)
     if config.difficulty.source == "column":

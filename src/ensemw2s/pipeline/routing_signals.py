@@ -7,7 +7,6 @@ import torch
 
 from ensemw2s.core.routing import Opinions, Trusted, opinions_of
 from ensemw2s.data.answers import is_right
-from ensemw2s.names import Method
 from ensemw2s.pipeline.generation.work import AnswerWork
 from ensemw2s.pipeline.students import SELF
 from ensemw2s.pipeline.work import Work
@@ -22,7 +21,7 @@ class Opined:
     """Of one method and seed; no sealed label has a part in it."""
 
     seed: int
-    method: Method
+    method: str
     ids: tuple[str, ...]
     answers: tuple[str, ...]
     members: tuple[tuple[str, ...], ...]
@@ -64,7 +63,7 @@ def kept(work: Work | AnswerWork, opined: Opined) -> Opined:
     return from_artifact(work.memo(OPINIONS, key, lambda: made))
 
 
-def class_opinions(work: Work, method: Method) -> Opined:
+def class_opinions(work: Work, method: str) -> Opined:
     """Where the answers are classes."""
     assert work.checker is not None  # the students' stage has set it
     choices, said = work.prepared.task.choices, work.weak_labels[method]
@@ -89,7 +88,7 @@ def class_opinions(work: Work, method: Method) -> Opined:
     )
 
 
-def answer_opinions(work: AnswerWork, method: Method) -> Opined:
+def answer_opinions(work: AnswerWork, method: str) -> Opined:
     """Where they are words: the checker's probability of another answer than its own counts as 0."""
     said, own = work.outcome.pseudo[method], work.outcome.pseudo[SELF]
     verifier = work.prepared.task.verifier

@@ -9,24 +9,15 @@ from torch import Tensor
 from ensemw2s.config import StudentConfig
 from ensemw2s.data.splits import Draw
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.names import Method
 from ensemw2s.pipeline.students import CEILING, SELF, STRONG_ON_EASY, student_key
 from ensemw2s.results import Cost, RowKind
+from ensemw2s.tables import METHODS
 
 ZERO_SHOT = "zero_shot"
 BEST_SINGLE = "best_single"
 SINGLE_LONG = "single_long"
 AUTO = "auto"
 """The student that a rule picks on easy data alone, seed by seed."""
-
-METHOD_LABELS: dict[Method, str] = {
-    "single": "single weak expert",
-    "independent": "independent ensemble",
-    "bagging": "bagged ensemble",
-    "boosting": "boosted ensemble",
-    "subspace": "random-subspace ensemble",
-    "layers": "layer-sampled ensemble",
-}
 
 
 @dataclass(frozen=True)
@@ -41,17 +32,17 @@ class Named:
     recipe: str | None = None
 
 
-def all_rows(methods: tuple[Method, ...], students: StudentConfig) -> list[Named]:
+def all_rows(methods: tuple[str, ...], students: StudentConfig) -> list[Named]:
     """Every row of a run, in the order of the table."""
     rows = [
         Named(ZERO_SHOT, "strong model, zero-shot", "baseline"),
         Named(BEST_SINGLE, "best single expert (by easy-val)", "ensemble"),
         Named(SINGLE_LONG, "one expert at T times the budget", "ensemble"),
-        *(Named(m, METHOD_LABELS[m], "ensemble") for m in methods),
+        *(Named(m, METHODS[m].label, "ensemble") for m in methods),
         Named(STRONG_ON_EASY, "strong model on easy labels", "baseline"),
     ]
     for teacher, recipe in students.pairs(methods):
-        source = "self-training" if teacher == "self" else f"student of the {METHOD_LABELS[teacher]}"
+        source = "self-training" if teacher == "self" else f"student of the {METHODS[teacher].label}"
         kind: RowKind = "baseline" if teacher == SELF else "student"
         rows.append(Named(student_key(teacher, recipe), f"{source}, {recipe.name}", kind, teacher, recipe.name))
     if students.method == "auto":
@@ -66,7 +57,7 @@ class SeedOutcome:
     seed: int
     draw: Draw
     val_labels: Int[Tensor, " val"]
-    ensembles: dict[Method, Ensemble] = field(default_factory=dict)
+    ensembles: dict[str, Ensemble] = field(default_factory=dict)
     chosen: str | None = None
     """Row that `auto` stands for."""
     log_probs: dict[str, Mapping[str, Float[Tensor, "_ classes"]]] = field(default_factory=dict)

@@ -7,10 +7,13 @@ import torch
 from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.metrics import accuracy
-from ensemw2s.ensemble.fit import EnsembleState, Fitted, Weak, fit_expert, grow
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, grow, held_out_errors
 from ensemw2s.ensemble.label import choose
+from ensemw2s.ensemble.methods import Samples, make_method, max_members
+from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.forms.classification.side import zero_shot
 from ensemw2s.models.adapters import n_used
+from ensemw2s.names import SINGLE
 from ensemw2s.pipeline import cost
 from ensemw2s.pipeline.prepare import Prepared
 from ensemw2s.pipeline.rows import BEST_SINGLE, SINGLE_LONG
@@ -20,7 +23,7 @@ from ensemw2s.records import Expert
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 
-EXPERT_VERSION = 1
+EXPERT_VERSION = 2
 LABEL_VERSION = 1
 
 
@@ -32,12 +35,13 @@ class Seed(Work):
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble, round by round; yields after each unit."""
         prepared, config = self.prepared, self.prepared.config
-        weak = self._weak(config.expert_training)
+        training = config.expert_training
+        weak = self._weak(training)
         prior = self.prior_error()
         for method in config.ensemble.methods:
             state = EnsembleState.start(method, self.seed, len(weak.rows))
             while not state.finished:
-                state = grow(state, self._fitted(weak, state), config.ensemble, prior)
+                state = grow(state, self._fitted(weak, training, state), config.ensemble, prior)
                 yield
             ensemble = choose(
                 state.experts,
@@ -63,8 +67,8 @@ class Seed(Work):
         self._expert_row(BEST_SINGLE, best, cost.total(self.outcome.cost.values()))
         training = config.expert_training
         long = training.model_copy(update={"epochs": training.epochs * config.ensemble.n_rounds})
-        state = EnsembleState.start("single", self.seed, len(weak.rows))
-        fitted = self._fitted(self._weak(long), state)
+        state = EnsembleState.start(SINGLE, self.seed, len(weak.rows))
+        fitted = self._fitted(self._weak(long), long, state)
         expert = grow(state, fitted, config.ensemble, self.prior_error()).experts[0]
         self._expert_row(SINGLE_LONG, expert, self._ensemble_cost((expert,), long))
         yield
@@ -76,17 +80,17 @@ class Seed(Work):
     def _weak(self, training: TrainConfig) -> Weak:
         prepared, side = self.prepared, self.prepared.weak
         rows = self.draw.easy_train
+        learner = TrunkLearner(side.inputs, side.builder(training, prepared.n_classes), training, side.at_depth)
         return Weak(
-            inputs=side.inputs,
+            learners=(learner,),
+            X=torch.arange(len(side.inputs.lengths)),
             rows=rows,
             labels=self.labels[rows],
             # The split's own groups: they hold together what has like text, too.
             group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
             n_classes=prepared.n_classes,
-            build=side.builder(training, prepared.n_classes),
-            training=training,
             n_layers=side.backbone.n_layers,
-            at_depth=side.at_depth,
+            training_tokens=learner.training_tokens,
         )
 
     def prior_error(self) -> float:
@@ -103,24 +107,21 @@ class Seed(Work):
             return min(max(error, 1e-6), 1.0 - 1e-6)
         return prior
 
-    def _fitted(self, weak: Weak, state: EnsembleState) -> Fitted:
+    def _fitted(self, weak: Weak, training: TrainConfig, state: EnsembleState) -> FittedExpert:
         """One expert, from the store or trained; the key holds all that decides it and nothing else."""
         ensemble = self.prepared.config.ensemble
-        folds = ensemble.n_folds if ensemble.error_source == "folds" else None
-        boosted = state.method == "boosting" and bool(state.experts)
         view = state.next_view(ensemble, weak.n_layers)
+        draw = state.next_draw(ensemble, Samples(state.sample_weights, len(weak.rows)), state.next_stream)
         key = artifact_key(
             EXPERT_VERSION,
             {
                 "data": self.prepared.fingerprint,
                 "rows": weak.rows.tolist(),
                 "weak": self.prepared.weak.fingerprint,
-                "training": weak.training.deciding,
+                "training": training.deciding,
                 "stream": state.next_stream,
-                "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
-                "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
-                "folds": folds,
-                **({"view": view.deciding} if view.deciding else {}),
+                "draw": canonical_hash([draw.rows.tolist(), draw.weights.tolist()]),
+                "view": view.deciding,
             },
         )
 
@@ -131,13 +132,24 @@ class Seed(Work):
             return Artifact(tensors, {"training_tokens": fitted.training_tokens})
 
         found = self.memo("experts", key, compute)
-        return Fitted(
-            {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")},
-            found.tensors["log_probs"],
-            found.tensors["is_wrong"],
-            found.record["training_tokens"],
-            view,
-        )
+        is_wrong, tokens = found.tensors["is_wrong"], found.record["training_tokens"]
+        if ensemble.error_source == "folds" and make_method(state.method, ensemble).needs_errors:
+            held_out = self._held_out(weak, state, key)
+            is_wrong, tokens = held_out.tensors["is_wrong"], tokens + held_out.record["training_tokens"]
+        owned = {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")}
+        return FittedExpert(owned, found.tensors["log_probs"], is_wrong, tokens, view)
+
+    def _held_out(self, weak: Weak, state: EnsembleState, expert: str) -> Artifact:
+        """The expert's errors on folds that its counterparts did not see."""
+        ensemble = self.prepared.config.ensemble
+        weights = canonical_hash(state.sample_weights.tolist())
+        deciding = {"expert": expert, "weights": weights, "folds": [ensemble.n_folds, list(weak.group_ids)]}
+
+        def compute() -> Artifact:
+            is_wrong, tokens = held_out_errors(weak, state, ensemble)
+            return Artifact({"is_wrong": is_wrong}, {"training_tokens": tokens})
+
+        return self.memo("errors", artifact_key(EXPERT_VERSION, deciding), compute)
 
     def _ensemble_cost(self, experts: tuple[Expert, ...], training: TrainConfig | None = None) -> Cost:
         side, split = self.prepared.weak, self.prepared.split
@@ -180,8 +192,7 @@ class Seed(Work):
     def n_units(self) -> tuple[int, int]:
         """Experts and students of this seed, at most: for the progress bars."""
         config = self.prepared.config
-        rounds = sum(1 if m == "single" else config.ensemble.n_rounds for m in config.ensemble.methods)
-        return rounds + 1, len(config.students.pairs(config.ensemble.methods)) + 2
+        return max_members(config.ensemble) + 1, len(config.students.pairs(config.ensemble.methods)) + 2
 
     def students(self) -> Iterator[None]:
         """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""

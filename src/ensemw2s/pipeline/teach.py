@@ -14,11 +14,10 @@ from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.core.selection import Evidence
-from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.errors import ModelError
 from ensemw2s.evaluation.table import part_predictions
 from ensemw2s.forms.classification.side import pooled, zero_shot
-from ensemw2s.models.adapters import fit_scale, n_trainable, owned_state
+from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, n_trainable, owned_state
 from ensemw2s.pipeline import auto, cost
 from ensemw2s.pipeline.rows import AUTO, ZERO_SHOT
 from ensemw2s.pipeline.students import CEILING, SELF, STRONG_ON_EASY, Lesson, Lessons, on_truth

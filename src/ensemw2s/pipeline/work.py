@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ensemw2s.data.people import people_among
 from ensemw2s.errors import DataError
-from ensemw2s.names import Method
 from ensemw2s.pipeline.prepare import Prepared
 from ensemw2s.pipeline.rows import SeedOutcome
 from ensemw2s.records import WeakLabels
@@ -26,7 +25,7 @@ class Work:
         self.prepared, self.store, self.seed = prepared, store, seed
         self.used: list[tuple[str, str]] = []
         """Kind and key of every artifact, in the order of use: for the stages' manifests."""
-        self.weak_labels: dict[Method, WeakLabels] = {}
+        self.weak_labels: dict[str, WeakLabels] = {}
         split = prepared.split
         self.draw = split.draw(seed)
         ensemble = prepared.config.ensemble

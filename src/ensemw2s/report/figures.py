@@ -5,6 +5,7 @@ from typing import Any
 
 import altair as alt
 
+from ensemw2s.names import BOOSTING
 from ensemw2s.report.table import distances
 from ensemw2s.results import EnsembleTrace, Results, Timing
 
@@ -39,8 +40,8 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
                 continue
             charts[f"rounds/together, {name}"] = _accuracy_by_round(grown, part, together=True)
             charts[f"rounds/each alone, {name}"] = _accuracy_by_round(grown, part, together=False)
-        if boosted := [e for e in grown if e.method == "boosting"]:
-            charts["answers/boosting: error under the weights of round t"] = _answers(boosted)
+        if boosted := [e for e in grown if e.method == BOOSTING]:
+            charts[f"answers/{BOOSTING}: error under the weights of round t"] = _answers(boosted)
         for title, field in ROUND_FIELDS.items():
             charts[f"answers/{title}"] = _by_round(grown, field)
     for method in dict.fromkeys(e.method for e in grown):

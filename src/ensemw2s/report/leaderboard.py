@@ -8,6 +8,7 @@ import altair as alt
 from rich import box
 from rich.table import Table
 
+from ensemw2s.names import SINGLE
 from ensemw2s.report.figures import PALETTE, Spec
 from ensemw2s.report.page import bar, page
 from ensemw2s.report.table import percent, points, short, shown
@@ -20,7 +21,7 @@ N_NAMED = 6
 """Of the best methods in the scatter: more names would cover each other."""
 REFERENCES = {
     "zero_shot": "strong model, zero-shot",
-    "single": "student of one weak expert",
+    SINGLE: "student of one weak expert",
     "strong_on_easy": "strong model on easy labels",
     "ceiling": "ceiling",
 }
@@ -170,7 +171,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _scatter(lines: Sequence[BoardLine]) -> Any:
     """Gain against cost."""
     groups = list(dict.fromkeys(line.group for line in lines))
-    named = [*lines[:N_NAMED], *(line for line in lines if line.method in ("auto", "single"))]
+    named = [*lines[:N_NAMED], *(line for line in lines if line.method in ("auto", SINGLE))]
     rows: list[Spec] = [
         {
             "method": _name(line),

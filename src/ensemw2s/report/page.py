@@ -10,6 +10,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ensemw2s.names import BOOSTING
 from ensemw2s.report.figures import PARTS, figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
 from ensemw2s.results import Interval, Results, Timing
@@ -75,13 +76,13 @@ def _all_wrong(results: Results) -> list[tuple[str, float]]:
 def _sampled(results: Results) -> str:
     """Whose answers are shown as samples."""
     methods = [e.method for e in results.ensembles]
-    shown = "boosting" if "boosting" in methods else next(iter(methods), "")
+    shown = BOOSTING if BOOSTING in methods else next(iter(methods), "")
     return next((row.label for row in results.rows if row.key == shown), shown)
 
 
 def _prior(results: Results) -> float | None:
     """Boosting's prior error, mean over seeds."""
-    found = [e.prior_error for e in results.ensembles if e.method == "boosting"]
+    found = [e.prior_error for e in results.ensembles if e.method == BOOSTING]
     return sum(found) / len(found) if found else None
 
 

@@ -5,7 +5,7 @@ Seconds and memory are not here but in `timing.json`, so two runs of one configu
 
 from typing import Literal
 
-from ensemw2s.names import Method, Outcome
+from ensemw2s.names import Outcome
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 
 RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
@@ -71,7 +71,7 @@ class Round(Record):
 class EnsembleTrace(Record):
     """How one method's ensemble of one seed grew."""
 
-    method: Method
+    method: str
     seed: int
     prior_error: float
     rounds: tuple[Round, ...]
@@ -165,7 +165,7 @@ class BudgetCurve(Record):
 
     order: str
     """Whom they are asked by first: a router, the three ways, or chance."""
-    method: Method
+    method: str
     points: tuple[BudgetPoint, ...]
 
 

@@ -8,7 +8,7 @@ of the same examples comes back. So learned weights, chosen specialists and seco
 # pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,6 +26,34 @@ class Votes(NamedTuple):
     """alpha of each, in nats; none is negative."""
     soft: Float[Tensor, "items classes"]
     """The ensemble's calibrated vote."""
+    classes: tuple[Any, ...] | None = None
+    """What each column stands for; None where that is the column's index."""
+
+    @property
+    def probabilities(self) -> Float[Tensor, "items classes"]:
+        """The ensemble's calibrated distribution over the classes."""
+        return self.soft
+
+    @property
+    def member_probabilities(self) -> Float[Tensor, "experts items classes"]:
+        """Each member's own distribution over the classes."""
+        return self.member
+
+    @property
+    def confidence(self) -> Float[Tensor, " items"]:
+        """Probability of the likeliest class."""
+        return self.soft.amax(-1)
+
+    @property
+    def agreement(self) -> Float[Tensor, " items"]:
+        """Share of the members whose likeliest class is the ensemble's."""
+        return (self.member.argmax(-1) == self.soft.argmax(-1)).float().mean(0)
+
+    @property
+    def labels(self) -> list[Any]:
+        """The likeliest class of each item."""
+        columns = self.soft.argmax(-1).tolist()
+        return columns if self.classes is None else [self.classes[column] for column in columns]
 
 
 class Labelled(NamedTuple):

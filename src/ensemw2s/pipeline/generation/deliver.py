@@ -6,11 +6,10 @@ from pathlib import Path
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.ensemble_folder import AnswerEnsemble, untrusting, write_ensemble
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.names import Method
 from ensemw2s.pipeline.deliver import model_card
 from ensemw2s.pipeline.generation.stages import AnswerSeed
-from ensemw2s.pipeline.rows import METHOD_LABELS
 from ensemw2s.results import Results
+from ensemw2s.tables import METHODS
 
 
 def export_answerer(folder: Path, prepared: AnswerPrepared, results: Results, seeds: Sequence[AnswerSeed]) -> None:
@@ -36,7 +35,7 @@ def export_answer_ensemble(
     folder: Path, prepared: AnswerPrepared, results: Results, seeds: Sequence[AnswerSeed]
 ) -> None:
     """Write the voting experts of the method that is best on easy-val, for `ensemw2s label`."""
-    methods: list[Method] = [m for m in METHOD_LABELS if m in seeds[0].outcome.ensembles]
+    methods = [m for m in METHODS if m in seeds[0].outcome.ensembles]
     exact = {m: results.row(m).parts["easy_val"]["accuracy"].interval.mean for m in methods}
     best = max(methods, key=exact.__getitem__)
     seed = next(s for s in seeds if s.seed == results.recommendation.seed)

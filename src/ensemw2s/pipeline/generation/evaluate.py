@@ -12,6 +12,7 @@ from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
 from ensemw2s.evaluation.table import open_truth, worth_showing
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.names import BOOSTING
 from ensemw2s.pipeline.evaluate import PACKAGES
 from ensemw2s.pipeline.generation.stages import AnswerSeed
 from ensemw2s.pipeline.generation.table import AnswerTable
@@ -50,7 +51,7 @@ def evaluate_answers(
     taken = [o.outcome.chosen for o in seeds if o.outcome.chosen is not None]
     best = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     primary = config.students.recipes[0]
-    shown = worth_showing(chosen.key, [n.key for n in named], student_key("boosting", primary))
+    shown = worth_showing(chosen.key, [n.key for n in named], student_key(BOOSTING, primary))
     draw = seeds[0].draw
     sizes = {pool: len(pool_rows) for pool, pool_rows in prepared.split.pools.items()}
     drawn = {name: len(getattr(draw, name)) for name in ("easy_train", "easy_val", "hard_unlabelled")}
@@ -101,7 +102,7 @@ def _samples(
     prepared: AnswerPrepared, table: AnswerTable, seed: AnswerSeed, has_truth: bool
 ) -> tuple[AnswerSample, ...]:
     """The first questions on which the members differ, then others."""
-    method = "boosting" if "boosting" in seed.outcome.ensembles else next(iter(seed.outcome.ensembles))
+    method = BOOSTING if BOOSTING in seed.outcome.ensembles else next(iter(seed.outcome.ensembles))
     pseudo = seed.outcome.pseudo[method]
     truths = table.hard_truths(seed) if has_truth else None
     right = table.pseudo_right(seed, method) if has_truth else None
@@ -122,7 +123,7 @@ def _samples(
 
 def _token_weights(prepared: AnswerPrepared, seed: AnswerSeed) -> tuple[TokenWeights, ...]:
     """The kinds of token that gained most weight, round by round."""
-    ensemble = seed.outcome.ensembles.get("boosting")
+    ensemble = seed.outcome.ensembles.get(BOOSTING)
     if ensemble is None or prepared.config.generation.boost_unit != "token":
         return ()
     answers, counted = seed.easy["weak"], seed.outcome.counted

@@ -7,26 +7,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
-from ensemw2s.ensemble.fit import EnsembleState, Fitted, grow
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, grow
 from ensemw2s.ensemble.label import expert_weights
+from ensemw2s.ensemble.methods import make_method
 from ensemw2s.ensemble.tokens import (
     Options,
     WeakAnswers,
     errors,
     fit_answer_expert,
     held_out_errors,
+    next_draw,
     prior_error,
     trivial_tokens,
     wrong_samples,
 )
-from ensemw2s.names import Method
+from ensemw2s.names import SINGLE
 from ensemw2s.pipeline.generation.cost import total, training_cost
 from ensemw2s.pipeline.generation.work import AnswerEnsemble, AnswerWork
 from ensemw2s.pipeline.rows import BEST_SINGLE, SINGLE_LONG
 from ensemw2s.records import Expert
 from ensemw2s.storage.store import Artifact, artifact_key
 
-EXPERT_VERSION = 4
+EXPERT_VERSION = 5
 
 
 def train_experts(work: AnswerWork) -> Iterator[None]:
@@ -36,7 +38,7 @@ def train_experts(work: AnswerWork) -> Iterator[None]:
     yield from _single_experts(work)
 
 
-def fit_ensemble(work: AnswerWork, method: Method) -> Iterator[None]:
+def fit_ensemble(work: AnswerWork, method: str) -> Iterator[None]:
     """Train one method's ensemble round by round and choose its size on easy-val; yields after each round."""
     config, side = work.prepared.config, work.prepared.weak
     weak = _weak(work, config.expert_training)
@@ -84,7 +86,7 @@ def _single_experts(work: AnswerWork) -> Iterator[None]:
     training = config.expert_training
     long = training.model_copy(update={"epochs": training.epochs * config.ensemble.n_rounds})
     weak = _weak(work, long)
-    state = EnsembleState.start("single", work.seed, weak.n_samples)
+    state = EnsembleState.start(SINGLE, work.seed, weak.n_samples)
     key, fitted = _fitted(work, weak, state)
     expert = grow(state, fitted, config.ensemble, _prior(work, weak)).experts[0]
     work.set_voters(SINGLE_LONG, side, (key,), [expert.state], torch.ones(1))
@@ -125,11 +127,12 @@ def _options(work: AnswerWork) -> Options | None:
     return Options(side.open(answers.read), answers, sizes, torch.tensor(true))
 
 
-def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[str, Fitted]:
+def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[str, FittedExpert]:
     """One expert, from the store or trained; the key holds all that decides it and nothing else."""
     config = work.prepared.config
     ensemble = config.ensemble
-    boosted = state.method == "boosting" and bool(state.experts)
+    draw = next_draw(weak, state, ensemble, torch.arange(len(weak.rows)), state.next_stream)
+    is_even = bool((draw.weights == 1.0).all())
     generation = config.generation
     key = artifact_key(
         EXPERT_VERSION,
@@ -138,10 +141,10 @@ def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[
             "weak": work.prepared.weak.fingerprint,
             "training": weak.training.deciding,
             "stream": state.next_stream,
-            "draw": "bootstrap" if state.method == "bagging" else ensemble.reweight if boosted else "all",
-            "also": generation.bootstrap if boosted else False,
-            "weights": canonical_hash(state.sample_weights.tolist()) if boosted else None,
-            "samples": [generation.boost_unit, generation.count_trivial] if boosted else None,
+            "draw": canonical_hash(draw.rows.tolist()),
+            # What a sample is decides nothing where all count alike.
+            "weights": None if is_even else canonical_hash(draw.weights.tolist()),
+            "samples": None if is_even else [generation.boost_unit, generation.count_trivial],
         },
     )
 
@@ -155,10 +158,11 @@ def _fitted(work: AnswerWork, weak: WeakAnswers, state: EnsembleState) -> tuple[
     owned = {n.removeprefix("state/"): t for n, t in found.tensors.items() if n.startswith("state/")}
     is_wrong, tokens = wrong_samples(weak, found.tensors["is_wrong"], weak.rows), found.record["training_tokens"]
     by_folds = ensemble.error_source == "folds"
-    if state.method == "boosting" and (by_folds or weak.options is not None):  # the other methods ask for no error
+    needs_errors = make_method(state.method, ensemble, generation).needs_errors
+    if needs_errors and (by_folds or weak.options is not None):
         judged = _judged(work, weak, state, key, None if by_folds else owned)
         is_wrong, tokens = judged.tensors["is_wrong"], tokens + judged.record["training_tokens"]
-    return key, Fitted(owned, found.tensors["gold"], is_wrong, tokens)
+    return key, FittedExpert(owned, found.tensors["gold"], is_wrong, tokens)
 
 
 def _judged(
@@ -171,6 +175,7 @@ def _judged(
         "samples": [weak.generation.boost_unit, weak.generation.count_trivial],
         "options": None if options is None else canonical_hash([list(options.answers.ids), options.true.tolist()]),
         "folds": [ensemble.n_folds, weak.group_ids] if owned is None else None,
+        "weights": canonical_hash(state.sample_weights.tolist()) if owned is None else None,
     }
 
     def compute() -> Artifact:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ensemw2s.ensemble.methods import max_members
 from ensemw2s.pipeline.generation.experts import train_experts
 from ensemw2s.pipeline.generation.labels import label
 from ensemw2s.pipeline.generation.students import AnswerTeaching
@@ -15,8 +16,7 @@ class AnswerSeed(AnswerWork):
     def n_units(self) -> tuple[int, int]:
         """Experts and students of this seed, at most: for the progress bars."""
         config = self.prepared.config
-        rounds = sum(1 if m == "single" else config.ensemble.n_rounds for m in config.ensemble.methods)
-        return rounds + 1, len(config.students.pairs(config.ensemble.methods)) + 2
+        return max_members(config.ensemble) + 1, len(config.students.pairs(config.ensemble.methods)) + 2
 
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble and choose its size on easy-val; yields after each unit."""

@@ -14,7 +14,6 @@ from ensemw2s.ensemble.choices import StagedChoices, staged_choices
 from ensemw2s.ensemble.scores import StagedScores, staged_scores
 from ensemw2s.errors import DataError
 from ensemw2s.forms.generation.prepare import AnswerPrepared, AnswerSide
-from ensemw2s.names import Method
 from ensemw2s.records import AnswerTokens, Expert
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, Store, artifact_key
@@ -37,7 +36,7 @@ class Voters:
 class AnswerEnsemble:
     """All experts of one method and seed, and how many of them vote."""
 
-    method: Method
+    method: str
     seed: int
     experts: tuple[Expert, ...]
     keys: tuple[str, ...]
@@ -72,7 +71,7 @@ class AnswerOutcome:
 
     seed: int
     draw: Draw
-    ensembles: dict[Method, AnswerEnsemble] = field(default_factory=dict)
+    ensembles: dict[str, AnswerEnsemble] = field(default_factory=dict)
     voters: dict[str, Voters] = field(default_factory=dict)
     """Row of the table to who answers."""
     pseudo: dict[str, PseudoAnswers] = field(default_factory=dict)

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from ensemw2s.config import ExperimentConfig, Recipe, parse_config
 from ensemw2s.config.recipe import Teacher
 from ensemw2s.errors import ConfigError
-from ensemw2s.names import VIEWED, Method
-from ensemw2s.pipeline.rows import AUTO, METHOD_LABELS
+from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
+from ensemw2s.pipeline.rows import AUTO
 from ensemw2s.pipeline.students import SELF, student_key
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
+from ensemw2s.tables import METHODS as ENSEMBLES
 
-REFERENCE: Method = "independent"
+REFERENCE = INDEPENDENT
 """Whose labels the losses, label models and selections are compared on: equal members are what label models assume."""
-SINGLE = "single"
-"""The method that gains are counted from: the student of one weak expert."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def _on_reference(group: str, **settings: object) -> MethodSpec:
 
 
 METHODS: dict[str, MethodSpec] = {
-    **{name: MethodSpec("teacher", name, Recipe()) for name in METHOD_LABELS},
+    **{name: MethodSpec("teacher", name, Recipe()) for name in ENSEMBLES},
     "self-training": MethodSpec("teacher", SELF, Recipe()),
     "hard-labels": _on_reference("loss", labels="hard"),
     **{name: _on_reference("loss", loss=name) for name in LOSSES if name != Recipe().loss},
@@ -43,7 +42,7 @@ METHODS: dict[str, MethodSpec] = {
     **{name: _on_reference("selection", selection=name) for name in SELECTIONS if name != Recipe().selection},
     **{
         f"{name}+easy": MethodSpec("with easy labels", name, Recipe(with_easy=True))
-        for name in (SINGLE, "independent", "boosting", SELF)
+        for name in (SINGLE, INDEPENDENT, BOOSTING, SELF)
     },
     "confidence+easy": _on_reference("with easy labels", selection="confidence", with_easy=True),
     "agreement+easy": _on_reference("with easy labels", selection="agreement", with_easy=True),
@@ -84,7 +83,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     has_head = config.weak.adapter == "head"
     for name in (n for n in names if n != AUTO):
         spec = METHODS[name]
-        if spec.teacher in VIEWED and not has_head:
+        if spec.teacher in ENSEMBLES and ENSEMBLES[spec.teacher].needs_pooled_head and not has_head:
             continue
         if config.is_generation:
             spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
@@ -96,7 +95,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
             fits[name] = spec
     recipes = {spec.recipe.name: spec.recipe for spec in fits.values()}
     teachers = {name: sorted(s.teacher for s in fits.values() if s.recipe.name == name) for name in recipes}
-    methods = [m for m in METHOD_LABELS if any(spec.teacher == m for spec in fits.values())]
+    methods = [m for m in ENSEMBLES if any(spec.teacher == m for spec in fits.values())]
     tree = config.model_dump(mode="json")
     tree["ensemble"]["methods"] = methods
     tree["students"] = {

@@ -16,12 +16,11 @@ from ensemw2s.config import TrainConfig
 from ensemw2s.core import intervals
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.fit import SCALE_ROWS
 from ensemw2s.ensemble.scores import staged_scores
 from ensemw2s.forms.classification.side import Side
 from ensemw2s.forms.generation.prepare import AnswerPrepared, AnswerSide
 from ensemw2s.models.activations import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
-from ensemw2s.models.adapters import fit_scale
+from ensemw2s.models.adapters import SCALE_ROWS, fit_scale
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.pipeline.prepare import Prepared
 from ensemw2s.records import AnswerTokens, Inputs

@@ -3,7 +3,7 @@
 import torch
 
 from ensemw2s.config import TrainConfig
-from ensemw2s.ensemble.views import depths_of
+from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.forms.classification.side import Side
 from ensemw2s.models.activations import EmbeddedInputs, IdInputs, activation_bytes
 from ensemw2s.models.adapters import n_trainable
@@ -14,6 +14,7 @@ from ensemw2s.services.planning.units import (
     Unit,
     WhichSide,
     expert_shares,
+    fold_trainings,
     student_sizes,
     students_on_the_way,
     training_amount,
@@ -62,10 +63,9 @@ class Classes:
             what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
             experts += self._trained("experts", what, "weak", training, self.n_easy, n, share=share)
         experts += self._trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, self.n_seeds)
-        if config.ensemble.error_source == "folds":
-            n_folds, n_fold = config.ensemble.n_folds, round(self.n_easy * (1 - 1 / config.ensemble.n_folds))
-            for each, count in ((training, n_experts), (long, self.n_seeds)):
-                experts += self._trained("experts", "its like on folds", "weak", each, n_fold, count * n_folds, kept=0)
+        if count := fold_trainings(config.ensemble) * self.n_seeds:
+            n_fold = round(self.n_easy * (1 - 1 / config.ensemble.n_folds))
+            experts += self._trained("experts", "its like on folds", "weak", training, n_fold, count, kept=0)
         experts.append(self._scored("experts", "an expert's evaluation", "weak", self.n_all, n_experts + self.n_seeds))
         students = self._trained(
             "students", "strong on easy", "strong", config.student_training, self.n_easy, self.n_seeds

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig
-from ensemw2s.ensemble.fit import expert_stream
-from ensemw2s.ensemble.views import view_of
-from ensemw2s.records import View
+from ensemw2s.ensemble.methods import make_method, max_members, members_of
 
 Verb = Literal["read", "train", "score", "write", "ask", "interval"]
 """What takes time: the trunk reads, a module trains, scores given answers or writes its own, the untrained model is
@@ -39,26 +37,26 @@ class Unit:
 
 
 def expert_trainings(config: EnsembleConfig, n_layers: int = 1, seed: int = 0) -> int:
-    """Distinct experts of one seed, at most: those of one stream and view are one."""
-    return len(_distinct(config, n_layers, seed))
+    """Upper bound on the number of distinct experts of one seed: those of equal stream and view are one."""
+    return len(set(members_of(config, n_layers, seed)))
 
 
 def expert_shares(config: EnsembleConfig, n_layers: int, seeds: Sequence[int]) -> Counter[float]:
-    """Of all seeds' distinct experts, how many read which share of the feature's dimensions."""
-    return Counter(view.feature_share for seed in seeds for _, view in _distinct(config, n_layers, seed))
+    """Number of distinct experts of all seeds, by the share of the feature's dimensions that they read."""
+    return Counter(view.feature_share for seed in seeds for _, view in set(members_of(config, n_layers, seed)))
 
 
-def _distinct(config: EnsembleConfig, n_layers: int, seed: int) -> set[tuple[int, View]]:
-    return {
-        (expert_stream(method, seed, position), view_of(method, config, n_layers, seed, position))
-        for method in config.methods
-        for position in range(1 if method == "single" else config.n_rounds)
-    }
+def fold_trainings(config: EnsembleConfig) -> int:
+    """Upper bound on the trainings on held-out folds of one seed: those of the methods that use errors."""
+    if config.error_source != "folds":
+        return 0
+    methods = [make_method(name, config) for name in config.methods]
+    return config.n_folds * sum(m.n_members(config.n_rounds) for m in methods if m.needs_errors)
 
 
 def voters(config: EnsembleConfig) -> int:
-    """Experts that stand in all of one seed's ensembles together, at most."""
-    return sum(1 if method == "single" else config.n_rounds for method in config.methods)
+    """Upper bound on the number of experts in all ensembles of one seed."""
+    return max_members(config)
 
 
 def student_sizes(config: ExperimentConfig, n_easy: int, n_hard: int) -> Counter[int]:

@@ -14,6 +14,7 @@ from ensemw2s.services.planning.units import (
     Unit,
     WhichSide,
     expert_trainings,
+    fold_trainings,
     student_sizes,
     students_on_the_way,
     training_amount,
@@ -79,9 +80,8 @@ class Answers:
             self._trained("experts", "an expert", "weak", training, self.n_easy, expert_trainings(ensemble) * n),
             self._trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, n),
         ]
-        if ensemble.error_source == "folds" and "boosting" in ensemble.methods:
+        if count := fold_trainings(ensemble) * n:
             share = 1 - 1 / ensemble.n_folds
-            count = n * ensemble.n_rounds * ensemble.n_folds
             found.append(
                 self._trained(
                     "experts", "its like on folds", "weak", training, round(share * self.n_easy), count, kept=0

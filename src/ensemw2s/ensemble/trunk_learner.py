@@ -1,0 +1,72 @@
+"""The pipeline's learner: an adapter trained on the cached activations of a frozen model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from ensemw2s.config import TrainConfig
+from ensemw2s.core import sampling
+from ensemw2s.core.losses import CrossEntropy, WeakBatch
+from ensemw2s.core.seeds import stream
+from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale, head_of, owned_state
+from ensemw2s.records import Inputs, View
+from ensemw2s.train.loop import Supervision, predict, train
+
+
+@dataclass(frozen=True)
+class TrunkFitted:
+    """A trained adapter; rows are indices into its inputs."""
+
+    module: Adapter
+    inputs: Inputs
+
+    def log_probs(self, X: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
+        return predict(self.module, self.inputs, X)
+
+    def state(self) -> dict[str, Tensor]:
+        return owned_state(self.module)
+
+
+@dataclass(frozen=True)
+class TrunkLearner:
+    """Trains an adapter by cross-entropy; rows are indices into the inputs."""
+
+    inputs: Inputs
+    build: Callable[[Generator], Adapter]
+    """Returns an untrained adapter; its initial weights come from the generator."""
+    training: TrainConfig
+    at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
+    """Inputs at other depths, by number of layers; read by members that use fewer layers."""
+    feature_share: float | int = 1.0
+    """Share of the pooled feature's dimensions that is read."""
+    feature_seed: int = 0
+    """Of the draw of these dimensions."""
+    scale_rows: Int[Tensor, " rows"] | None = None
+    """Rows that the head's feature scale is measured on; None: those that it is trained on."""
+
+    def adapted(self, X: Int[Tensor, " rows"], view: View, seed: int) -> "TrunkLearner":
+        inputs = self.inputs if view.depth is None else self.at_depth[view.depth]
+        return replace(self, inputs=inputs, feature_share=view.feature_share, feature_seed=seed, scale_rows=X)
+
+    def fit(
+        self,
+        X: Int[Tensor, " rows"],
+        target: Float[Tensor, "rows classes"],
+        sample_weight: Float[Tensor, " rows"],
+        *,
+        seed: int,
+    ) -> TrunkFitted:
+        module = self.build(stream(seed, "init"))
+        fit_scale(module, self.inputs, (X if self.scale_rows is None else self.scale_rows)[:SCALE_ROWS])
+        if self.feature_share < 1:
+            head = head_of(module)
+            head.restrict(sampling.subspace(len(head.scale), self.feature_share, stream(self.feature_seed, "features")))
+        supervision = Supervision(X, WeakBatch(soft=target), sample_weight)
+        train(module, self.inputs, supervision, CrossEntropy(), self.training, seed=seed)
+        return TrunkFitted(module, self.inputs)
+
+    def training_tokens(self, X: Int[Tensor, " rows"]) -> int:
+        """Tokens that a training on these rows reads, as if there were no cache."""
+        return self.training.epochs * int(self.inputs.lengths[X].sum())

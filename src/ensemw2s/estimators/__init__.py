@@ -1,0 +1,1 @@
+"""The Python API: ensembles, students and classifiers with scikit-learn's habits."""
