@@ -28,8 +28,8 @@ def accepts_arrays(function: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if not (_has_array(args) or _has_array(kwargs)):
             return function(*args, **kwargs)
-        made = function(*map(_to_tensors, args), **{name: _to_tensors(value) for name, value in kwargs.items()})
-        return cast(R, _to_arrays(made))
+        tensors = [_to_tensors(value) for value in args], {name: _to_tensors(kwargs[name]) for name in kwargs}
+        return _to_arrays(cast(Any, function)(*tensors[0], **tensors[1]))
 
     return wrapped
 
