@@ -140,7 +140,7 @@ class WeakEnsemble(ClassifierMixin, BaseEstimator):
                 f"y has only one class, {self.classes_[0]!r}; give examples of at least 2 classes (n_samples={len(y)})"
             )
         labels, seed = torch.from_numpy(encoded.astype(np.int64)), self._seed()
-        held_out = sampling.stratified_holdout(labels, self.validation_fraction, stream(seed, "validation"))
+        held_out = sampling.stratified_holdout(labels, float(self.validation_fraction), stream(seed, "validation"))
         rows = (~held_out).nonzero()[:, 0]
         learners = tuple(as_learner(each, self.training or TrainConfig()) for each in _pool(self.weak))
         weak = Weak(
