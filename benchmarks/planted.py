@@ -21,11 +21,12 @@ import torch
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.intervals import Estimate, seed_interval
-from ensemw2s.core.losses import LOSSES, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.losses import WeakBatch, WeakToStrongLoss
 from ensemw2s.core.losses.evidential import Evidential
 from ensemw2s.core.losses.weights import Adaptive
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.head import Head
+from ensemw2s.tables import LOSSES
 from ensemw2s.train.loop import Supervision, predict, train
 from ensemw2s.train.supervision import difficulty_bins
 

@@ -15,9 +15,10 @@ import torch
 from torch.nn.functional import one_hot
 
 from ensemw2s.core.intervals import seed_interval
-from ensemw2s.core.labels import LABEL_MODELS, Labelled, Votes, everything
+from ensemw2s.core.labels import Labelled, Votes, everything
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
-from ensemw2s.core.selection import SELECTIONS, Evidence
+from ensemw2s.core.selection import Evidence
+from ensemw2s.tables import LABEL_MODELS, SELECTIONS
 from planted import PLANTED_LABELS as KINDS
 from planted import N, Plant, percent_right, planted, shown, student
 

@@ -14,11 +14,11 @@ import torch
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.intervals import seed_interval
 from ensemw2s.core.labels import Labelled, Votes, everything
-from ensemw2s.core.losses import WeakToStrongLoss
+from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.head import Head
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, on_truth
+from ensemw2s.train.supervision import StudentData, true_labels
 from planted import CONFIG, DIM, PLANTS, N, Plant, percent_right, planted, shown
 
 N_EASY = 100
@@ -49,14 +49,14 @@ def students(seed: int, kind: str) -> dict[str, float]:
     easy = N + plant.difficulty[N:].argsort()[:N_EASY]
     tested = torch.ones(2 * N, dtype=torch.bool)
     tested[:N] = tested[easy] = False
-    true = TrueLabels(easy, plant.truth[easy])
+    data = StudentData(easy, plant.truth[easy], torch.arange(N), plant.difficulty, torch.full((N,), -1))
     votes = Votes(plant.member, torch.ones(len(plant.member)), plant.soft)
 
     def student(recipe: Recipe, labelled: Labelled, member: torch.Tensor) -> torch.Tensor:
-        supervision, loss = on_pseudo_labels(recipe, labelled, member, torch.arange(N), plant.difficulty, true)
-        return trained(plant, supervision, loss, seed)
+        loss = recipe.make_loss()
+        return trained(plant, data.by_recipe(recipe, loss, labelled, member), loss, seed)
 
-    on_easy = trained(plant, *on_truth(true, 2), seed)
+    on_easy = trained(plant, true_labels(easy, plant.truth[easy], 2), CrossEntropy(), seed)
     own = on_easy[:N].exp()
     found = {"strong on easy": on_easy, "self-training": student(Recipe(), everything(own), own[None])}
     for name, recipe in RECIPES.items():

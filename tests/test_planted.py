@@ -7,9 +7,7 @@ from functools import cache
 
 import pytest
 
-from ensemw2s.core.labels import LABEL_MODELS
-from ensemw2s.core.losses import LOSSES
-from ensemw2s.core.selection import SELECTIONS
+from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from planted import N, accuracy, percent_right, planted
 from planted_labels import evidence_of, figures, labelled_by
 

@@ -7,19 +7,19 @@ results = run(ExperimentConfig(), Path("runs/geo-facts"))
 print(results.recommendation.headline)
 """
 
-from importlib.metadata import version
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s.config import ExperimentConfig, load_config
-from ensemw2s.errors import ConfigError, DataError, EnsemW2SError, ModelError, RunError, SealError
-from ensemw2s.results import Results
-
 if TYPE_CHECKING:
+    from ensemw2s.config import ExperimentConfig, load_config
+    from ensemw2s.errors import ConfigError, DataError, EnsemW2SError, ModelError, RunError, SealError
     from ensemw2s.estimators.weak_ensemble import WeakEnsemble
     from ensemw2s.export.classifier import Predictor, load_student
     from ensemw2s.pipeline.run import run
+    from ensemw2s.results import Results
 
-__version__ = version("ensemw2s")
+    __version__: str
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -36,18 +36,35 @@ __all__ = [
     "run",
 ]
 
-_LATE = {
-    "WeakEnsemble": "ensemw2s.estimators.weak_ensemble",
-    "run": "ensemw2s.pipeline.run",
-    "Predictor": "ensemw2s.export.classifier",
-    "load_student": "ensemw2s.export.classifier",
+_MODULES = {
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "EnsemW2SError": "errors",
+    "ExperimentConfig": "config",
+    "ModelError": "errors",
+    "Predictor": "export.classifier",
+    "Results": "results",
+    "RunError": "errors",
+    "SealError": "errors",
+    "WeakEnsemble": "estimators.weak_ensemble",
+    "load_config": "config",
+    "load_student": "export.classifier",
+    "run": "pipeline.run",
 }
+"""Module of each public name. It is imported when the name is first used: the libraries behind some take seconds."""
 
 
 def __getattr__(name: str) -> Any:
-    # The libraries behind these take seconds to import; `ensemw2s --help` and the configuration need none of them.
-    if name in _LATE:
-        from importlib import import_module
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return getattr(import_module(_LATE[name]), name)
-    raise AttributeError(f"module 'ensemw2s' has no attribute {name!r}")
+        return version("ensemw2s")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ensemw2s' has no attribute {name!r}")
+    value = getattr(import_module(f"ensemw2s.{_MODULES[name]}"), name)
+    globals()[name] = value  # asked for once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -62,6 +62,10 @@ class Table(MutableMapping[str, Piece], Generic[Piece]):
     def __contains__(self, name: object) -> bool:
         return name in self._loaded or name in self._places or name in self._others()
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether the package itself brings the piece of that name."""
+        return name in self._places
+
     def _others(self) -> dict[str, EntryPoint]:
         """Entry points of installed packages; the package's own names cannot be taken."""
         if self._installed is None:

@@ -15,7 +15,7 @@ from ensemw2s.core.losses import LINKS, CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.evidential import Evidential, evidential_risk, kl_to_uniform
 from ensemw2s.models.head import Head
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, with_people
+from ensemw2s.train.supervision import StudentData
 
 
 def doubles(*rows):
@@ -115,20 +115,24 @@ def test_members_come_with_the_kept_labels_and_easy_ones_are_true_for_each(label
     member = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.3, 0.7], [0.1, 0.9], [0.6, 0.4]]])
     labelled = everything(member.mean(0))._replace(keep=torch.tensor([True, False, True]))
     recipe = Recipe(loss="evidential", with_easy=True, labels=labels)
-    rows, easy = torch.tensor([1, 2, 3]), TrueLabels(torch.tensor([0]), torch.tensor([1]))
-    found, _ = on_pseudo_labels(recipe, labelled, member, rows, torch.zeros(4), easy)
+    data = StudentData(
+        torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2, 3]), torch.zeros(4), torch.full((3,), -1)
+    )
+    found = data.by_recipe(recipe, recipe.make_loss(), labelled, member)
     kept = member[:, [0, 2]]
     expected = kept if labels == "soft" else torch.nn.functional.one_hot(kept.argmax(-1), 2).float()
     assert torch.equal(found.targets.member[:, 1:], expected)
     assert found.targets.member[:, 0].tolist() == [[0, 1], [0, 1]]
     assert found.rows.tolist() == [0, 1, 3]
-    plain, _ = on_pseudo_labels(Recipe(), labelled, member, rows, torch.zeros(4), easy)
+    plain = data.by_recipe(Recipe(), Recipe().make_loss(), labelled, member)
     assert plain.targets.member is None
 
 
 def test_a_persons_answer_is_every_members():
     member = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.1, 0.9]]])
-    labelled, members = with_people(everything(member.mean(0)), member, torch.tensor([-1, 0]))
-    assert labelled.soft[1].tolist() == [1, 0]
-    assert members[:, 1].tolist() == [[1, 0], [1, 0]]
-    assert torch.equal(members[:, 0], member[:, 0])
+    people = torch.tensor([-1, 0])
+    data = StudentData(torch.tensor([0]), torch.tensor([1]), torch.tensor([1, 2]), torch.zeros(3), people)
+    recipe = Recipe(loss="evidential")
+    learned = data.by_recipe(recipe, recipe.make_loss(), everything(member.mean(0)), member)
+    assert learned.targets.member[:, 1].tolist() == [[1, 0], [1, 0]]
+    assert torch.equal(learned.targets.member[:, 0], member[:, 0])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch.nn.functional import one_hot
 
 from ensemw2s.config.recipe import Recipe
-from ensemw2s.core.labels import LABEL_MODELS, Votes, everything
+from ensemw2s.core.labels import Votes, everything
 from ensemw2s.core.labels.confusion import DawidSkene, Glws, expectation_maximisation
 from ensemw2s.core.labels.students import (
     CoSupervised,
@@ -25,6 +25,7 @@ from ensemw2s.core.labels.students import (
     specialists,
 )
 from ensemw2s.core.labels.votes import Alpha, Majority, Vote, vote_share
+from ensemw2s.tables import LABEL_MODELS
 
 N, K = 2000, 3
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
-from ensemw2s.core.losses import LOSSES, CrossEntropy, GlobalStats, LogConf, WeakBatch, global_stats
+from ensemw2s.core.losses import CrossEntropy, GlobalStats, LogConf, WeakBatch, global_stats
+from ensemw2s.tables import LOSSES
 
 
 def batch(n: int = 8, k: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,13 +12,14 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ensemw2s.config import TrainConfig, parse_config
 from ensemw2s.config.recipe import Recipe
-from ensemw2s.core.losses import LOSSES, CrossEntropy, GlobalStats, WeakBatch
+from ensemw2s.core.losses import CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.targets import Entropy, Product, Smoothing
 from ensemw2s.core.losses.weights import Adaptive, Group, Window
 from ensemw2s.models.head import Head
 from ensemw2s.pipeline.run import run
+from ensemw2s.tables import LOSSES
 from ensemw2s.train.loop import Supervision, train
-from ensemw2s.train.supervision import difficulty_bins, mixture
+from ensemw2s.train.supervision import difficulty_bins, weights_and_pace
 from tiny_run import merged, tiny_tree
 
 N, K = 8, 3
@@ -168,18 +169,20 @@ def test_recipes_name_their_options_and_refuse_others():
 
 def test_a_recipe_mixes_easy_and_pseudo_labels_to_mean_one_and_says_so_in_its_name():
     confidence, difficulty = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0, 5.0, 2.0])
-    weights, pace = mixture(Recipe(with_easy=True), confidence, difficulty)
+    weights, pace = weights_and_pace(Recipe(with_easy=True), confidence, difficulty)
     assert pace is None
     assert torch.equal(weights, torch.ones(4))  # to the bit: older students keep their keys
-    weights, _ = mixture(Recipe(with_easy=True, easy_weight=3), confidence, difficulty)
+    weights, _ = weights_and_pace(Recipe(with_easy=True, easy_weight=3), confidence, difficulty)
     assert weights.tolist() == [1.5, 1.5, 0.5, 0.5]
-    weights, _ = mixture(Recipe(with_easy=True, weigh_by="confidence"), confidence, difficulty)
+    weights, _ = weights_and_pace(Recipe(with_easy=True, weigh_by="confidence"), confidence, difficulty)
     assert torch.allclose(weights, torch.tensor([1.0, 1.0, 2 / 3, 4 / 3]))
-    weights, _ = mixture(Recipe(weigh_by="confidence"), confidence, difficulty[2:])
+    weights, _ = weights_and_pace(Recipe(weigh_by="confidence"), confidence, difficulty[2:])
     assert torch.allclose(weights, torch.tensor([2 / 3, 4 / 3]))
-    _, pace = mixture(Recipe(with_easy=True, curriculum="confidence"), confidence, difficulty)
+    _, pace = weights_and_pace(Recipe(with_easy=True, curriculum="confidence"), confidence, difficulty)
     assert pace.hardness.tolist() == [0.0, 0.0, 0.5, 0.0]
-    _, pace = mixture(Recipe(with_easy=True, curriculum="difficulty", curriculum_start=0.1), confidence, difficulty)
+    _, pace = weights_and_pace(
+        Recipe(with_easy=True, curriculum="difficulty", curriculum_start=0.1), confidence, difficulty
+    )
     assert torch.equal(pace.hardness, difficulty)
     assert (pace.start, pace.ramp) == (0.1, 0.5)
     assert Recipe(with_easy=True, easy_weight=2).name == "xent-soft+easy[weight=2.0]"

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from ensemw2s.config import parse_config
 from ensemw2s.config.recipe import Recipe
-from ensemw2s.core.labels import LABEL_MODELS, Labelled, everything
-from ensemw2s.core.selection import SELECTIONS, Evidence
+from ensemw2s.core.labels import Labelled, everything
+from ensemw2s.core.selection import Evidence
 from ensemw2s.core.selection.base import best_share
 from ensemw2s.core.selection.knowledge import SelfKnowledge
 from ensemw2s.core.selection.scores import Agreement, All, Confidence, Neighbours, TopRho
@@ -19,6 +19,7 @@ from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.storage.store import Store
+from ensemw2s.tables import LABEL_MODELS, SELECTIONS
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
 

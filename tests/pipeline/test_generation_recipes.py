@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from ensemw2s.config import parse_config
-from ensemw2s.core.labels import LABEL_MODELS, everything
+from ensemw2s.core.labels import everything
 from ensemw2s.core.labels.votes import Alpha, Majority
-from ensemw2s.core.losses import LOSSES
-from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.labels import PseudoAnswers
 from ensemw2s.pipeline.run import run
+from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from tiny_run import merged, tiny_words_tree
 
 LABELS = [

@@ -10,15 +10,13 @@ import yaml
 
 from ensemw2s import cli
 from ensemw2s.config import parse_config
-from ensemw2s.core.labels import LABEL_MODELS
-from ensemw2s.core.losses import LOSSES
-from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.pipeline.run_folder import read_items, read_results
 from ensemw2s.report.leaderboard import markdown, terminal_table, write_page
 from ensemw2s.services.leaderboard import build as leaderboard
 from ensemw2s.services.leaderboard.build import build_board, parse_budget, plan_board
 from ensemw2s.services.leaderboard.methods import METHODS, chosen_methods, with_methods
+from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from tiny_run import merged, tiny_tree, tiny_words_tree
 
 SOME = "boosting,logconf,majority,agreement,independent+easy,self+easy,auto"

@@ -36,6 +36,24 @@ out = Screen()
 err = Screen(stderr=True)
 
 
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        from ensemw2s import __version__
+
+        say(out, f"ensemw2s {__version__}")
+        raise typer.Exit()
+    return wanted
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 class Engine(StrEnum):
     """How independent units of work are run."""
 

@@ -39,9 +39,9 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole experiment, or finish an interrupted one."""
+    settings = settings_of(config, overrides, use_tiny=use_tiny)
     from ensemw2s.pipeline.run import run as run_experiment
 
-    settings = settings_of(config, overrides, use_tiny=use_tiny)
     folder = run_dir or Path("runs") / settings.name
     with stops_cleanly(f"{folder} and the store"):
         results = run_experiment(settings, folder, console=None if as_json else err)
@@ -85,7 +85,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a configuration and its data without working."""
-    from ensemw2s.config import canonical_hash
+    from ensemw2s.hashing import canonical_hash
 
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
@@ -124,9 +124,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run will cost, before it starts: rows, tokens, FLOPs, memory, disk and time."""
+    settings = settings_of(config, overrides, use_tiny=use_tiny)
     from ensemw2s.services.planning.plan import make_plan
 
-    settings = settings_of(config, overrides, use_tiny=use_tiny)
     made = make_plan(settings, calibrated=calibrate)
     if as_json:
         write_json(made)

@@ -122,4 +122,4 @@ class ExperimentConfig(Frozen):
         if self.ensemble.vote == "hard":
             raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
         for recipe in self.students.recipes:
-            recipe.check_words()
+            recipe.check_generation()

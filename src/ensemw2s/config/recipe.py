@@ -1,15 +1,18 @@
 """How students are trained on weak labels: loss, label model and selection by name, each with its options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from ensemw2s.config.base import Frozen
-from ensemw2s.core.labels import LABEL_MODELS, LabelModel
-from ensemw2s.core.losses import LOSSES, WeakToStrongLoss
-from ensemw2s.core.selection import SELECTIONS, Selection
+from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
+
+if TYPE_CHECKING:
+    from ensemw2s.core.labels import LabelModel
+    from ensemw2s.core.losses import WeakToStrongLoss
+    from ensemw2s.core.selection import Selection
 
 Teacher = str
 """`self`, or the name of an ensemble method of the run."""
@@ -17,11 +20,16 @@ Teacher = str
 Options = dict[str, int | float | str]
 
 
-def _made(kinds: Mapping[str, type[Any]], setting: str, name: str, option_setting: str, options: Options) -> Any:
-    """An instance of what a table has by this name. Raises ValueError naming what there is instead."""
-    if name not in kinds:
-        raise ValueError(f"{setting}: there is no {name!r}; choose one of {', '.join(kinds)}")
-    kind = kinds[name]
+PIECES: dict[str, tuple[Table[type[Any]], str, str]] = {
+    "loss": (LOSSES, "xent", "options"),
+    "label_model": (LABEL_MODELS, "vote", "label_model_options"),
+    "selection": (SELECTIONS, "all", "selection_options"),
+}
+"""Setting of a recipe that names a piece, with its table, its default and the setting of its options."""
+
+
+def _make(kind: type[Any], name: str, option_setting: str, options: Options) -> Any:
+    """A piece with its options. Raises ValueError naming the options that it has."""
     known = [f.name for f in fields(kind) if f.name != "needs_stats"]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{option_setting}: {name} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
@@ -75,10 +83,10 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _pieces_known(self) -> "Recipe":
-        loss = self.make_loss()
-        self.make_label_model()
-        self.make_selection()
-        if loss.needs_members and self.label_model != "vote":
+        for setting in PIECES:
+            self._check_piece(setting)
+        # The default loss is known to need none, and is not loaded for that.
+        if self.loss != "xent" and self.label_model != "vote" and LOSSES[self.loss].needs_members:
             raise ValueError(
                 f"label_model ({self.label_model}) has no part with loss: {self.loss}, which learns each member's own "
                 "label; leave it out"
@@ -92,27 +100,41 @@ class Recipe(Frozen):
             )
         return self
 
-    def make_loss(self) -> WeakToStrongLoss:
-        """The loss with its options. Raises ValueError naming what there is instead."""
-        return _made(LOSSES, "loss", self.loss, "options", self.options)
+    def _check_piece(self, setting: str) -> None:
+        """Raises ValueError where there is no such piece, or it refuses its options.
 
-    def make_label_model(self) -> LabelModel:
-        """As `make_loss`."""
-        return _made(LABEL_MODELS, "label_model", self.label_model, "label_model_options", self.label_model_options)
+        A built-in piece without options is not loaded, which would load a tensor library: its defaults are valid.
+        """
+        table, _, option_setting = PIECES[setting]
+        name = getattr(self, setting)
+        if name not in table:
+            raise ValueError(f"{setting}: there is no {name!r}; choose one of {', '.join(table)}")
+        if getattr(self, option_setting) or not table.is_built_in(name):
+            self._made(setting)
 
-    def make_selection(self) -> Selection:
-        """As `make_loss`."""
-        return _made(SELECTIONS, "selection", self.selection, "selection_options", self.selection_options)
+    def _made(self, setting: str) -> Any:
+        table, _, option_setting = PIECES[setting]
+        name = getattr(self, setting)
+        return _make(table[name], name, option_setting, getattr(self, option_setting))
 
-    def check_words(self) -> None:
-        """Raises ValueError where a piece cannot be used on answers in words."""
-        for setting, name, kinds in (
-            ("loss", self.loss, LOSSES),
-            ("label_model", self.label_model, LABEL_MODELS),
-            ("selection", self.selection, SELECTIONS),
-        ):
-            if not kinds[name].for_generation:
-                fit = ", ".join(n for n, kind in kinds.items() if kind.for_generation)
+    def make_loss(self) -> "WeakToStrongLoss":
+        """The loss with its options."""
+        return self._made("loss")
+
+    def make_label_model(self) -> "LabelModel":
+        """The label model with its options."""
+        return self._made("label_model")
+
+    def make_selection(self) -> "Selection":
+        """The selection with its options."""
+        return self._made("selection")
+
+    def check_generation(self) -> None:
+        """Raises ValueError where a piece cannot be used for answers in text."""
+        for setting, (table, default, _) in PIECES.items():
+            name = getattr(self, setting)
+            if name != default and not table[name].for_generation:  # every default can
+                fit = ", ".join(n for n, kind in table.items() if kind.for_generation)
                 raise ValueError(
                     f"students.recipes: {setting} {name} is for classes; answers in words are learned with {fit}"
                 )

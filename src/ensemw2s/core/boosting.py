@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.names import Outcome
 
 
@@ -40,6 +41,7 @@ def chance_error(n_classes: int) -> float:
     return 1.0 - 1.0 / n_classes
 
 
+@accepts_arrays
 def boost_round(
     is_wrong: Bool[Tensor, " samples"],
     sample_weights: Float[Tensor, " samples"],

@@ -9,17 +9,20 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.metrics import log_loss
 
 LARGEST = 20.0
 """Bound of the temperature; the lower bound is its inverse."""
 
 
+@accepts_arrays
 def apply_temperature(log_probs: Float[Tensor, "batch classes"], temperature: float) -> Float[Tensor, "batch classes"]:
     """Log-probabilities after temperature scaling: flatter for temperatures above 1, sharper below."""
     return (log_probs / temperature).log_softmax(-1)
 
 
+@accepts_arrays
 def fit_temperature(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """The temperature in [1/20, 20] with the least log loss."""
 

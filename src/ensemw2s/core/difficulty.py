@@ -5,7 +5,10 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 
+
+@accepts_arrays
 def uncertainty(
     log_probs: Float[Tensor, "batch classes"], kind: Literal["entropy", "margin"]
 ) -> Float[Tensor, " batch"]:
@@ -16,6 +19,7 @@ def uncertainty(
     return 1.0 - (top[:, 0] - top[:, 1])
 
 
+@accepts_arrays
 def p_true_difficulty(
     log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Generator, Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
+
 ENOUGH_SEEDS = 10
 LEVEL = 0.95
 Range = tuple[float, float]
@@ -48,6 +50,7 @@ class Resamples:
     seed_counts: Float[Tensor, "resamples seeds"]
 
     @classmethod
+    @accepts_arrays
     def draw(
         cls, groups: Int[Tensor, " items"], n_seeds: int, generator: Generator, *, n_resamples: int = 2000
     ) -> "Resamples":
@@ -56,6 +59,7 @@ class Resamples:
         group_counts = _counts(n_resamples, len(distinct), generator)
         return cls(group_of, group_counts, _counts(n_resamples, n_seeds, generator))
 
+    @accepts_arrays
     def means(self, values: Float[Tensor, "seeds items"]) -> Float[Tensor, " resamples"]:
         """Mean of the values in each resample; a drawn group contributes all its items."""
         n_seeds, n_groups = len(values), self.group_counts.shape[1]
@@ -66,6 +70,7 @@ class Resamples:
         return ((drawn[:, :-1] * self.seed_counts).sum(1) / (n_seeds * drawn[:, -1])).double()
 
 
+@accepts_arrays
 def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) -> Estimate:
     """Mean of per-item values (correctness, or paired differences of it) with its interval."""
     mean = float(values.double().mean())
@@ -80,6 +85,7 @@ def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) ->
     return Estimate(mean, low, high, "crossed bootstrap")
 
 
+@accepts_arrays
 def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
     """Student-t interval over seeds alone, for figures that are not means over shared items. Its width is 0 for one
     seed."""
@@ -97,6 +103,7 @@ def within(estimate: Estimate, limits: Range) -> Estimate:
     return estimate._replace(low=min(max(estimate.low, low), high), high=max(min(estimate.high, high), low))
 
 
+@accepts_arrays
 def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resamples) -> float | None:
     """Two-sided p of "the mean paired difference is 0", by the same resampling as the interval.
 
@@ -118,6 +125,7 @@ def paired_p_value(difference: Float[Tensor, "seeds items"], resamples: Resample
     return min(p, 1.0)
 
 
+@accepts_arrays
 def pgr(
     student: Float[Tensor, "seeds items"],
     weak: Float[Tensor, "seeds items"],

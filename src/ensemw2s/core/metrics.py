@@ -12,14 +12,17 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.intervals import SHARE, Range
 
 
+@accepts_arrays
 def accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """Share of examples whose likeliest class is the true one."""
     return float((log_probs.argmax(-1) == labels).double().mean())
 
 
+@accepts_arrays
 def balanced_accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """Mean recall over the classes that occur, so that every class counts equally.
 
@@ -29,17 +32,20 @@ def balanced_accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Ten
     return float(torch.stack([right[labels == k].mean() for k in labels.unique()]).mean())
 
 
+@accepts_arrays
 def log_loss(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """Mean negative log-probability of the truth, in nats."""
     return -float(log_probs.double().gather(1, labels[:, None]).mean())
 
 
+@accepts_arrays
 def brier(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """Mean over examples of the squared distance to the one-hot truth, summed over classes: 0 to 2."""
     truth = one_hot(labels, log_probs.shape[1]).double()
     return float((log_probs.double().exp() - truth).square().sum(-1).mean())
 
 
+@accepts_arrays
 def auroc(log_probs: Float[Tensor, "batch 2"], labels: Int[Tensor, " batch"]) -> float:
     """Probability that a random example of class 1 scores above one of class 0; ties count half.
 
@@ -60,6 +66,7 @@ class Bin(NamedTuple):
     n_items: int
 
 
+@accepts_arrays
 def reliability_bins(
     log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], *, n_bins: int = 10
 ) -> list[Bin]:
@@ -68,6 +75,7 @@ def reliability_bins(
     return confidence_bins(top.values, top.indices == labels, n_bins=n_bins)
 
 
+@accepts_arrays
 def confidence_bins(
     confidence: Float[Tensor, " batch"], is_right: Bool[Tensor, " batch"], *, n_bins: int = 10
 ) -> list[Bin]:
@@ -81,12 +89,14 @@ def confidence_bins(
     return bins
 
 
+@accepts_arrays
 def ece(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], *, n_bins: int = 10) -> float:
     """Expected calibration error (Naeini et al. 2015): mean gap between confidence and accuracy over the bins."""
     bins = reliability_bins(log_probs, labels, n_bins=n_bins)
     return sum(b.n_items * abs(b.confidence - b.accuracy) for b in bins) / len(labels)
 
 
+@accepts_arrays
 def error_correlation(is_wrong: Bool[Tensor, "experts batch"]) -> Float[Tensor, "experts experts"]:
     """Pearson correlation of the experts' errors; an expert whose errors do not vary correlates 0 with the others."""
     centred = is_wrong.double() - is_wrong.double().mean(1, keepdim=True)
@@ -97,6 +107,7 @@ def error_correlation(is_wrong: Bool[Tensor, "experts batch"]) -> Float[Tensor, 
     return correlation
 
 
+@accepts_arrays
 def all_wrong_share(predictions: Int[Tensor, "experts batch"], labels: Int[Tensor, " batch"]) -> float:
     """Share of examples on which all experts give the same wrong answer, which no vote can correct."""
     same = (predictions == predictions[0]).all(0)

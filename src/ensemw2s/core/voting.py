@@ -15,11 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
+
 Vote = Literal["soft", "hard", "log"]
 _FLOOR = 1e-12
 """Probability of a class that no expert voted for; its logarithm must stay finite for calibration and comparison."""
 
 
+@accepts_arrays
 def combine(
     log_probs: Float[Tensor, "experts batch classes"],
     expert_weights: Float[Tensor, " experts"],
@@ -36,6 +39,7 @@ def combine(
     return last
 
 
+@accepts_arrays
 def staged(
     log_probs: Float[Tensor, "experts batch classes"],
     expert_weights: Float[Tensor, " experts"],
@@ -67,6 +71,7 @@ def staged(
         yield (mean if vote == "log" else mean.clamp_min(_FLOOR).log()).log_softmax(-1).float()
 
 
+@accepts_arrays
 def agreement(
     log_probs: Float[Tensor, "experts batch classes"], combined: Float[Tensor, "batch classes"]
 ) -> Float[Tensor, " batch"]:

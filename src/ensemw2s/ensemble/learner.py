@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.losses import WeakToStrongLoss
 from ensemw2s.errors import ConfigError
 from ensemw2s.records import WHOLE, View
+from ensemw2s.train.loop import Supervision
 
 
 @runtime_checkable
@@ -42,6 +44,20 @@ class Learner(Protocol):
             target: a distribution over the classes for each row; a class may have no probability in any.
             sample_weight: mean 1 over the data that the rows were drawn from.
             seed: of everything that is random in the training.
+        """
+        ...
+
+
+@runtime_checkable
+class StudentLearner(Learner, Protocol):
+    """A learner that can be trained with any student loss, and in any order of the samples."""
+
+    def fit_supervision(self, X: Any, supervision: Supervision, loss: WeakToStrongLoss, *, seed: int) -> Fitted:
+        """Train a fresh classifier.
+
+        Args:
+            supervision: its rows are indices into X.
+            loss: one number per sample; its link says how the classifier's logits become probabilities.
         """
         ...
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core import sampling
-from ensemw2s.core.losses import CrossEntropy, WeakBatch
+from ensemw2s.core.losses import SOFTMAX, CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale, head_of, owned_state
 from ensemw2s.records import Inputs, View
@@ -21,9 +22,11 @@ class TrunkFitted:
 
     module: Adapter
     inputs: Inputs
+    link: str = SOFTMAX
+    """How its logits become log-probabilities: that of the loss by which it was trained."""
 
     def log_probs(self, X: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
-        return predict(self.module, self.inputs, X)
+        return predict(self.module, self.inputs, X, link=self.link)
 
     def state(self) -> dict[str, Tensor]:
         return owned_state(self.module)
@@ -31,7 +34,7 @@ class TrunkFitted:
 
 @dataclass(frozen=True)
 class TrunkLearner:
-    """Trains an adapter by cross-entropy; rows are indices into the inputs."""
+    """Trains an adapter; rows are indices into the inputs."""
 
     inputs: Inputs
     build: Callable[[Generator], Adapter]
@@ -58,14 +61,22 @@ class TrunkLearner:
         *,
         seed: int,
     ) -> TrunkFitted:
+        supervision = Supervision(torch.arange(len(X)), WeakBatch(soft=target), sample_weight)
+        return self.fit_supervision(X, supervision, CrossEntropy(), seed=seed)
+
+    def fit_supervision(
+        self, X: Int[Tensor, " rows"], supervision: Supervision, loss: WeakToStrongLoss, *, seed: int
+    ) -> TrunkFitted:
+        """As `StudentLearner.fit_supervision`."""
         module = self.build(stream(seed, "init"))
-        fit_scale(module, self.inputs, (X if self.scale_rows is None else self.scale_rows)[:SCALE_ROWS])
+        supervision = replace(supervision, rows=X[supervision.rows])
+        rows = supervision.rows if self.scale_rows is None else self.scale_rows
+        fit_scale(module, self.inputs, rows[:SCALE_ROWS])
         if self.feature_share < 1:
             head = head_of(module)
             head.restrict(sampling.subspace(len(head.scale), self.feature_share, stream(self.feature_seed, "features")))
-        supervision = Supervision(X, WeakBatch(soft=target), sample_weight)
-        train(module, self.inputs, supervision, CrossEntropy(), self.training, seed=seed)
-        return TrunkFitted(module, self.inputs)
+        train(module, self.inputs, supervision, loss, self.training, seed=seed)
+        return TrunkFitted(module, self.inputs, loss.link)
 
     def training_tokens(self, X: Int[Tensor, " rows"]) -> int:
         """Tokens that a training on these rows reads, as if there were no cache."""

@@ -10,13 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
+from ensemw2s.core.losses import SOFTMAX, CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.data.encode import encode
 from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import SCALE_ROWS, Adapter, build_adapter, owned_state
 from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.models.trunk import pooled_features
 from ensemw2s.records import WHOLE, Inputs, View
-from ensemw2s.train.loop import predict
+from ensemw2s.train.loop import Supervision, predict
 
 
 class _Memory:
@@ -69,18 +71,33 @@ class TextModel:
         place, inputs = self._opened[depth]
         return inputs, torch.tensor([place[text] for text in texts], dtype=torch.long)
 
+    def features(self, texts: Sequence[str]) -> Float[Tensor, "texts dim"]:
+        """The frozen model's pooled feature of each text.
+
+        Raises:
+            DataError: as `open`.
+        """
+        if self.config.adapter == "head":
+            inputs, rows = self.open(texts)
+            return inputs.batch(rows)[0][:, 0]
+        batch_tokens, depth = CacheConfig().batch_tokens, self.n_layers
+        return pooled_features(self.backbone, self._ids(texts), [depth], batch_tokens=batch_tokens)[depth].float()
+
     def _read(self, texts: list[str], depth: int) -> tuple[dict[str, int], Inputs]:
         config = self.config.model_copy(update={"n_layers": depth})
-        ids = encode(
+        ids, cut = self._ids(texts), self.backbone.cut(depth)
+        inputs = open_activations(cut, ids, config=config, cache=CacheConfig(), store=_Memory())
+        return {text: row for row, text in enumerate(texts)}, inputs
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return encode(
             self.backbone.tokenizer,
             texts,
-            max_length=config.max_length,
+            max_length=self.config.max_length,
             positions=self.backbone.positions,
-            names=[f"{text[:60]}" for text in texts],
-            chat=config.chat,
+            names=[text[:60] for text in texts],
+            chat=self.config.chat,
         )
-        inputs = open_activations(self.backbone.cut(depth), ids, config=config, cache=CacheConfig(), store=_Memory())
-        return {text: row for row, text in enumerate(texts)}, inputs
 
     def build(self, n_classes: int, training: TrainConfig, generator: torch.Generator) -> Adapter:
         """An untrained adapter; its initial weights come from the generator."""
@@ -101,10 +118,12 @@ class TextFitted:
     model: TextModel
     module: Adapter
     depth: int | None = None
+    link: str = SOFTMAX
+    """How its logits become log-probabilities: that of the loss by which it was trained."""
 
     def log_probs(self, X: Sequence[str]) -> Float[Tensor, "texts classes"]:
         inputs, rows = self.model.open(X, self.depth)
-        return predict(self.module, inputs, rows)
+        return predict(self.module, inputs, rows, link=self.link)
 
     def state(self) -> dict[str, Tensor]:
         return owned_state(self.module)
@@ -112,7 +131,7 @@ class TextFitted:
 
 @dataclass(frozen=True)
 class TextLearner:
-    """Trains an adapter by cross-entropy on texts."""
+    """Trains an adapter on texts."""
 
     model: TextModel
     training: TrainConfig
@@ -132,18 +151,26 @@ class TextLearner:
         *,
         seed: int,
     ) -> TextFitted:
-        scale = list(X if self.scale_texts is None else self.scale_texts)[:SCALE_ROWS]
+        supervision = Supervision(torch.arange(len(X)), WeakBatch(soft=target), sample_weight)
+        return self.fit_supervision(X, supervision, CrossEntropy(), seed=seed)
+
+    def fit_supervision(
+        self, X: Sequence[str], supervision: Supervision, loss: WeakToStrongLoss, *, seed: int
+    ) -> TextFitted:
+        """As `StudentLearner.fit_supervision`."""
+        n_classes = supervision.targets.soft.shape[1]
+        scale = list(self.scale_texts or ())[:SCALE_ROWS]
         inputs, rows = self.model.open([*X, *scale], self.view.depth)
         learner = TrunkLearner(
             inputs,
-            lambda generator: self.model.build(target.shape[1], self.training, generator),
+            lambda generator: self.model.build(n_classes, self.training, generator),
             self.training,
             feature_share=self.view.feature_share,
             feature_seed=self.view_seed,
-            scale_rows=rows[len(X) :],
+            scale_rows=rows[len(X) :] if scale else None,
         )
-        fitted = learner.fit(rows[: len(X)], target, sample_weight, seed=seed)
-        return TextFitted(self.model, fitted.module, self.view.depth)
+        fitted = learner.fit_supervision(rows[: len(X)], supervision, loss, seed=seed)
+        return TextFitted(self.model, fitted.module, self.view.depth, fitted.link)
 
 
 def are_texts(X: Any) -> bool:

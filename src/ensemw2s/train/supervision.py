@@ -1,5 +1,9 @@
-"""From labels and a recipe to what a student is trained on: targets, weights and the order of the samples."""
+"""What a student is trained on: from the labels of a label model and a selection to samples with weights and order.
 
+A student, a baseline and the ceiling are one training with other labels.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,82 +12,95 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ensemw2s.config import Recipe
-from ensemw2s.core.labels import Labelled
-from ensemw2s.core.losses import CrossEntropy, WeakBatch, WeakToStrongLoss
+from ensemw2s.core.labels import Labelled, Learn, Votes
+from ensemw2s.core.losses import WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
+from ensemw2s.core.selection import Evidence
 from ensemw2s.train.loop import Supervision
 
 N_GROUPS = 4
 """Bins of difficulty, of equally many examples, for losses over groups."""
 
 
+def true_labels(rows: Int[Tensor, " samples"], labels: Int[Tensor, " samples"], n_classes: int) -> Supervision:
+    """Plain supervised training: one-hot targets, all samples counting alike."""
+    return Supervision(rows, WeakBatch(soft=one_hot(labels, n_classes).float()), torch.ones(len(rows)))
+
+
+def learned_labels(recipe: Recipe, votes: Votes, learn: Learn, evidence: Callable[[], Evidence]) -> Labelled:
+    """The pseudo-labels that a recipe's label model makes of the votes, and those of them that its selection keeps.
+
+    Args:
+        learn: trains a student on labels and returns its distribution over all unlabelled examples; called as often
+            as the label model says.
+        evidence: what the selection may ask; called once, after the label model.
+    """
+    labelled = recipe.make_label_model()(votes, learn)
+    return recipe.make_selection()(labelled, evidence())
+
+
 @dataclass(frozen=True)
-class TrueLabels:
-    """Labelled examples: rows of the inputs, and their classes."""
+class StudentData:
+    """The examples that the students of one seed may learn from, as rows of the strong model's inputs."""
 
-    rows: Int[Tensor, " easy"]
-    labels: Int[Tensor, " easy"]
+    easy_rows: Int[Tensor, " easy"]
+    easy_labels: Int[Tensor, " easy"]
+    hard_rows: Int[Tensor, " hard"]
+    """Unlabelled examples, in the order of the votes."""
+    difficulty: Float[Tensor, " examples"]
+    """Of every example, easy or hard, by its row; NaN where nobody knows it."""
+    people: Int[Tensor, " hard"]
+    """The class that a person gave to a hard example, -1 where nobody did."""
 
+    def with_people(self, labelled: Labelled) -> Labelled:
+        """Labels with people's answers in their place; no selection drops one of these."""
+        known = self.people >= 0
+        answers = one_hot(self.people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
+        return Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
 
-def on_truth(true: TrueLabels, n_classes: int) -> tuple[Supervision, WeakToStrongLoss]:
-    """Plain supervised training."""
-    soft = one_hot(true.labels, n_classes).float()
-    return Supervision(true.rows, WeakBatch(soft=soft), torch.ones(len(true.rows))), CrossEntropy()
+    def pseudo_labels(self, labelled: Labelled) -> Supervision:
+        """The kept labels as they stand, for students that a label model trains on its way."""
+        labelled = self.with_people(labelled)
+        rows = self.hard_rows[labelled.keep]
+        return Supervision(rows, WeakBatch(soft=labelled.soft[labelled.keep]), torch.ones(len(rows)))
 
+    def by_recipe(
+        self,
+        recipe: Recipe,
+        loss: WeakToStrongLoss,
+        labelled: Labelled,
+        member: Float[Tensor, "experts hard classes"],
+    ) -> Supervision:
+        """What a recipe's student is trained on.
 
-def on_pseudo_labels(
-    recipe: Recipe,
-    labelled: Labelled,
-    member: Float[Tensor, "experts hard classes"],
-    rows: Int[Tensor, " hard"],
-    difficulty: Float[Tensor, " examples"],
-    easy: TrueLabels,
-) -> tuple[Supervision, WeakToStrongLoss]:
-    """A recipe on pseudo-labels; `with_easy` adds the true easy labels, which every member would give.
+        `with_easy` adds the true easy labels, which come first and which every member would give.
 
-    Args:
-        labelled: labels of the unlabelled examples, and which of them are learned.
-        member: each member's own distribution over the classes.
-        rows: of the unlabelled examples in the inputs.
-        difficulty: of every example in the inputs, by which losses over groups and curricula go.
-        easy: the labelled examples.
-    """
-    loss: WeakToStrongLoss = recipe.make_loss()
-    kept, soft = rows[labelled.keep], labelled.soft[labelled.keep]
-    targets = [soft, *(member[:, labelled.keep].float() if loss.needs_members else ())]
-    if recipe.labels == "hard":
-        targets = [one_hot(target.argmax(-1), target.shape[1]).float() for target in targets]
-    if recipe.with_easy:
-        kept = torch.cat([easy.rows, kept])
-        true = one_hot(easy.labels, soft.shape[1]).float()
-        targets = [torch.cat([true, target]) for target in targets]
-    batch = WeakBatch(
-        soft=targets[0],
-        member=torch.stack(targets[1:]) if loss.needs_members else None,
-        group=difficulty_bins(difficulty[kept]) if loss.needs_groups else None,
-    )
-    weights, pace = mixture(recipe, soft.amax(-1), difficulty[kept])
-    return Supervision(kept, batch, weights, pace), loss
-
-
-def with_people(
-    labelled: Labelled, member: Float[Tensor, "experts items classes"], people: Int[Tensor, " items"]
-) -> tuple[Labelled, Float[Tensor, "experts items classes"]]:
-    """People's answers in the place of the labels, as if every member had given them; no selection drops one.
-
-    Args:
-        people: the class that a person gave to each item, -1 where nobody did.
-    """
-    known = people >= 0
-    answers = one_hot(people.clamp_min(0), labelled.soft.shape[1]).to(labelled.soft.dtype)
-    labelled = Labelled(torch.where(known[:, None], answers, labelled.soft), labelled.keep | known)
-    return labelled, torch.where(known[:, None], labelled.soft, member)
+        Args:
+            member: each member's own distribution over the classes, for losses that learn from each.
+        """
+        labelled = self.with_people(labelled)
+        member = torch.where((self.people >= 0)[:, None], labelled.soft, member)
+        rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
+        given = [soft, *(member[:, labelled.keep].float() if loss.needs_members else ())]
+        if recipe.labels == "hard":
+            given = [one_hot(label.argmax(-1), label.shape[1]).float() for label in given]
+        if recipe.with_easy:
+            rows = torch.cat([self.easy_rows, rows])
+            true = one_hot(self.easy_labels, soft.shape[1]).float()
+            given = [torch.cat([true, label]) for label in given]
+        targets = WeakBatch(
+            soft=given[0],
+            member=torch.stack(given[1:]) if loss.needs_members else None,
+            group=difficulty_bins(self.difficulty[rows]) if loss.needs_groups else None,
+        )
+        weights, pace = weights_and_pace(recipe, soft.amax(-1), self.difficulty[rows])
+        return Supervision(rows, targets, weights, pace)
 
 
-def mixture(
+def weights_and_pace(
     recipe: Recipe, confidence: Float[Tensor, " pseudo"], difficulty: Float[Tensor, " samples"]
 ) -> tuple[Float[Tensor, " samples"], Pace | None]:
-    """How much each sample counts, mean 1, and when it comes in.
+    """How much each sample counts, mean 1, and the order in which a curriculum brings samples in.
 
     Args:
         confidence: of the pseudo-labelled samples, which come last.

@@ -1,19 +1,5 @@
-"""Label models by name. A new one is a frozen dataclass in a module of its own and a line here."""
+"""Label models. Each is a frozen dataclass; `ensemw2s.tables.LABEL_MODELS` has them by name."""
 
 from ensemw2s.core.labels.base import Labelled, LabelModel, Learn, Votes, everything
-from ensemw2s.core.labels.confusion import DawidSkene, Glws
-from ensemw2s.core.labels.students import CoSupervised, NextRound, Raven
-from ensemw2s.core.labels.votes import Alpha, Majority, Vote
 
-__all__ = ["LABEL_MODELS", "LabelModel", "Labelled", "Learn", "Votes", "everything"]
-
-LABEL_MODELS: dict[str, type[LabelModel]] = {
-    "vote": Vote,
-    "majority": Majority,
-    "alpha": Alpha,
-    "dawid-skene": DawidSkene,
-    "glws": Glws,
-    "raven": Raven,
-    "co-supervised": CoSupervised,
-    "next-round": NextRound,
-}
+__all__ = ["LabelModel", "Labelled", "Learn", "Votes", "everything"]

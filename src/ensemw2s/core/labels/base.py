@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
+
 
 class Votes(NamedTuple):
     """Predictions of the members of one ensemble on the unlabelled examples."""
@@ -111,6 +113,7 @@ class TrainsStudents:
         return self.rounds
 
 
+@accepts_arrays
 def everything(soft: Float[Tensor, "items classes"]) -> Labelled:
     """Labels that are all kept for training."""
     return Labelled(soft.float(), torch.ones(len(soft), dtype=torch.bool))

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, TrainsStudents, Votes, everything
 from ensemw2s.core.labels.votes import answers, vote_share
 
@@ -95,6 +96,7 @@ class DawidSkene(NoStudents):
         if self.smoothing < 0:
             raise ValueError(f"dawid-skene: smoothing is {self.smoothing}; give 0 or more")
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         n_classes = votes.member.shape[-1]
         return everything(expectation_maximisation(answers(votes), n_classes, None, smoothing=self.smoothing).soft)
@@ -112,6 +114,7 @@ class Glws(TrainsStudents):
         if self.smoothing < 0:
             raise ValueError(f"glws: smoothing is {self.smoothing}; give 0 or more")
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         answer, n_classes = answers(votes), votes.member.shape[-1]
         soft = vote_share(answer, n_classes)

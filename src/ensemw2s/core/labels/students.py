@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled, Learn, TrainsStudents, Votes, everything
 
 _FLOOR = 1e-12
@@ -43,6 +44,7 @@ class Raven(TrainsStudents):
         if self.steps < 1 or self.learning_rate <= 0:
             raise ValueError(f"raven: steps is {self.steps}, learning_rate {self.learning_rate}; both must be positive")
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         log_probs = votes.member.clamp_min(_FLOOR).log()
         weights = torch.full((len(log_probs),), 1.0 / len(log_probs), dtype=torch.float64)
@@ -115,6 +117,7 @@ def nearest_on_simplex(point: Float[Tensor, " experts"]) -> Float[Tensor, " expe
 class CoSupervised(TrainsStudents):
     """Labels of one specialist per example; examples on which student and specialist disagree are dropped."""
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         labelled = everything(votes.member.double().mean(0))
         for _ in range(self.rounds):
@@ -142,6 +145,7 @@ class NextRound(TrainsStudents):
     rounds: int = 1
     """Number of students trained one after another, at least 1."""
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         labelled = everything(votes.soft)
         for _ in range(self.rounds):

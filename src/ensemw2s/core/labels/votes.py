@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everything
 
 
@@ -16,6 +17,7 @@ from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everyt
 class Vote(NoStudents):
     """The ensemble's calibrated vote, unchanged."""
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         return everything(votes.soft)
 
@@ -24,6 +26,7 @@ class Vote(NoStudents):
 class Majority(NoStudents):
     """Share of the members that answer each class."""
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         return everything(vote_share(answers(votes), votes.member.shape[-1]))
 
@@ -32,6 +35,7 @@ class Majority(NoStudents):
 class Alpha(NoStudents):
     """Share of alpha of the members that answer each class; members count equally where every alpha is 0."""
 
+    @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
         weights = votes.weights if bool(votes.weights.any()) else None
         return everything(vote_share(answers(votes), votes.member.shape[-1], weights))

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.links import SOFTMAX
 
 Logits = Float[Tensor, "batch classes"]
@@ -86,6 +87,7 @@ class SoftmaxLoss:
 class NoStats(SoftmaxLoss):
     """Base of losses of one example at a time, which need no statistics."""
 
+    @accepts_arrays
     def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
         """No statistics."""
         return GlobalStats()

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.base import GlobalStats, Logits, Losses, SoftmaxLoss, WeakBatch, cross_entropy
 from ensemw2s.core.losses.hardening import global_stats
 from ensemw2s.core.losses.links import LINKS, SOFTMAX, concentration
@@ -76,10 +77,12 @@ class Evidential(SoftmaxLoss):
     def needs_stats(self) -> bool:
         return self.form != "naive" and self.gamma > 0.0
 
+    @accepts_arrays
     def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
         """Class biases, added to log-probabilities. Raises ValueError without members."""
         return global_stats(self._log_probs(student_logits.detach()), _members(batch).mean(0))
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         """Raises ValueError where the members, or the statistics that the form needs, are missing."""
         member = _members(batch)

@@ -9,9 +9,11 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.base import GlobalStats
 
 
+@accepts_arrays
 def global_stats(student_logits: Float[Tensor, "batch classes"], soft: Float[Tensor, "batch classes"]) -> GlobalStats:
     """Class biases with which the student's hardened predictions have the class counts of q, up to ties.
 

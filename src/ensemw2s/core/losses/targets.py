@@ -22,6 +22,7 @@ from typing import ClassVar
 
 from torch.nn.functional import one_hot
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.base import GlobalStats, Logits, Losses, NoStats, SoftmaxLoss, WeakBatch, cross_entropy, ramp
 from ensemw2s.core.losses.hardening import global_stats
 
@@ -33,6 +34,7 @@ class CrossEntropy(NoStats):
     for_generation: ClassVar[bool] = True
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         return cross_entropy(student_logits, batch.soft)
 
@@ -47,6 +49,7 @@ class Product(NoStats):
     """Exponent of the student's probabilities; with beta 0 and alpha 1 this is xent."""
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         student_log_probs = student_logits.detach().log_softmax(-1)
         target = (self.beta * student_log_probs + self.alpha * batch.soft.clamp_min(1e-12).log()).softmax(-1)
@@ -62,10 +65,12 @@ class LogConf(SoftmaxLoss):
     warmup_frac: float = 0.2
     needs_stats: bool = True
 
+    @accepts_arrays
     def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
         """Class biases for hardening."""
         return global_stats(student_logits, batch.soft)
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         """Raises ValueError where the statistics are missing."""
         if stats.class_bias is None:
@@ -83,6 +88,7 @@ class Entropy(NoStats):
     warmup_frac: float = 0.2
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         c = self.aux_coef * ramp(train_frac, self.warmup_frac)
         student_probs = student_logits.softmax(-1)
@@ -97,6 +103,7 @@ class Smoothing(NoStats):
     """Share of the uniform distribution where q is uniform."""
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         k = batch.soft.shape[-1]
         entropy = -(batch.soft * batch.soft.clamp_min(1e-12).log()).sum(-1)

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 import torch
 from torch.nn.functional import one_hot
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.losses.base import GlobalStats, Logits, Losses, NoStats, SoftmaxLoss, WeakBatch, cross_entropy
 
 
@@ -36,6 +37,7 @@ class Adaptive(NoStats):
         if self.tau <= 0:
             raise ValueError(f"adaptive: tau is {self.tau}; give a number above 0")
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         k = student_logits.shape[-1]
         self_loss = cross_entropy(student_logits, one_hot(student_logits.argmax(-1), k).to(student_logits))
@@ -52,6 +54,7 @@ class Window(NoStats):
     radius: float = 0.15
     needs_stats: bool = False
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         unsure = student_logits.detach().softmax(-1).amax(-1) < 1.0 / student_logits.shape[-1] + self.radius
         return unsure * cross_entropy(student_logits, batch.soft)
@@ -65,6 +68,7 @@ class Group(SoftmaxLoss):
     needs_stats: bool = True
     needs_groups: ClassVar[bool] = True
 
+    @accepts_arrays
     def stats(self, student_logits: Logits, batch: WeakBatch) -> GlobalStats:
         """Weight of an example in group g: n (1 + 2 beta (L_g - mean)) / (G n_g), over the G groups of this batch.
 
@@ -81,6 +85,7 @@ class Group(SoftmaxLoss):
         weight = len(losses) * scale / (present.sum() * sizes.clamp_min(1.0))
         return GlobalStats(group_weight=torch.where(present, weight, 0.0))
 
+    @accepts_arrays
     def __call__(self, student_logits: Logits, batch: WeakBatch, stats: GlobalStats, *, train_frac: float) -> Losses:
         """Raises ValueError where the statistics or the groups are missing."""
         if stats.group_weight is None or batch.group is None:

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled
 from ensemw2s.core.selection.base import Evidence
 
@@ -35,6 +36,7 @@ class SelfKnowledge:
         if self.regularisation <= 0:
             raise ValueError(f"self-knowledge: regularisation is {self.regularisation}; give a number above 0")
 
+    @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
         trust = self.trust(evidence)
         use_own = trust > labelled.soft.amax(-1)

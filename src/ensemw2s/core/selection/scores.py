@@ -11,6 +11,7 @@ from jaxtyping import Float
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled
 from ensemw2s.core.selection.base import Evidence, best_share, check_share
 
@@ -22,6 +23,7 @@ class All:
     for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
 
+    @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
         return labelled
 
@@ -38,6 +40,7 @@ class Confidence:
     def __post_init__(self) -> None:
         check_share("confidence", "share", self.share)
 
+    @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
         score, answer = labelled.soft.max(-1)
         keep = torch.zeros_like(labelled.keep)
@@ -57,6 +60,7 @@ class Agreement:
     def __post_init__(self) -> None:
         check_share("agreement", "least", self.least)
 
+    @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
         score = (evidence.member.argmax(-1) == labelled.soft.argmax(-1)).double().mean(0)
         # The tolerance lets 0.6 be three of five, whatever the rounding.
@@ -82,6 +86,7 @@ class Neighbours:
         if self.k < 1:
             raise ValueError(f"neighbours: k is {self.k}; give 1 or more")
 
+    @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
         return labelled._replace(keep=best_share(self.score(labelled, evidence), labelled.keep, self.share))
 
@@ -110,6 +115,7 @@ class TopRho:
     def __post_init__(self) -> None:
         check_share("top-rho", "rho", self.rho)
 
+    @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
         q = labelled.soft / labelled.soft.sum(-1, keepdim=True)  # in generation a row may sum to less than 1
         score = (q * evidence.own.clamp_min(1e-12).log()).sum(-1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ensemw2s.config import Recipe, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.labels import Labelled, Votes
-from ensemw2s.core.losses import WeakToStrongLoss
+from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
@@ -30,7 +30,7 @@ from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import Supervision, predict, train
-from ensemw2s.train.supervision import TrueLabels, on_pseudo_labels, on_truth, with_people
+from ensemw2s.train.supervision import StudentData, true_labels
 
 HARD = "hard_unlabelled"
 
@@ -74,11 +74,15 @@ class ClassBallot:
 
     def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> ClassTrainingSet:
         prepared, draw = self.students.prepared, self.seed.draw
-        labelled, member = with_people(labelled, self.votes.member, self.students.people(self.seed))
-        easy = TrueLabels(draw.easy_train, prepared.split.easy_labels[draw.easy_train])
-        supervision, loss = on_pseudo_labels(
-            recipe, labelled, member, draw.hard_unlabelled, prepared.split.difficulty, easy
+        data = StudentData(
+            draw.easy_train,
+            prepared.split.easy_labels[draw.easy_train],
+            draw.hard_unlabelled,
+            prepared.split.difficulty,
+            self.students.people(self.seed),
         )
+        loss = recipe.make_loss()
+        supervision = data.by_recipe(recipe, loss, labelled, self.votes.member)
         parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
         return ClassTrainingSet(supervision, loss, parts)
 
@@ -101,15 +105,14 @@ class ClassStudents:
 
     def on_easy(self, seed: SeedContext) -> ClassTrainingSet:
         rows = seed.draw.easy_train
-        supervision, loss = on_truth(TrueLabels(rows, self.prepared.split.easy_labels[rows]), self.prepared.n_classes)
+        supervision = true_labels(rows, self.prepared.split.easy_labels[rows], self.prepared.n_classes)
         parts = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
-        return ClassTrainingSet(supervision, loss, parts)
+        return ClassTrainingSet(supervision, CrossEntropy(), parts)
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> ClassTrainingSet:
         assert isinstance(truth, Tensor)
-        true = TrueLabels(seed.draw.hard_unlabelled, truth)
-        supervision, loss = on_truth(true, self.prepared.n_classes)
-        return ClassTrainingSet(supervision, loss, rows_of(self.prepared, seed))
+        supervision = true_labels(seed.draw.hard_unlabelled, truth, self.prepared.n_classes)
+        return ClassTrainingSet(supervision, CrossEntropy(), rows_of(self.prepared, seed))
 
     def self_labels(self, seed: SeedContext, voters: ClassVoters) -> tuple[Votes, Cost]:
         own, _ = self.checker_says(seed, voters)

@@ -34,7 +34,7 @@ from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.supervision import mixture
+from ensemw2s.train.supervision import weights_and_pace
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class AnswerBallot:
             learned = torch.cat([self.seed.draw.easy_train, learned])
         difficulty = prepared.split.difficulty
         of_each = torch.cat([difficulty[: len(easy.ids)], difficulty[rows]])
-        of_rows, pace = mixture(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
+        of_rows, pace = weights_and_pace(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
         weights = torch.ones(len(both.targets))
         weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
         return AnswerTrainingSet(inputs, AnswerSupervision(both, learned, weights, pace))

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 
 from ensemw2s.config import ExperimentConfig, Recipe, parse_config
 from ensemw2s.config.recipe import Teacher
-from ensemw2s.core.labels import LABEL_MODELS
-from ensemw2s.core.losses import LOSSES
-from ensemw2s.core.selection import SELECTIONS
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import conditions
 from ensemw2s.results.conditions import SELF, student
+from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from ensemw2s.tables import METHODS as ENSEMBLES
 
 REFERENCE = INDEPENDENT
@@ -92,7 +90,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
         if config.is_generation:
             spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
             try:
-                spec.recipe.check_words()
+                spec.recipe.check_generation()
             except ValueError:
                 continue
         if spec not in fits.values():  # in words all labels are hard

@@ -11,8 +11,6 @@ from rich.console import Console
 
 from ensemw2s.config import ExperimentConfig, load_config
 from ensemw2s.errors import ConfigError, EnsemW2SError
-from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.run_folder import is_finished
 from ensemw2s.screen import say
 from ensemw2s.text import name_problem
 
@@ -72,6 +70,8 @@ def combinations(
 
 def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Console | None = None) -> list[SweepRun]:
     """Run every combination that is not finished. A failed run does not stop the others."""
+    from ensemw2s.pipeline.run_folder import is_finished
+
     runs: dict[int, SweepRun] = {}
     todo: list[int] = []
     for number, (config, folder) in enumerate(jobs):
@@ -92,6 +92,8 @@ def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Co
 
 def run_here(jobs: Sequence[tuple[ExperimentConfig, Path]]) -> Iterator[tuple[int, EnsemW2SError | None]]:
     """Run one job after another in this process."""
+    from ensemw2s.pipeline.run import run  # here, so that refused settings load no tensor library
+
     for number, (config, folder) in enumerate(jobs):
         try:
             run(config, folder)
