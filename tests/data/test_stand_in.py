@@ -10,7 +10,7 @@ from ensemw2s.config import TaskConfig
 from ensemw2s.data.tasks.stand_in import N, small, stand_in
 from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 
 
 def standing_in(folder: Path, **settings: Any) -> tuple[TaskConfig, Task]:

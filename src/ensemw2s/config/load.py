@@ -1,13 +1,14 @@
 """A configuration from YAML and `--set`; every bad setting is named with its value and the mend."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ensemw2s.config.experiment import ExperimentConfig
+from ensemw2s.config.task import TaskSettings, task_class
 from ensemw2s.errors import ConfigError
 from ensemw2s.reading import load_yaml, read_text
 
@@ -40,7 +41,7 @@ def parse_config(tree: Mapping[str, Any], *, where: str = "the configuration") -
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(_explained(error, ExperimentConfig))) from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -62,9 +63,18 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[leaf] = load_yaml(text, f"--set {shown}", mend="quote it")
 
 
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """Names of the settings beside the one at `location`."""
-    model: Any = ExperimentConfig
+def _explained(error: ValidationError, model: type[BaseModel], above: Sequence[int | str] = ()) -> Iterator[str]:
+    """A sentence for each bad setting of `model`, which stands at `above` in the configuration."""
+    for each in error.errors():
+        inner = each.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):  # of the task, whose class its name picks
+            yield from _explained(inner, task_class(each["input"]), [*above, *each["loc"]])
+        else:
+            yield _explain(each, model, above)
+
+
+def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
+    """Names of the settings beside the one at `location` in `model`."""
     for part in location[:-1]:
         if isinstance(part, int):
             continue
@@ -82,14 +92,17 @@ def _cut(value: Any) -> str:
     return text if len(text) <= 300 else f"{text[:200]} … {text[-60:]}"
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, model: type[BaseModel], above: Sequence[int | str]) -> str:
     location = list(error["loc"])
-    name = ".".join(str(part) for part in location) or "configuration"
+    name = ".".join(str(part) for part in [*above, *location]) or "configuration"
     if error["type"] == "extra_forbidden":
-        valid = _fields_at(location)
+        valid = _fields_at(model, location)
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]!r}?" if near else f"valid settings there: {', '.join(valid)}"
-        return f"{name}: no such setting; {mend}"
+        owner = f" of the task {model.model_fields['name'].default}" if issubclass(model, TaskSettings) else ""
+        return f"{name}: no such setting{owner}; {mend}"
+    if error["type"] == "missing":
+        return f"{name}: this setting must be given"
     message = error["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(error["input"], dict) else f", got {_cut(error['input'])}"
     mend = ""

@@ -8,18 +8,19 @@ import torch
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.core.seeds import stream
+from ensemw2s.data.load import load_task
 from ensemw2s.data.people import read_people
 from ensemw2s.data.splits import Split, make_split
-from ensemw2s.data.tasks.table import load_task
 from ensemw2s.ensemble.rate import Rating, learners, rate
 from ensemw2s.ensemble.views import depths_of
 from ensemw2s.errors import ConfigError
+from ensemw2s.examples import Task
 from ensemw2s.forms.classification.side import Side, encoded, make_side, opened
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.packing import check_packing
 from ensemw2s.models.probes.classifier import check_classifier
-from ensemw2s.records import Inputs, Task, class_index
+from ensemw2s.records import Inputs, class_index
 from ensemw2s.storage.store import Artifact, Store, artifact_key
 
 RATING_VERSION = 1

@@ -10,12 +10,13 @@ from torch import Generator, Tensor
 from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig
 from ensemw2s.data.encode import encode
 from ensemw2s.errors import ModelError
+from ensemw2s.examples import Example
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.prompting import answer_text
-from ensemw2s.records import Example, Inputs
+from ensemw2s.records import Inputs
 from ensemw2s.storage.store import Store
 
 

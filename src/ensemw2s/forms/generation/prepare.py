@@ -18,6 +18,7 @@ from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.probes import check_answerer
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
 from ensemw2s.errors import ConfigError
+from ensemw2s.examples import Example, Task
 from ensemw2s.forms.generation.decoding import fit_decoding
 from ensemw2s.models.activations import IdInputs, JoinedInputs, open_activations
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
@@ -25,7 +26,7 @@ from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.pipeline.prepare import check, check_packings, people_of, rated_by_chance, with_rating
-from ensemw2s.records import AnswerTokens, Example, Inputs, Task
+from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.storage.store import Store
 
 

@@ -34,7 +34,7 @@ class AnswerTable(Table):
     def __init__(self, prepared: AnswerPrepared, seeds: Sequence[AnswerSeed], truth: Truth):
         self.prepared, self.seeds, self.truth = prepared, seeds, truth
         self.outcomes = [s.outcome for s in seeds]
-        self.by_text = prepared.config.task.worked
+        self.by_text = prepared.config.task.needs_decoding
         self.by_choice = prepared.config.generation.answer_by == "choices"
         self.resamples = {
             part: intervals.Resamples.draw(truth.groups[part], len(seeds), stream(0, "interval", part))
