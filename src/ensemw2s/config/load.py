@@ -1,7 +1,7 @@
 """A configuration from YAML and `--set`; every bad setting is named with its value and the mend."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,7 +41,7 @@ def parse_config(tree: Mapping[str, Any], *, where: str = "the configuration") -
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explained(error, ExperimentConfig))) from None
+        raise ConfigError(f"{where}: " + "; ".join(_explain(e, tree) for e in error.errors())) from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -63,28 +63,19 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[leaf] = load_yaml(text, f"--set {shown}", mend="quote it")
 
 
-def _explained(error: ValidationError, model: type[BaseModel], above: Sequence[int | str] = ()) -> Iterator[str]:
-    """A sentence for each bad setting of `model`, which stands at `above` in the configuration."""
-    for each in error.errors():
-        inner = each.get("ctx", {}).get("error")
-        if isinstance(inner, ValidationError):  # of the task, whose class its name picks
-            yield from _explained(inner, task_class(each["input"]), [*above, *each["loc"]])
-        else:
-            yield _explain(each, model, above)
-
-
-def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
-    """Names of the settings beside the one at `location` in `model`."""
+def _section(location: Sequence[int | str], tree: Mapping[str, Any]) -> Any:
+    """The class of the section that the setting at `location` stands in; None where it is none of the package's."""
+    model: Any = ExperimentConfig
     for part in location[:-1]:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
         candidates = (annotation, *get_args(annotation))
-        found = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not found:
-            return []
-        model = found[0]
-    return list(model.model_fields)
+        sections = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not sections:
+            return None
+        model = task_class(tree["task"]) if sections[0] is TaskSettings else sections[0]
+    return model
 
 
 def _cut(value: Any) -> str:
@@ -92,15 +83,20 @@ def _cut(value: Any) -> str:
     return text if len(text) <= 300 else f"{text[:200]} … {text[-60:]}"
 
 
-def _explain(error: Any, model: type[BaseModel], above: Sequence[int | str]) -> str:
+def _explain(error: Any, tree: Mapping[str, Any]) -> str:
     location = list(error["loc"])
-    name = ".".join(str(part) for part in [*above, *location]) or "configuration"
+    name = ".".join(str(part) for part in location) or "configuration"
     if error["type"] == "extra_forbidden":
-        valid = _fields_at(model, location)
+        section = _section(location, tree)
+        valid = list(section.model_fields) if section else []
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]!r}?" if near else f"valid settings there: {', '.join(valid)}"
-        owner = f" of the task {model.model_fields['name'].default}" if issubclass(model, TaskSettings) else ""
-        return f"{name}: no such setting{owner}; {mend}"
+        of = (
+            f" of the task {section.model_fields['name'].default}"
+            if section and issubclass(section, TaskSettings)
+            else ""
+        )
+        return f"{name}: no such setting{of}; {mend}"
     if error["type"] == "missing":
         return f"{name}: this setting must be given"
     message = error["msg"].removeprefix("Value error, ")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -54,7 +54,7 @@ class TaskSettings(Frozen, ABC):
         """
         return {}
 
-    def small(self, folder: Path) -> Self:
+    def small(self, folder: Path) -> "TaskSettings":
         """These settings for `--tiny`: reading the stand-ins in `folder`, or making a few hundred examples.
 
         By default a setting `path`, where there is one, becomes the folder.
