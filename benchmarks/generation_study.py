@@ -30,9 +30,9 @@ CELLS = ROOT / "benchmarks" / "results" / "generation-study"
 SCREEN_SEEDS = (0, 1)
 CONFIRM_SEEDS = (100, 101, 102, 103, 104)
 TASKS = {
-    "geo-countries": "configs/geo-countries.yaml",
-    "number-sorting": "configs/number-sorting.yaml",
-    "openbookqa": "configs/openbookqa.yaml",
+    "geo-countries": "configs/tasks/geo-countries.yaml",
+    "number-sorting": "configs/tasks/number-sorting.yaml",
+    "openbookqa": "configs/tasks/openbookqa.yaml",
 }
 SCREEN = "benchmarks/generation_screen.yaml"
 PLAIN: dict[str, dict[str, Any]] = {
