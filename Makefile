@@ -20,7 +20,7 @@ demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
 
 demo-generation: $(BIN)/.demo  ## the same for answers in words
 	$(BIN)/ensemw2s fetch smollm2-135m
-	$(BIN)/ensemw2s run configs/demo-generation.yaml --run-dir runs/demo-generation
+	$(BIN)/ensemw2s run configs/demo/demo-generation.yaml --run-dir runs/demo-generation
 
 model: $(BIN)/.demo  ## the real model of the demos, against which `make test` also checks the decoding
 	$(BIN)/ensemw2s fetch smollm2-135m

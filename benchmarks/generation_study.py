@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.pipeline.generation.experts import fit_ensemble
+from ensemw2s.pipeline.generation.stages import AnswerSeed
+
 import generation_tables
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ModelError
 from ensemw2s.forms.generation.prepare import prepare_answers
-from ensemw2s.pipeline.generation.experts import fit_ensemble
-from ensemw2s.pipeline.generation.stages import AnswerSeed
 from ensemw2s.pipeline.run import run
 from ensemw2s.storage.files import cache_home
 from ensemw2s.storage.store import Store
@@ -30,9 +31,9 @@ CELLS = ROOT / "benchmarks" / "results" / "generation-study"
 SCREEN_SEEDS = (0, 1)
 CONFIRM_SEEDS = (100, 101, 102, 103, 104)
 TASKS = {
-    "geo-countries": "configs/geo-countries.yaml",
-    "number-sorting": "configs/number-sorting.yaml",
-    "openbookqa": "configs/openbookqa.yaml",
+    "geo-countries": "configs/tasks/geo-countries.yaml",
+    "number-sorting": "configs/tasks/number-sorting.yaml",
+    "openbookqa": "configs/tasks/openbookqa.yaml",
 }
 SCREEN = "benchmarks/generation_screen.yaml"
 PLAIN: dict[str, dict[str, Any]] = {

@@ -11,9 +11,10 @@ import copy
 
 import torch
 
-from ensemw2s.config import ModelConfig, TaskConfig
+from ensemw2s.config import ModelConfig
 from ensemw2s.core.voting import combine
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.load import load_task
+from ensemw2s.data.tasks.geo_facts import GeoFacts
 from ensemw2s.models.adapters import build_adapter
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
@@ -34,7 +35,7 @@ def main() -> None:
         for _ in range(arguments.experts)
     ]
     weights = torch.ones(len(heads))
-    prompts = [e.prompt for e in load_task(TaskConfig()).examples[:: 10_000 // arguments.prompts][: arguments.prompts]]
+    prompts = [e.prompt for e in load_task(GeoFacts()).examples[:: 10_000 // arguments.prompts][: arguments.prompts]]
     models = [copy.deepcopy(backbone.model) for _ in heads]  # the scripts load one whole model per expert
     tokenizer = backbone.tokenizer
 

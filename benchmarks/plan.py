@@ -38,7 +38,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "ensemble": {"n_rounds": 3, "methods": ["single", "independent", "bagging"]},
         "students": RECIPES,
     },
-    "words": yaml.safe_load((ROOT / "configs" / "demo-generation.yaml").read_text()) | {"seeds": [0]},
+    "words": yaml.safe_load((ROOT / "configs" / "demo" / "demo-generation.yaml").read_text()) | {"seeds": [0]},
 }
 PLANNED = """
 import sys

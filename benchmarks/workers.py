@@ -49,7 +49,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, connected(3, None) as ray:
         place, number = Path(folder), itertools.count()
         ensemble = place / "run"
-        run(load_config(ROOT / "configs" / "demo-generation.yaml", SMALL), ensemble, store_root=place / "store")
+        run(
+            load_config(ROOT / "configs" / "demo" / "demo-generation.yaml", SMALL), ensemble, store_root=place / "store"
+        )
         reader, local = open_reader(ensemble), LocalEngine(open_labeller(ensemble))
 
         def label(engine: Engine, n_rows: int, n_shards: int) -> None:

@@ -1,10 +1,16 @@
 """Settings: what is refused, with which mend, and when two are the same."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config, parse_config
+from ensemw2s.config.task import task_class
 from ensemw2s.errors import ConfigError
+from ensemw2s.tables import TASKS
+
+FILES = {"name": "files", "path": "a"}
 
 
 def test_the_hash_is_of_the_settings_not_of_their_spelling(tmp_path):
@@ -43,7 +49,10 @@ def test_settings_cannot_be_changed():
         ({"ensemble": {"methods": []}}, ["ensemble.methods", "at least 1"]),
         ({"ensemble": {"methods": ["single", "single"]}}, ["lists a method twice: ['single', 'single']"]),
         ({"student_training": {"max_grad_norm": float("inf")}}, ["student_training.max_grad_norm", "finite", "inf"]),
-        ({"task": {"choices": [False, True]}}, ["task.choices.0", "got False", "bare yes, no", "quotes"]),
+        (
+            {"task": {"name": "files", "path": "a", "choices": [False, True]}},
+            ["task.choices.0", "got False", "bare yes, no", "quotes"],
+        ),
         ({"seeds": [0.5], "name": 3}, ["seeds.0", "0.5", "name", "got 3"]),
         ({"ensemble": {"prior": 1.5}}, ["ensemble.prior", "1.5"]),
         ({"split": {"n_easy_train": "many"}}, ["split.n_easy_train", "'many'"]),
@@ -56,7 +65,15 @@ def test_settings_cannot_be_changed():
         ({"weak": {"adapter": "all"}}, ["weak.adapter", "'full'"]),
         ({"strong": {"adapter": "top", "n_layers": 2, "top_layers": 2}}, ["strong.top_layers (2)"]),
         ({"weak": {"trust_remote_code_from": "someone/else"}}, ["trust_remote_code_from must name the model itself"]),
-        ({"task": {"name": "files"}}, ["path is required for the task 'files'"]),
+        ({"task": {"name": "files"}}, ["task.path: this setting must be given"]),
+        ({"task": {"name": "files", "path": ""}}, ["task.path", "at least 1 character"]),
+        ({"task": {"name": "geo"}}, ["task: there is no task 'geo'; task.name is one of geo-facts", "files"]),
+        ({"task": {"name": ["files"]}}, ["task: there is no task ['files']"]),
+        ({"task": {"path": "a.jsonl"}}, ["task.path: no such setting of the task geo-facts", "max_per_country"]),
+        ({"task": {"name": "gsm8k", "path": "a", "work": 1}}, ["task.work", "did you mean 'worked'"]),
+        ({"task": {"name": "gsm8k", "path": "a", "worked": "x"}}, ["task.worked: input should be", "got 'x'"]),
+        ({"task": FILES | {"test": "b"}}, ["task: test is given without unlabelled"]),
+        ({"task": "geo-facts"}, ["task: input should be a valid dictionary", "got 'geo-facts'"]),
         ({"students": {"recipes": [{}, {}]}}, ["lists a recipe twice"]),
     ],
 )
@@ -112,3 +129,23 @@ def test_an_empty_file_is_the_default_configuration(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
     assert load_config(path) == load_config() == ExperimentConfig()
+
+
+def test_a_configuration_that_was_written_as_json_is_read_as_the_same_one():
+    task = {"name": "files", "path": "a.jsonl", "options": ["o"], "answer_form": "free"}
+    changes = {"weak": {"adapter": "top"}, "strong": {"adapter": "top"}, "students": {"recipes": [{"labels": "hard"}]}}
+    for config in (ExperimentConfig(), parse_config({"task": task} | changes)):
+        assert parse_config(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+        assert parse_config(config.model_dump()) == config
+    assert config.model_dump()["task"]["options"] == ("o",)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_answers_to_its_own_name(name):
+    assert task_class({"name": name}).model_fields["name"].default == name
+
+
+def test_a_piece_that_is_no_task_is_refused_with_its_name(monkeypatch):
+    monkeypatch.setitem(TASKS, "mine", dict)
+    with pytest.raises(ConfigError, match=r"ensemw2s\.tasks: 'mine' is <class 'dict'>, no subclass of .*TaskSettings"):
+        parse_config({"task": {"name": "mine"}})

@@ -3,62 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ensemw2s.examples import Example
 from ensemw2s.names import Outcome
 
 EASY_PARTS = ("easy_train", "easy_val")
 SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")
-PARTS = (*EASY_PARTS, *SEALED_PARTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One question of a choice task (the answer is a class) or of a free task (the answer is a text)."""
-
-    id: str
-    """Unique in the data set; links a label to its question."""
-    group_id: str
-    """Group that a split keeps together, such as the question or the city."""
-    prompt: str
-    """Whole text that the model reads."""
-    choices: tuple[str, ...] | None = None
-    """Choice tasks: the classes, in order. Free tasks: the options that this question lists, where it lists any."""
-    answer: str | None = None
-    """The true answer, one of `choices` where there are choices; None where it is unknown or sealed."""
-    difficulty: float | None = None
-    """Larger is harder; None until rated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A data set with the facts about it that the report states."""
-
-    name: str
-    examples: tuple[Example, ...]
-    choices: tuple[str, ...]
-    """Classes of all examples; class k is `choices[k]`. In a free task the sorted distinct answers, by which the split
-    seals them."""
-    source: str
-    """Source and licence of the data, as the report states them."""
-    difficulty_meaning: str
-    """How difficulty is measured, as the report states it."""
-    split_uses_labels: bool = False
-    """Whether difficulty was computed from the true labels of the hard examples."""
-    answer_form: Literal["choice", "free"] = "choice"
-    """`choice`: a class of the whole prompt; `free`: a text that follows the prompt after a space."""
-    verifier: Literal["text", "number"] = "text"
-    """Free tasks: whether the whole text of an answer must equal the true one, or its final number."""
-    unlabelled: tuple[Example, ...] = ()
-    """Hard questions without answers, where the data have such; `examples` are then the easy ones."""
-    test: tuple[Example, ...] = ()
-    """With `unlabelled`: labelled hard questions, where there are any."""
-    notes: tuple[str, ...] = ()
-    """Warnings about the data: rows left out, spellings merged, contradictions."""
 
 
 @dataclass(frozen=True)

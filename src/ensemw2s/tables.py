@@ -147,3 +147,19 @@ METHODS: Table[type[Any]] = Table(
     },
 )
 """Ensemble methods (`ensemble.methods.EnsembleMethod`)."""
+_TASK = "ensemw2s.data.tasks"
+TASKS: Table[type[Any]] = Table(
+    "ensemw2s.tasks",
+    {
+        "geo-facts": f"{_TASK}.geo_facts:GeoFacts",
+        "geo-countries": f"{_TASK}.geo_countries:GeoCountries",
+        "arc": f"{_TASK}.arc:Arc",
+        "arc-qa": f"{_TASK}.arc_qa:ArcQa",
+        "openbookqa": f"{_TASK}.openbookqa:OpenBookQa",
+        "gsm8k": f"{_TASK}.gsm8k:Gsm8k",
+        "svamp": f"{_TASK}.svamp:Svamp",
+        "reasoning": f"{_TASK}.reasoning:Reasoning",
+        "files": f"{_TASK}.files:Files",
+    },
+)
+"""Tasks (`config.TaskSettings`)."""

@@ -7,7 +7,7 @@ import pytest
 from ensemw2s.data.alike import alike
 from ensemw2s.data.answers import is_right
 from ensemw2s.data.own.sides import groups_of
-from ensemw2s.records import Example
+from ensemw2s.examples import Example
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemw2s.data.answers import ask, final_number, free_task, is_right, normalise
-from ensemw2s.data.tasks.table import validate_task
+from ensemw2s.data.load import validate_task
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 
 def test_a_prompt_ends_where_the_answer_begins():

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from ensemw2s.config import SplitConfig, TaskConfig
+from ensemw2s.config import SplitConfig
+from ensemw2s.data.load import load_task
+from ensemw2s.data.science import PARTS, SETS
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks.arc import PARTS, SETS, load_arc
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.arc import Arc
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "arc"
 
@@ -42,7 +43,7 @@ def by_id(task: Task) -> dict[str, Any]:
 
 
 def test_each_question_of_all_six_files_gives_one_candidate_that_is_right_half_the_time(folder: Path):
-    task = load_arc(str(folder), difficulty="set", seed=0)
+    task = Arc(path=str(folder)).load()
     assert len(task.examples) == len(by_id(task)) == 240
     for e in task.examples:
         candidate = e.prompt.removeprefix(f"Question: Which of {e.group_id}?\nAnswer: ").removesuffix(
@@ -58,25 +59,25 @@ def test_each_question_of_all_six_files_gives_one_candidate_that_is_right_half_t
 
 
 def test_the_seed_decides_the_candidates_and_another_question_changes_none(folder: Path):
-    before = load_arc(str(folder), difficulty="set", seed=0)
-    assert load_arc(str(folder), difficulty="set", seed=1).examples != before.examples
+    before = Arc(path=str(folder)).load()
+    assert Arc(path=str(folder), seed=1).load().examples != before.examples
     with (folder / "ARC-Easy-Train.jsonl").open("a") as file:
         file.write("\n" + json.dumps(question("added")))
-    after = load_arc(str(folder), difficulty="set", seed=0)
+    after = Arc(path=str(folder)).load()
     assert by_id(after).items() - by_id(before).items() == {("arc-added", by_id(after)["arc-added"])}
 
 
 def test_an_annotation_as_difficulty_drops_the_questions_that_lack_it(folder: Path):
-    task = load_arc(str(folder), difficulty="difficulty", seed=0)
+    task = Arc(path=str(folder), arc_difficulty="difficulty").load()
     assert len(task.examples) == 120
     assert all(e.difficulty == (2.0 if "Challenge" in e.id else 0.0) for e in task.examples)
-    assert {e.difficulty for e in load_arc(str(folder), difficulty="grade", seed=0).examples} == {9.0}
-    assert load_arc(str(folder), difficulty="depth_of_knowledge", seed=0).examples == ()
+    assert {e.difficulty for e in Arc(path=str(folder), arc_difficulty="grade").load().examples} == {9.0}
+    assert Arc(path=str(folder), arc_difficulty="depth_of_knowledge").load().examples == ()
 
 
 def test_the_source_names_every_licence_that_the_task_draws_on(folder: Path):
-    assert "CC BY-SA 4.0" in load_arc(str(folder), difficulty="set", seed=0).source
-    source = load_arc(str(folder), difficulty="grade", seed=0).source
+    assert "CC BY-SA 4.0" in Arc(path=str(folder)).load().source
+    source = Arc(path=str(folder), arc_difficulty="grade").load().source
     assert "CC BY-SA 4.0" in source
     assert "Apache-2.0" in source
 
@@ -102,7 +103,7 @@ def test_a_malformed_question_is_refused_with_its_line(folder: Path, row: dict[s
     path = folder / "ARC-Easy-Dev.jsonl"
     path.write_text(json.dumps(question("fine")) + "\n" + json.dumps(row))
     with pytest.raises(DataError) as caught:
-        load_arc(str(folder), difficulty="set", seed=0)
+        Arc(path=str(folder)).load()
     message = str(caught.value)
     assert "ARC-Easy-Dev.jsonl line 2:" in message
     assert complaint in message
@@ -111,19 +112,19 @@ def test_a_malformed_question_is_refused_with_its_line(folder: Path, row: dict[s
 
 def test_missing_and_unreadable_files_are_refused_with_the_mend(folder: Path):
     with pytest.raises(DataError, match=r"there is no such folder; set task\.path to the folder of the ARC"):
-        load_arc(str(folder / "gone"), difficulty="set", seed=0)
+        Arc(path=str(folder / "gone")).load()
     (folder / "annotations.json").write_text('{"a": ')
     with pytest.raises(DataError, match=r"annotations\.json: not readable as JSON .*; get the file anew"):
-        load_arc(str(folder), difficulty="grade", seed=0)
+        Arc(path=str(folder), arc_difficulty="grade").load()
     (folder / "annotations.json").write_text(json.dumps({"ARCEZ_Easy-Train-0": {"grade": "Kindergarten"}}))
     with pytest.raises(DataError, match=r"unknown grade 'Kindergarten'; known are Grade 01"):
-        load_arc(str(folder), difficulty="grade", seed=0)
+        Arc(path=str(folder), arc_difficulty="grade").load()
     (folder / "annotations.json").unlink()
     with pytest.raises(DataError, match=r"annotations\.json: there is no such file; task\.arc_difficulty: set needs"):
-        load_arc(str(folder), difficulty="grade", seed=0)
+        Arc(path=str(folder), arc_difficulty="grade").load()
     (folder / "ARC-Challenge-Test.jsonl").unlink()
     with pytest.raises(DataError, match=r"ARC-Challenge-Test\.jsonl: there is no such file"):
-        load_arc(str(folder), difficulty="set", seed=0)
+        Arc(path=str(folder)).load()
 
 
 @pytest.mark.shared
@@ -138,8 +139,7 @@ def test_missing_and_unreadable_files_are_refused_with_the_mend(folder: Path):
     ],
 )
 def test_the_real_files_load_balanced_and_split_by_every_difficulty(difficulty: str, n: int, values: set[float]):
-    config = TaskConfig.model_validate({"name": "arc", "path": str(REAL), "arc_difficulty": difficulty})
-    task = load_task(config)
+    task = load_task(Arc(path=str(REAL), arc_difficulty=difficulty))  # type: ignore[arg-type]
     assert len(task.examples) == n
     assert {e.difficulty for e in task.examples} == values
     assert abs(sum(e.answer == "yes" for e in task.examples) - n / 2) < 2 * n**0.5

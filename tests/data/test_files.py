@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from ensemw2s.config import TaskConfig
-from ensemw2s.data.tasks.files import load_files
-from ensemw2s.data.tasks.table import load_task, validate_task
+from ensemw2s.data.load import load_task, validate_task
+from ensemw2s.data.own.rows import load_files
+from ensemw2s.data.tasks.files import Files
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
-Make = Callable[..., TaskConfig]
+Make = Callable[..., Files]
 GOOD = {"prompt": "Is ice cold?", "answer": "yes", "level": 1.5, "key": "a", "topic": "ice"}
 OTHER = {"prompt": "Is fire cold?", "answer": "no", "level": 2, "key": "b", "topic": "fire"}
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def config(*rows: dict[str, Any], **settings: Any) -> TaskConfig:
+    def config(*rows: dict[str, Any], **settings: Any) -> Files:
         path = tmp_path / "q.jsonl"
         path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-        return TaskConfig(name="files", path=str(path), **settings)
+        return Files(path=str(path), **settings)
 
     return config
 

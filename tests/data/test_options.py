@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from ensemw2s.config import TaskConfig, parse_config
+from ensemw2s.config import parse_config
+from ensemw2s.data.load import load_task
 from ensemw2s.data.own.options import chosen, letters_of, options_of, places_of
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.files import Files
 from ensemw2s.errors import ConfigError, DataError
 from tiny_run import merged, tiny_words_tree
 
@@ -110,12 +111,12 @@ def test_the_truth_stays_with_its_option_where_a_column_of_options_is_empty(tmp_
     )
     columns = ("option_a", "option_b", "option_c", "option_d")
     settings = {"prompt": "{{ question }}", "answer_form": "free", "options": columns, "answer_as": "letter"}
-    task = load_task(TaskConfig(name="files", path=str(path), **settings))
+    task = load_task(Files(path=str(path), **settings))
     assert [e.answer for e in task.examples] == ["None", "Three", "Four"]
     assert task.examples[1].choices == ("One", "Three", "Four")
     path.write_text(path.read_text().replace("Four,C", "Four,B"))
     with pytest.raises(DataError, match="line 3, column 'answer': 'B' names an option that is empty"):
-        load_task(TaskConfig(name="files", path=str(path), **settings))
+        load_task(Files(path=str(path), **settings))
 
 
 @pytest.mark.parametrize(
@@ -149,9 +150,7 @@ def test_a_file_of_questions_with_options_is_a_task_answered_by_their_texts(tmp_
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     template = "{{ q }}{% for option in o %}\n- {{ option }}{% endfor %}"
     task = load_task(
-        TaskConfig(
-            name="files", path=str(path), prompt=template, options=("o",), answer_as="letter", answer_form="free"
-        )
+        Files(name="files", path=str(path), prompt=template, options=("o",), answer_as="letter", answer_form="free")
     )
     assert task.choices == ("rain", "sun")
     assert [e.choices for e in task.examples] == [("rain", "sun"), ("snow", "hail", "sun")]
@@ -166,7 +165,7 @@ def test_a_file_of_questions_with_options_is_a_task_answered_by_their_texts(tmp_
         ({"answer_as": "letter"}, "answer_as: letter needs options"),
         ({"test": "t.jsonl"}, "test is given without unlabelled"),
         ({"unlabelled": "u.jsonl"}, "difficulty has no part where unlabelled is given"),
-        ({"name": "svamp", "unlabelled": "u.jsonl"}, "are for the task 'files', not 'svamp'"),
+        ({"name": "svamp", "unlabelled": "u.jsonl"}, "task.unlabelled: no such setting of the task svamp"),
     ],
 )
 def test_settings_of_own_files_that_contradict_each_other_are_refused(tmp_path, task, message):
@@ -193,7 +192,7 @@ def test_the_template_reads_the_options_and_so_may_the_nested_column(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for template in ("{{ q }}{% for o in options %} {{ o }}{% endfor %}", "{{ q }} {{ c.text | join(' ') }}"):
         task = load_task(
-            TaskConfig(
+            Files(
                 name="files",
                 path=str(path),
                 prompt=template,

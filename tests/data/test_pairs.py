@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ensemw2s.config import TaskConfig
+from ensemw2s.data.load import load_task
 from ensemw2s.data.own.pairs import Pair, pair_of
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.files import Files
 from ensemw2s.errors import DataError
 
 ROW = {"q": "What is hot?", "good": "fire", "bad1": "ice", "bad2": "snow"}
@@ -80,7 +80,7 @@ def test_a_missing_column_is_refused_with_the_nearest():
 
 def test_the_task_asks_about_each_rows_candidate_in_the_rows_group(tmp_path):
     rows = [ROW | {"q": f"Question {i % 30}?"} for i in range(60)]
-    task = load_task(TaskConfig(path=written(tmp_path, rows), **SETTINGS))
+    task = load_task(Files(path=written(tmp_path, rows), **SETTINGS))
     assert task.choices == ("no", "yes")
     assert {e.group_id for e in task.examples} == {f"Question {i}?" for i in range(30)}
     for row, example in zip(rows, task.examples, strict=True):
@@ -91,16 +91,16 @@ def test_the_task_asks_about_each_rows_candidate_in_the_rows_group(tmp_path):
 
 def test_which_of_two_is_better_is_asked_with_the_other_and_two_classes(tmp_path):
     both = {"prompt": "A {{ candidate }} B {{ other }}", "choices": ["B", "A"], "wrong": ["bad1"]}
-    task = load_task(TaskConfig(path=written(tmp_path, [ROW | {"q": str(i)} for i in range(20)]), **SETTINGS | both))
+    task = load_task(Files(path=written(tmp_path, [ROW | {"q": str(i)} for i in range(20)]), **SETTINGS | both))
     assert {(e.prompt, e.answer) for e in task.examples} == {("A fire B ice", "A"), ("A ice B fire", "B")}
 
 
 def test_another_seed_of_the_task_draws_other_candidates_and_no_row_changes_anothers(tmp_path):
     rows = [ROW | {"q": str(i)} for i in range(40)]
     path = written(tmp_path, rows)
-    first, other = (load_task(TaskConfig(path=path, seed=seed, **SETTINGS)).examples for seed in (0, 1))
+    first, other = (load_task(Files(path=path, seed=seed, **SETTINGS)).examples for seed in (0, 1))
     assert [e.answer for e in first] != [e.answer for e in other]
-    fewer = load_task(TaskConfig(path=written(tmp_path, rows[:20]), **SETTINGS)).examples
+    fewer = load_task(Files(path=written(tmp_path, rows[:20]), **SETTINGS)).examples
     assert fewer == first[:20]
 
 
@@ -112,9 +112,8 @@ def test_another_seed_of_the_task_draws_other_candidates_and_no_row_changes_anot
         ({"answer_form": "free"}, "leave out answer_form: free"),
         ({"unlabelled": "u.jsonl"}, "leave out answer_form: free, unlabelled"),
         ({"choices": ["a", "b", "c"]}, "choices must be two where right is given"),
-        ({"name": "arc"}, "are for the task 'files', not 'arc'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(change, complaint):
     with pytest.raises(ValidationError, match=complaint):
-        TaskConfig(path="q.jsonl", **SETTINGS | change)
+        Files(path="q.jsonl", **SETTINGS | change)

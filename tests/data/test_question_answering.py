@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from ensemw2s.config import SplitConfig, TaskConfig, parse_config
+from ensemw2s.config import SplitConfig, parse_config
+from ensemw2s.config.task import read_task
 from ensemw2s.data.answers import final_number, is_right
+from ensemw2s.data.load import load_task
+from ensemw2s.data.science import PARTS, SETS
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks.arc import PARTS, SETS
-from ensemw2s.data.tasks.problems import load_gsm8k, load_svamp
-from ensemw2s.data.tasks.questions import OPENBOOKQA_FILES, load_arc_qa, load_openbookqa
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.arc_qa import ArcQa
+from ensemw2s.data.tasks.gsm8k import Gsm8k
+from ensemw2s.data.tasks.openbookqa import FILES, OpenBookQa
+from ensemw2s.data.tasks.svamp import Svamp
 from ensemw2s.errors import ConfigError, DataError
 from tiny_run import write_jsonl
 
@@ -35,7 +38,7 @@ def arc(folder: Path) -> Path:
 
 def openbookqa(folder: Path) -> Path:
     scores: list[Any] = ["1.00", "0.80", 0.5, None]
-    for part in OPENBOOKQA_FILES:
+    for part in FILES:
         write_jsonl(folder / part, [question(f"{part[:3]}-{i}", humanScore=s) for i, s in enumerate(scores)])
     return folder
 
@@ -64,8 +67,8 @@ OPTIONS = "\nOptions:\n- {0} one\n- {0} two\n- {0} three"
 
 @pytest.mark.parametrize("show", [False, True])
 def test_a_question_is_answered_by_the_text_of_its_right_option(tmp_path: Path, show: bool):
-    science = load_task(TaskConfig(name="arc-qa", path=str(arc(tmp_path)), show_options=show))
-    book = load_task(TaskConfig(name="openbookqa", path=str(openbookqa(tmp_path)), show_options=show))
+    science = load_task(ArcQa(path=str(arc(tmp_path)), show_options=show))
+    book = load_task(OpenBookQa(path=str(openbookqa(tmp_path)), show_options=show))
     assert (len(science.examples), len(book.examples)) == (18, 9)
     for e in (*science.examples, *book.examples):
         assert e.choices == tuple(f"{e.group_id} {n}" for n in ("one", "two", "three"))
@@ -78,7 +81,7 @@ def test_a_question_is_answered_by_the_text_of_its_right_option(tmp_path: Path, 
 
 
 def test_a_word_problem_is_answered_by_its_number(tmp_path: Path):
-    task = load_task(TaskConfig(name="gsm8k", path=str(gsm8k(tmp_path))))
+    task = load_task(Gsm8k(path=str(gsm8k(tmp_path))))
     assert [(e.id, e.answer, e.difficulty) for e in task.examples] == [
         ("gsm8k-train-1", "14", 2.0),
         ("gsm8k-train-2", "1200", 1.0),
@@ -90,14 +93,14 @@ def test_a_word_problem_is_answered_by_its_number(tmp_path: Path):
 
 
 def test_a_worked_answer_is_the_solution_without_its_marks(tmp_path: Path):
-    task = load_task(TaskConfig(name="gsm8k", path=str(gsm8k(tmp_path)), worked=True))
+    task = load_task(Gsm8k(path=str(gsm8k(tmp_path)), worked=True))
     assert task.examples[0].answer == "It is 3+4=7.\nTwice: 14\n#### 14"
     assert task.examples[1].answer == "He pays 2*600=$1,200.\n#### 1200"
 
 
 def test_the_operations_of_the_equation_are_the_difficulty(tmp_path: Path):
     no_stop = {"ID": "q", "Body": "If he has 5", "Equation": "( ( 5.0 * 2.0 ) + -1.5 )", "Answer": 8.5}
-    task = load_task(TaskConfig(name="svamp", path=str(svamp(tmp_path, PROBLEM, PROBLEM | no_stop))))
+    task = load_task(Svamp(path=str(svamp(tmp_path, PROBLEM, PROBLEM | no_stop))))
     assert [(e.id, e.prompt, e.answer, e.difficulty) for e in task.examples] == [
         ("svamp-p", "Question: He has 3. How many?\nAnswer:", "2", 1.0),
         ("svamp-q", "Question: If he has 5, How many?\nAnswer:", "8.5", 2.0),
@@ -117,10 +120,10 @@ def test_the_operations_of_the_equation_are_the_difficulty(tmp_path: Path):
 )
 def test_a_malformed_question_is_refused_with_its_line(tmp_path: Path, row: dict[str, Any], complaint: str):
     folder = openbookqa(tmp_path)
-    write_jsonl(folder / OPENBOOKQA_FILES[1], [question("fine"), row])
+    write_jsonl(folder / FILES[1], [question("fine"), row])
     with pytest.raises(DataError) as caught:
-        load_openbookqa(str(folder))
-    assert f"{OPENBOOKQA_FILES[1]} line 2:" in str(caught.value)
+        OpenBookQa(path=str(folder)).load()
+    assert f"{FILES[1]} line 2:" in str(caught.value)
     assert complaint in str(caught.value)
 
 
@@ -137,7 +140,7 @@ def test_a_malformed_word_problem_is_refused_with_its_line(tmp_path: Path, row: 
     folder = gsm8k(tmp_path)
     write_jsonl(folder / "test.jsonl", [{"question": "?", "answer": "#### 7"}, row])
     with pytest.raises(DataError) as caught:
-        load_gsm8k(str(folder))
+        Gsm8k(path=str(folder)).load()
     assert "test.jsonl line 2:" in str(caught.value)
     assert complaint in str(caught.value)
 
@@ -155,7 +158,7 @@ def test_a_malformed_word_problem_is_refused_with_its_line(tmp_path: Path, row: 
 )
 def test_a_malformed_problem_of_svamp_is_refused_with_its_place(tmp_path: Path, row: Any, complaint: str):
     with pytest.raises(DataError) as caught:
-        load_svamp(str(svamp(tmp_path, PROBLEM, row)))
+        Svamp(path=str(svamp(tmp_path, PROBLEM, row))).load()
     assert "SVAMP.json item 2:" in str(caught.value)
     assert complaint in str(caught.value)
     assert "get the file anew" in str(caught.value)
@@ -164,24 +167,24 @@ def test_a_malformed_problem_of_svamp_is_refused_with_its_place(tmp_path: Path, 
 @pytest.mark.parametrize("name", ["arc-qa", "openbookqa", "gsm8k", "svamp"])
 def test_a_missing_folder_or_path_is_refused_with_the_mend(tmp_path: Path, name: str):
     with pytest.raises(DataError, match=r"there is no such (folder|file); set task\.path to the folder of"):
-        load_task(TaskConfig(name=name, path=str(tmp_path / "gone")))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=f"path is required for the task '{name}'"):
+        load_task(read_task({"name": name, "path": str(tmp_path / "gone")}))
+    with pytest.raises(ConfigError, match=r"task\.path: this setting must be given"):
         parse_config({"task": {"name": name}})
 
 
 def test_an_unreadable_svamp_is_refused(tmp_path: Path):
     (tmp_path / "SVAMP.json").write_text("[{")
     with pytest.raises(DataError, match=r"SVAMP\.json: not readable as JSON .*; get the file anew"):
-        load_svamp(str(tmp_path))
+        Svamp(path=str(tmp_path)).load()
     (tmp_path / "SVAMP.json").write_text("{}")
     with pytest.raises(DataError, match=r"SVAMP\.json: expected a list of problems, got dict"):
-        load_svamp(str(tmp_path))
+        Svamp(path=str(tmp_path)).load()
 
 
 def test_a_question_of_arc_may_list_one_option_only_where_it_is_not_judged(tmp_path: Path):
     row = question("x", question={"stem": "?", "choices": [{"text": "t", "label": "B"}]})
     write_jsonl(arc(tmp_path) / "ARC-Easy-Dev.jsonl", [row])
-    assert "arc-x" in {e.id for e in load_arc_qa(str(tmp_path), difficulty="set").examples}
+    assert "arc-x" in {e.id for e in ArcQa(path=str(tmp_path)).load().examples}
 
 
 SMALL = {"n_easy_pool": 120, "n_easy_train": 80, "n_easy_val": 40, "n_id_test": 80}
@@ -203,7 +206,7 @@ SMALL |= {"n_hard_pool": 100, "n_hard_unlabelled": 80, "n_ood_test": 80}
 )
 def test_the_real_files_load_and_split(name: str, settings: dict[str, Any], n: int, values: set[float]):
     folder = REAL / name.removesuffix("-qa")
-    task = load_task(TaskConfig.model_validate({"name": name, "path": str(folder)} | settings))
+    task = load_task(read_task({"name": name, "path": str(folder)} | settings))
     assert len(task.examples) == n
     assert {e.difficulty for e in task.examples} == values
     assert Counter(e.answer for e in task.examples).most_common(1)[0][1] < 0.08 * n

@@ -6,12 +6,13 @@ from collections import Counter
 
 import pytest
 
-from ensemw2s.config import SplitConfig, TaskConfig, parse_config
+from ensemw2s.config import SplitConfig, parse_config
+from ensemw2s.data.load import load_task
 from ensemw2s.data.splits import make_split
-from ensemw2s.data.tasks.reasoning import PUZZLES, reasoning
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks import reasoning
+from ensemw2s.data.tasks.reasoning import PUZZLES, Reasoning
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.records import Example
+from ensemw2s.examples import Example
 
 pytest.importorskip("reasoning_gym", reason="the extra `reasoning` is not installed")
 
@@ -49,7 +50,7 @@ def spell_backward(example: Example) -> tuple[str, int]:
 @pytest.mark.parametrize("solve", [chain_sum, leg_counting, number_sorting, spell_backward])
 def test_every_answer_and_difficulty_is_right(solve):
     name = solve.__name__
-    task = load_task(TaskConfig(name="reasoning", reasoning_task=name, n_examples=1000))
+    task = load_task(Reasoning(reasoning_task=name, n_examples=1000))
     assert len(task.examples) == 1000
     for e in task.examples:
         assert (e.answer, e.difficulty) == solve(e)
@@ -60,14 +61,14 @@ def test_every_answer_and_difficulty_is_right(solve):
 
 def test_the_puzzles_of_the_configuration_are_those_that_there_are():
     for name in PUZZLES:
-        assert TaskConfig(name="reasoning", reasoning_task=name).reasoning_task == name  # type: ignore[arg-type]
+        assert Reasoning(reasoning_task=name).reasoning_task == name  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"task\.reasoning_task: .*'chain_sum'.*got 'sudoku'"):
         parse_config({"task": {"name": "reasoning", "reasoning_task": "sudoku"}})
 
 
 @pytest.mark.parametrize("name", PUZZLES)
 def test_the_default_size_has_distinct_questions_and_splits(name: str):
-    task = load_task(TaskConfig(name="reasoning", reasoning_task=name))  # type: ignore[arg-type]
+    task = load_task(Reasoning(reasoning_task=name))  # type: ignore[arg-type]
     assert len(task.examples) == len({e.prompt.casefold() for e in task.examples}) == 6000
     split = make_split(task, SplitConfig())
     hard = split.difficulty[list(split.pools["hard_pool"])]
@@ -75,25 +76,23 @@ def test_the_default_size_has_distinct_questions_and_splits(name: str):
 
 
 def test_the_default_has_one_and_two_digits_on_the_easy_side():
-    counts = Counter(e.difficulty for e in load_task(TaskConfig(name="reasoning")).examples)
+    counts = Counter(e.difficulty for e in load_task(Reasoning()).examples)
     assert counts == {1.0: 200, 2.0: 2800, 3.0: 1500, 4.0: 1500}  # there are 200 sums of one digit each
 
 
 @pytest.mark.parametrize("name", PUZZLES)
 def test_the_seed_alone_decides_the_task(name: str):
-    task = reasoning(seed=0, reasoning_task=name, n_examples=200)
-    assert reasoning(seed=0, reasoning_task=name, n_examples=200) == task
-    other = reasoning(seed=1, reasoning_task=name, n_examples=200)
+    task = Reasoning(seed=0, reasoning_task=name, n_examples=200).load()
+    assert Reasoning(seed=0, reasoning_task=name, n_examples=200).load() == task
+    other = Reasoning(seed=1, reasoning_task=name, n_examples=200).load()
     assert {e.prompt for e in other.examples} != {e.prompt for e in task.examples}
 
 
 def test_more_questions_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch):
-    from ensemw2s.data.tasks.table import reasoning as module
-
-    few = {"chain_sum": module.Puzzle((1,), "digits", "digits", "number", chain_sum_of_entry, (("max_terms", 2),))}
-    monkeypatch.setattr(module, "PUZZLES", few)
+    few = {"chain_sum": reasoning.Puzzle((1,), "digits", "digits", "number", chain_sum_of_entry, (("max_terms", 2),))}
+    monkeypatch.setattr(reasoning, "PUZZLES", few)
     with pytest.raises(DataError, match=r"task\.n_examples: chain_sum has no 201 .* only 200 were found; ask for at"):
-        reasoning(seed=0, reasoning_task="chain_sum", n_examples=201)
+        Reasoning(seed=0, reasoning_task="chain_sum", n_examples=201).load()
 
 
 def chain_sum_of_entry(entry: dict) -> tuple[str, str]:
@@ -103,11 +102,11 @@ def chain_sum_of_entry(entry: dict) -> tuple[str, str]:
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(DataError, match=r"task\.name: reasoning .*pip install 'ensemw2s\[reasoning\]'"):
-        reasoning(seed=0, reasoning_task="chain_sum", n_examples=10)
+        Reasoning(seed=0, reasoning_task="chain_sum", n_examples=10).load()
 
 
 def test_the_dial_can_be_stopped_early_but_not_at_its_first_level():
-    task = reasoning(seed=0, reasoning_task="number_sorting", n_examples=60, max_level=4)
+    task = Reasoning(seed=0, reasoning_task="number_sorting", n_examples=60, max_level=4).load()
     assert {e.difficulty for e in task.examples} == {2.0, 3.0, 4.0}
     with pytest.raises(DataError, match=r"task\.max_level \(2\) leaves 1 of the levels of number_sorting.*at least 3"):
-        reasoning(seed=0, reasoning_task="number_sorting", n_examples=60, max_level=2)
+        Reasoning(seed=0, reasoning_task="number_sorting", n_examples=60, max_level=2).load()

@@ -17,7 +17,7 @@ from ensemw2s.config import SplitConfig
 from ensemw2s.data.own.sides import sides_by_file
 from ensemw2s.data.splits import TOLERANCE, SealedLabels, Split, make_split
 from ensemw2s.errors import DataError, SealError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 CHOICES = ("no", "yes")
 SEALED = ("hard_pool", "id_test", "ood_test")

@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 
-from ensemw2s.config import TaskConfig
-from ensemw2s.data.tasks.stand_in import N, small, stand_in
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.config import TaskSettings
+from ensemw2s.config.task import read_task, task_class
+from ensemw2s.data.load import load_task
+from ensemw2s.data.stand_in import N
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 
 
-def standing_in(folder: Path, **settings: Any) -> tuple[TaskConfig, Task]:
-    task = TaskConfig(**{"path": "nowhere"} | settings)
-    for name, text in stand_in(task).items():
+def standing_in(folder: Path, **settings: Any) -> tuple[TaskSettings, Task]:
+    if "path" in task_class(settings).model_fields:
+        settings = {"path": "nowhere"} | settings
+    task = read_task(settings)
+    for name, text in task.stand_in().items():
         (folder / name).write_text(text)
-    found = small(task, folder)
+    found = task.small(folder)
     return found, load_task(found)
 
 
@@ -39,7 +42,7 @@ def test_the_other_built_in_files_are_read_by_their_loaders(tmp_path, name):
 
 def test_embedded_tasks_write_nothing_and_are_small(tmp_path):
     for name in ("geo-facts", "geo-countries", "reasoning"):
-        _, task = standing_in(tmp_path, name=name, path=None)
+        _, task = standing_in(tmp_path, name=name)
         assert 100 < len(task.examples) < 1000
     assert not list(tmp_path.iterdir())
 

@@ -14,8 +14,8 @@ from ensemw2s.config import ExperimentConfig, ModelConfig, load_config
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.tiny import tiny
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-PAPERS = [path for path in CONFIGS if path.name.startswith(("ensemw2s-", "openai-", "eleuther-", "anthropic-"))]
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
+PAPERS = [path for path in CONFIGS if path.parent.name == "papers"]
 
 
 def by_name(path: Path) -> str:
@@ -67,6 +67,9 @@ def test_each_runs_to_its_end_with_everything_tiny(path: Path, tmp_path, store):
     assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
 
 
+TASK_SIZES = {"path", "unlabelled", "test", "max_per_country", "n_countries", "n_examples"}
+
+
 def kept(config: ExperimentConfig) -> dict:
     """What decides which code runs."""
     model = {"adapter", "lora_alpha", "lora_layers"}
@@ -75,12 +78,11 @@ def kept(config: ExperimentConfig) -> dict:
     tree = {name: tree[name] for name in sections} | {
         "weak": config.weak.model_dump(include=model),
         "strong": config.strong.model_dump(include=model),
-        "task": config.task.model_dump(exclude={"path", "unlabelled", "test", "max_per_country", "n_countries"}),
+        "task": config.task.model_dump(exclude=TASK_SIZES),
     }
     sizes = {"n_folds", "n_labelled", "n_rounds"} | {name for name in tree["split"] if name.startswith("n_")}
     for name in sections:
         tree[name] = {key: value for key, value in tree[name].items() if key not in sizes}
-    tree["task"].pop("n_examples")
     tree["generation"].pop("boost_unit")
     tree["generation"]["decoding"].pop("max_new_tokens")
     return tree

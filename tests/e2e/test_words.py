@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from damage import fresh_copy
 from ensemw2s.config import ModelConfig, parse_config
+from ensemw2s.data.load import load_task
 from ensemw2s.data.readers.load import read_rows
-from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.export.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts

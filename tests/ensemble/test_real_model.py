@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
-from ensemw2s.data.tasks.geo_countries import geo_countries
+from ensemw2s.data.tasks.geo_countries import GeoCountries
 from ensemw2s.ensemble.decode import decode, pad_left
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.separate import SeparateModels
@@ -20,7 +20,7 @@ def test_one_untrained_member_writes_what_smollm2_generates(smollm2):
     config = ModelConfig(model=str(smollm2), adapter="top", top_layers=2, dtype="float32")
     backbone = load_backbone(config)
     tokenizer, end = backbone.tokenizer, backbone.tokenizer.eos_token_id
-    examples = geo_countries(max_per_country=20, n_countries=25).examples
+    examples = GeoCountries(name="geo-countries", max_per_country=20, n_countries=25).load().examples
     # The untrained model answers with a line break unless its answer has begun.
     texts = [f"{e.prompt} The city lies in" for e in examples[:: len(examples) // N_PROMPTS][:N_PROMPTS]]
     prompts = tokenizer(texts)["input_ids"]

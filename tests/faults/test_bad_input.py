@@ -23,7 +23,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from ensemw2s import cli
-from ensemw2s.data.tasks.table import reasoning
+from ensemw2s.data.tasks import reasoning
 from ensemw2s.models.loading.tiny import make_tiny, make_tiny_encoder
 from ensemw2s.prompting import Prompting
 from ensemw2s.storage import checksums, files
@@ -44,11 +44,15 @@ class Place:
     def data(self, change: Callable[[list[dict]], list[dict]] = lambda rows: rows, name: str = "q.jsonl") -> Path:
         return write_jsonl(self.root / name, change(comparison_rows()))
 
-    def run(self, changes: dict | None = None, *extra: str, command: str = "run") -> list[str]:
+    def run(
+        self, changes: dict | None = None, *extra: str, command: str = "run", task: dict | None = None
+    ) -> list[str]:
+        """With changes to the good configuration, or with another task in the place of its own."""
         path = self.root / "config.yaml"
         if not (self.root / "q.jsonl").exists():
             self.data()
-        path.write_text(yaml.safe_dump(merged(tiny_tree(self.root / "q.jsonl"), changes or {})))
+        tree = merged(tiny_tree(self.root / "q.jsonl"), changes or {})
+        path.write_text(yaml.safe_dump(tree | ({"task": task} if task else {})))
         where = ["--run-dir", str(self.root / "run")] if command == "run" else []
         return [command, str(path), *where, *extra]
 
@@ -174,7 +178,7 @@ WORDS["students"] = {"recipes": [{"labels": "hard"}]}
 
 def malformed_problem(place: Place) -> list[str]:
     (place.root / "SVAMP.json").write_text('[{"ID": "a", "Body": "b", "Question": "c", "Equation": "1", "Answer": ""}]')
-    return place.run(WORDS | {"task": {"name": "svamp", "path": str(place.root)}}, command="validate")
+    return place.run(WORDS, command="validate", task={"name": "svamp", "path": str(place.root)})
 
 
 def no_such_option(place: Place) -> list[str]:
@@ -192,7 +196,7 @@ def empty_option(place: Place) -> list[str]:
 def too_few_puzzles(place: Place) -> list[str]:
     place.patch.setattr(reasoning, "PATIENCE", 5)  # seconds instead of half a minute
     task = {"name": "reasoning", "reasoning_task": "spell_backward", "n_examples": 10**6}
-    return place.run(WORDS | {"task": task}, command="validate")
+    return place.run(WORDS, command="validate", task=task)
 
 
 def run_dir_is_a_file(place: Place) -> list[str]:
@@ -328,6 +332,16 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "nested too deep": (2, ["nested deeper than 64"], lambda p: p.run({}, "--set", "name=" + "[" * 99)),
     "override too deep": (2, ["99 names in one another"], lambda p: p.run({}, "--set", "a." * 98 + "b=1")),
+    "unknown task": (
+        2,
+        ["task: there is no task 'geofacts'", "geo-facts, geo-countries"],
+        lambda p: p.run(task={"name": "geofacts"}),
+    ),
+    "setting of another task": (
+        2,
+        ["task.worked: no such setting of the task files", "valid settings there: name, path"],
+        lambda p: p.run({"task": {"worked": True}}),
+    ),
     "misspelt setting": (2, ["did you mean 'n_rounds'"], lambda p: p.run({"ensemble": {"n_round": 3}})),
     "wrong type": (2, ["split.n_easy_train", "'x'"], lambda p: p.run({"split": {"n_easy_train": "x"}})),
     "bare yes and no": (2, ["task.choices.0", "quotes"], lambda p: p.run({"task": {"choices": [False, True]}})),
@@ -483,7 +497,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "one answer too frequent": (
         3,
         ["task.max_per_country", "1.2 times its even share", "lower it"],
-        lambda p: p.run(WORDS | {"task": {"name": "geo-countries", "max_per_country": 5000}}, command="validate"),
+        lambda p: p.run(WORDS, command="validate", task={"name": "geo-countries", "max_per_country": 5000}),
     ),
     "too few puzzles": (
         3,

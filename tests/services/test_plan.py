@@ -15,7 +15,7 @@ from ensemw2s.services.planning.units import expert_trainings
 from test_cli import call
 from tiny_run import merged, tiny_tree, tiny_words_tree
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
 KINDS = {"classes": tiny_tree, "words": tiny_words_tree}
 
 

@@ -11,9 +11,9 @@ import torch
 from damage import DAMAGES, fresh_copy
 from ensemw2s import cli
 from ensemw2s.config import parse_config
+from ensemw2s.data.load import load_task
 from ensemw2s.data.people import Questions, read_people
 from ensemw2s.data.readers.load import read_rows
-from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, DataError, RunError
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run

@@ -1,17 +1,16 @@
 """Every setting with its meaning and its check, one module per section; the tree is read from YAML."""
 
 from ensemw2s.config.ensemble import EnsembleConfig
-from ensemw2s.config.experiment import FREE_TASKS, ExperimentConfig
+from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig
 from ensemw2s.config.load import load_config, parse_config
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.recipe import Recipe, StudentConfig
-from ensemw2s.config.task import DifficultyConfig, SplitConfig, TaskConfig
+from ensemw2s.config.task import DifficultyConfig, SplitConfig, TaskSettings
 from ensemw2s.config.training import TrainConfig
 from ensemw2s.hashing import canonical_hash
 
 __all__ = [
-    "FREE_TASKS",
     "CacheConfig",
     "DecodingConfig",
     "DecodingSettings",
@@ -23,7 +22,7 @@ __all__ = [
     "Recipe",
     "SplitConfig",
     "StudentConfig",
-    "TaskConfig",
+    "TaskSettings",
     "TrainConfig",
     "canonical_hash",
     "load_config",

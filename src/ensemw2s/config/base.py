@@ -8,6 +8,7 @@ from ensemw2s.text import is_text
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Frozen(BaseModel):

@@ -9,12 +9,9 @@ from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.generation import GenerationConfig
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.recipe import StudentConfig
-from ensemw2s.config.task import DifficultyConfig, SplitConfig, TaskConfig
+from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
 from ensemw2s.text import name_problem
-
-FREE_TASKS = ("geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp")
-"""Tasks that are answered in words."""
 
 
 def _plain_name(name: str) -> str:
@@ -29,7 +26,7 @@ class ExperimentConfig(Frozen):
     name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
     """Of the run, and of its folder below `runs`."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
-    task: TaskConfig = TaskConfig()
+    task: AnyTask = Field(default_factory=lambda: read_task({}))
     difficulty: DifficultyConfig = DifficultyConfig()
     split: SplitConfig = SplitConfig()
     weak: ModelConfig = ModelConfig(n_layers=10)
@@ -45,18 +42,18 @@ class ExperimentConfig(Frozen):
     def _consistent(self) -> "ExperimentConfig":
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be distinct, got {list(self.seeds)}")
-        if self.task.unlabelled and self.difficulty.source != "column":
+        if self.task.has_unlabelled and self.difficulty.source != "column":
             raise ValueError(
                 f"difficulty.source ({self.difficulty.source}) has no part where task.unlabelled is given; leave it out"
             )
         paced = [r.name for r in self.students.recipes if r.curriculum == "difficulty"]
-        if self.task.unlabelled and paced:
+        if self.task.has_unlabelled and paced:
             raise ValueError(
                 f"students.recipes: {paced[0]} goes by difficulty, which nobody knows where task.unlabelled is given; "
                 "choose curriculum: confidence"
             )
-        if self.split.kind == "random" and (self.task.unlabelled or self.difficulty.source != "column"):
-            given = "task.unlabelled" if self.task.unlabelled else "difficulty.source"
+        if self.split.kind == "random" and (self.task.has_unlabelled or self.difficulty.source != "column"):
+            given = "task.unlabelled" if self.task.has_unlabelled else "difficulty.source"
             raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")
         if self.is_generation:
             self._check_generation()
@@ -85,8 +82,8 @@ class ExperimentConfig(Frozen):
 
     @property
     def is_generation(self) -> bool:
-        """Whether the task is answered in words."""
-        return self.task.name in FREE_TASKS or (self.task.name == "files" and self.task.answer_form == "free")
+        """Whether the task is answered by texts."""
+        return self.task.is_free
 
     @property
     def is_tiny(self) -> bool:
@@ -95,8 +92,8 @@ class ExperimentConfig(Frozen):
 
     @property
     def template(self) -> str:
-        """What the run's prompts are made by; those of built-in tasks are read as they stand."""
-        return self.task.prompt if self.task.name == "files" else "{{ prompt }}"
+        """The template of the task's prompts, kept with everything that is exported."""
+        return self.task.template
 
     def _check_depths(self) -> None:
         if self.weak.n_layers is not None and (message := self.ensemble.beyond(self.weak.n_layers)):
@@ -114,8 +111,7 @@ class ExperimentConfig(Frozen):
                     f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "
                     f"generation.decoding.max_new_tokens ({new_tokens})"
                 )
-        has_options = self.task.name in ("arc-qa", "openbookqa") or self.task.options
-        if self.generation.answer_by == "choices" and not has_options:
+        if self.generation.answer_by == "choices" and not self.task.has_options:
             raise ValueError(
                 f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
             )

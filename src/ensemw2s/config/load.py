@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ensemw2s.config.experiment import ExperimentConfig
+from ensemw2s.config.task import TaskSettings, task_class
 from ensemw2s.errors import ConfigError
 from ensemw2s.reading import load_yaml, read_text
 
@@ -40,7 +41,7 @@ def parse_config(tree: Mapping[str, Any], *, where: str = "the configuration") -
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(_explain(e, tree) for e in error.errors())) from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -62,19 +63,19 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[leaf] = load_yaml(text, f"--set {shown}", mend="quote it")
 
 
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """Names of the settings beside the one at `location`."""
+def _section(location: Sequence[int | str], tree: Mapping[str, Any]) -> Any:
+    """The class of the section that the setting at `location` stands in; None where it is none of the package's."""
     model: Any = ExperimentConfig
     for part in location[:-1]:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
         candidates = (annotation, *get_args(annotation))
-        found = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not found:
-            return []
-        model = found[0]
-    return list(model.model_fields)
+        sections = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not sections:
+            return None
+        model = task_class(tree["task"]) if sections[0] is TaskSettings else sections[0]
+    return model
 
 
 def _cut(value: Any) -> str:
@@ -82,14 +83,22 @@ def _cut(value: Any) -> str:
     return text if len(text) <= 300 else f"{text[:200]} … {text[-60:]}"
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, tree: Mapping[str, Any]) -> str:
     location = list(error["loc"])
     name = ".".join(str(part) for part in location) or "configuration"
     if error["type"] == "extra_forbidden":
-        valid = _fields_at(location)
+        section = _section(location, tree)
+        valid = list(section.model_fields) if section else []
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]!r}?" if near else f"valid settings there: {', '.join(valid)}"
-        return f"{name}: no such setting; {mend}"
+        of = (
+            f" of the task {section.model_fields['name'].default}"
+            if section and issubclass(section, TaskSettings)
+            else ""
+        )
+        return f"{name}: no such setting{of}; {mend}"
+    if error["type"] == "missing":
+        return f"{name}: this setting must be given"
     message = error["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(error["input"], dict) else f", got {_cut(error['input'])}"
     mend = ""

@@ -1,111 +1,93 @@
-"""Settings of the task, of difficulty and of the split."""
+"""What every task answers to the rest of the package, and the settings of difficulty and of the split."""
 
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ensemw2s.config.base import Count, Fraction, Frozen
+from ensemw2s.errors import ConfigError
+from ensemw2s.examples import Task
+from ensemw2s.tables import TASKS
+
+DEFAULT_TASK = "geo-facts"
 
 
-class TaskConfig(Frozen):
-    name: Literal[
-        "geo-facts", "arc", "files", "geo-countries", "reasoning", "arc-qa", "openbookqa", "gsm8k", "svamp"
-    ] = "geo-facts"
-    """Answered by a class: `geo-facts` (embedded), `arc`, `files` (your own data). Answered by a text:
-    `geo-countries` and `reasoning` (embedded), `arc-qa`, `openbookqa`, `gsm8k`, `svamp`. All but the embedded ones
-    read the file or folder at `path`."""
-    path: str | None = None
-    """A .json, .jsonl, .csv, .tsv (each also with .gz) or .parquet file, a folder saved by `datasets`, or a hub name as
-    hub:OWNER/NAME."""
-    split: str = "train"
-    """The split of a hub name or of a `datasets` folder that has several; of a hub name also a slice or a sum, such
-    as train[:20000] or train+test."""
-    seed: int = 0
-    """Of what the task itself draws (cities, wrong countries, candidate answers, puzzles)."""
-    max_per_country: Count = 120
-    """geo-facts, geo-countries: cities kept per country."""
-    n_countries: Annotated[int, Field(ge=2)] = 32
-    """geo-countries: the countries with most cities that are asked for."""
-    arc_difficulty: Literal["set", "grade", "difficulty", "depth_of_knowledge"] = "set"
-    """arc, arc-qa: Easy/Challenge, or one of the human annotations."""
-    show_options: bool = False
-    """arc-qa, openbookqa: list the options of a question in its prompt."""
-    worked: bool = False
-    """gsm8k: the answer is the whole worked solution, which ends with its number, and not the number alone."""
-    reasoning_task: Literal["chain_sum", "leg_counting", "number_sorting", "spell_backward"] = "chain_sum"
-    """reasoning: the generator of the package reasoning-gym."""
-    n_examples: Count = 6000
-    """reasoning: how many questions are generated."""
-    max_level: Count | None = None
-    """reasoning: the hardest setting of the generator's dial; None takes all of them."""
-    unlabelled: str | None = None
-    """files: questions without answers, as `path`. They are the hard side and all of `path` is the easy one, so
-    difficulty has no part; nothing that needs their true answers (ceiling, PGR) can be known."""
-    unlabelled_split: str = "train"
-    test: str | None = None
-    """files, with `unlabelled`: labelled questions of that kind, as `path`; without it there is no OOD test."""
-    test_split: str = "test"
-    prompt: str = "{{ prompt }}"
-    """files: the text that the model reads, a Jinja template over the columns; `row["its name"]` is any column."""
-    answer: str = "answer"
-    """files: the column of the true answer; where `choices` are given, true and false are the texts `true`, `false`."""
-    options: tuple[str, ...] = ()
-    """files, answer_form free: the column that lists a question's options, or the columns that hold one each;
-    `choices.text` is the entry `text` of the column `choices`. The template reads them as `options`."""
-    answer_as: Literal["text", "letter", "index", "number"] = "text"
-    """files, with `options` or `choices`: how the answer names one of them; `index` counts from 0, `number` from 1."""
-    right: str | None = None
-    """files, with `wrong`: the column of a right answer. Every row becomes the question whether an answer is right:
-    the template reads it as `candidate`, the right or a wrong one at even odds, and as `other` one of the other kind.
-    The classes are `choices`, the wrong candidates' first; left out: no and yes. `answer` has no part."""
-    wrong: tuple[str, ...] = ()
-    """files, with `right`: the columns of wrong answers, of which one is drawn."""
-    answer_form: Literal["choice", "free"] = "choice"
-    """files: answered by a class, or in words."""
-    choices: tuple[str, ...] = ()
-    """files: the classes, in order; empty takes the sorted distinct answers."""
-    difficulty: str | None = None
-    """files: a numeric column where larger is harder; required by `difficulty.source: column`."""
-    id: str | None = None
-    """files: a column of unique ids; None numbers the rows."""
-    group: str | None = None
-    """files: a column of what a split must not tear apart; None puts each row in its own group."""
+class TaskSettings(Frozen, ABC):
+    """Settings of one task, with its loader and its stand-in.
 
-    @model_validator(mode="after")
-    def _path_given(self) -> "TaskConfig":
-        if self.name not in ("geo-facts", "geo-countries", "reasoning") and not self.path:
-            raise ValueError(f"path is required for the task {self.name!r}")
-        if self.name != "files" and (self.unlabelled or self.test or self.options or self.right or self.wrong):
-            raise ValueError(
-                f"unlabelled, test, options, right and wrong are for the task 'files', not {self.name!r}; leave them "
-                "out"
-            )
-        if self.test and not self.unlabelled:
-            raise ValueError(
-                "test is given without unlabelled: one file alone is split by difficulty, with a test of its own; give "
-                "the unlabelled questions, too, or leave test out"
-            )
-        if self.unlabelled and self.difficulty:
-            raise ValueError("difficulty has no part where unlabelled is given; leave one of them out")
-        if self.options and self.answer_form != "free":
-            raise ValueError("options, which differ by question, are answered in words; set answer_form: free")
-        if self.answer_as != "text" and not (self.options or self.choices):
-            raise ValueError(
-                f"answer_as: {self.answer_as} needs options or choices; name the options' columns, or list the classes"
-            )
-        self._check_pairs()
-        return self
+    A task is one file that defines a subclass. Its fields are the settings that this task has; its name in the table
+    `tables.TASKS` is the value of `name`. No other module knows the tasks by name: what it must know of one, it asks of
+    the attributes here.
+    """
 
-    def _check_pairs(self) -> None:
-        if bool(self.right) != bool(self.wrong):
-            raise ValueError("right and wrong belong together; name the columns of both, or of neither")
-        if self.right and (self.answer_form == "free" or self.unlabelled or self.answer_as != "text"):
-            raise ValueError(
-                "right and wrong make labelled questions answered by a class; leave out answer_form: free, unlabelled "
-                "and answer_as"
-            )
-        if self.right and len(self.choices) not in (0, 2):
-            raise ValueError(f"choices must be two where right is given, a wrong candidate's first: {self.choices}")
+    name: str
+    """The task, by its name in the table of tasks."""
+
+    is_free: ClassVar[bool] = False
+    """Whether questions are answered by a text, and not by one of a few classes."""
+    has_options: ClassVar[bool] = False
+    """Whether each question has its own list of possible answers (`Example.choices`). Tasks answered by a text."""
+    has_unlabelled: ClassVar[bool] = False
+    """Whether `load` gives the hard questions apart, without answers and without difficulty (`Task.unlabelled`)."""
+    needs_decoding: ClassVar[bool] = False
+    """Whether texts other than the true answer are right, too, such as a worked solution whose last number is right.
+    Models then write their answers, which are checked; otherwise the probability of the true answer suffices."""
+    template: ClassVar[str] = "{{ prompt }}"
+    """The Jinja template by which an exported model makes a prompt of a row; by default the row's column `prompt`."""
+
+    @abstractmethod
+    def load(self) -> Task:
+        """Read or make the examples.
+
+        Raises:
+            DataError: the data are missing or malformed; the message names the place and the mend.
+        """
+
+    def stand_in(self) -> dict[str, str]:
+        """Small generated files in the form of the task's own, by name, for `--tiny`; empty where `load` needs none.
+
+        Raises:
+            DataError: settings of the task cannot be read, such as a malformed template.
+        """
+        return {}
+
+    def small(self, folder: Path) -> "TaskSettings":
+        """These settings for `--tiny`: reading the stand-ins in `folder`, or making a few hundred examples.
+
+        By default a setting `path`, where there is one, becomes the folder.
+        """
+        return self.model_copy(update={"path": str(folder)}) if "path" in type(self).model_fields else self
+
+
+def task_class(settings: Mapping[str, Any]) -> type[TaskSettings]:
+    """The class of the task that `name` picks among these settings.
+
+    Raises:
+        ValueError: no task has this name.
+        ConfigError: an installed package adds something else under this name, or it cannot be loaded.
+    """
+    name = settings.get("name", DEFAULT_TASK)
+    if not isinstance(name, str) or name not in TASKS:
+        raise ValueError(f"there is no task {name!r:.200}; task.name is one of {', '.join(TASKS)}")
+    kind = TASKS[name]
+    if not (isinstance(kind, type) and issubclass(kind, TaskSettings)):
+        raise ConfigError(
+            f"{TASKS.group}: {name!r} is {kind!r:.80}, no subclass of ensemw2s.config.TaskSettings; mend or uninstall "
+            "the package that adds it"
+        )
+    return kind
+
+
+def read_task(value: Any) -> Any:
+    """A mapping of settings as an object of the task's own class; anything else as it is."""
+    return task_class(value).model_validate({"name": DEFAULT_TASK, **value}) if isinstance(value, Mapping) else value
+
+
+AnyTask = Annotated[SerializeAsAny[TaskSettings], BeforeValidator(read_task)]
+"""The section `task` of a configuration."""
 
 
 class DifficultyConfig(Frozen):

@@ -1,8 +1,10 @@
 """One random stream for each purpose, so that adding a method or a stage changes no other draw."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_seed(seed: int, *purpose: str | int) -> int:
@@ -18,6 +20,8 @@ def stream_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def stream(seed: int, *purpose: str | int) -> torch.Generator:
+def stream(seed: int, *purpose: str | int) -> "torch.Generator":
     """A CPU generator seeded by `stream_seed`; the only source of randomness the mathematics accepts."""
+    import torch  # here, because tasks draw by `stream_seed` alone and their settings must load without it
+
     return torch.Generator().manual_seed(stream_seed(seed, *purpose))

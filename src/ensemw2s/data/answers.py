@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ensemw2s.data.alike import alike
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 # A sign counts only where no number or word stands before it: 5-3 ends with 3, and = -3 with -3.
 _NUMBER = re.compile(

@@ -11,7 +11,7 @@ from ensemw2s.data.own.labels import spelt_as
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import format_of, stream_rows
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 from ensemw2s.storage.checksums import file_fault
 from ensemw2s.text import from_cell
 

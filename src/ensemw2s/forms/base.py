@@ -21,8 +21,9 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
+from ensemw2s.examples import Task
 from ensemw2s.forms.role import Role
-from ensemw2s.records import Expert, Task
+from ensemw2s.records import Expert
 from ensemw2s.results import AnswerSample, Cost, TokenWeights
 from ensemw2s.storage.store import Artifact, Store
 from ensemw2s.train.checkpoint import Checkpointer

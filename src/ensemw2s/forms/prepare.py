@@ -9,9 +9,9 @@ import torch
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.rate import Rating
+from ensemw2s.examples import Task
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.packing import check_packing
-from ensemw2s.records import Task
 from ensemw2s.storage.store import Artifact, Store, artifact_key
 
 RATING_VERSION = 1

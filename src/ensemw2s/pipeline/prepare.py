@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ensemw2s.config import ExperimentConfig
+from ensemw2s.data.load import load_task
 from ensemw2s.data.people import read_people
 from ensemw2s.data.splits import Split, make_split
-from ensemw2s.data.tasks.table import load_task
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.ensemble.rate import learners
+from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, TaskForm
 from ensemw2s.forms.classification.form import ClassModels, class_form
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.form import AnswerModels, answer_form
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.prepare import rated_by_chance
-from ensemw2s.records import Task
 from ensemw2s.storage.store import Store
 
 

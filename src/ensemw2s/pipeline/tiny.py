@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
-from ensemw2s.data.tasks.stand_in import small, stand_in
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.files import cache_home
 
@@ -33,7 +32,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         DataError: the prompt template is malformed.
         ModelError: the data cannot be written.
     """
-    files = stand_in(config.task)
+    files = config.task.stand_in()
     folder = cache_home() / "tiny" / canonical_hash(files)[:16]
 
     def make(temporary: Path) -> None:
@@ -44,7 +43,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         cached_folder(folder, make, echo=lambda text: print(text, file=sys.stderr))
     tree = config.model_dump()
     changes: dict[str, dict[str, Any]] = {
-        "task": small(config.task, folder).model_dump(),
+        "task": config.task.small(folder).model_dump(),
         "difficulty": {"n_folds": 2, "n_labelled": 40},
         "split": SIZES,
         "weak": _model(config.weak, WEAK_LAYERS),

@@ -9,7 +9,7 @@ from torch import Tensor
 from ensemw2s.config import SplitConfig
 from ensemw2s.data.alike import alike
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+from ensemw2s.examples import Example, Task
 
 BY_DIFFICULTY = {"easy": ("id_test", "easy_pool"), "hard": ("ood_test", "hard_pool")}
 BY_FILE = {"easy": ("id_test", "easy_pool"), "hard": ("hard_pool",), "test": ("ood_test",)}

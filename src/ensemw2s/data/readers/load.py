@@ -44,6 +44,18 @@ def iterate_rows(path: str, *, split: str = "train") -> Iterator[Row]:
         raise DataError(f"{path}: the file has no rows; give at least one example per part of the split")
 
 
+def text_in(place: str, row: dict[str, Any], column: str) -> str:
+    """The text of a column of a published data set, without outer spaces.
+
+    Raises:
+        DataError: there is none, or it is empty.
+    """
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{place}: {column!r} must be a text, got {value!r:.80}; get the file anew")
+    return value.strip()
+
+
 def _from_file(path: Path) -> Iterator[Row]:
     for row in stream_rows(path, None):
         place = row.place if row.origin.endswith(" ") else f"{path} line {row.line}"

@@ -1,263 +1,158 @@
-"""Your own data: rows of a file as classification examples, through a prompt template and named columns."""
+"""files: a user's own data, rows of files through a prompt template and named columns.
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+`data.own` has what reads the rows: labels, options, pairs of answers, columns that give the answer away.
+"""
 
-from ensemw2s.config import TaskConfig
-from ensemw2s.data.own.labels import (
-    choices_notes,
-    contradictions,
-    label_texts,
-    merged_classes,
-    spelling_notes,
-    spelt_as,
-    unknown_answer,
-    unlabelled_note,
-    without_unknown,
-)
-from ensemw2s.data.own.leaks import leaking, read_by
-from ensemw2s.data.own.options import chosen, letters_of, options_of, places_of
-from ensemw2s.data.own.pairs import pair_of
-from ensemw2s.data.readers.load import Row, read_rows
-from ensemw2s.data.templates.template import no_column, template
-from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
+import string
+from pathlib import Path
+from typing import Any, Literal
 
-Placed = tuple[str, Example]
-"""An example with its place in the file."""
-PAIR_CHOICES = ("no", "yes")
-"""Classes of `right` and `wrong`, where none are given."""
+from pydantic import model_validator
+
+from ensemw2s.config.base import Text
+from ensemw2s.config.task import TaskSettings
+from ensemw2s.data.stand_in import COLOURS, N, json_lines
+from ensemw2s.data.templates.template import template
+from ensemw2s.examples import Task
+
+PARTS = ("path", "unlabelled", "test")
+"""Settings that name a file."""
 
 
-def load_files(config: TaskConfig) -> Task:
-    """Read `config.path`, and the unlabelled and the test questions where they have files of their own.
+class Files(TaskSettings):
+    name: Literal["files"] = "files"
+    path: Text
+    """A .json, .jsonl, .csv, .tsv (each also with .gz) or .parquet file, a folder saved by `datasets`, or a hub name as
+    hub:OWNER/NAME."""
+    split: str = "train"
+    """The split of a hub name or of a `datasets` folder that has several; of a hub name also a slice or a sum, such
+    as train[:20000] or train+test."""
+    unlabelled: str | None = None
+    """Questions without answers, as `path`. They are the hard side and all of `path` is the easy one, so difficulty has
+    no part; nothing that needs their true answers (ceiling, PGR) can be known."""
+    unlabelled_split: str = "train"
+    test: str | None = None
+    """With `unlabelled`: labelled questions of that kind, as `path`; without it there is no OOD test."""
+    test_split: str = "test"
+    prompt: str = "{{ prompt }}"
+    """The text that the model reads, a Jinja template over the columns; `row["its name"]` is any column."""
+    answer: str = "answer"
+    """The column of the true answer; where `choices` are given, true and false are the texts `true`, `false`."""
+    answer_form: Literal["choice", "free"] = "choice"
+    """Answered by a class, or by a text."""
+    choices: tuple[str, ...] = ()
+    """The classes, in order; empty takes the sorted distinct answers."""
+    options: tuple[str, ...] = ()
+    """With answer_form free: the column that lists a question's options, or the columns that hold one each;
+    `choices.text` is the entry `text` of the column `choices`. The template reads them as `options`."""
+    answer_as: Literal["text", "letter", "index", "number"] = "text"
+    """With `options` or `choices`: how the answer names one of them; `index` counts from 0, `number` from 1."""
+    right: str | None = None
+    """With `wrong`: the column of a right answer. Every row becomes the question whether an answer is right: the
+    template reads it as `candidate`, the right or a wrong one at even odds, and as `other` one of the other kind. The
+    classes are `choices`, the wrong candidates' first; left out: no and yes. `answer` has no part."""
+    wrong: tuple[str, ...] = ()
+    """With `right`: the columns of wrong answers, of which one is drawn."""
+    seed: int = 0
+    """Of the candidates that `right` and `wrong` draw."""
+    difficulty: str | None = None
+    """A numeric column where larger is harder; required by `difficulty.source: column`."""
+    id: str | None = None
+    """A column of unique ids; None numbers the rows."""
+    group: str | None = None
+    """A column of what a split must not tear apart; None puts each row in its own group."""
 
-    Rows without a label are left out of the labelled files, and spellings of one class are one; `Task.notes` says so.
+    @property
+    def is_free(self) -> bool:
+        return self.answer_form == "free"
 
-    Raises:
-        DataError: a column is missing, a value empty or of the wrong type, an answer unknown, an id used twice, or no
-            row has a label.
-    """
-    assert config.path is not None  # the configuration refuses it
-    labelled = _labelled(config, config.path, config.split, "", config.choices)
-    test = _Labelled()
-    if config.test:
-        test = _labelled(config, config.test, config.test_split, "test/", config.choices or labelled.labels)
-    unlabelled = []
-    if config.unlabelled:
-        rows = read_rows(config.unlabelled, split=config.unlabelled_split)
-        unlabelled = _examples(config, [(i, *row, None) for i, row in enumerate(rows, start=1)], "unlabelled/")
-    both = [*labelled.examples, *test.examples]
-    notes = [*labelled.notes, *test.notes]
-    if config.answer_form == "free":
-        choices = tuple(sorted({e.answer for _, e in both if e.answer is not None}))
+    @property
+    def has_options(self) -> bool:
+        return bool(self.options)
+
+    @property
+    def has_unlabelled(self) -> bool:
+        return bool(self.unlabelled)
+
+    @property
+    def template(self) -> str:
+        return self.prompt
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Files":
+        if self.test and not self.unlabelled:
+            raise ValueError(
+                "test is given without unlabelled: one file alone is split by difficulty, with a test of its own; give "
+                "the unlabelled questions, too, or leave test out"
+            )
+        if self.unlabelled and self.difficulty:
+            raise ValueError("difficulty has no part where unlabelled is given; leave one of them out")
+        if self.options and self.answer_form != "free":
+            raise ValueError("options, which differ by question, are answered in words; set answer_form: free")
+        if self.answer_as != "text" and not (self.options or self.choices):
+            raise ValueError(
+                f"answer_as: {self.answer_as} needs options or choices; name the options' columns, or list the classes"
+            )
+        if bool(self.right) != bool(self.wrong):
+            raise ValueError("right and wrong belong together; name the columns of both, or of neither")
+        if self.right and (self.answer_form == "free" or self.unlabelled or self.answer_as != "text"):
+            raise ValueError(
+                "right and wrong make labelled questions answered by a class; leave out answer_form: free, unlabelled "
+                "and answer_as"
+            )
+        if self.right and len(self.choices) not in (0, 2):
+            raise ValueError(f"choices must be two where right is given, a wrong candidate's first: {self.choices}")
+        return self
+
+    def load(self) -> Task:
+        """Read `path`, and the unlabelled and the test questions where they have files of their own.
+
+        Raises:
+            DataError: as `data.own.rows.load_files`.
+        """
+        from ensemw2s.data.own.rows import load_files  # which reads these settings
+
+        return load_files(self)
+
+    def stand_in(self) -> dict[str, str]:
+        """One file for each that is named, with every column that the settings name."""
+        named = [part for part in PARTS if getattr(self, part)]
+        return {f"{part}.jsonl": json_lines(_row(self, N * p + i) for i in range(N)) for p, part in enumerate(named)}
+
+    def small(self, folder: Path) -> "Files":
+        return self.model_copy(update={part: str(folder / f"{part}.jsonl") for part in PARTS if getattr(self, part)})
+
+
+def _row(settings: Files, i: int) -> dict[str, Any]:
+    """Every column that the settings name, as text that tells the answer."""
+    among = settings.choices or ("no", "yes")
+    if settings.options:
+        n = len(settings.options)
+        among = COLOURS if n == 1 else tuple(f"colour {k}" for k in range(n))
+    k = i % len(among)
+    derived = {"candidate", "other"} if settings.right else {"options"} if settings.options else set()
+    columns = template(settings.prompt).columns
+    row: dict[str, Any] = {column: f"{column} has {among[k]} in {i}" for column in columns if column not in derived}
+    if len(settings.options) == 1:
+        _put(row, settings.options[0], list(among))
     else:
-        counts = Counter(e.answer for _, e in both if e.answer is not None)
-        choices, class_of = _classes(config, counts, [e.answer for _, e in labelled.examples if e.answer is not None])
-        notes += choices_notes(choices) if config.choices else []
-        for each in (labelled, test):
-            each.examples = [(p, _classed(p, e, choices, class_of, config.answer)) for p, e in each.examples]
-        unlabelled = [(place, replace(example, choices=choices)) for place, example in unlabelled]
-        notes += spelling_notes(config.answer, counts, class_of)
-    notes += contradictions(
-        (place, f"{e.prompt}\x1f{e.choices if config.options else ''}", e.answer)
-        for place, e in (*labelled.examples, *test.examples)
-        if e.answer is not None
-    )
-    notes += _leaks(config, labelled)
-    meaning = f"the column {config.difficulty!r}" if config.difficulty else "not given"
-    return Task(
-        config.path,
-        tuple(e for _, e in labelled.examples),
-        choices,
-        f"your own data, {', '.join(name for name in (config.path, config.unlabelled, config.test) if name)}",
-        "0 for the labelled file, 1 for the others" if config.unlabelled else meaning,
-        answer_form=config.answer_form,
-        unlabelled=tuple(e for _, e in unlabelled),
-        test=tuple(e for _, e in test.examples),
-        notes=tuple(notes),
-    )
+        row |= dict(zip(settings.options, among, strict=False))
+    if settings.right:
+        row |= {settings.right: f"true {i}"} | {column: f"false {i} {column}" for column in settings.wrong}
+    else:
+        names = {"text": among[k], "letter": string.ascii_uppercase[k % 26], "index": k, "number": k + 1}
+        row[settings.answer] = names[settings.answer_as]
+    if settings.difficulty:
+        row[settings.difficulty] = i * 37 % N  # each value once, in another order than the rows'
+    row |= {column: row.get(column, f"{column} {i}") for column in (settings.id, settings.group) if column}
+    return row
 
 
-def labels_of(rows: Sequence[Row], config: TaskConfig, classes: Sequence[str] = ()) -> list[str | None]:
-    """The label of each row as its column has it, None where there is none.
-
-    Args:
-        classes: the labels that are known to be some: -1 may be one of them.
-
-    Raises:
-        DataError: the column is missing, or a cell of it holds no label (`data.labels.label_texts`).
-    """
-    cells = [(place, _value(place, row, config.answer, "task.answer")) for place, row in rows]
-    # With classes that the user gave, a boolean among texts is no slip.
-    labels = label_texts(cells, config.answer, may_be_boolean=bool(config.choices))
-    is_number = config.answer_form == "free" and config.answer_as == "text"
-    return labels if is_number else without_unknown(labels, classes)
-
-
-@dataclass
-class _Labelled:
-    """A labelled file: the rows that have a label, as examples."""
-
-    rows: list[Row] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    """As the column has them."""
-    examples: list[Placed] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def _labelled(config: TaskConfig, path: str, split: str, prefix: str, classes: Sequence[str]) -> _Labelled:
-    rows = read_rows(path, split=split)
-    if config.right:
-        return _Labelled(rows, [], _examples(config, [(i, *row, None) for i, row in enumerate(rows, start=1)], prefix))
-    labels = labels_of(rows, config, classes)
-    known = [(i, *row, label) for i, (row, label) in enumerate(zip(rows, labels, strict=True), start=1) if label]
-    if not known:
-        raise DataError(
-            f"{path}: no row has a label in the column {config.answer!r} (empty, null, NaN and -1 are none); name the "
-            "column of the answers with task.answer"
-        )
-    notes = unlabelled_note(path, config.answer, [place for place, _ in rows], labels)
-    return _Labelled(
-        [rows[i - 1] for i, *_ in known], [label for *_, label in known], _examples(config, known, prefix), notes
-    )
-
-
-def _examples(
-    config: TaskConfig, rows: Sequence[tuple[int, str, dict[str, Any], str | None]], prefix: str
-) -> list[Placed]:
-    """Rows of one file as examples, each with its place; `prefix` tells its ids from those of other files.
-
-    Args:
-        rows: number in the file, place, columns and label.
-    """
-    prompt = template(config.prompt)
-    examples: list[Placed] = []
-    seen: dict[str, str] = {}
-    unread: list[DataError] = []
-    for number, place, row, label in rows:
-        name = name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
-        if name in seen:
-            raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
-        seen[name] = place
-        options, answer = option_named(place, row, label, config)
-        shown = {} if options is None else {"options": list(options)}
-        if config.right:
-            pair = pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name)
-            answer = (config.choices or PAIR_CHOICES)[pair.is_right]
-            shown = {"candidate": pair.candidate, "other": pair.other}
-        group = name_of(place, row, config.group, "task.group") if config.group else prefix + name
-        difficulty = _number(place, row, config.difficulty) if config.difficulty else None
-        try:
-            text = prompt.render(place, row | shown)
-        except DataError as error:
-            unread.append(error)
-            continue
-        examples.append((place, Example(prefix + name, group, text, options, answer, difficulty)))
-    if unread:
-        raise DataError(f"{unread[0]} ({len(unread):,} of {len(rows):,} rows have no prompt)")
-    return examples
-
-
-def option_named(
-    place: str, row: Mapping[str, Any], label: str | None, config: TaskConfig
-) -> tuple[tuple[str, ...] | None, str | None]:
-    """The options of a question, where it has its own, and the answer that its label means.
-
-    Raises:
-        DataError: the options cannot be read, or the label names none of them, or an empty one.
-    """
-    if not config.options:
-        if label is None or config.answer_as == "text":
-            return None, label
-        return None, chosen(place, config.answer, label, config.choices, config.answer_as)
-    places = places_of(place, row, config.options)
-    options = options_of(places)
-    if label is None:
-        return options, None
-    letters = letters_of(row, config.options, places)
-    return options, chosen(place, config.answer, label, places, config.answer_as, letters)
-
-
-def _classes(
-    config: TaskConfig, counts: Mapping[str, int], labelled: Sequence[str]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The classes, and which of them each spelling of a label means; one that means none is not there."""
-    if config.right:
-        choices = config.choices or PAIR_CHOICES
-        return choices, {choice: choice for choice in choices}
-    merged = merged_classes(labelled)
-    choices = config.choices or tuple(sorted(set(merged.values())))
-    found = {label: spelt_as(label, choices) for label in counts}
-    return choices, {label: choice for label, choice in found.items() if choice is not None}
-
-
-def _classed(
-    place: str, example: Example, choices: tuple[str, ...], class_of: Mapping[str, str], column: str
-) -> Example:
-    """The example with the classes, which its answer is among."""
-    if example.answer is not None and example.answer not in class_of:
-        raise unknown_answer(place, column, example.answer, choices)
-    return replace(example, choices=choices, answer=example.answer and class_of[example.answer])
-
-
-def _leaks(config: TaskConfig, labelled: _Labelled) -> list[str]:
-    """A sentence where the prompt shows what gives the answer away."""
-    prompt = template(config.prompt)
-    rows = [row for _, row in labelled.rows]
-    answers = [str(e.answer) for _, e in labelled.examples]
-    columns = [column for column in prompt.columns if column not in config.options]
-    names = [] if config.right else leaking(rows, labelled.labels, answers, columns)
-    return [
-        f"the prompt shows {name!r}, which gives the answer away: it tells {config.answer!r} of nearly every labelled "
-        "row; leave it out of task.prompt, unless it will be known of new questions, too"
-        for name in read_by(prompt, rows, names)
-    ]
-
-
-def _value(place: str, row: dict[str, Any], column: str, setting: str) -> Any:
-    if column not in row:
-        raise DataError(f"{place}: {no_column(column, row, setting)}")
-    return row[column]
-
-
-def _text(place: str, row: dict[str, Any], column: str, setting: str) -> str:
-    value = _value(place, row, column, setting)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(
-            f"{place}, column {column!r}: expected text, got {value!r} ({type(value).__name__}); mend the value"
-        )
-    text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # JSON can escape half of a character
-        raise DataError(f"{place}, column {column!r}: {value!r} is not valid Unicode; mend the value") from None
-    return text
-
-
-def name_of(place: str, row: dict[str, Any], column: str, setting: str) -> str:
-    """A text that identifies something: were it empty, all rows that lack it would count as the same.
-
-    Raises:
-        DataError: the column is missing, or its value is empty, neither text nor a whole number, or no valid Unicode.
-    """
-    text = _text(place, row, column, setting)
-    if not text.strip():
-        raise DataError(f"{place}, column {column!r} ({setting}): the value is empty; fill it in or delete the row")
-    return text
-
-
-def _number(place: str, row: dict[str, Any], column: str) -> float:
-    value = _value(place, row, column, "task.difficulty")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise DataError(
-            f"{place}, column {column!r}: difficulty must be a finite number, got {value!r:.80}; mend the value"
-        )
-    return number
+def _put(row: dict[str, Any], column: str, value: Any) -> None:
+    """Set a column, or the entry of one that `choices.text` means."""
+    *parents, last = column.split(".")
+    for name in parents:
+        if not isinstance(row.get(name), dict):
+            row[name] = {}
+        row = row[name]
+    row[last] = value

@@ -8,13 +8,14 @@ from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.ensemble.rate import Rating, rate
 from ensemw2s.errors import ConfigError
+from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.role import ClassRole, encoded, make_role, opened
 from ensemw2s.forms.prepare import check_packings, with_rating
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.probes.classifier import check_classifier
-from ensemw2s.records import Inputs, Task, class_index
+from ensemw2s.records import Inputs, class_index
 from ensemw2s.storage.store import Store
 
 

@@ -10,13 +10,14 @@ from torch import Generator, Tensor
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.data.encode import encode
 from ensemw2s.errors import ModelError
+from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.prompting import answer_text
-from ensemw2s.records import Example, Inputs, TensorStore
+from ensemw2s.records import Inputs, TensorStore
 
 
 @dataclass(frozen=True)

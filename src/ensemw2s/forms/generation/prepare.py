@@ -12,12 +12,13 @@ from ensemw2s.config import DecodingConfig, ExperimentConfig
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
+from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.generation.decoding import fit_decoding
 from ensemw2s.forms.generation.role import AnswerRole, load_role
 from ensemw2s.forms.prepare import check_packings, with_rating
 from ensemw2s.models.inputs import IdInputs, JoinedInputs
-from ensemw2s.records import AnswerTokens, Inputs, Task
+from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.storage.store import Store
 
 

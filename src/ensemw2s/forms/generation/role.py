@@ -14,13 +14,14 @@ from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.probes import check_answerer
 from ensemw2s.errors import ConfigError
+from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.models.vocabulary import VocabularyHead
-from ensemw2s.records import AnswerTokens, Example, Inputs, TensorStore
+from ensemw2s.records import AnswerTokens, Inputs, TensorStore
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class AnswerScoring:
         is_trained = bool(voters.keys)
         # An untrained model does not know where to end: its answer is written out and compared as text, as worked
         # solutions are.
-        by_text = prepared.config.task.worked or (not is_trained and not prepared.by_choice)
+        by_text = prepared.config.task.needs_decoding or (not is_trained and not prepared.by_choice)
         if by_text:
             right = right_texts(prepared, written_texts(prepared, seed, voters, rows)[0], truths)
         else:

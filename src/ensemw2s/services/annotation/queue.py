@@ -10,8 +10,8 @@ from typing import Any
 
 from ensemw2s.config import ExperimentConfig, parse_config
 from ensemw2s.core.routing import ROUTERS, ROUTES, Thresholds, queue_order, routes, thresholds
+from ensemw2s.data.load import load_task
 from ensemw2s.data.people import KINDS, Questions
-from ensemw2s.data.tasks.table import load_task
 from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
 from ensemw2s.evaluation.budget import PLAIN, curve_method
 from ensemw2s.evaluation.routing_signals import RoutingRecord

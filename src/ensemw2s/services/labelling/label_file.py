@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ensemw2s.data.own.cells import name_of
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import format_of, stream_rows, total_units
-from ensemw2s.data.tasks.files import name_of
 from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.services.labelling.engine import Engine, LocalEngine

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.core.batches import length_batches
+from ensemw2s.data.own.cells import name_of
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import reason_of
-from ensemw2s.data.tasks.files import name_of
 from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.services.labelling.folder import SeenIds

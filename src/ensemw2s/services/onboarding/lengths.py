@@ -6,12 +6,12 @@ from ensemw2s.config import ExperimentConfig, ModelConfig
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.rate import learners
+from ensemw2s.examples import Example, Task
 from ensemw2s.forms.generation.decoding import check_stop, fit_decoding
 from ensemw2s.models.loading.checkpoint import local_folder
 from ensemw2s.models.loading.load import load_positions
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.pipeline.prepare import people_of
-from ensemw2s.records import Example, Task
 
 
 def check_lengths(config: ExperimentConfig, task: Task, split: Split | None) -> tuple[dict[str, str], list[str]]:

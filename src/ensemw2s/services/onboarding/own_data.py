@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.config import ExperimentConfig, TaskConfig, parse_config
+from ensemw2s.config import ExperimentConfig, parse_config
+from ensemw2s.data.load import load_task
 from ensemw2s.data.own import guess
 from ensemw2s.data.own.labels import merged_classes
 from ensemw2s.data.own.leaks import leaking
+from ensemw2s.data.own.rows import labels_of, option_named
 from ensemw2s.data.readers.load import Row, read_rows
 from ensemw2s.data.splits import Split
-from ensemw2s.data.tasks.files import labels_of, option_named
-from ensemw2s.data.tasks.table import load_task
+from ensemw2s.data.tasks.files import Files
 from ensemw2s.errors import ConfigError
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.reading import load_yaml
@@ -88,7 +89,7 @@ def write_config(
     labelled = told("labelled", "Labelled data (.json, .jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
     unlabelled = told("unlabelled", "Unlabelled data, the harder questions (empty: none)", "")
     test = told("test", "Labelled test data of the unlabelled kind (empty: none)", "") if unlabelled else wishes.test
-    task = TaskConfig(name="files", path=labelled, unlabelled=unlabelled or None, test=test or None)
+    task = Files(path=labelled, unlabelled=unlabelled or None, test=test or None)
     files = _rows_of(task)
     tests = [files["test"]] if "test" in files else []
     proposal = guess.guess_answer(files["path"], tests, files.get("unlabelled", []))
@@ -113,14 +114,14 @@ def write_config(
     return Written(config, split, (*notes, *checked.notes, *lengths))
 
 
-def _rows_of(task: TaskConfig) -> dict[str, list[Row]]:
+def _rows_of(task: Files) -> dict[str, list[Row]]:
     """Setting to the rows of its file."""
     splits = {"path": task.split, "unlabelled": task.unlabelled_split, "test": task.test_split}
     found = {name: (getattr(task, name), split) for name, split in splits.items()}
     return {name: read_rows(path, split=split) for name, (path, split) in found.items() if path}
 
 
-def _with_form(task: TaskConfig, files: Mapping[str, Sequence[Row]], answer: str) -> TaskConfig:
+def _with_form(task: Files, files: Mapping[str, Sequence[Row]], answer: str) -> Files:
     """The task with the form of its answers, its options and its ids, as the columns suggest."""
     rows = list(files.values())
     changes: dict[str, Any] = {"answer": answer, "id": guess.guess_id(rows)}
@@ -136,14 +137,14 @@ def _with_form(task: TaskConfig, files: Mapping[str, Sequence[Row]], answer: str
     return task.model_copy(update=changes)
 
 
-def _labelled(task: TaskConfig, files: Mapping[str, Sequence[Row]]) -> tuple[list[Row], list[str]]:
+def _labelled(task: Files, files: Mapping[str, Sequence[Row]]) -> tuple[list[Row], list[str]]:
     """The rows of the labelled file that have a label, and their labels."""
     found = zip(files["path"], labels_of(files["path"], task), strict=True)
     known = [(row, label) for row, label in found if label is not None]
     return [row for row, _ in known], [label for _, label in known]
 
 
-def _leaking(task: TaskConfig, files: Mapping[str, Sequence[Row]]) -> list[str]:
+def _leaking(task: Files, files: Mapping[str, Sequence[Row]]) -> list[str]:
     """Columns that give the answer away, which no prompt may show."""
     rows, labels = _labelled(task, files)
     answers = labels

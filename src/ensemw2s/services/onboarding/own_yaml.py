@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 
-from ensemw2s.config import ModelConfig, TaskConfig
+from ensemw2s.config import ModelConfig
 from ensemw2s.config.generation import fitting_tokens
 from ensemw2s.data.own.sides import sides_by_file
+from ensemw2s.data.tasks.files import Files
 from ensemw2s.errors import DataError
-from ensemw2s.records import Task
+from ensemw2s.examples import Task
 from ensemw2s.services.onboarding.lengths import positions_here
 
 MIN_LABELLED = 20
@@ -28,7 +29,7 @@ TRAINING = {
 """For answers in words; classes have the defaults."""
 
 
-def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str, leaks: Sequence[str] = ()) -> str:
+def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks: Sequence[str] = ()) -> str:
     """The configuration as commented text, with sizes from the numbers of examples.
 
     Args:
@@ -64,12 +65,12 @@ def to_yaml(name: str, config: TaskConfig, task: Task, weak: str, strong: str, l
     )
 
 
-def left_out(config: TaskConfig, leaks: Sequence[str]) -> str:
+def left_out(config: Files, leaks: Sequence[str]) -> str:
     names = ", ".join(map(repr, leaks))
     return f"the prompt leaves out {names}: on nearly every labelled row they tell {config.answer!r}"
 
 
-def _task_lines(config: TaskConfig, task: Task, leaks: Sequence[str]) -> list[str]:
+def _task_lines(config: Files, task: Task, leaks: Sequence[str]) -> list[str]:
     counts = Counter(e.answer for e in task.examples)
     common = ", ".join(f"{answer!r:.24} {n:,}" for answer, n in counts.most_common(5))
     lines = ["name: files", f"path: {_quoted(config.path)}  # {len(task.examples):,} labelled, the easy questions"]
@@ -93,7 +94,7 @@ def _task_lines(config: TaskConfig, task: Task, leaks: Sequence[str]) -> list[st
     return lines
 
 
-def _split_lines(config: TaskConfig, task: Task) -> list[str]:
+def _split_lines(config: Files, task: Task) -> list[str]:
     """Sizes of the parts: all that there is, up to MOST."""
     rated: list[str] = []
     if task.unlabelled:
@@ -141,7 +142,7 @@ def _split_lines(config: TaskConfig, task: Task) -> list[str]:
     return [*rated, "split:", *lines]
 
 
-def _generation_line(config: TaskConfig) -> str:
+def _generation_line(config: Files) -> str:
     """How much is written, and where an answer ends, follows from the training answers."""
     by = "answer_by: choices, " if config.options else ""
     return f"generation: {{{by}init_noise: 0.1}}"

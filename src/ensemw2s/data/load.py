@@ -1,44 +1,15 @@
-"""The tasks by name, and what every one of them must satisfy before any work starts."""
+"""A task's examples, and what every one of them must satisfy before any work starts."""
 
 import math
-from collections.abc import Callable
 
-from ensemw2s.config import TaskConfig
-from ensemw2s.data.tasks.arc import load_arc
-from ensemw2s.data.tasks.files import load_files
-from ensemw2s.data.tasks.geo_countries import geo_countries
-from ensemw2s.data.tasks.geo_facts import geo_facts
-from ensemw2s.data.tasks.problems import load_gsm8k, load_svamp
-from ensemw2s.data.tasks.questions import load_arc_qa, load_openbookqa
-from ensemw2s.data.tasks.reasoning import reasoning
+from ensemw2s.config import TaskSettings
 from ensemw2s.errors import DataError
-from ensemw2s.records import Example, Task
-
-TASKS: dict[str, Callable[[TaskConfig], Task]] = {
-    "geo-facts": lambda config: geo_facts(seed=config.seed, max_per_country=config.max_per_country),
-    "arc": lambda config: load_arc(str(config.path), difficulty=config.arc_difficulty, seed=config.seed),
-    "files": load_files,
-    "geo-countries": lambda config: geo_countries(
-        max_per_country=config.max_per_country, n_countries=config.n_countries
-    ),
-    "reasoning": lambda config: reasoning(
-        seed=config.seed,
-        reasoning_task=config.reasoning_task,
-        n_examples=config.n_examples,
-        max_level=config.max_level,
-    ),
-    "arc-qa": lambda config: load_arc_qa(
-        str(config.path), difficulty=config.arc_difficulty, show_options=config.show_options
-    ),
-    "openbookqa": lambda config: load_openbookqa(str(config.path), show_options=config.show_options),
-    "gsm8k": lambda config: load_gsm8k(str(config.path), worked=config.worked),
-    "svamp": lambda config: load_svamp(str(config.path)),
-}
+from ensemw2s.examples import Example, Task
 
 
-def load_task(config: TaskConfig) -> Task:
+def load_task(settings: TaskSettings) -> Task:
     """Load and validate a task. Raises DataError."""
-    task = TASKS[config.name](config)
+    task = settings.load()
     validate_task(task)
     return task
 
