@@ -2,13 +2,11 @@
 
     python benchmarks/generation_study.py --budget 2h
 
-Every finished cell is a small JSON below benchmarks/results/generation-study/; a later run continues from them. The
-screen looks at easy validation data alone, on two development seeds; the confirmation runs fresh seeds on three tasks.
+Every finished cell is a line of benchmarks/results/generation-study.jsonl; a later run continues from them. The screen
+looks at easy validation data alone, on two development seeds; the confirmation runs fresh seeds on three tasks.
 """
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,11 +20,12 @@ from ensemw2s.forms.generation.prepare import prepare_answers
 from ensemw2s.pipeline.generation.experts import fit_ensemble
 from ensemw2s.pipeline.generation.stages import AnswerSeed
 from ensemw2s.pipeline.run import run
-from ensemw2s.storage.files import cache_home
+from ensemw2s.storage.files import cache_home, write_atomic
+from ensemw2s.storage.locks import locked
 from ensemw2s.storage.store import Store
 
 ROOT = Path(__file__).parent.parent
-CELLS = ROOT / "benchmarks" / "results" / "generation-study"
+CELLS = ROOT / "benchmarks" / "results" / "generation-study.jsonl"
 SCREEN_SEEDS = (0, 1)
 CONFIRM_SEEDS = (100, 101, 102, 103, 104)
 TASKS = {
@@ -78,9 +77,8 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def path(self) -> Path:
-        name = self.variant.replace(", ", "_").replace(" ", "-")
-        return CELLS / self.phase / self.task / f"{name}-seed{self.seed}.json"
+    def key(self) -> generation_tables.Key:
+        return self.phase, self.task, self.variant, self.seed
 
     def config(self) -> ExperimentConfig:
         path = SCREEN if self.phase == "screen" else TASKS[self.task]
@@ -97,7 +95,7 @@ def cells() -> Iterator[Cell]:
     """In the order of work; the confirmation's variants are known once the screen is finished."""
     screen = [Cell("screen", "geo-countries", v, s) for s in SCREEN_SEEDS for v in VARIANTS]
     yield from screen
-    best = generation_tables.chosen(CELLS, VARIANTS, SCREEN_SEEDS)
+    best = generation_tables.chosen(generation_tables.read(CELLS), VARIANTS, SCREEN_SEEDS)
     for seed in CONFIRM_SEEDS:
         for task in TASKS:
             yield from (Cell("confirm", task, v, seed) for v in best)
@@ -183,20 +181,19 @@ def main() -> None:
     for cell in cells():
         others = (arguments.phase not in (None, cell.phase)) or (arguments.task not in (None, cell.task))
         others |= cell.seed not in (arguments.seed or [cell.seed])
-        if cell.path.exists() or others:
+        if others or cell.key in map(generation_tables.key_of, generation_tables.read(CELLS)):
             continue
         if time.monotonic() > stop:
             print("the budget is spent; run the same command to go on")
             break
-        found = work(cell)
-        cell.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cell.path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(cell.path)
-        print(f"{cell.phase} {cell.task} {cell.variant!r} seed {cell.seed}: {found['seconds']:.0f} s", flush=True)
-    (ROOT / "docs" / "generation-study.md").write_text(
-        generation_tables.page(CELLS, VARIANTS, SCREEN_SEEDS, CONFIRM_SEEDS, list(TASKS)), encoding="utf-8"
-    )
+        figures = work(cell)
+        with locked(CELLS):
+            table = [*generation_tables.read(CELLS), figures]
+            write_atomic(CELLS, generation_tables.written(table))
+        print(f"{cell.phase} {cell.task} {cell.variant!r} seed {cell.seed}: {figures['seconds']:.0f} s", flush=True)
+    finished = generation_tables.read(CELLS)
+    page = generation_tables.page(finished, VARIANTS, SCREEN_SEEDS, CONFIRM_SEEDS, list(TASKS))
+    write_atomic(ROOT / "docs" / "generation-study.md", page)
 
 
 if __name__ == "__main__":
