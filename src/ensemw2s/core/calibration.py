@@ -1,7 +1,4 @@
 """Temperature scaling (Guo et al., 1706.04599): one number that makes confidence honest on held-out easy data."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 

@@ -1,7 +1,4 @@
 """Figures of one set of predictions against the truth (algorithms, section 9)."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from typing import NamedTuple

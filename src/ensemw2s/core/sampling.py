@@ -1,7 +1,4 @@
 """Draws of rows (bootstrap, by weight, folds that tear no group), of dimensions, and of values dealt in turn."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Sequence
 

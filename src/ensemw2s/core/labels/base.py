@@ -3,9 +3,6 @@
 A label model may ask for students: it hands out labels, the strong model learns them, and what that student then says
 of the same examples comes back. So learned weights, chosen specialists and second rounds are all one kind of thing.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable

@@ -9,9 +9,6 @@ student of the even mixture (the warm-up), then w against it, then the next stud
 the sum; where the loss falls by scaling all of w, dividing pulls it to points that are no minimum, so ours goes to the
 nearest point of the simplex, and a step that would raise the loss is halved.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -13,9 +13,6 @@ class counts of the members' mean. Cross-entropy is linear in its label, so join
 
 A student of `bayesian` is read as a / S, never by softmax.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from collections.abc import Callable

@@ -9,9 +9,6 @@ With q̂ = argmax q and ŝ = argmax f:
 w as released is at most 1/2, because ŝ is what the student finds likeliest, and falls where student and teacher
 disagree strongly: the student then follows its teacher. `sign: reversed` takes 1 - w, by which it follows itself there.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal

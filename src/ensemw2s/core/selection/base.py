@@ -1,7 +1,4 @@
 """What a selection is: from labels to those worth learning (algorithms, section 6). None sees a sealed label."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable

@@ -4,9 +4,6 @@ A small classifier learns, on labelled easy examples that the strong model was n
 is right; it reads the model's pooled features and how sure it is. What it says of a hard example competes with the
 confidence of the weak label. Both are probabilities of being right, learned on easy data.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar

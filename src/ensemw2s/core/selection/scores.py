@@ -1,7 +1,4 @@
 """Selections that score each label: by its confidence, the members' agreement, its neighbours, or a trusted loss."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar
