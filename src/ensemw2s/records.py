@@ -11,10 +11,6 @@ from torch import Tensor
 
 from ensemw2s.names import Method, Outcome
 
-EASY_PARTS = ("easy_train", "easy_val")
-SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")
-PARTS = (*EASY_PARTS, *SEALED_PARTS)
-
 
 @dataclass(frozen=True, slots=True)
 class Example:

@@ -1,4 +1,4 @@
-"""95% intervals over seeds and items (algorithms, section 9).
+"""95% intervals over seeds and items.
 
 All seeds share the test items, so items are crossed with seeds, not nested in them: a resample draws seeds and
 groups of items independently, and pairs stay together. Few seeds make a percentile bootstrap too narrow, so below

@@ -1,4 +1,4 @@
-"""Figures of one set of predictions against the truth (algorithms, section 9)."""
+"""Figures of one set of predictions against the truth."""
 
 import math
 from typing import NamedTuple

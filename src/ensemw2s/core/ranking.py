@@ -1,4 +1,4 @@
-"""Many methods on the same items and seeds: ranks with intervals, and who beats whom (algorithms, section 9)."""
+"""Many methods on the same items and seeds: ranks with intervals, and who beats whom."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Who answers an example: the ensemble, a stronger checker, or a person (algorithms, section 6; 2401.06431).
+"""Who answers an example: the ensemble, a stronger checker, or a person (2401.06431).
 
     accept   trust >= t1          the ensemble's label
     check    t2 <= trust < t1     the label of the strong model that learned the easy examples

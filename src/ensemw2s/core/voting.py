@@ -1,4 +1,4 @@
-"""How experts decide together (EnsemW2S, 2410.04571; algorithms, section 2).
+"""How experts decide together (EnsemW2S, 2410.04571).
 
 soft   p(y|x) = sum_t alpha_t p_t(y|x) / sum_t alpha_t
 hard   share of alpha of the experts whose argmax is y

@@ -43,7 +43,7 @@ class Ensemble:
         return apply_temperature(combined, self.temperature)
 
     def label(self, rows: Int[Tensor, " batch"], ids: Sequence[str]) -> WeakLabels:
-        """Pseudo-labels with everything needed to trace them (algorithms: EnsemW2S, 2410.04571)."""
+        """Pseudo-labels with everything needed to trace them (EnsemW2S, 2410.04571)."""
         voters = self.experts[: self.selected]
         members = _members(voters, rows)
         log_probs = self.log_probs(rows)

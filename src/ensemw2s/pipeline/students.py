@@ -20,8 +20,6 @@ SELF: Teacher = "self"
 """The teacher that is strong-on-easy itself: self-training."""
 N_GROUPS = 4
 """Bins of difficulty, of equally many examples, for losses over groups."""
-TRUTH = Recipe(loss="xent", labels="hard")
-"""How the strong model learns from true labels: strong-on-easy and the ceiling."""
 
 
 def student_key(teacher: Teacher, recipe: Recipe) -> str:

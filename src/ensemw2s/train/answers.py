@@ -159,8 +159,3 @@ def batches_of(inputs: Inputs, rows: Int[Tensor, " rows"]) -> Iterator[Int[Tenso
 def in_order(pieces: dict[int, Tensor]) -> Tensor:
     """What was computed by length, back in the order of the rows."""
     return torch.cat([pieces[i] for i in range(len(pieces))])
-
-
-def exact_rows(is_wrong: Bool[Tensor, " tokens"], sizes: Sequence[int]) -> Bool[Tensor, " rows"]:
-    """Rows without a wrong token: those whose greedy answer, token by token, is the given one."""
-    return torch.tensor([not bool(part.any()) for part in is_wrong.split(list(sizes))])

@@ -1,4 +1,4 @@
-"""What a label model is: from the members' votes on unlabelled examples to one distribution for each (section 5).
+"""What a label model is: from the members' votes on unlabelled examples to one distribution for each.
 
 A label model may ask for students: it hands out labels, the strong model learns them, and what that student then says
 of the same examples comes back. So learned weights, chosen specialists and second rounds are all one kind of thing.

@@ -1,4 +1,4 @@
-"""What a student loss is: one number per example, never reduced inside (algorithms, section 4).
+"""What a student loss is: one number per example, never reduced inside.
 
 Where a loss needs more than one example, that comes in as statistics over the GLOBAL batch, so that 8 accumulated
 batches of 1 equal one of 8.

@@ -1,4 +1,4 @@
-"""What a selection is: from labels to those worth learning (algorithms, section 6). None sees a sealed label."""
+"""What a selection is: from labels to those worth learning. None sees a sealed label."""
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
