@@ -22,7 +22,10 @@ Spec = dict[str, Any]
 
 
 def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
-    """All charts of the page: section id and, behind a slash, the panel. What a run lacks has no chart."""
+    """All charts of the page: section id and, behind a slash, the panel. What a run lacks has no chart.
+
+    They are not checked against the schema of Vega-Lite, which takes as long as making them; the tests do that.
+    """
     charts: dict[str, Any] = {}
     if distances(results):
         charts["gains"] = _gains(results)
@@ -47,7 +50,7 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
         charts[f"correlation/{method}"] = _correlation([e for e in grown if e.method == method])
     if timing is not None and timing.stages:
         charts["time"] = _time(timing)
-    return {name: chart.to_dict() for name, chart in charts.items()}
+    return {name: chart.to_dict(validate=False) for name, chart in charts.items()}
 
 
 def _chart(rows: list[dict[str, Any]], **size: Any) -> Any:
