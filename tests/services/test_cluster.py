@@ -32,8 +32,9 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ensemble(place, task_file):
-    changes = {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["single", "bagging"]}}
-    run(parse_config(merged(tiny_words_tree(task_file), changes)), place / "run", store_root=place / "store")
+    changes = {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["bagging"]}}
+    tree = merged(tiny_words_tree(task_file), changes) | {"students": {"recipes": [{"labels": "hard"}]}}
+    run(parse_config(tree), place / "run", store_root=place / "store")
     return place / "run"
 
 
