@@ -28,7 +28,8 @@ model: $(BIN)/.demo  ## the real model of the demos, against which `make test` a
 test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	$(MAKE) --no-print-directory lint
 	# A process per core with one thread each: two that share their threads slow each other many times.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	# Files in the order of tests/conftest.py, the slowest first, and not those with the most tests.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 families: $(BIN)/.dev  ## every model family with every adapter against the library's own models
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m families -n auto --maxprocesses 4

@@ -2,32 +2,32 @@
 
     python benchmarks/generation_study.py --budget 2h
 
-Every finished cell is a small JSON below benchmarks/results/generation-study/; a later run continues from them. The
-screen looks at easy validation data alone, on two development seeds; the confirmation runs fresh seeds on three tasks.
+Every finished cell is a line of benchmarks/results/generation-study.jsonl; a later run continues from them. The screen
+looks at easy validation data alone, on two development seeds; the confirmation runs fresh seeds on three tasks.
 """
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.pipeline.generation.experts import fit_ensemble
-from ensemw2s.pipeline.generation.stages import AnswerSeed
-
 import generation_tables
 from ensemw2s.config import ExperimentConfig, canonical_hash, load_config
 from ensemw2s.errors import ModelError
-from ensemw2s.forms.generation.prepare import prepare_answers
+from ensemw2s.forms.generation.experts import AnswerExperts
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import Scorer
+from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
-from ensemw2s.storage.files import cache_home
+from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.storage.files import cache_home, write_atomic
+from ensemw2s.storage.locks import locked
 from ensemw2s.storage.store import Store
 
 ROOT = Path(__file__).parent.parent
-CELLS = ROOT / "benchmarks" / "results" / "generation-study"
+CELLS = ROOT / "benchmarks" / "results" / "generation-study.jsonl"
 SCREEN_SEEDS = (0, 1)
 CONFIRM_SEEDS = (100, 101, 102, 103, 104)
 TASKS = {
@@ -79,9 +79,8 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def path(self) -> Path:
-        name = self.variant.replace(", ", "_").replace(" ", "-")
-        return CELLS / self.phase / self.task / f"{name}-seed{self.seed}.json"
+    def key(self) -> generation_tables.Key:
+        return self.phase, self.task, self.variant, self.seed
 
     def config(self) -> ExperimentConfig:
         path = SCREEN if self.phase == "screen" else TASKS[self.task]
@@ -98,7 +97,7 @@ def cells() -> Iterator[Cell]:
     """In the order of work; the confirmation's variants are known once the screen is finished."""
     screen = [Cell("screen", "geo-countries", v, s) for s in SCREEN_SEEDS for v in VARIANTS]
     yield from screen
-    best = generation_tables.chosen(CELLS, VARIANTS, SCREEN_SEEDS)
+    best = generation_tables.chosen(generation_tables.read(CELLS), VARIANTS, SCREEN_SEEDS)
     for seed in CONFIRM_SEEDS:
         for task in TASKS:
             yield from (Cell("confirm", task, v, seed) for v in best)
@@ -145,13 +144,15 @@ def confirmed(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
 def screened(config: ExperimentConfig, seed: int) -> dict[str, Any]:
     """One ensemble, looked at on easy validation data alone."""
     store = Store(cache_home() / "store")
-    prepared = prepare_answers(config, store, lambda model, n: None)
-    one = AnswerSeed(prepared, store, seed)
+    prepared = prepare(config, store, lambda model, n: None)
+    assert isinstance(prepared, AnswerPrepared), "the study is of generation"
+    work, experts = SeedWork(prepared, store, seed), AnswerExperts(prepared)
     method = config.ensemble.methods[0]
-    for _ in fit_ensemble(one, method):
+    trainer = experts.trainer(work.context, config.expert_training)
+    for _ in work.fit_ensemble(method, trainer, trainer.prior_error()):
         pass
-    ensemble = one.outcome.ensembles[method]
-    val = one.val_scores(ensemble.experts, ensemble.keys, ensemble.weights)
+    ensemble = work.ensembles[method]
+    val = Scorer(prepared, store).scores(experts.all_voters(ensemble), experts.easy, work.context.draw.easy_val)
     errors = [
         float((e.sample_weights * b.is_wrong).sum())
         for b, e in zip(ensemble.experts, ensemble.experts[1:], strict=False)
@@ -184,20 +185,19 @@ def main() -> None:
     for cell in cells():
         others = (arguments.phase not in (None, cell.phase)) or (arguments.task not in (None, cell.task))
         others |= cell.seed not in (arguments.seed or [cell.seed])
-        if cell.path.exists() or others:
+        if others or cell.key in map(generation_tables.key_of, generation_tables.read(CELLS)):
             continue
         if time.monotonic() > stop:
             print("the budget is spent; run the same command to go on")
             break
-        found = work(cell)
-        cell.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cell.path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(cell.path)
-        print(f"{cell.phase} {cell.task} {cell.variant!r} seed {cell.seed}: {found['seconds']:.0f} s", flush=True)
-    (ROOT / "docs" / "generation-study.md").write_text(
-        generation_tables.page(CELLS, VARIANTS, SCREEN_SEEDS, CONFIRM_SEEDS, list(TASKS)), encoding="utf-8"
-    )
+        figures = work(cell)
+        with locked(CELLS):
+            table = [*generation_tables.read(CELLS), figures]
+            write_atomic(CELLS, generation_tables.written(table))
+        print(f"{cell.phase} {cell.task} {cell.variant!r} seed {cell.seed}: {figures['seconds']:.0f} s", flush=True)
+    finished = generation_tables.read(CELLS)
+    page = generation_tables.page(finished, VARIANTS, SCREEN_SEEDS, CONFIRM_SEEDS, list(TASKS))
+    write_atomic(ROOT / "docs" / "generation-study.md", page)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,23 @@ GAINS = [
 ]
 
 
-def read(cells: Path, phase: str) -> list[dict[str, Any]]:
-    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted((cells / phase).glob("*/*.json"))]
+Key = tuple[str, str, str, int]
+
+
+def key_of(cell: Mapping[str, Any]) -> Key:
+    """What tells a cell from all others: phase, task, variant, seed."""
+    return cell["phase"], cell["task"], cell["variant"], cell["seed"]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The finished cells, one a line; none where there is no file yet."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def written(cells: Sequence[Mapping[str, Any]]) -> str:
+    """The text that `read` reads: cells by phase (the screen first), task, variant and seed."""
+    ordered = sorted(cells, key=lambda c: (c["phase"] != "screen", *key_of(c)))
+    return "".join(json.dumps(cell, separators=(",", ":")) + "\n" for cell in ordered)
 
 
 def screen_score(cell: Mapping[str, Any]) -> float:
@@ -50,32 +65,32 @@ def screen_score(cell: Mapping[str, Any]) -> float:
     return cell["val_together"][cell["selected"] - 1]
 
 
-def chosen(cells: Path, variants: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
+def chosen(cells: Sequence[Mapping[str, Any]], variants: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
     """The boosted variants that are best on easy-val; none until every cell of the screen is there."""
-    found = read(cells, "screen")
-    if len(found) < len(variants) * len(seeds):
+    screen = [c for c in cells if c["phase"] == "screen"]
+    if len(screen) < len(variants) * len(seeds):
         return []
     boosted = [v for v in variants if v not in BASELINES]
-    mean = {v: sum(screen_score(c) for c in found if c["variant"] == v) for v in boosted}
-    return sorted(boosted, key=lambda v: -mean[v])[:N_CONFIRMED]
+    total = {v: sum(screen_score(c) for c in screen if c["variant"] == v) for v in boosted}
+    return sorted(boosted, key=lambda v: -total[v])[:N_CONFIRMED]
 
 
 def page(
-    cells: Path,
+    cells: Sequence[dict[str, Any]],
     variants: Mapping[str, Any],
     screen_seeds: Sequence[int],
     confirm_seeds: Sequence[int],
     tasks: list[str],
 ) -> str:
     """docs/generation-study.md, up to the cells that are there."""
-    screen, confirm = read(cells, "screen"), read(cells, "confirm")
+    screen, confirm = ([c for c in cells if c["phase"] == phase] for phase in ("screen", "confirm"))
     notes = Path(__file__).with_name("generation_study_notes.md")
     lines = [
         "# Which form of token boosting boosts?",
         "",
         "Made by `python benchmarks/generation_study.py --budget 2h`, which continues from the cells in",
-        f"`benchmarks/results/generation-study/` ({len(screen)} of {len(variants) * len(screen_seeds)} of the screen, "
-        f"{len(confirm)} of {N_CONFIRMED * len(tasks) * len(confirm_seeds)} of the confirmation are there).",
+        f"`benchmarks/results/generation-study.jsonl` ({len(screen)} of {len(variants) * len(screen_seeds)} of the "
+        f"screen, {len(confirm)} of {N_CONFIRMED * len(tasks) * len(confirm_seeds)} of the confirmation are there).",
         "",
         *([notes.read_text(encoding="utf-8").strip(), ""] if notes.exists() else []),
         "## The screen",

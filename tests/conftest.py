@@ -1,22 +1,47 @@
-"""A home of its own for every test session, a small labelled task, and a whole experiment of seconds."""
+"""A home of its own for every test session, a small labelled task, and a whole experiment of seconds.
 
+The package is imported within the fixtures: pytest-xdist's own process, which runs no test, need not wait for it.
+"""
+
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
-from ensemw2s.config import ExperimentConfig, parse_config
-from ensemw2s.storage.files import cache_home
 from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
 
-torch.set_num_threads(1)
-USERS_CACHE = cache_home()
-"""Before `home` takes its place."""
+if TYPE_CHECKING:
+    from ensemw2s.config import ExperimentConfig
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+SLOW_FILES = (
+    "test_cluster.py",
+    "test_bad_input.py",
+    "test_papers.py",
+    "test_words.py",
+    "test_launch.py",
+    "test_leaderboard.py",
+    "test_promises.py",
+)
+"""Begun first, so that with several processes none is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: i for i, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.fixture(scope="session")
+def users_cache() -> Path:
+    """The user's own cache, before `home` takes its place."""
+    from ensemw2s.storage.files import cache_home
+
+    return cache_home()
 
 
 @pytest.fixture(autouse=True, scope="session")
-def home(tmp_path_factory):
+def home(users_cache, tmp_path_factory):
     """ENSEMW2S_HOME: tests neither read nor fill the user's cache, and reach no hub."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -26,9 +51,9 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Path:
+def smollm2(users_cache) -> Path:
     """The one real model, where it was fetched: no test downloads it."""
-    folder = USERS_CACHE / "models" / "smollm2-135m"
+    folder = users_cache / "models" / "smollm2-135m"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; fetch it with: ensemw2s fetch smollm2-135m")
     return folder
@@ -43,7 +68,9 @@ def task_file(tmp_path_factory) -> Path:
 def tiny_config(task_file):
     """tiny_config(ensemble={"n_rounds": 2}) -> ExperimentConfig"""
 
-    def make(**changes: Any) -> ExperimentConfig:
+    from ensemw2s.config import parse_config
+
+    def make(**changes: Any) -> "ExperimentConfig":
         return parse_config(merged(tiny_tree(task_file), changes))
 
     return make

@@ -6,7 +6,8 @@ import torch
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.models.loading.load import Backbone, load_backbone
-from ensemw2s.models.loading.tiny import make_tiny, make_tiny_encoder
+from ensemw2s.models.loading.tiny import make_tiny
+from tiny_families import make_tiny_encoder
 
 
 @pytest.fixture(autouse=True)

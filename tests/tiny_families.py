@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
 
-from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.models.loading.tiny import make_tiny, write_random
 
 COMMON = {
     "vocab_size": 258,
@@ -50,3 +50,19 @@ def make_family(folder: Path, family: str) -> Path:
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(make_tiny(folder / "tokenizer")).save_pretrained(folder)
     return folder
+
+
+def make_tiny_encoder(folder: Path, *, seed: int = 0, n_layers: int = 3, hidden_size: int = 32) -> Path:
+    """Write a BERT of random weights with the byte-level tokenizer of `make_tiny`."""
+    config = BertConfig(
+        vocab_size=258,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=n_layers,
+        num_attention_heads=4,
+        max_position_embeddings=1024,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = BertModel(config, add_pooling_layer=False)
+    return write_random(folder, model, seed)

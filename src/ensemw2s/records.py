@@ -12,9 +12,6 @@ from torch import Tensor
 from ensemw2s.examples import Example
 from ensemw2s.names import Outcome
 
-EASY_PARTS = ("easy_train", "easy_val")
-SEALED_PARTS = ("id_test", "hard_unlabelled", "ood_test")
-
 
 @dataclass(frozen=True)
 class AnswerTokens:

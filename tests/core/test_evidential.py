@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from test_more_losses import Features, batch, value
+from test_loss_targets_and_weights import Features, batch, value
 from torch.distributions import Dirichlet, kl_divergence
 
 from ensemw2s.config import TrainConfig

@@ -1,11 +1,12 @@
-"""Helper of test_kill.py: forks the tiny experiment from a process that has imported everything, kills it with
-SIGKILL at drawn instants, and resumes until it is finished.
+"""Helper of test_kill.py: forks the tiny experiment from a process that has imported everything, lets it run once
+undisturbed, then kills it with SIGKILL at drawn instants and resumes until it is finished.
 
-    python kill_and_resume.py CONFIG.yaml RUN_DIR STORE N_KILLS N_ARTIFACTS SEED
+    python kill_and_resume.py CONFIG.yaml FOLDER N_KILLS SEED
 
-N_ARTIFACTS is how many an undisturbed run leaves: three quarters of the instants are drawn among them, so that every
-stage is hit; the others are drawn in time over what comes after, the evaluation and the files of the run folder.
-Prints one JSON line: for each kill, the artifacts finished and the trainings of which a checkpoint was left.
+FOLDER gets `calm` and `stormy`, each with a run and a store. Three quarters of the instants are drawn among the
+artifacts that the undisturbed run left, so that every stage is hit; the others are drawn in time over what comes after,
+the evaluation and the files of the run folder. Prints one JSON line: for each kill, the artifacts finished and the
+trainings of which a checkpoint was left.
 """
 
 import json
@@ -75,12 +76,16 @@ def is_killed(pid: int, due: Callable[[], bool], delay: float) -> bool:
     return True
 
 
-def main() -> None:
-    config_path, run_dir, store = (Path(a) for a in sys.argv[1:4])
-    n_kills, n_artifacts, seed = map(int, sys.argv[4:])
+def wait(pid: int) -> None:
+    while not finished(pid):
+        time.sleep(0.01)
+
+
+def storm(config_path: Path, folder: Path, n_kills: int, n_artifacts: int, seed: int) -> list[tuple[int, int]]:
+    """Kill and resume; for each kill, the artifacts and the checkpoints that were there."""
+    run_dir, store = folder / "run", folder / "store"
     rng = random.Random(seed)
-    torch.set_num_threads(1)
-    targets = sorted(rng.sample(range(n_artifacts), n_kills - n_kills // 4)) if n_kills else []
+    targets = sorted(rng.sample(range(n_artifacts), n_kills - n_kills // 4))
     kills: list[tuple[int, int]] = []
     for attempts in range(3 * n_kills):
         if len(kills) == n_kills:
@@ -93,10 +98,17 @@ def main() -> None:
             killed = is_killed(pid, lambda: True, rng.uniform(0.0, 1.0))
         if killed:
             kills.append((count(store), count(store, "checkpoints")))
-    pid = attempt(config_path, run_dir, store)
-    while not finished(pid):
-        time.sleep(0.01)
-    print(json.dumps(kills))
+    wait(attempt(config_path, run_dir, store))
+    return kills
+
+
+def main() -> None:
+    config_path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    n_kills, seed = map(int, sys.argv[3:])
+    torch.set_num_threads(1)
+    calm = folder / "calm"
+    wait(attempt(config_path, calm / "run", calm / "store"))
+    print(json.dumps(storm(config_path, folder / "stormy", n_kills, count(calm / "store"), seed)))
 
 
 if __name__ == "__main__":

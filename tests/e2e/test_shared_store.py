@@ -1,10 +1,7 @@
 """Several processes on one store, which is damaged under their hands: all end, and with the same."""
 
 import contextlib
-import os
 import random
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import torch
 from damage import DAMAGES
 from ensemw2s.pipeline.run import run
 from ensemw2s.storage.store import Artifact, Store
+from forked import in_processes
 
 CHANGES = {
     "seeds": [0],
@@ -21,25 +19,6 @@ CHANGES = {
     "students": {"recipes": [{}]},
     "student_training": {"epochs": 3, "checkpoint_steps": 1},
 }
-
-
-def in_processes(n: int, work: Callable[[int], None]) -> None:
-    """Do `work(number)` in so many forked processes; a traceback of any is this test's failure."""
-    children = []
-    for number in range(n):
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                work(number)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(pid)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-    assert codes == [0] * n
 
 
 QUIET = sorted(set(DAMAGES) - {"folder_in_its_place"})
@@ -73,7 +52,7 @@ def test_processes_that_make_replace_and_remove_the_same_things_never_stumble(tm
             if rng.random() < 0.2:
                 spoil(rng, tmp_path, 0.3, BUSY)
 
-    in_processes(4, work)
+    assert in_processes(4, work) == [0] * 4
     assert not list(tmp_path.glob(".tmp-*"))
 
 
@@ -83,7 +62,11 @@ def check_runs(tmp_path: Path, config, n: int, rounds: int) -> None:
     store = tmp_path / "store"
     for number in range(rounds):
         spoil(random.Random(number), store, 0.5, QUIET)
-        in_processes(n, lambda i, number=number: run(config, tmp_path / f"{number}-{i}", store_root=store) and None)
+
+        def work(i: int, number: int = number) -> None:
+            run(config, tmp_path / f"{number}-{i}", store_root=store)
+
+        assert in_processes(n, work) == [0] * n
         assert all((tmp_path / f"{number}-{i}" / "results.json").read_bytes() == calm for i in range(n))
     assert not list(store.glob("checkpoints/*/*"))
     assert not list(store.glob(".tmp-*"))

@@ -24,11 +24,12 @@ from transformers import AutoTokenizer
 
 from ensemw2s import cli
 from ensemw2s.data.tasks import reasoning
-from ensemw2s.models.loading.tiny import make_tiny, make_tiny_encoder
+from ensemw2s.models.loading.tiny import make_tiny
 from ensemw2s.prompting import Prompting
 from ensemw2s.storage import checksums, files
 from ensemw2s.storage.locks import run_lock
 from family_table import make_family
+from tiny_families import make_tiny_encoder
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"

@@ -64,7 +64,9 @@ def every(task_file, tmp_path_factory):
     recipes += [plain | {"label_model": name} for name in WORDS[0] if name != "vote"]
     recipes += [plain | {"selection": name} for name in WORDS[1] if name != "all"]
     recipes += [plain | {"with_easy": True, "easy_weight": 2.0, "curriculum": "confidence", "selection": "top-rho"}]
-    tree = merged(tiny_words_tree(task_file), {"seeds": [0], "ensemble": {"n_rounds": 2}})
+    tree = merged(
+        tiny_words_tree(task_file), {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]}}
+    )
     tree["students"] = {"recipes": recipes}
     folder = tmp_path_factory.mktemp("words") / "run"
     return run(parse_config(tree), folder), folder, recipes

@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 
+import altair as alt
 import pytest
 from rich.console import Console
 
+from ensemw2s.report.figures import figures
 from ensemw2s.report.page import render, write_report
 from ensemw2s.report.table import comparison_table, leaderboard, percent, points, short, terminal_table
 from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
@@ -109,6 +111,11 @@ def test_pgr_says_one_reason_once_and_names_the_rows_that_lack_it(results):
     one = render(results.model_copy(update={"pgr": (lost[0], *results.pgr[1:])}), None)
     assert one.count("0.25 [0.15, 0.35]") == len(results.pgr) - 1
     assert f"no clear gap; this holds for {results.row(lost[0].row).label}." in one
+
+
+def test_every_chart_follows_the_schema_of_vega_lite(results, timing):
+    for spec in figures(results, timing).values():
+        alt.Chart.from_dict(spec, validate=True)
 
 
 @pytest.mark.parametrize(("methods", "n_seeds"), [(("single",), 1), (("bagging",), 3), (("boosting",), 1)])

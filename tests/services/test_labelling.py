@@ -538,10 +538,10 @@ for source in sys.argv[2:]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "n"), [(".jsonl", 100_000), (".parquet", 20_000)])
-def test_memory_does_not_grow_with_the_file(tmp_path, kind, n):
+@pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
+def test_memory_does_not_grow_with_the_file(tmp_path, kind):
     """In a process of its own: here every call is type-checked, which takes minutes for so many rows."""
-    sources = [write(tmp_path / f"in{size}{kind}", questions(size)) for size in (10, 1_000, n)]
+    sources = [write(tmp_path / f"in{size}{kind}", questions(size)) for size in (10, 1_000, 20_000)]
     done = subprocess.run([sys.executable, "-c", MEASURE, *sources], capture_output=True, text=True, check=True)
     small, large = map(int, done.stdout.split())
     assert large <= 1.2 * small

@@ -1,4 +1,4 @@
-"""The store, the lock and the journal: whole or not at all, named when damaged."""
+"""The store and the lock: whole or not at all, named when damaged."""
 
 import errno
 import multiprocessing
@@ -10,9 +10,6 @@ import pytest
 import torch
 
 from ensemw2s.errors import ConfigError, RunError
-from ensemw2s.pipeline import run_log as journal
-from ensemw2s.pipeline.run_log import Journal, read_events
-from ensemw2s.results import Timing
 from ensemw2s.storage import files, store
 from ensemw2s.storage.files import new_folder, write_atomic
 from ensemw2s.storage.locks import run_lock
@@ -145,27 +142,6 @@ def test_the_lock_keeps_others_out_until_its_holder_dies(tmp_path):
         child.wait()
     with run_lock(tmp_path):
         pass
-
-
-def test_seconds_and_work_add_up_over_resumes(tmp_path, monkeypatch):
-    clock = iter([10.0, 12.5, 100.0, 101.0])
-    monkeypatch.setattr(journal.time, "monotonic", lambda: next(clock))
-    kept = Store(tmp_path / "store")
-    for key in (KEY, "cd" * 32):
-        with Journal(tmp_path).stage("experts", kept, total=2) as advance:
-            kept.memo("things", key, artifact)
-            advance(1)
-    stage = Timing.model_validate_json((tmp_path / "timing.json").read_text()).stages[0]
-    assert (stage.stage, stage.seconds, stage.computed) == ("experts", 3.5, 2)
-
-
-def test_a_line_that_a_crash_tore_is_left_out_and_takes_no_other_with_it(tmp_path):
-    Journal(tmp_path).event("first")
-    with (tmp_path / "events.jsonl").open("a") as file:
-        file.write('{"event": "torn')
-    assert [e["event"] for e in read_events(tmp_path)] == ["first"]
-    Journal(tmp_path).event("second")
-    assert [e["event"] for e in read_events(tmp_path)] == ["first", "second"]
 
 
 def test_a_path_that_holds_a_nul_is_refused_by_name(tmp_path):

@@ -1,12 +1,5 @@
-"""Helper of test_processes.py: trains small models, alone or as one of the processes of a launch, and writes what came
-out of them.
+"""Helper of test_launch.py: trains small models, alone or as one of the processes of a launch."""
 
-    [torchrun --nproc-per-node 2] python launched.py OUTPUT.safetensors STORE [N_STEPS]
-
-With N_STEPS the trainings stop there, as if the machine had failed, and leave their checkpoints in STORE.
-"""
-
-import sys
 from pathlib import Path
 
 import torch
@@ -17,8 +10,8 @@ from ensemw2s.core.losses import LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.distributed import launch
 from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.models.activations import IdInputs
 from ensemw2s.models.adapters import build_adapter, owned_state
-from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
@@ -35,11 +28,13 @@ class Stopped(Exception):
     pass
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def train_all(output: Path, store_root: Path, n_steps: int | None = None) -> None:
+    """Write to `output` what came out of the trainings.
+
+    With `n_steps` they stop there, as if the machine had failed, and leave their checkpoints in the store.
+    """
     launch.start()
-    n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else None
-    store, out = Store(Path(sys.argv[2])), {}
+    store, out = Store(store_root), {}
 
     def on_step(done: int, total: int) -> None:
         if done == n_steps:
@@ -74,7 +69,4 @@ def main() -> None:
             out["classes/gold"] = predict(module, inputs, rows)
         out |= {f"{adapter}/{name}": tensor for name, tensor in owned_state(module).items()}
     if launch.rank() == 0:
-        save_file(out, sys.argv[1])
-
-
-main()
+        save_file(out, output)

@@ -8,32 +8,45 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from launched import train_all
 from safetensors.torch import load_file
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.distributed import launch
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
+from forked import command, in_launch
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
-HERE = Path(__file__).parent
-TWO = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
-TWO += ["--rdzv-endpoint", "localhost:0"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
+TORCHRUN += ["--rdzv-endpoint", "localhost:0", "-m", "ensemw2s"]
 
 
-def run_launched(
-    *arguments: object, n: int = 1, sharded: bool = False, **also: str
-) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_FSDP": str(sharded)} | also
-    command = [sys.executable, *(TWO if n == 2 else []), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+def torchrun(arguments: list[object], folder: Path, home: Path) -> list[int]:
+    """Call the command line in two processes, as a user starts them."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ENSEMW2S_HOME": str(home)}
+    folder.mkdir()
+    with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
+        line = [sys.executable, *TORCHRUN, *map(str, arguments)]
+        return [subprocess.run(line, env=environment, stdout=out, stderr=err, timeout=280, check=False).returncode]
+
+
+def forked(arguments: list[object], folder: Path, home: Path) -> list[int]:
+    """The same in two forks of this process, which has imported everything."""
+
+    def member() -> int:
+        os.environ["ENSEMW2S_HOME"] = str(home)
+        return command(arguments, folder)
+
+    return in_launch(2, member)
 
 
 def trained(folder: Path, name: str, *, n: int, sharded: bool = False, store: Path | None = None, stop: int = 0):
-    output = folder / f"{name}.safetensors"
-    extra = [stop] if stop else []
-    done = run_launched(HERE / "launched.py", output, store or folder / f"store-{name}", *extra, n=n, sharded=sharded)
-    assert done.returncode == 0, done.stderr[-3000:]
+    output, store = folder / f"{name}.safetensors", store or folder / f"store-{name}"
+    if n == 1:
+        train_all(output, store, stop or None)
+    else:
+        assert in_launch(n, lambda: train_all(output, store, stop or None), sharded=sharded) == [0] * n
     return load_file(output)
 
 
@@ -67,18 +80,28 @@ def test_a_training_resumes_on_another_number_of_processes(tmp_path, alone, firs
     assert_same(trained(tmp_path, "resumed", n=then[0], sharded=then[1], store=store), alone)
 
 
+SMALL = {
+    "seeds": [0],
+    "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]},
+    "expert_training": {"dropout": 0.0},
+    "student_training": {"dropout": 0.0},
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("tree", [tiny_tree, tiny_words_tree], ids=["classes", "words"])
-def test_a_launched_run_has_the_figures_of_a_plain_one(tmp_path, tree):
-    without_dropout = {"expert_training": {"dropout": 0.0}, "student_training": {"dropout": 0.0}, "seeds": [0]}
-    config = merged(tree(write_jsonl(tmp_path / "rows.jsonl", comparison_rows())), without_dropout)
-    path = tmp_path / "config.yaml"
+@pytest.mark.parametrize(
+    ("tree", "start"), [(tiny_tree, torchrun), (tiny_words_tree, forked)], ids=["classes", "words"]
+)
+def test_a_launched_run_has_the_figures_of_a_plain_one(tmp_path, tree, start):
+    config = merged(tree(write_jsonl(tmp_path / "rows.jsonl", comparison_rows())), SMALL)
+    config["students"]["recipes"] = config["students"]["recipes"][-1:]
+    path, home = tmp_path / "config.yaml", tmp_path / "home"
     path.write_text(yaml.safe_dump(config))
-    home = tmp_path / "home"
-    done = run_launched("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "two", n=2, ENSEMW2S_HOME=str(home))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("Report:") == 1
-    plain = run(ExperimentConfig.model_validate(config), tmp_path / "one", store_root=tmp_path / "store")
+    codes = start(["run", path, "--run-dir", tmp_path / "two"], tmp_path / "said", home)
+    assert set(codes) == {0}, (tmp_path / "said" / "stderr").read_text()[-3000:]
+    assert (tmp_path / "said" / "stdout").read_text().count("Report:") == 1
+    config = ExperimentConfig.model_validate(config)
+    plain = run(config, tmp_path / "one", store_root=tmp_path / "store")
     together = read_results(tmp_path / "two")
     for a, b in zip(plain.rows, together.rows, strict=True):
         assert a.key == b.key
@@ -88,18 +111,17 @@ def test_a_launched_run_has_the_figures_of_a_plain_one(tmp_path, tree):
                 assert figure.interval.mean == same, (a.key, part, name)
     assert (tmp_path / "two" / "student").is_dir()
     # What was made together is what a single process goes on with.
-    again = run_launched("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "again", ENSEMW2S_HOME=str(home))
-    assert again.returncode == 0
-    assert read_results(tmp_path / "again") == together
+    assert run(config, tmp_path / "again", store_root=home / "store") == together
 
 
 def test_a_size_found_by_trying_is_refused_in_a_launch_before_any_work(tmp_path):
     config = tiny_tree(write_jsonl(tmp_path / "rows.jsonl", comparison_rows()))
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(merged(config, {"student_training": {"micro_batch_size": "auto"}})))
-    done = run_launched("-m", "ensemw2s", "run", path, "--run-dir", tmp_path / "run", n=2)
-    assert done.returncode != 0
-    assert "student_training.micro_batch_size: auto finds a size for one process, and 2 were launched" in done.stderr
+    codes = forked(["run", path, "--run-dir", tmp_path / "run"], tmp_path / "said", tmp_path / "home")
+    assert 0 not in codes
+    message = "student_training.micro_batch_size: auto finds a size for one process, and 2 were launched"
+    assert message in (tmp_path / "said" / "stderr").read_text()
     assert not (tmp_path / "run").exists()
 
 

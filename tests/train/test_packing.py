@@ -13,11 +13,11 @@ from ensemw2s.models.adapters import build_adapter, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.models.loading.tiny import make_tiny_encoder
 from ensemw2s.models.packing import check_packing, plan, sequences_packed
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, train_answers
 from ensemw2s.train.loop import Supervision, train
+from tiny_families import make_tiny_encoder
 
 LENGTHS = (5, 40, 9, 17, 3, 23, 12, 31)
 

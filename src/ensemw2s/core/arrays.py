@@ -1,7 +1,4 @@
 """NumPy arrays in, NumPy arrays out, for functions that are written for tensors."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable, Iterator
 from functools import wraps

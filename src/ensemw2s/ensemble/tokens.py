@@ -127,7 +127,7 @@ def wrong_samples(
 
 
 def prior_error(weak: WeakAnswers, config: EnsembleConfig) -> float:
-    """The error, on the same samples, of a reference that knows nothing of the task (algorithms, section 1).
+    """The error, on the same samples, of a reference that knows nothing of the task.
 
     `pretrained`: the untrained model (the paper's). `unigram`: always the most frequent sample of its kind.
     `chance`: a uniform guess among the distinct answer tokens, or answers. Among a question's options, both are a

@@ -1,4 +1,4 @@
-"""Pseudo-answers with everything needed to trust or trace them (EnsemW2S, 2410.04571; algorithms, section 3)."""
+"""Pseudo-answers with everything needed to trust or trace them (EnsemW2S, 2410.04571)."""
 
 from collections.abc import Sequence
 from typing import Any

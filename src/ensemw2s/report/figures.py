@@ -12,7 +12,10 @@ from ensemw2s.results import Results, Timing
 
 
 def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
-    """All charts of the page, by section id and, after a slash, panel. A chart without data is left out."""
+    """All charts of the page, by section id and, behind a slash, the panel. What a run lacks has no chart.
+
+    They are not checked against the schema of Vega-Lite, which takes as long as making them; the tests do that.
+    """
     charts: dict[str, Any] = {}
     if distances(results):
         charts["gains"] = _gains(results)
@@ -37,7 +40,7 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
         charts[f"correlation/{method}"] = correlation([e for e in several if e.method == method])
     if timing is not None and timing.stages:
         charts["time"] = _time(timing)
-    return {name: one.to_dict() for name, one in charts.items()}
+    return {name: one.to_dict(validate=False) for name, one in charts.items()}
 
 
 def _gains(results: Results) -> Any:

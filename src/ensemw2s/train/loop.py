@@ -148,34 +148,38 @@ def _accumulate(
     train_frac: float,
 ) -> None:
     """Add the gradient of this process's part of a global batch to the module's parameters."""
-    index = torch.cat(list(micro))
-
-    def stats_of(logits: Tensor) -> GlobalStats:
-        mine = supervision.take(index)
-        group = None if mine.group is None else launch.gathered(mine.group)
-        member = None if mine.member is None else launch.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
-        whole = WeakBatch(soft=launch.gathered(mine.soft), member=member, group=group)
-        return loss.stats(launch.gathered(logits), whole)
-
-    def logits_of(part: Tensor) -> Tensor:
-        # A process without rows computes one that is dropped, because sharded weights are gathered in every pass.
-        values, mask = inputs.batch(supervision.rows[part if len(part) else [0]])
-        return module(values, mask)[: len(part)]
-
+    mine = supervision.take(torch.cat(list(micro)))
     stats = GlobalStats()
     if loss.needs_stats and len(micro) > 1:
         # The statistics need the logits of the global batch before the loss of any micro-batch. This pass must have
         # the dropout masks of the training pass, or 8x1 would not equal 1x8.
         state = torch.get_rng_state()
         with torch.no_grad():
-            stats = stats_of(torch.cat([logits_of(part) for part in micro]))
+            parts = [_logits(module, inputs, supervision.rows, part) for part in micro]
+            stats = _global_stats(loss, torch.cat(parts), mine)
         torch.set_rng_state(state)
     for part in micro:
-        logits = logits_of(part)
+        logits = _logits(module, inputs, supervision.rows, part)
         if loss.needs_stats and len(micro) == 1:
-            stats = stats_of(logits.detach())
+            stats = _global_stats(loss, logits.detach(), mine)
         per_example = loss(logits, supervision.take(part), stats, train_frac=train_frac)
         ((supervision.weights[part] * per_example).sum() / config.batch_size).backward()
+
+
+def _logits(
+    module: nn.Module, inputs: Inputs, rows: Int[Tensor, " samples"], part: Int[Tensor, " micro"]
+) -> Float[Tensor, "micro classes"]:
+    # A process without rows computes one that is dropped, because sharded weights are gathered in every pass.
+    values, mask = inputs.batch(rows[part if len(part) else [0]])
+    return module(values, mask)[: len(part)]
+
+
+def _global_stats(loss: WeakToStrongLoss, logits: Tensor, mine: WeakBatch) -> GlobalStats:
+    """The loss's statistics over the global batch, of which `logits` and `mine` are this process's part."""
+    group = None if mine.group is None else launch.gathered(mine.group)
+    member = None if mine.member is None else launch.gathered(mine.member.transpose(0, 1)).transpose(0, 1)
+    whole = WeakBatch(soft=launch.gathered(mine.soft), member=member, group=group)
+    return loss.stats(launch.gathered(logits), whole)
 
 
 @torch.no_grad()

@@ -4,14 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    BertConfig,
-    BertModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.storage.files import new_folder
@@ -36,26 +29,11 @@ def make_tiny(folder: Path, *, seed: int = 0, n_layers: int = 4, hidden_size: in
     )
     with torch.random.fork_rng(devices=[]):
         model = LlamaForCausalLM(config)
-    return _write(folder, model, seed)
+    return write_random(folder, model, seed)
 
 
-def make_tiny_encoder(folder: Path, *, seed: int = 0, n_layers: int = 3, hidden_size: int = 32) -> Path:
-    """Write a BERT of random weights with the same tokenizer into `folder`."""
-    config = BertConfig(
-        vocab_size=len(SPECIAL) + 256,
-        hidden_size=hidden_size,
-        intermediate_size=2 * hidden_size,
-        num_hidden_layers=n_layers,
-        num_attention_heads=4,
-        max_position_embeddings=1024,
-        pad_token_id=0,
-    )
-    with torch.random.fork_rng(devices=[]):
-        model = BertModel(config, add_pooling_layer=False)
-    return _write(folder, model, seed)
-
-
-def _write(folder: Path, model: PreTrainedModel, seed: int) -> Path:
+def write_random(folder: Path, model: PreTrainedModel, seed: int) -> Path:
+    """Draw the matrices of a model anew and write it, with the byte-level tokenizer, into `folder`."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
