@@ -22,6 +22,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.own.sides import AT_RANDOM, BY_DIFFICULTY, BY_FILE, groups_of, sides_by_difficulty, sides_by_file
 from ensemw2s.errors import DataError, SealError
 from ensemw2s.examples import Example, Task
+from ensemw2s.hashing import sha256_of
 
 PURPOSES = ("ceiling", "evaluation")
 TESTS = ("id_test", "ood_test")

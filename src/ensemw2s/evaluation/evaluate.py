@@ -10,7 +10,7 @@ from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import Labelled, all_conditions
 from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
-from ensemw2s.evaluation.scored import ScoredSeed, TestItems
+from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
 from ensemw2s.names import BOOSTING
@@ -32,7 +32,7 @@ class RunFacts:
     token_weights: tuple[TokenWeights, ...] = ()
 
 
-def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: TestItems) -> tuple[Results, dict[str, Tensor]]:
+def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) -> tuple[Results, dict[str, Tensor]]:
     """Every figure of a run with its interval over seeds and items, and which items each condition answers truly."""
     config = facts.config
     primary = config.students.recipes[0].name

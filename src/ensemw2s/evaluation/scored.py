@@ -15,7 +15,7 @@ VAL = "easy_val"
 
 
 @dataclass(frozen=True)
-class TestItems:
+class HeldOutItems:
     """The items of the test parts that there are, the easy one first."""
 
     groups: Mapping[str, Int[Tensor, " _"]]

@@ -12,7 +12,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.conditions import Labelled
 from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
-from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed, TestItems
+from ensemw2s.evaluation.scored import VAL, HeldOutItems, Scored, ScoredSeed
 from ensemw2s.names import BOOSTING, INDEPENDENT
 from ensemw2s.names import SINGLE as SINGLE_METHOD
 from ensemw2s.results import (
@@ -51,7 +51,7 @@ class Table:
         primary: name of the recipe of the headline, by which `auto` finds its rivals.
     """
 
-    def __init__(self, seeds: Sequence[ScoredSeed], items: TestItems, conditions: Sequence[Labelled], primary: str):
+    def __init__(self, seeds: Sequence[ScoredSeed], items: HeldOutItems, conditions: Sequence[Labelled], primary: str):
         self.seeds, self.items, self.conditions, self.primary = seeds, items, conditions, primary
         self.resamples = {
             part: intervals.Resamples.draw(groups, len(seeds), stream(0, "interval", part))

@@ -7,13 +7,15 @@ of its own), and one that is only evaluated 2. The frozen trunk below the adapte
 from ensemw2s.forms.role import Role
 from ensemw2s.results import Cost
 
+Amount = int | float
 
-def trunk_cost(role: Role, tokens: float) -> Cost:
+
+def trunk_cost(role: Role, tokens: Amount) -> Cost:
     """One pass of the frozen trunk over these tokens: of the layers that the adapter does not run itself."""
     return _cost(role.trunk_flops * tokens)
 
 
-def training_cost(role: Role, *, owned: int, tokens: float, examples: float, answer_tokens: float = 0) -> Cost:
+def training_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0) -> Cost:
     """A training, without the trunk's pass.
 
     Args:
@@ -35,7 +37,7 @@ def training_cost(role: Role, *, owned: int, tokens: float, examples: float, ans
     return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
 
 
-def evaluation_cost(role: Role, *, owned: int, tokens: float, examples: float, answer_tokens: float = 0) -> Cost:
+def evaluation_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0) -> Cost:
     """One expert's forward passes over `examples`, without the trunk's pass; arguments as in `training_cost`."""
     adapter = role.config.adapter
     if adapter == "head":
@@ -49,5 +51,5 @@ def evaluation_cost(role: Role, *, owned: int, tokens: float, examples: float, a
     return _cost(flops + 2.0 * role.head_weights * answer_tokens, examples)
 
 
-def _cost(flops: float, evaluations: float = 0) -> Cost:
+def _cost(flops: float, evaluations: Amount = 0) -> Cost:
     return Cost(training_tokens=0, expert_evaluations=evaluations, flops=flops)

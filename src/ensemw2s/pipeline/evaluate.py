@@ -10,7 +10,7 @@ from ensemw2s.data.splits import Split
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.evaluation.evaluate import RunFacts, evaluate
-from ensemw2s.evaluation.scored import VAL, GrownEnsemble, ScoredCondition, ScoredSeed, TestItems
+from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, ScoredCondition, ScoredSeed
 from ensemw2s.forms.base import Truth
 from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes
@@ -94,9 +94,9 @@ def _hard_truth(work: SeedWork) -> Truth | None:
     return sealed.open("evaluation", work.context.draw.hard_unlabelled - split.pools["hard_pool"].start)
 
 
-def _items(split: Split) -> TestItems:
+def _items(split: Split) -> HeldOutItems:
     rows = {part: torch.tensor(list(split.pools[part])) for part in split.tests}
-    return TestItems(
+    return HeldOutItems(
         {part: split.groups[each] for part, each in rows.items()},
         {part: split.difficulty[each] for part, each in rows.items()},
     )

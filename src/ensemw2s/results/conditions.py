@@ -29,7 +29,7 @@ _GROUPS: dict[ConditionKind, RowKind] = {
 }
 
 
-class Condition(Record, frozen=True):
+class Condition(Record):
     """One way to get a model."""
 
     kind: ConditionKind
