@@ -1,7 +1,4 @@
 """Temperature scaling (Guo et al., 1706.04599): calibration by one number, fitted on held-out data."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 

@@ -4,9 +4,6 @@ All seeds share the test items, so items are crossed with seeds, not nested in t
 groups of items independently, and pairs stay together. Few seeds make a percentile bootstrap too narrow, so below
 10 seeds the wider of it and the Student-t interval over the seeds' means is used.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from dataclasses import dataclass

@@ -3,9 +3,6 @@
 At fraction u of training the batches are drawn from the easiest share min(1, start + (1 - start) u / ramp) of the
 samples. The number of steps does not change: a sample that is easy is seen more often.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
 """Many methods on the same items and seeds: ranks with intervals, and which method beats which."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from collections.abc import Sequence

@@ -6,9 +6,6 @@
 
 A router gives the trust. t1 and t2 are chosen on labelled easy validation examples alone.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from typing import NamedTuple, Protocol

@@ -1,7 +1,4 @@
 """Random draws: bootstrap rows, weighted rows, folds of whole groups, random subspaces, and values dealt in turn."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Sequence
 

@@ -4,9 +4,6 @@ soft   p(y|x) = sum_t alpha_t p_t(y|x) / sum_t alpha_t
 hard   share of alpha of the experts whose argmax is y
 log    p ∝ exp( sum_t alpha_t log p_t / sum_t alpha_t )
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Iterator
 from typing import Literal

@@ -4,9 +4,6 @@ A label model may train students on the way. It calls `learn` with labels, which
 returns that student's predictions on the same examples. Learned weights, chosen specialists and further rounds all fit
 this protocol.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -11,9 +11,6 @@ classifier's own distribution it is Raykar et al. (2010), and GLWS (2402.01922) 
 
 Experts that share a trunk make correlated errors. Their votes are not independent, and q is then overconfident.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

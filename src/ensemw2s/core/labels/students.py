@@ -9,9 +9,6 @@ student of the even mixture first (the warm-up), then w given that student, then
 and divides by the sum, which leads away from the minimum where scaling all of w lowers the loss. Here w is projected to
 the nearest point of the simplex, and a step that would raise the loss is halved.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -3,9 +3,6 @@
 What a loss needs of more than one example comes in as statistics over the GLOBAL batch, so that 8 accumulated batches
 of 1 equal one of 8.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 

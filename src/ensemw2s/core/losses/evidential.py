@@ -14,9 +14,6 @@ naive; L is not.
 
 The probabilities of a student trained with `bayesian` are a / S, not the softmax of its logits.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from collections.abc import Callable

@@ -1,7 +1,4 @@
 """Hardening of the student's predictions with the class counts of the weak labels (2312.09390, appendix A.4)."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import torch
 from jaxtyping import Float, Int

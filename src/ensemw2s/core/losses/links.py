@@ -4,9 +4,6 @@ softmax             p = softmax(f)
 dirichlet-relu      p = a / sum a,  a = 1 + relu(f): the mean of a Dirichlet distribution               (2406.03199)
 dirichlet-softplus  the same with a = 1 + softplus(f), whose gradient is nowhere 0
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -12,9 +12,6 @@ With f the student's logits, s = softmax(f), ŝ its hardened prediction and u th
 to a tenth of aux_coef and then jumps; here the ramp is linear to its end. A detached soft
 self-target would have no gradient (s - s), so `entropy` does not detach it: it penalises the student's own entropy.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 import math
 from dataclasses import dataclass

@@ -10,9 +10,6 @@ The released w is at most 1/2, because ŝ is the student's likeliest class. It f
 disagree strongly, so that the student follows the supervisor there. `sign: reversed` uses 1 - w: the student then
 follows itself.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal

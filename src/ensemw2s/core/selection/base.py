@@ -1,7 +1,4 @@
 """The protocol of selections: which labels the student is trained on. None sees a sealed label."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable

@@ -4,9 +4,6 @@ A small classifier is trained on labelled easy examples that the strong model wa
 model's pooled features and its confidence it predicts whether its answer is right. On a hard example that probability
 is compared with the confidence of the weak label. Both are probabilities of being right, learned on easy data.
 """
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar

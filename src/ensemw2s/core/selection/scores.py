@@ -1,7 +1,4 @@
 """Selections by a score of each label: confidence, agreement of members, neighbours, or loss under a trusted model."""
-# The libraries leave some of their types open:
-# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
 from typing import ClassVar
