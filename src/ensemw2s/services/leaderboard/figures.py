@@ -16,7 +16,7 @@ from ensemw2s.pipeline.rows import AUTO, ZERO_SHOT
 from ensemw2s.pipeline.run_folder import read_items, read_results
 from ensemw2s.pipeline.students import CEILING, SELF, STRONG_ON_EASY
 from ensemw2s.results import Interval, Results
-from ensemw2s.results.leaderboard import BoardCell, BoardLine, BoardTask, BoardWork, Leaderboard
+from ensemw2s.results.leaderboard import Leaderboard, LeaderboardCell, LeaderboardLine, LeaderboardTask, LeaderboardWork
 from ensemw2s.services.leaderboard.methods import METHODS, SINGLE
 
 
@@ -29,7 +29,9 @@ class TaskRun:
     rows: Mapping[str, str]
 
 
-def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: Sequence[str] = ()) -> Leaderboard:
+def make_leaderboard(
+    runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: Sequence[str] = ()
+) -> Leaderboard:
     """All figures of a leaderboard.
 
     Raises:
@@ -46,7 +48,7 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
     words = {task.name for task in tasks if task.is_words}
     lines = [_line(m, [c for c in cells if c.method == m], words) for m in methods]
     lines.sort(key=lambda line: (-line.n_tasks, -line.gain.mean))
-    saved = BoardWork(
+    saved = LeaderboardWork(
         experts_alone=sum(w[0] for w in work),
         experts=sum(w[1] for w in work),
         evaluations_alone=sum(w[2] for w in work),
@@ -64,7 +66,7 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
     )
 
 
-def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Path) -> BoardTask:
+def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Path) -> LeaderboardTask:
     keys = {row.key for row in results.rows}
     wanted = {
         "zero_shot": ZERO_SHOT,
@@ -73,7 +75,7 @@ def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Pat
         "ceiling": CEILING,
     }
     part = results.hardest_test
-    return BoardTask(
+    return LeaderboardTask(
         name=run.name,
         is_words=results.metric == "exact match",
         metric=results.metric,
@@ -88,7 +90,7 @@ def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Pat
     )
 
 
-def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[BoardCell]:
+def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[LeaderboardCell]:
     part = results.hardest_test
     resamples = intervals.Resamples.draw(
         items[f"{part}/groups"], len(results.seeds), stream(0, "interval", part)
@@ -105,7 +107,7 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
     adjusted = holm([p for p in p_values if p is not None])
     pgr = {p.row: p.value for p in results.pgr}
     return [
-        BoardCell(
+        LeaderboardCell(
             method=method,
             task=run.name,
             row=row,
@@ -123,13 +125,13 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
     ]
 
 
-def _line(method: str, cells: Sequence[BoardCell], words: Collection[str]) -> BoardLine:
+def _line(method: str, cells: Sequence[LeaderboardCell], words: Collection[str]) -> LeaderboardLine:
     spec = METHODS.get(method)
     forms = {
         "classes": [c.gain for c in cells if c.task not in words],
         "words": [c.gain for c in cells if c.task in words],
     }
-    return BoardLine(
+    return LeaderboardLine(
         method=method,
         group=AUTO if spec is None else spec.group,
         teacher="" if spec is None else spec.teacher,
