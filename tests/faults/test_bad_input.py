@@ -360,7 +360,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["--over", "plain name of a folder", "shorten it"],
         lambda p: ["sweep", "--over", f"weak.model=tiny,{'m' * 300}", "--output", str(p.root / "sweep")],
     ),
-    "more values to sweep over than anybody runs": (
+    "sweep of too many combinations": (
         2,
         ["--over", "1,030,301 combinations", "at most 10,000"],
         lambda p: [

@@ -20,7 +20,7 @@ from ensemw2s.export.card import CARD
 from ensemw2s.report.leaderboard import markdown as board_markdown
 from ensemw2s.report.table import comparison_table
 from ensemw2s.results import Interval, RunComparison, RunLine
-from ensemw2s.results.leaderboard import BoardTask, BoardWork, Leaderboard
+from ensemw2s.results.leaderboard import Leaderboard, LeaderboardTask, LeaderboardWork
 from ensemw2s.screen import Screen, say
 from ensemw2s.services.sweeps.sweep import combinations
 from ensemw2s.text import from_cell, markdown, name_problem, to_cell, visible, visible_json
@@ -172,7 +172,7 @@ def test_a_text_is_no_markup_in_markdown(text):
 
 
 def test_a_board_in_markdown_keeps_its_rows_whatever_its_tasks_are_called():
-    task = BoardTask(
+    task = LeaderboardTask(
         name="a|b\n## c <script>",
         is_words=False,
         metric="accuracy",
@@ -183,7 +183,7 @@ def test_a_board_in_markdown_keeps_its_rows_whatever_its_tasks_are_called():
         strong="\x1b[31m",
         run="runs/a",
     )
-    work = BoardWork(experts_alone=1, experts=1, evaluations_alone=1, evaluations=1, seconds=1.0)
+    work = LeaderboardWork(experts_alone=1, experts=1, evaluations_alone=1, evaluations=1, seconds=1.0)
     board = Leaderboard(methods=(), tasks=(task,), cells=(), lines=(), work=work, missing=("[a](b), seed 0",), notes=())
     text = board_markdown(board)
     assert "### a\\|b\\\\n## c \\<script\\>\n" in text

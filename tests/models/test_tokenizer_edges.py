@@ -114,7 +114,7 @@ def test_a_model_that_stood_its_probes_is_not_tried_again_until_its_tokenizer_ch
     def tried(*_):
         raise ModelError("tried again")
 
-    monkeypatch.setattr(classifier, "_Tried", tried)
+    monkeypatch.setattr(classifier, "_Probed", tried)
     check_classifier(config, load_backbone(config), store, is_exported=True)
     for changed in (config.model_copy(update={"adapter": "full"}), config.model_copy(update={"n_layers": 2})):
         with pytest.raises(ModelError, match="tried again"):

@@ -14,7 +14,7 @@ from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.pipeline.run_folder import read_items, read_results
 from ensemw2s.report.leaderboard import markdown, terminal_table, write_page
 from ensemw2s.services.leaderboard import build as leaderboard
-from ensemw2s.services.leaderboard.build import build_board, parse_budget, plan_board
+from ensemw2s.services.leaderboard.build import build_leaderboard, parse_budget, plan_leaderboard
 from ensemw2s.services.leaderboard.methods import METHODS, chosen_methods, with_methods
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from tiny_run import merged, tiny_tree, tiny_words_tree
@@ -39,7 +39,7 @@ def tasks(place):
 
 @pytest.fixture(scope="module")
 def board(place, tasks):
-    return build_board(plan_board(SOME, tasks, range(2)), place / "board")
+    return build_leaderboard(plan_leaderboard(SOME, tasks, range(2)), place / "board")
 
 
 def test_every_loss_label_model_and_selection_is_a_method_by_its_own_name():
@@ -99,12 +99,12 @@ def test_a_second_call_runs_nothing_and_gives_the_same_board(board, place, tasks
     monkeypatch.setattr(leaderboard, "train", refuse)
     monkeypatch.setattr(leaderboard, "run", refuse)
     before = (place / "board" / "leaderboard.json").read_bytes()
-    assert build_board(plan_board(SOME, tasks, range(2)), place / "board") == board
+    assert build_leaderboard(plan_leaderboard(SOME, tasks, range(2)), place / "board") == board
     assert (place / "board" / "leaderboard.json").read_bytes() == before
 
 
 def test_more_methods_and_seeds_retrain_no_expert(board, place, tasks):
-    more = build_board(plan_board(SOME + ",product,next-round+easy", tasks, range(2)), place / "board")
+    more = build_leaderboard(plan_leaderboard(SOME + ",product,next-round+easy", tasks, range(2)), place / "board")
     for task in more.tasks:
         timing = json.loads((place / "board" / task.run / "timing.json").read_text())
         assert {s["stage"]: s["computed"] for s in timing["stages"]}["experts"] == 0
@@ -113,7 +113,7 @@ def test_more_methods_and_seeds_retrain_no_expert(board, place, tasks):
 
 
 def test_an_interrupted_comparison_goes_on_and_ends_in_the_same_figures(board, place, tasks, monkeypatch, tmp_path):
-    plan = plan_board(SOME, tasks, range(2))
+    plan = plan_leaderboard(SOME, tasks, range(2))
     real, calls = leaderboard.train, []
 
     def dying(config, folder, **more):
@@ -124,14 +124,14 @@ def test_an_interrupted_comparison_goes_on_and_ends_in_the_same_figures(board, p
 
     monkeypatch.setattr(leaderboard, "train", dying)
     with pytest.raises(KeyboardInterrupt):
-        build_board(plan, tmp_path / "board")
-    resumed = build_board(plan, tmp_path / "board")
+        build_leaderboard(plan, tmp_path / "board")
+    resumed = build_leaderboard(plan, tmp_path / "board")
     assert len(calls) == 5  # four cells, one of them begun twice
     assert (resumed.cells, resumed.lines) == (board.cells, board.lines)
 
 
 def test_what_the_budget_leaves_undone_is_named_and_the_rest_is_compared(place, tasks):
-    board = build_board(plan_board(SOME, tasks, range(2)), place / "hurried", budget=1e-9)
+    board = build_leaderboard(plan_leaderboard(SOME, tasks, range(2)), place / "hurried", budget=1e-9)
     assert [t.seeds for t in board.tasks] == [(0,), (0,)]
     assert board.missing == ("classes, seed 1", "words, seed 1")
     assert all(c.distance_p is None and c.wins == 0 for c in board.cells)  # one seed settles nothing
@@ -142,11 +142,11 @@ def test_wrong_requests_end_before_any_work(tasks, place):
     for call, word in (
         (lambda: chosen_methods("boosting,no-such"), "--methods: there is no 'no-such'; choose all, or some of single"),
         (lambda: chosen_methods(" "), "--methods"),
-        (lambda: plan_board("all", [], range(2)), "--tasks: there is none"),
-        (lambda: plan_board("all", [tasks[0], tasks[0]], range(2)), "two configurations have the name 'classes'"),
-        (lambda: plan_board("all", tasks, ()), "--seeds: give one or more"),
+        (lambda: plan_leaderboard("all", [], range(2)), "--tasks: there is none"),
+        (lambda: plan_leaderboard("all", [tasks[0], tasks[0]], range(2)), "two configurations have the name 'classes'"),
+        (lambda: plan_leaderboard("all", tasks, ()), "--seeds: give one or more"),
         (
-            lambda: plan_board("all", ["no.yaml"], range(2)),
+            lambda: plan_leaderboard("all", ["no.yaml"], range(2)),
             "there is no such file; check the path of the configuration",
         ),
         (lambda: parse_budget("soon"), "--budget 'soon': give a time such as 90s, 45m, 2h"),
@@ -156,10 +156,10 @@ def test_wrong_requests_end_before_any_work(tasks, place):
     assert parse_budget("1h30m") == 5400
     damaged = place / "damaged" / "cells"
     damaged.mkdir(parents=True)
-    plan = plan_board("boosting", tasks[:1], [0])
+    plan = plan_leaderboard("boosting", tasks[:1], [0])
     (damaged / f"{leaderboard.canonical_hash(plan.of_seeds('classes', [0]))[:16]}.json").write_text("{")
     with pytest.raises(RunError, match="damaged; remove it"):
-        build_board(plan, place / "damaged")
+        build_leaderboard(plan, place / "damaged")
 
 
 def test_configurations_are_cut_to_what_the_methods_need(task_file):

@@ -45,18 +45,18 @@ def compare(
     if run_dirs:
         raise ConfigError(f"compare: --methods runs its own experiments; leave out either it or {run_dirs[0]}")
     from ensemw2s.report.leaderboard import sentences, terminal_table
-    from ensemw2s.services.leaderboard.build import build_board, parse_budget, plan_board
+    from ensemw2s.services.leaderboard.build import build_leaderboard, parse_budget, plan_leaderboard
 
     limit = None if budget is None else parse_budget(budget)
     wanted = [t.strip() for t in tasks.split(",") if t.strip()]
-    plan = plan_board(methods, wanted, range(first_seed, first_seed + seeds), overrides or (), use_tiny=use_tiny)
+    plan = plan_leaderboard(methods, wanted, range(first_seed, first_seed + seeds), overrides or (), use_tiny=use_tiny)
     with stops_cleanly(f"{output} and the store"):
-        board = build_board(plan, output, budget=limit, console=None if as_json else err)
+        leaderboard = build_leaderboard(plan, output, budget=limit, console=None if as_json else err)
     if as_json:
-        write_json(board)
+        write_json(leaderboard)
         return
-    out.print(terminal_table(board))
-    for sentence in sentences(board):
+    out.print(terminal_table(leaderboard))
+    for sentence in sentences(leaderboard):
         say(out, sentence)
     out.print()
     say(out, f"Page: {output / 'leaderboard.html'}")

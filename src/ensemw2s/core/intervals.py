@@ -84,8 +84,7 @@ def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) ->
 
 @accepts_arrays
 def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
-    """Student-t interval over seeds alone, for figures that are not means over shared items. Its width is 0 for one
-    seed."""
+    """Student-t interval over seeds alone, for figures that are not means over shared items; 0 wide for one seed."""
     mean = float(per_seed.double().mean())
     n = len(per_seed)
     if n == 1:

@@ -118,8 +118,7 @@ def queue_order(trust: Float[Tensor, " items"], confidence: Float[Tensor, " item
 def accuracy_by_budget(
     right: Bool[Tensor, " items"], order: Int[Tensor, " items"], budgets: Int[Tensor, " budgets"]
 ) -> Float[Tensor, " budgets"]:
-    """Accuracy of the labels after people have answered the first n items of the order correctly, for every budget
-    n."""
+    """Accuracy of the labels after people have corrected the first n items of the order, for every budget n."""
     corrected = torch.cat([torch.zeros(1, dtype=torch.long), (~right[order]).long().cumsum(0)])
     return (right.sum() + corrected[budgets]).double() / len(right)
 

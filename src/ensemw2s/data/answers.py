@@ -1,4 +1,4 @@
-"""Free answers: how they are asked for, what makes two of them equal, and the task that holds them."""
+"""Free answers: their prompts, when two of them are equal, and the task that holds them."""
 
 import re
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def free_task(
 
 
 def normalise(text: str) -> str:
-    """A text without what does not matter: its Unicode form, case, outer and repeated spaces, full stops at the end.
+    """A text without irrelevant differences: Unicode form, case, outer and repeated spaces, full stops at the end.
 
     >>> normalise("  The  Moon. ")
     'the moon'
@@ -59,7 +59,7 @@ def final_number(text: str) -> str | None:
     if not found:
         return None
     last = found[-1]
-    # By text and not by float: two long numbers that differ in one digit stay different.
+    # As text and not as float, so that two long numbers that differ in one digit stay different.
     whole = (last["whole"] or "").replace(",", "").lstrip("0") or "0"
     part = (last["part"] or last["bare"] or "").rstrip("0")
     number = f"{whole}.{part}" if part else whole

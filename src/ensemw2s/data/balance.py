@@ -1,4 +1,4 @@
-"""Classes that are not equally frequent: when to say so."""
+"""Class imbalance, and when to warn of it."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ UNEVEN = 2.0
 
 
 def rare_classes(counts: Mapping[str, int]) -> list[str]:
-    """A sentence for each class that less than a twentieth of the labelled easy examples have.
+    """A warning for each class that fewer than a twentieth of the labelled easy examples have.
 
     >>> rare_classes({"no": 96, "yes": 4})
     ["class 'yes' has 4 of the 100 labelled easy examples; what is said of it rests on few"]
@@ -25,7 +25,7 @@ def rare_classes(counts: Mapping[str, int]) -> list[str]:
 
 
 def is_uneven(labels: Int[Tensor, " examples"]) -> bool:
-    """Whether one class that occurs is more than twice as frequent as another that does: accuracy alone misleads."""
+    """Whether one occurring class is more than twice as frequent as another, so that accuracy alone misleads."""
     counts = labels.bincount()
     counts = counts[counts > 0]
     return bool(counts.max() > UNEVEN * counts.min())

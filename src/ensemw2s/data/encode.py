@@ -1,4 +1,4 @@
-"""Prompts to token ids, refused before any work where one cannot be read whole."""
+"""Encoding of prompts to token ids; prompts that are too long are refused before any work."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def encode(
         room: tokens that the model shall write after the prompt.
 
     Raises:
-        DataError: a prompt is longer than is read, or has no token.
+        DataError: a prompt is too long, or has no token.
         ModelError: `chat`, and the tokenizer has no chat template.
     """
     ids = prompt_ids(tokenizer, prompts, chat=chat)
@@ -38,7 +38,7 @@ def encode(
 
 
 def unreadable(n_tokens: int, *, max_length: int, positions: int | None = None, room: int = 0) -> str:
-    """Why a prompt of so many tokens cannot be read, after "its prompt has"; empty where it can. As `encode`."""
+    """Why a prompt of so many tokens cannot be read, to follow "its prompt has"; empty where it can be read."""
     if not n_tokens:
         return "no token for this tokenizer; give it a text or drop the row"
     limit = max_length if positions is None else min(max_length, positions)
@@ -66,9 +66,9 @@ def encode_answers(
     chat: bool = False,
     positions: int | None = None,
 ) -> AnswerTokens:
-    """Encoded prompts with their answers (as `prompting.answer_text` has them, with the end token after).
+    """Encoded prompts, each followed by its answer (`prompting.answer_text`) and the end token.
 
-    The answer is encoded by itself: decoding starts from the same prompt, so training must read the same prefix.
+    The answer is encoded by itself, because decoding starts from the encoded prompt and training must read the same.
 
     Raises:
         DataError: prompt and answer are longer than `max_length` tokens or than `positions`, or the answer has none.

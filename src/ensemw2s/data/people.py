@@ -1,4 +1,4 @@
-"""Answers that people gave: read, checked against a task, and found again in a seed's unlabelled examples."""
+"""People's answers: read, checked against a task, and matched to a seed's unlabelled examples."""
 
 import difflib
 import json
@@ -17,14 +17,14 @@ from ensemw2s.text import from_cell
 
 MERGED = "people.jsonl"
 KINDS = (".jsonl", ".csv")
-"""What a queue is written as."""
+"""File formats of a queue."""
 COLUMNS = ("id", "answer")
 SUMS = "people.checksums.json"
-"""Beside the answers that were merged into a run."""
+"""File of checksums beside the merged answers of a run."""
 
 
 class Questions:
-    """What may be asked: the prompt of every id and the answers that it allows."""
+    """Prompts and allowed answers of a task's items, by id."""
 
     def __init__(self, task: Task):
         self.prompts = {e.id: e.prompt for e in (*task.examples, *task.unlabelled)}
@@ -33,15 +33,15 @@ class Questions:
         self._classes = () if is_free else task.choices
 
     def allowed(self, name: str) -> tuple[str, ...]:
-        """Empty where any text may be the answer."""
+        """Allowed answers of an item; empty where any text is allowed."""
         return self._own.get(name, self._classes)
 
     def spelt(self, name: str, answer: str) -> str:
-        """The allowed answer that a person's is but another spelling of; else as it stands."""
+        """The allowed answer of which a person's answer is another spelling; else the answer itself."""
         return spelt_as(answer, self.allowed(name)) or answer
 
     def problem(self, name: str, answer: str) -> str:
-        """Why a row cannot be taken; empty where it can."""
+        """Why an answer is refused; empty where it is accepted."""
         if name not in self.prompts:
             return f"the task has no id {name!r}; take the ids of the queue"
         allowed = self.allowed(name)
@@ -53,7 +53,7 @@ class Questions:
 
 
 def people_rows(file: Path) -> Iterator[StreamedRow]:
-    """The rows of a file that people filled in; a cell of a CSV file is the text that `to_cell` made it of."""
+    """Rows of a file that people filled in; cells of a CSV file are decoded by `from_cell`."""
     is_csv = format_of(file).kind == "separated"
     for row in stream_rows(file, COLUMNS):
         if is_csv:
@@ -62,19 +62,19 @@ def people_rows(file: Path) -> Iterator[StreamedRow]:
 
 
 def cell(value: Any) -> str | None:
-    """A text or whole number of a cell, without outer spaces; None for any other kind of value."""
+    """Text or whole number of a cell without outer spaces; None for any other kind of value."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else "" if value is None else None
 
 
 def cell_among(value: Any, known: Container[str]) -> str | None:
-    """A cell as it stands where that is known, with its outer spaces; else as `cell` has it."""
+    """A cell with its outer spaces where that text is known, else without them as in `cell`."""
     return value if isinstance(value, str) and value in known else cell(value)
 
 
 def read_people(path: str, task: Task) -> dict[str, str]:
-    """id to answer, of a file that was merged (`students.people`).
+    """Answers by id from a file of merged answers (`students.people`).
 
     Raises:
         DataError: there is no such file, or a row of it cannot be used; the message names the line.
@@ -107,7 +107,7 @@ def read_people(path: str, task: Task) -> dict[str, str]:
 
 
 def people_fault(path: Path) -> str | None:
-    """What is wrong with merged answers, by the checksums beside them; None where nothing is, or none were merged."""
+    """What is wrong with merged answers, by their checksums; None if nothing, or if there are none."""
     sums = path.parent / SUMS
     if not sums.exists() and not sums.is_symlink():
         is_there = path.exists() or path.is_symlink()
@@ -123,7 +123,7 @@ def people_fault(path: Path) -> str | None:
 
 
 def check_file(path: str, setting: str) -> Path:
-    """The file, which is there and of a known kind. Raises DataError."""
+    """Check that a file exists and has a known format. Raises DataError."""
     file = Path(path)
     format_of(file, f"{setting}: {path}")
     if not file.is_file():
@@ -133,12 +133,12 @@ def check_file(path: str, setting: str) -> Path:
 
 
 def people_among(people: Mapping[str, str], names: Sequence[str]) -> dict[int, str]:
-    """Place among these examples to the answer that a person gave."""
+    """People's answers to these examples, by position."""
     return {i: people[name] for i, name in enumerate(names) if name in people}
 
 
 def people_note(used: Mapping[int, int], n_people: int) -> list[str]:
-    """What the results say of them: seed to how many answers it used."""
+    """Note for the results: number of answers used, by seed."""
     if not n_people:
         return []
     each = ", ".join(f"{n} (seed {seed})" for seed, n in used.items())

@@ -25,8 +25,7 @@ _alone = False
 
 
 def start() -> None:
-    """Join the launch that this process belongs to, if any: gloo on CPUs, nccl on GPUs with one GPU for each
-    process."""
+    """Join this process's launch, if any: gloo on CPUs, nccl on GPUs with one GPU for each process."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         PartialState(cpu=not torch.cuda.is_available())
 

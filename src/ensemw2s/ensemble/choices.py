@@ -1,4 +1,4 @@
-"""Questions with options: the likeliest option, normalised by its length, from one evaluation of each expert."""
+"""Multiple-choice questions in generation: the option of the highest mean log-likelihood per token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,22 @@ from ensemw2s.ensemble.scores import StagedScores
 
 @dataclass(frozen=True)
 class StagedChoices:
-    """Which option of each question is taken, by place."""
+    """Chosen option of each question, as an index into its options."""
 
     member: Int[Tensor, "experts rows"]
+    """Choice of each member."""
     together: Int[Tensor, "experts rows"]
-    """By the first t experts together, for every t."""
+    """Choice of the first t experts together, for every t."""
     share: Float[Tensor, "experts rows"]
-    """Of the option that was taken by the first t: its share of exp(mean log-likelihood) over the options."""
+    """Confidence of that choice: its share of exp(mean log-likelihood) over the options."""
 
 
 def staged_choices(scores: StagedScores, n_options: Sequence[int]) -> StagedChoices:
-    """The option of the highest mean log-likelihood per token, so that short ones do not win.
+    """Choose the option of the highest mean log-likelihood per token, which does not favour short options.
 
     Args:
-        scores: of every option of the first question, then of the second, and so on.
-        n_options: of each question.
+        scores: scores of all options of the first question, then of the second, and so on.
+        n_options: number of options of each question.
     """
     alone, _ = likeliest(scores.member_gold, scores.sizes.tolist(), n_options)
     return StagedChoices(alone, *likeliest(scores.gold, scores.sizes.tolist(), n_options))
@@ -36,12 +37,12 @@ def staged_choices(scores: StagedScores, n_options: Sequence[int]) -> StagedChoi
 def likeliest(
     gold: Float[Tensor, "*lead tokens"], sizes: Sequence[int], n_options: Sequence[int]
 ) -> tuple[Int[Tensor, "*lead rows"], Float[Tensor, "*lead rows"]]:
-    """The place of each question's option of the highest mean log-likelihood, and its share over the options.
+    """Index of each question's option of the highest mean log-likelihood, and its share over the options.
 
     Args:
         gold: log-probabilities of the options' tokens, option after option.
-        sizes: tokens of each option.
-        n_options: of each question.
+        sizes: number of tokens of each option.
+        n_options: number of options of each question.
     """
     means = torch.stack([part.double().mean(-1) for part in gold.split(list(sizes), dim=-1)], dim=-1)
     best = [part.softmax(-1).max(-1) for part in means.split(list(n_options), dim=-1)]
@@ -49,11 +50,11 @@ def likeliest(
 
 
 def choice_labels(choices: StagedChoices, options: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """What all experts together take, in the form of `write_answers`; the confidence is the option's share."""
+    """Choices of all experts together, in the format of `write_answers`; the confidence is the option's share."""
     labels: list[dict[str, Any]] = []
-    for i, each in enumerate(options):
-        answer, share = each[int(choices.together[-1, i])], float(choices.share[-1, i])
-        members = [each[k] for k in choices.member[:, i].tolist()]
+    for i, texts in enumerate(options):
+        answer, share = texts[int(choices.together[-1, i])], float(choices.share[-1, i])
+        members = [texts[k] for k in choices.member[:, i].tolist()]
         labels.append(
             {
                 "answer": answer,

@@ -1,4 +1,4 @@
-"""An ensemble that decides together at every token (EnsemW2S, 2410.04571, section 3)."""
+"""Decoding with an ensemble that votes on every token (EnsemW2S, 2410.04571, section 3)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ Measure = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]
 
 @dataclass(frozen=True)
 class Decoded:
-    """One answer of an ensemble."""
+    """One generated answer of an ensemble."""
 
     tokens: tuple[int, ...]
-    """Without the end token."""
+    """Token ids without the end token."""
     log_probs: tuple[float, ...]
-    """Of each token under the mixture, the end token's last where it came: their sum is the answer's."""
+    """Log-probability of each token under the mixture, with the end token's last where it was generated."""
     agrees: tuple[bool, ...]
-    """Per member: its own greedy answer is this one. Exact without decoding it: as long as it agrees it has read the
-    very tokens that it would have written."""
+    """For each member, whether its own greedy answer is this one. This is exact without decoding the member by itself,
+    because as long as it agrees it has read the tokens that it would have generated."""
     is_finished: bool
     """Ended by itself or by a stop string, not by the limit of length."""
     text: str
     measured: tuple[float, ...] = ()
-    """What `decode` was asked to measure at every step, the end token's included."""
+    """Values of `measure` at every step, including that of the end token."""
 
     @property
     def confidence(self) -> float:
-        """Probability of the whole answer under the mixture, token by token."""
+        """Probability of the whole answer under the mixture, the product over its tokens."""
         return float(torch.tensor(self.log_probs, dtype=torch.float64).sum().exp())
 
 
@@ -52,13 +52,13 @@ def decode(
     measure: Measure | None = None,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> list[Decoded]:
-    """An answer to every prompt, in their order; what a row gets does not depend on the rows beside it.
+    """Generate an answer to every prompt, in order; an answer does not depend on the other rows of its batch.
 
     Args:
-        prompts: token ids, none empty; batches are made of prompts of like length, padded on the left.
-        row_ids: with `config.temperature` above 0, what seeds a row's draws, together with `config.seed` and the
-            step; None numbers the rows.
-        measure: what to keep of the mixture that each token was chosen from, for example its entropy.
+        prompts: token ids, none empty. Batches hold prompts of similar length, padded on the left.
+        row_ids: names that seed the sampling of each row, together with `config.seed` and the step, where
+            `config.temperature` is above 0; None uses row numbers.
+        measure: function of the mixture at every step whose values are kept, for example its entropy.
     """
     answers: list[Decoded | None] = [None] * len(prompts)
     budget = config.batch_rows * max(map(len, prompts), default=1)
@@ -66,8 +66,8 @@ def decode(
         for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
             names: list[str] = [str(r) if row_ids is None else row_ids[r] for r in rows]
             of_rows = [prompts[r] for r in rows]
-            found = _decode_batch(members, expert_weights, tokenizer, of_rows, names, config, vote, measure)
-            for row, answer in zip(rows, found, strict=True):
+            decoded = _decode_batch(members, expert_weights, tokenizer, of_rows, names, config, vote, measure)
+            for row, answer in zip(rows, decoded, strict=True):
                 answers[row] = answer
             on_rows(len(rows))
     return [a for a in answers if a is not None]
@@ -94,16 +94,16 @@ def _decode_batch(
     ids, mask = pad_left(prompts, members.pad_id)
     for step in range(config.max_new_tokens):
         states = members.read(ids, mask, reading)[:, :, -1]
-        each = members.logits(states).log_softmax(-1)
-        mixed = combine(each, expert_weights, vote=vote, dtype=torch.float32)
+        member_log_probs = members.logits(states).log_softmax(-1)
+        mixed = combine(member_log_probs, expert_weights, vote=vote, dtype=torch.float32)
         rows: list[int] = alive.tolist()
         chosen = _choose(mixed, [names[r] for r in rows], step, config)
-        agrees[:, alive] &= (each.argmax(-1) == chosen).cpu()
+        agrees[:, alive] &= (member_log_probs.argmax(-1) == chosen).cpu()
         gold = mixed.gather(-1, chosen.unsqueeze(-1))[:, 0].tolist()
         if measure is not None:
             for row, value in zip(rows, measure(mixed).tolist(), strict=True):
                 measured[row].append(value)
-        going = []
+        continuing = []
         for place, (row, token, log_prob) in enumerate(zip(rows, chosen.tolist(), gold, strict=True)):
             log_probs[row].append(log_prob)
             if token == end:
@@ -115,11 +115,11 @@ def _decode_batch(
                 if (cut := _stopped(text, config.stop)) is not None:
                     done[row] = text[:cut]
                     continue
-            going.append(place)
-        if not going:
+            continuing.append(place)
+        if not continuing:
             break
-        kept = torch.tensor(going)
-        if len(going) < len(alive):
+        kept = torch.tensor(continuing)
+        if len(continuing) < len(alive):
             alive = alive[kept]
             reading.keep(kept)
         ids, mask = chosen[kept].cpu().unsqueeze(1), torch.ones(len(kept), 1, dtype=torch.long)
@@ -139,13 +139,13 @@ def _decode_batch(
 def _choose(
     log_probs: Float[Tensor, "batch vocab"], names: Sequence[str], step: int, config: DecodingConfig
 ) -> Int[Tensor, " batch"]:
-    """The likeliest token, or one drawn from the mixture: the draw depends on seed, row and step alone."""
+    """The likeliest token, or one sampled from the mixture by a stream of seed, row and step alone."""
     if config.temperature == 0.0:
         return log_probs.argmax(-1)
     heated = (log_probs.double() / config.temperature).softmax(-1)
     probs, order = torch.sort(heated, dim=-1, descending=True, stable=True)
     before = probs.cumsum(-1) - probs
-    probs = torch.where(before < config.top_p, probs, 0.0)  # the likeliest token always stays
+    probs = torch.where(before < config.top_p, probs, 0.0)  # the likeliest token is always kept
     edges = probs.cumsum(-1)
     points = torch.stack(
         [torch.rand((), generator=stream(config.seed, "decode", name, step), dtype=torch.float64) for name in names]
@@ -158,7 +158,7 @@ def _choose(
 def pad_left(
     prompts: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
-    """Token ids padded on the left, so that every row's last token stands last, and their mask."""
+    """Token ids padded on the left, so that every row's last token is in the last column, and their mask."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (longest - len(p)) + list(p) for p in prompts])
     lengths = torch.tensor([len(p) for p in prompts])
@@ -170,6 +170,6 @@ def _text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
 
 
 def _stopped(text: str, stop: Sequence[str]) -> int | None:
-    """Where the first stop string begins, if there is one."""
-    found = [place for s in stop if (place := text.find(s)) >= 0]
-    return min(found) if found else None
+    """Position of the first stop string; None where there is none."""
+    places = [place for s in stop if (place := text.find(s)) >= 0]
+    return min(places) if places else None

@@ -1,4 +1,4 @@
-"""What an ensemble says: its size and temperature chosen on easy validation data, then its labels."""
+"""An ensemble of classifiers: size and temperature chosen on easy validation data, and its labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Ensemble:
     method: str
     seed: int
     experts: tuple[Expert, ...]
-    """All that were trained, also those after the selected size."""
+    """All trained experts, including those beyond the selected size."""
     selected: int
     temperature: float
     prior_error: float
@@ -39,22 +39,22 @@ class Ensemble:
         return tuple(f"{self.method}/{expert.seed:016x}" for expert in self.voting)
 
     def weights(self, n_experts: int) -> Float[Tensor, " experts"]:
-        """Votes of the first experts: alpha in nats, or 1 each."""
+        """Vote weights of the first experts: alpha in nats, or 1 each."""
         return expert_weights(self.experts[:n_experts], self.config)
 
     def stages(self, rows: Int[Tensor, " batch"]) -> list[Float[Tensor, "batch classes"]]:
-        """Uncalibrated combination of the first t experts for every t, from the experts' one evaluation."""
+        """Uncalibrated vote of the first t experts for every t, from one evaluation of each expert."""
         members = _members(self.experts, rows)
         return list(voting.staged(members, self.weights(len(self.experts)), vote=self.config.vote))
 
     def log_probs(self, rows: Int[Tensor, " batch"], *, n_experts: int | None = None) -> Float[Tensor, "batch classes"]:
-        """The calibrated vote of the selected (or the first `n_experts`) experts."""
+        """Calibrated vote of the selected (or the first `n_experts`) experts."""
         size = n_experts or self.selected
         combined = voting.combine(_members(self.experts[:size], rows), self.weights(size), vote=self.config.vote)
         return apply_temperature(combined, self.temperature)
 
     def label(self, rows: Int[Tensor, " batch"], ids: Sequence[str]) -> WeakLabels:
-        """Pseudo-labels with everything needed to trace them (algorithms: EnsemW2S, 2410.04571)."""
+        """Pseudo-labels with everything needed to trace them (EnsemW2S, 2410.04571)."""
         members = _members(self.voting, rows)
         log_probs = self.log_probs(rows)
         return WeakLabels(
@@ -107,7 +107,7 @@ def best_size(
 
 
 def expert_weights(experts: Sequence[Expert], config: EnsembleConfig) -> Float[Tensor, " experts"]:
-    """alpha of each expert, or 1 each where the configuration says so."""
+    """Vote weight of each expert: alpha, or 1 with `expert_weights: equal`."""
     if config.expert_weights == "equal":
         return torch.ones(len(experts))
     return torch.tensor([e.expert_weight for e in experts])

@@ -1,5 +1,7 @@
-"""The members of an ensemble that reads and writes text, behind one interface: upper layers over a shared trunk, or
-whole models side by side."""
+"""Members of an ensemble of generation behind one interface, and those that share a frozen trunk.
+
+`separate.SeparateModels` are whole models side by side behind the same interface.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ from ensemw2s.models.trunk import run_model
 
 @runtime_checkable
 class Members(Protocol):
-    """T models that see the same tokens."""
+    """T models that read the same tokens."""
 
     @property
     def n_members(self) -> int: ...
@@ -31,14 +33,14 @@ class Members(Protocol):
     def pad_id(self) -> int: ...
 
     def start(self) -> Reading:
-        """Nothing read yet."""
+        """State before anything is read."""
         ...
 
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
     ) -> Float[Tensor, "members batch states dim"]:
-        """Final states of the next tokens (left-padded where `reading` goes on), at least of the last of each row; None
-        reads without a memory."""
+        """Final states of the next tokens, at least of the last of each row. With a `reading`, tokens are left-padded
+        and continue it; without one, nothing is cached."""
         ...
 
     def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
@@ -47,20 +49,20 @@ class Members(Protocol):
 
 
 class SharedTrunk:
-    """Answer models over one frozen trunk: it runs once for all of them, and so does the vocabulary head.
+    """Answer models over one frozen trunk, which runs once for all of them, as does the vocabulary head.
 
-    Models that differ by low-rank updates (`lora`) run together from there on, too; those with copies of the upper
-    layers (`top`) one after another; those that own every weight (`full`) have nothing in common.
+    Upper layers with low-rank updates (`lora`) are run together, copies of upper layers (`top`) one after another, and
+    models that train every weight (`full`) share nothing.
 
-    Where a family keeps no keys and values that could be gone on with (measured: Mamba, RecurrentGemma), all tokens are
-    read anew at every step.
+    Families whose cache of keys and values cannot be continued (measured: Mamba, RecurrentGemma) read all tokens anew
+    at every step.
 
-    Of the backbone it keeps the trunk alone: where the members own copies of the upper layers (`adapter: top`), the
-    pretrained ones are freed with the last reference to the backbone.
+    Only the trunk of the backbone is kept. Where members have copies of the upper layers, the pretrained ones are freed
+    with the last reference to the backbone.
 
     Args:
-        backbone: cut to the layers that the members have together with the trunk.
-        models: all with the same number of own layers.
+        backbone: backbone cut to the layers of trunk and members together.
+        models: answer models that all have the same number of upper layers.
     """
 
     def __init__(self, backbone: Backbone, models: Sequence[AnswerModel]):
@@ -69,13 +71,13 @@ class SharedTrunk:
         _without_norm(trunk)
         self._embed = trunk.get_input_embeddings()
         self._trunk = trunk if backbone.n_layers > n_own else None
-        # Own copies are trained in float32; to decode, all run in the trunk's dtype.
+        # Copies are trained in float32; decoding runs in the trunk's dtype.
         self._models = [model.to(backbone.dtype) for model in models]
         uppers = [model.upper for model in self._models]
         self._stack = StackedUpper(uppers) if StackedUpper.fits(uppers) else None
         self.pad_id = backbone.pad_id
         self.keeps_memory = self._tries_memory(backbone, n_own)
-        """Whether decoding may go on from keys and values: tried on a short input."""
+        """Whether decoding can use cached keys and values, checked on a short input."""
 
     @property
     def n_members(self) -> int:
@@ -83,7 +85,7 @@ class SharedTrunk:
 
     @property
     def n_bytes(self) -> int:
-        """Of the weights in memory: embeddings, trunk, what each member owns, the vocabulary head if untied."""
+        """Bytes of the weights in memory: embeddings, trunk, upper layers of each member, vocabulary head if untied."""
         modules = [self._embed, *([] if self._trunk is None else [self._trunk]), *(m.upper for m in self._models)]
         return memory_of(p for module in (*modules, self._models[0].head) for p in module.parameters())
 
@@ -98,19 +100,19 @@ class SharedTrunk:
             return True
         one = self if self._stack is not None else self.alone(0)
         texts = step_texts(sample_texts(backbone))
-        found = problem(
+        reason = problem(
             backbone,
             key,
             lambda: one.logits(read_by_steps(one, one._with_memory(), texts)).log_softmax(-1),
             lambda: one.logits(read_at_once(one, texts)).log_softmax(-1),
             limit=log_prob_limit(backbone.dtype),
         )
-        if not found:
+        if not reason:
             write_note(note)
-        return not found
+        return not reason
 
     def alone(self, member: int) -> "SharedTrunk":
-        """One of the members by itself, over the same trunk."""
+        """One member by itself, over the same trunk."""
         one = copy.copy(self)
         one._models, one._stack = [self._models[member]], None
         return one
@@ -127,7 +129,7 @@ class SharedTrunk:
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
     ) -> Float[Tensor, "members batch states dim"]:
-        """As `Members.read`; the trunk reads each token once where it has a memory."""
+        """As `Members.read`; with a cache the trunk reads each token once."""
         if reading is not None and reading.tokens is not None:
             return read_anew(self, ids, mask, reading)
         whole, positions = (mask, None) if reading is None else reading.extend(mask)
@@ -165,7 +167,7 @@ def _owner(model: PreTrainedModel) -> tuple[nn.Module, str]:
 
 
 def _without_norm(trunk: PreTrainedModel) -> None:
-    """The trunk hands its raw states on: the norm belongs to the last layer, which is a member's."""
+    """Remove the trunk's final norm, which follows the last layer and so belongs to the members."""
     norm = final_norm(trunk)
     for module in trunk.modules():
         for name, child in module.named_children():

@@ -1,4 +1,4 @@
-"""What a model that answers in words is tried on before any work, with the adapter that will be trained on it."""
+"""Probes of a model for generation, with the adapter that will be trained on it."""
 
 import functools
 import tempfile
@@ -25,19 +25,19 @@ from ensemw2s.models.trunk import pad
 
 N_TEXTS = 2
 NOISE = 1.0
-"""Of the low-rank updates that are tried, so that one that is left out shows."""
+"""Size of the noise on low-rank updates, large enough that a missing update shows."""
 MEND = "use another family such as Llama, Qwen or GPT-2"
 
 
 def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
-    """Try the adapter of `config` on short texts: in a padded batch, beside another member, and as it is exported.
+    """Probe the adapter of `config` on short texts: in a padded batch, beside another member, and after export.
 
-    Whether decoding may go on from keys and values is no reason to refuse: it is tried where members are put together.
+    Whether decoding can use cached keys and values is checked in `SharedTrunk`, because a model without such a cache is
+    not refused.
 
     Raises:
-        ModelError: the model does not write, or knows no end of an answer; its log-probabilities are not those of the
-            library's own causal model or change with padding; a student of it would not be the trained one once it is
-            exported and read again.
+        ModelError: the model cannot generate or has no end token; its log-probabilities differ from those of the
+            library's causal model or change with padding; or an exported student differs from the trained one.
     """
     head, texts = vocabulary_head(backbone), sample_texts(backbone)[:N_TEXTS]
     settings = config.model_dump(mode="json", exclude={"model", "max_length"})
@@ -53,7 +53,7 @@ def check_answerer(backbone: Backbone, config: ModelConfig) -> None:
         )
     is_lora = config.adapter == "lora"
     fresh = functools.cache(lambda: _model(backbone, config, 0, 0.0))
-    # Copies of the weights are already other tensors than those that an export would read from the checkpoint.
+    # With copied weights, an export that missed them would already show, so only low-rank updates need noise.
     moved = functools.cache(lambda: _model(backbone, config, 0, NOISE) if is_lora else fresh())
 
     def library() -> PreTrainedModel:
@@ -99,7 +99,7 @@ def _model(backbone: Backbone, config: ModelConfig, n: int, noise: float) -> Ans
 
 
 def _ours(backbone: Backbone, models: list[AnswerModel], texts: list[list[int]]) -> Float[Tensor, "tokens vocab"]:
-    """The first member's log-probabilities at every token of a batch padded on the right."""
+    """Log-probabilities of the first member at every token of a right-padded batch."""
     members = SharedTrunk(backbone, models)
     ids, mask = pad(texts, members.pad_id)
     states = members.read(ids, mask, None)[:, mask.bool()]
@@ -107,21 +107,21 @@ def _ours(backbone: Backbone, models: list[AnswerModel], texts: list[list[int]])
 
 
 def _theirs(model: PreTrainedModel, texts: list[list[int]]) -> Float[Tensor, "tokens vocab"]:
-    """The same of the library's model, each text by itself."""
-    found = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float() for ids in texts]
-    return torch.cat(found).log_softmax(-1)
+    """Log-probabilities of the library's model at every token, each text by itself."""
+    logits = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float() for ids in texts]
+    return torch.cat(logits).log_softmax(-1)
 
 
 def _check_config(backbone: Backbone, library: Callable[[], PreTrainedModel]) -> None:
-    """Raises ModelError where the configuration, cut to these layers, is not read again as it was written."""
+    """Check that the configuration, cut to these layers, is the same after saving and loading. Raises ModelError."""
     key = ("config", backbone.n_layers)
     if key not in backbone.proven:
         backbone.proven[key] = _config_problem(library())
-    if found := backbone.proven[key]:
+    if reason := backbone.proven[key]:
         refuse(
             backbone,
             f"its configuration, cut to {backbone.n_layers} layers, is not read again as it was written",
-            found,
+            reason,
             "leave out n_layers, or use another family such as Llama, Qwen or GPT-2",
         )
 
@@ -135,6 +135,6 @@ def _config_problem(model: PreTrainedModel) -> str:
             again = type(model)(config)
     except PROBE_ERRORS as failure:
         return f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
-    here, there = ({name: list(p.shape) for name, p in m.named_parameters()} for m in (model, again))
-    differing = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    shapes, loaded = ({name: list(p.shape) for name, p in m.named_parameters()} for m in (model, again))
+    differing = sorted(name for name in shapes.keys() | loaded.keys() if shapes.get(name) != loaded.get(name))
     return f"another {differing[0]}" if differing else ""

@@ -1,11 +1,11 @@
-"""Difficulty as the weak model finds it, cross-fitted: no example is scored by a model that saw it.
+"""Difficulty under the weak model, cross-fitted: no example is scored by a model that was trained on it.
 
-`entropy` and `margin` need no label of the examples they score, but their raters must learn from some. A random
-part of the task is set aside for that and takes no further part, so that no label of the hard side decides
-anything. `p_true` (as the authors of 2410.04571 rate) reads every label, and the split says so.
+`entropy` and `margin` need no labels of the examples that they score, but their raters are trained on some. A random
+part of the task is set aside for that and not used otherwise, so that no label of the hard examples has an effect.
+`p_true` (the rating of 2410.04571) uses every label, and the split says so.
 
-In words the label-free kinds are means over the tokens of the rater's own greedy answer, and `p_true` is the mean
-over those of the true one: sums would call long answers hard.
+In generation the label-free kinds are means over the tokens of the rater's greedy answer, and `p_true` is the mean over
+those of the true answer. Sums would rate long answers as hard.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,10 +35,10 @@ from ensemw2s.train.loop import Supervision, predict, train
 
 @dataclass(frozen=True)
 class Rating:
-    """A difficulty per example of the task, and which examples lent their label to the raters."""
+    """Difficulty of each example of the task, and the examples whose labels trained the raters."""
 
     difficulty: Float[Tensor, " examples"]
-    """Larger is harder: nats for entropy, probability for margin and p_true; in words p_true is nats per token."""
+    """Larger is harder: nats for entropy, probability for margin and p_true; in generation p_true is nats per token."""
     set_aside: Bool[Tensor, " examples"]
 
 
@@ -53,7 +53,7 @@ def rate(
     *,
     seed: int,
 ) -> Rating:
-    """Rate examples of classes: the label-free kinds read the mean of the raters' probabilities.
+    """Rate examples of a classification task; the label-free kinds use the mean of the raters' probabilities.
 
     Args:
         labels: of the examples that `learners` names; the label-free kinds read no other.
@@ -87,13 +87,13 @@ def rate_answers(
     *,
     seed: int,
 ) -> Rating:
-    """Rate questions that are answered in words.
+    """Rate questions of a generation task.
 
     Args:
         prompts: token ids of every example.
         truths: the true answers of these rows; the label-free kinds ask for those of `learners` alone.
         open_inputs: trunk activations of token sequences.
-        decoding: how the rater writes; always the likeliest token.
+        decoding: settings of the raters' generation; tokens are always the likeliest.
     """
     labelled = learners(group_ids, config, seed)
     answers, place = truths(labelled), {row: i for i, row in enumerate(labelled.tolist())}

@@ -1,4 +1,4 @@
-"""What has been read of a batch of prompts: keys and values, or the tokens themselves where a family keeps no such."""
+"""State of decoding a batch: cached keys and values, or the tokens themselves for families without such a cache."""
 
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -12,30 +12,30 @@ from ensemw2s.models.probes import HALF_LIMIT
 from ensemw2s.models.trunk import pad
 
 STEPS = 3
-"""Tokens after the prompt in `read_by_steps`."""
+"""Number of tokens after the prompt in `read_by_steps`."""
 
 
 @dataclass
 class Reading:
-    """The memory of a batch: keys and values of the trunk and of each member, or all tokens, read anew at each step."""
+    """Cached keys and values of the trunk and of each member, or all tokens, which are then read anew at each step."""
 
     caches: list[DynamicCache]
     n_stacked: int = 1
-    """Members in the last cache, the rows of one after those of another."""
+    """Number of members whose rows are in the last cache, member by member."""
     mask: Int[Tensor, "batch length"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
     tokens: list[list[int]] | None = None
-    """Of each row so far, where there are no caches."""
+    """Tokens of each row so far, where there are no caches."""
 
     def extend(
         self, mask: Int[Tensor, "batch length"]
     ) -> tuple[Int[Tensor, "batch whole"], Int[Tensor, "batch length"]]:
-        """Take in the mask of the next tokens; returns that of all so far and the positions of the next ones."""
+        """Append the mask of the next tokens. Returns the mask of all tokens and the positions of the next ones."""
         self.mask = mask if not self.mask.numel() else torch.cat([self.mask, mask], dim=1)
         positions = (self.mask.cumsum(1) - 1).clamp_min(0)
         return self.mask, positions[:, -mask.shape[1] :]
 
     def keep(self, rows: Int[Tensor, " rows"]) -> None:
-        """Go on with these rows alone."""
+        """Keep only these rows."""
         if self.tokens is not None:
             self.tokens = [self.tokens[row] for row in rows.tolist()]
             return
@@ -48,22 +48,22 @@ class Reading:
 
 @runtime_checkable
 class Reads(Protocol):
-    """What reads whole texts."""
+    """Models that read whole texts."""
 
     pad_id: int
 
     def read(
         self, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading | None
     ) -> Float[Tensor, "members batch states dim"]:
-        """Final states; None reads without a memory."""
+        """Final states; without a `reading` nothing is cached."""
         ...
 
 
 def read_anew(
     members: Reads, ids: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"], reading: Reading
 ) -> Float[Tensor, "members batch 1 dim"]:
-    """The last state of each row, from all of its tokens, padded on the right: right for every causal model."""
-    new = [row[real].tolist() for row, real in zip(ids, mask.bool(), strict=True)]
+    """Last state of each row from all of its tokens, right-padded, which is valid for every causal model."""
+    new = [row[is_token].tolist() for row, is_token in zip(ids, mask.bool(), strict=True)]
     reading.tokens = [old + more for old, more in zip(reading.tokens or [[]] * len(new), new, strict=True)]
     states = members.read(*pad(reading.tokens, members.pad_id), None)
     last = torch.tensor([len(tokens) - 1 for tokens in reading.tokens])
@@ -72,39 +72,39 @@ def read_anew(
 
 @torch.no_grad()
 def read_by_steps(members: Reads, reading: Reading, texts: list[list[int]]) -> Float[Tensor, "members states dim"]:
-    """States as decoding meets them: the prompt (all but the last tokens), then token by token; rows drop out."""
+    """States as in decoding: the prompt (all but the last tokens), then token by token, while rows drop out."""
     prompts = [text[:-STEPS] for text in texts]
     longest = max(map(len, prompts))
     ids = torch.tensor([[members.pad_id] * (longest - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    found = [members.read(ids, mask, reading)[:, :, -1]]
+    states = [members.read(ids, mask, reading)[:, :, -1]]
     alive = list(range(len(texts)))
     for step in range(STEPS):
         ids = torch.tensor([[texts[row][step - STEPS]] for row in alive])
-        found.append(members.read(ids, torch.ones_like(ids), reading)[:, :, -1])
+        states.append(members.read(ids, torch.ones_like(ids), reading)[:, :, -1])
         if step == 0:
             alive = alive[1:]
             reading.keep(torch.arange(1, len(texts)))
-    return torch.cat(found, dim=1)
+    return torch.cat(states, dim=1)
 
 
 @torch.no_grad()
 def read_at_once(members: Reads, texts: list[list[int]]) -> Float[Tensor, "members states dim"]:
-    """The states of `read_by_steps`, without a memory."""
+    """States of `read_by_steps`, computed in one pass without a cache."""
     states = members.read(*pad(texts, members.pad_id), None)
     lengths = torch.tensor([len(text) for text in texts])
-    found = []
+    selected = []
     for step in range(STEPS + 1):
         rows = torch.arange(len(texts))[(1 if step > 1 else 0) :]
-        found.append(states[:, rows, lengths[rows] - STEPS - 1 + step])
-    return torch.cat(found, dim=1)
+        selected.append(states[:, rows, lengths[rows] - STEPS - 1 + step])
+    return torch.cat(selected, dim=1)
 
 
 def step_texts(texts: list[list[int]]) -> list[list[int]]:
-    """Texts for `read_by_steps`: what follows each is the beginning of the first."""
+    """Texts for `read_by_steps`: each text followed by the first tokens of the first."""
     return [text + texts[0][:STEPS] for text in texts]
 
 
 def log_prob_limit(dtype: torch.dtype) -> float:
-    """How far log-probabilities may lie apart by rounding, relative to the largest."""
+    """Largest difference of log-probabilities due to rounding, relative to the largest."""
     return 2e-4 if dtype == torch.float32 else HALF_LIMIT

@@ -1,4 +1,4 @@
-"""Whole causal language models side by side as the members of an ensemble."""
+"""Whole causal language models side by side as members of an ensemble."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from ensemw2s.models.vocabulary import VocabularyHead, trunk_of
 
 
 class SeparateModels:
-    """Whole causal language models with one tokenizer, each run by itself.
+    """Whole causal language models of one tokenizer, each run by itself.
 
     Raises:
         ModelError: two tokenizers differ, or a model has no vocabulary head.
@@ -56,7 +56,7 @@ class SeparateModels:
     ) -> Float[Tensor, "members batch states dim"]:
         """As `Members.read`."""
         if reading is None:
-            return torch.stack([run_model(each, ids.to(each.device), mask.to(each.device)) for each in self._trunks])
+            return torch.stack([run_model(t, ids.to(t.device), mask.to(t.device)) for t in self._trunks])
         if reading.tokens is not None:
             return read_anew(self, ids, mask, reading)
         whole, positions = reading.extend(mask)
@@ -74,7 +74,7 @@ class SeparateModels:
 
     @torch.no_grad()
     def logits(self, states: Float[Tensor, "members positions dim"]) -> Float[Tensor, "members positions vocab"]:
-        """Each model's own head."""
+        """Next-token logits by each model's own head."""
         return torch.stack([head(s).float() for head, s in zip(self._heads, states, strict=True)])
 
 
@@ -86,13 +86,13 @@ def same_tokenizer(tokenizers: Sequence[PreTrainedTokenizerBase]) -> None:
     """
     first = tokenizers[0]
     for other in tokenizers[1:]:
-        here, there = first.get_vocab(), other.get_vocab()
-        differing = sorted(token for token in here.keys() | there.keys() if here.get(token) != there.get(token))
+        ours, theirs = first.get_vocab(), other.get_vocab()
+        differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
         if differing:
             token = differing[0]
             raise ModelError(
                 f"{other.name_or_path}: its tokenizer differs from that of {first.name_or_path} ({token!r} is "
-                f"{there.get(token)} and not {here.get(token)}), so their next-token probabilities cannot be mixed; "
+                f"{theirs.get(token)} and not {ours.get(token)}), so their next-token probabilities cannot be mixed; "
                 "use models of one tokenizer"
             )
         if first.eos_token_id != other.eos_token_id:

@@ -26,23 +26,24 @@ def write_answers(
 ) -> list[dict[str, Any]]:
     """The ensemble's answer to each prompt, ready for JSON.
 
-    answer, confidence (its probability under the mixture), agreement (share of the experts whose own answer it is),
-    members (each expert's own answer), tokens and token_log_probs (one more where the end token came), is_finished
-    (ended by itself, not by the limit of length).
+    Fields: answer; confidence (its probability under the mixture); agreement (share of experts that give this answer);
+    members (each expert's greedy answer); tokens and token_log_probs (one more with the end token); is_finished (ended
+    by itself and not by the limit of length).
     """
-    found = decode(members, expert_weights, tokenizer, prompts, config, vote=vote, row_ids=row_ids)
-    own = [[d.text] * members.n_members for d in found]
-    # A member that agreed all along would have written the same: only the others are asked again. Drawn answers are
-    # no member's greedy one, so then all are.
-    asked_again = members.n_members > 1 or config.temperature > 0
+    decoded = decode(members, expert_weights, tokenizer, prompts, config, vote=vote, row_ids=row_ids)
+    member_texts = [[d.text] * members.n_members for d in decoded]
+    # A member that agreed at every token would have written the same answer, so only the others decode by themselves.
+    # Sampled answers are no member's greedy answer, so then all of them do.
+    may_differ = members.n_members > 1 or config.temperature > 0
     for t in range(members.n_members):
-        other = [i for i, d in enumerate(found) if config.temperature > 0 or not d.agrees[t]] if asked_again else []
-        if other:
+        differing = [i for i, d in enumerate(decoded) if may_differ and (config.temperature > 0 or not d.agrees[t])]
+        if differing:
             greedy = config.model_copy(update={"temperature": 0.0})
-            asked = [prompts[i] for i in other]
-            texts = decode(members.alone(t), torch.ones(1), tokenizer, asked, greedy, vote=vote)
-            for i, d in zip(other, texts, strict=True):
-                own[i][t] = d.text
+            alone = decode(
+                members.alone(t), torch.ones(1), tokenizer, [prompts[i] for i in differing], greedy, vote=vote
+            )
+            for i, d in zip(differing, alone, strict=True):
+                member_texts[i][t] = d.text
     return [
         {
             "answer": d.text.strip(),
@@ -53,5 +54,5 @@ def write_answers(
             "token_log_probs": list(d.log_probs),
             "is_finished": d.is_finished,
         }
-        for d, texts in zip(found, own, strict=True)
+        for d, texts in zip(decoded, member_texts, strict=True)
     ]

@@ -90,8 +90,7 @@ class ClassLabeller(PromptReader):
     store: TensorStore
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        """Answer, probability per class, confidence, agreement, each member's answer, and the experts' ids and
-        weights."""
+        """Answer, class probabilities, confidence, agreement, members' answers, and the experts' ids and weights."""
         rows = torch.arange(len(prompts))
         inputs = self._inputs(self.encode(prompts))
         members = torch.stack([predict(a, i, rows) for a, i in zip(self.adapters, inputs, strict=True)])

@@ -147,8 +147,8 @@ class _Generator:
         return cls(model, tokenizer, about.decoding, longest - about.decoding.max_new_tokens, chat)
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        n_embeddings = self.model.get_input_embeddings().weight.shape[0]  # pyright: ignore
-        return _unreadable(self._ids(prompts), self.longest, n_embeddings)
+        embeddings: torch.Tensor = self.model.get_input_embeddings().weight  # pyright: ignore[reportAssignmentType]
+        return _unreadable(self._ids(prompts), self.longest, len(embeddings))
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         members = SeparateModels([self.model], [self.tokenizer])

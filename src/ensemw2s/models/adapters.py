@@ -1,5 +1,4 @@
-"""Trainable parts of an expert or student: a head on the frozen backbone, upper layers, LoRA updates, or all
-weights."""
+"""Trainable parts of an expert or student: a head, upper layers, LoRA updates, or all weights."""
 
 from collections.abc import Mapping
 

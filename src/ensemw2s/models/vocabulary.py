@@ -28,8 +28,7 @@ class VocabularyHead(nn.Module):
         setattr(model, model.base_model_prefix, _PassThrough(model.base_model))
         self.model = model
         self.is_plain = self._is_plain()
-        """Whether logits are exactly the states times `weight` (measured), so that they can be computed for some
-        tokens."""
+        """Whether logits are exactly the states times `weight`, as measured."""
 
     @property
     def weight(self) -> Float[Tensor, "vocab dim"]:

@@ -13,7 +13,7 @@ from ensemw2s.report.charts import PALETTE, Spec
 from ensemw2s.report.page import bar, page
 from ensemw2s.report.table import percent, points, short, shown
 from ensemw2s.results import Interval
-from ensemw2s.results.leaderboard import BoardCell, BoardLine, BoardTask, Leaderboard
+from ensemw2s.results.leaderboard import Leaderboard, LeaderboardCell, LeaderboardLine, LeaderboardTask
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import markdown as as_markdown
 
@@ -27,7 +27,7 @@ REFERENCES = {
 }
 
 
-def terminal_table(board: Leaderboard) -> Table:
+def terminal_table(leaderboard: Leaderboard) -> Table:
     """Methods by mean gain. The page and the Markdown also show each task."""
     table = Table(
         title="Points above the student of one weak expert, and above strong-on-easy:\nmeans over tasks, 95% intervals",
@@ -37,15 +37,15 @@ def terminal_table(board: Leaderboard) -> Table:
     table.add_column("method", overflow="fold")
     for name in ("tasks", "gain", "minus on-easy", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
-    for line in board.lines:
+    for line in leaderboard.lines:
         cells = (_name(line), str(line.n_tasks), points(line.gain), points(line.distance), f"{line.rank:.1f}")
         table.add_row(*map(shown, cells), style="bold green" if line.method == "auto" else "")
     return table
 
 
-def markdown(board: Leaderboard) -> str:
+def markdown(leaderboard: Leaderboard) -> str:
     """The leaderboard without the scatter plot, for a README or a page of documentation."""
-    forms = list(dict.fromkeys(form for line in board.lines for form in line.gain_by_form))
+    forms = list(dict.fromkeys(form for line in leaderboard.lines for form in line.gain_by_form))
     split = forms if len(forms) > 1 else []
     head = [
         "method",
@@ -70,32 +70,32 @@ def markdown(board: Leaderboard) -> str:
             f"{line.wins} : {line.losses}",
             short(line.flops),
         ]
-        for line in board.lines
+        for line in leaderboard.lines
     ]
     parts = [_table(head, rows)]
-    for task in board.tasks:
+    for task in leaderboard.tasks:
         known = "; ".join(f"{REFERENCES[name]} {percent(value)}" for name, value in task.references.items())
         known = f"{facts(task)}. {known[0].upper()}{known[1:]}."
         parts.append(f"### {as_markdown(task.name)}\n\n{as_markdown(known)}\n")
         head = ["method", task.metric, "gain", "minus strong-on-easy", "PGR", "rank", "won : lost", "FLOPs"]
-        parts.append(_table(head, [_cells(cell) for cell in ranked(board, task)]))
-    return "\n".join([*parts, *(f"- {as_markdown(sentence)}" for sentence in sentences(board))]) + "\n"
+        parts.append(_table(head, [_cells(cell) for cell in ranked(leaderboard, task)]))
+    return "\n".join([*parts, *(f"- {as_markdown(sentence)}" for sentence in sentences(leaderboard))]) + "\n"
 
 
-def write_page(board: Leaderboard, path: Path) -> None:
+def write_page(leaderboard: Leaderboard, path: Path) -> None:
     """Write leaderboard.html whole or not at all; the page loads nothing from outside."""
-    gains = [line.gain for line in board.lines]
+    gains = [line.gain for line in leaderboard.lines]
     low, high = min(g.low for g in gains), max(g.high for g in gains)
     text = page(
-        "board.html.j2",
-        {name: chart.to_dict() for name, chart in {"all": _scatter(board.lines)}.items()}
-        | {f"task/{t.name}": _forest(ranked(board, t)).to_dict() for t in board.tasks},
-        board=board,
-        forms=list(dict.fromkeys(form for line in board.lines for form in line.gain_by_form)),
+        "leaderboard.html.j2",
+        {name: chart.to_dict() for name, chart in {"all": _scatter(leaderboard.lines)}.items()}
+        | {f"task/{t.name}": _forest(ranked(leaderboard, t)).to_dict() for t in leaderboard.tasks},
+        leaderboard=leaderboard,
+        forms=list(dict.fromkeys(form for line in leaderboard.lines for form in line.gain_by_form)),
         name=_name,
         ranked=ranked,
         facts=facts,
-        sentences=sentences(board),
+        sentences=sentences(leaderboard),
         references=REFERENCES,
         bar=lambda interval: bar(interval, low, high),
         pgr=_pgr,
@@ -107,21 +107,21 @@ def write_page(board: Leaderboard, path: Path) -> None:
     write_atomic(path, text)
 
 
-def ranked(board: Leaderboard, task: BoardTask) -> list[BoardCell]:
+def ranked(leaderboard: Leaderboard, task: LeaderboardTask) -> list[LeaderboardCell]:
     """The task's methods, best rank first."""
-    return sorted((c for c in board.cells if c.task == task.name), key=lambda c: c.rank.mean)
+    return sorted((c for c in leaderboard.cells if c.task == task.name), key=lambda c: c.rank.mean)
 
 
-def facts(task: BoardTask) -> str:
+def facts(task: LeaderboardTask) -> str:
     """Form, seeds, test items and models of a task, in one line."""
     seeds = f"seed {task.seeds[0]}" if len(task.seeds) == 1 else f"seeds {task.seeds[0]} to {task.seeds[-1]}"
-    form = "answered in words" if task.is_words else "answered by a class"
+    form = "answered by generation" if task.is_words else "answered by a class"
     return f"{form.capitalize()}; {seeds}, {task.n_items} test items. Weak: {task.weak}. Strong: {task.strong}"
 
 
-def sentences(board: Leaderboard) -> list[str]:
+def sentences(leaderboard: Leaderboard) -> list[str]:
     """Notes below the table: what its columns mean, what it cost, and what is missing."""
-    work = board.work
+    work = leaderboard.work
     notes = [
         "Gain: points above the student of one weak expert's labels. Intervals of a task cross its seeds with its test "
         "items; those of a mean add up in quadrature, for the tasks are these and no sample of others.",
@@ -133,12 +133,14 @@ def sentences(board: Leaderboard) -> list[str]:
         f"by itself, and {work.evaluations:,} evaluations of an expert on an example done where "
         f"{work.evaluations_alone:,} would have been. The units of work took {work.seconds / 60:.0f} minutes.",
     ]
-    if board.missing:
-        notes.append(f"Left undone for want of time: {'; '.join(board.missing)}. The same command goes on with them.")
-    return notes + list(board.notes)
+    if leaderboard.missing:
+        notes.append(
+            f"Left undone for want of time: {'; '.join(leaderboard.missing)}. The same command goes on with them."
+        )
+    return notes + list(leaderboard.notes)
 
 
-def _cells(cell: BoardCell) -> list[str]:
+def _cells(cell: LeaderboardCell) -> list[str]:
     return [
         cell.method,
         percent(cell.accuracy),
@@ -151,7 +153,7 @@ def _cells(cell: BoardCell) -> list[str]:
     ]
 
 
-def _name(line: BoardLine) -> str:
+def _name(line: LeaderboardLine) -> str:
     return line.method + ("*" if line.is_baseline else "")
 
 
@@ -168,7 +170,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(map(as_markdown, line)) + " |" for line in lines) + "\n"
 
 
-def _scatter(lines: Sequence[BoardLine]) -> Any:
+def _scatter(lines: Sequence[LeaderboardLine]) -> Any:
     """Scatter plot of gain against cost."""
     groups = list(dict.fromkeys(line.group for line in lines))
     named = [*lines[:N_NAMED], *(line for line in lines if line.method in ("auto", SINGLE))]
@@ -200,7 +202,7 @@ def _scatter(lines: Sequence[BoardLine]) -> Any:
     ).properties(width="container", height=420)
 
 
-def _forest(cells: Sequence[BoardCell]) -> Any:
+def _forest(cells: Sequence[LeaderboardCell]) -> Any:
     """Forest plot of a task's methods by their distance to strong-on-easy."""
     rows: list[Spec] = [
         {"method": c.method, "points": c.distance.mean, "low": c.distance.low, "high": c.distance.high} for c in cells

@@ -16,8 +16,7 @@ ROUND_FIELDS = {
 
 
 def accuracy_by_round(traces: list[EnsembleTrace], part: str, together: bool) -> Any:
-    """Accuracy of the first t experts together, or of expert t alone, on one part; rings mark sizes chosen on easy-
-    val."""
+    """Accuracy of the first t experts, or of expert t alone, on one part; rings mark sizes chosen on easy-val."""
     rows = [
         {
             "t": r.round + 1,
@@ -44,8 +43,7 @@ def _rounds(rows: list[dict[str, Any]], height: int) -> Any:
 
 
 def answers(traces: list[EnsembleTrace]) -> Any:
-    """Error under D_t of expert t and of the expert before it, with the prior: shows whether an expert follows its
-    weights."""
+    """Error under D_t of expert t and of the expert before it, with the prior error."""
     rows = [
         {"t": r.round + 1, "seed": e.seed, "who": who, "error": value}
         for e in traces

@@ -17,8 +17,7 @@ class RunLine(Record):
 
 
 class RunPair(Record):
-    """A paired difference in the metric on the OOD test between the recommended rows of two runs (first minus
-    second)."""
+    """Paired difference of two runs (first minus second): the metric of their recommended rows on the OOD test."""
 
     first: str
     second: str

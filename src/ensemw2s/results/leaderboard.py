@@ -5,7 +5,7 @@ from ensemw2s.results import Cost, Interval, Record
 BOARD_VERSION = 1
 
 
-class BoardTask(Record):
+class LeaderboardTask(Record):
     """One task of a leaderboard, with the rows that methods are measured against."""
 
     name: str
@@ -22,7 +22,7 @@ class BoardTask(Record):
     """Its run folder, below the leaderboard's."""
 
 
-class BoardCell(Record):
+class LeaderboardCell(Record):
     """One method on one task; all on the test that the task is judged by."""
 
     method: str
@@ -45,7 +45,7 @@ class BoardCell(Record):
     cost: Cost
 
 
-class BoardLine(Record):
+class LeaderboardLine(Record):
     """One method over all its tasks, each counted alike."""
 
     method: str
@@ -55,7 +55,7 @@ class BoardLine(Record):
     n_tasks: int
     gain: Interval
     gain_by_form: dict[str, Interval]
-    """Of the tasks that are answered by a class (`classes`), and of those answered in words (`words`)."""
+    """Of the tasks that are answered by a class (`classes`), and of those answered by generation (`words`)."""
     distance: Interval
     rank: float
     """Mean over the tasks."""
@@ -67,7 +67,7 @@ class BoardLine(Record):
     """Needs no weak supervision."""
 
 
-class BoardWork(Record):
+class LeaderboardWork(Record):
     """What the store saved."""
 
     experts_alone: int
@@ -84,16 +84,16 @@ class BoardWork(Record):
 class Leaderboard(Record):
     schema_version: int = BOARD_VERSION
     methods: tuple[str, ...]
-    tasks: tuple[BoardTask, ...]
-    cells: tuple[BoardCell, ...]
-    lines: tuple[BoardLine, ...]
+    tasks: tuple[LeaderboardTask, ...]
+    cells: tuple[LeaderboardCell, ...]
+    lines: tuple[LeaderboardLine, ...]
     """Best mean gain first; methods that not every task can have stand after those that all have."""
-    work: BoardWork
+    work: LeaderboardWork
     missing: tuple[str, ...]
     """Tasks and seeds that the budget left undone."""
     notes: tuple[str, ...]
 
-    def line(self, method: str) -> BoardLine:
+    def line(self, method: str) -> LeaderboardLine:
         """The line of a method. Raises KeyError."""
         for line in self.lines:
             if line.method == method:

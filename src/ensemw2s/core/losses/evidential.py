@@ -34,8 +34,7 @@ from ensemw2s.core.losses.links import LINKS, SOFTMAX, concentration
 def evidential_risk(
     concentration: Float[Tensor, "batch classes"], label: Float[Tensor, "*experts batch classes"], kl_weight: float
 ) -> Float[Tensor, "*experts batch"]:
-    """L(q): negative log-likelihood of the label under a / S, plus the weighted KL of the evidence for other
-    classes."""
+    """L(q): negative log-likelihood of the label under a / S, plus the weighted KL of evidence for other classes."""
     log_probs = concentration.log() - concentration.sum(-1, keepdim=True).log()
     misleading = label + (1.0 - label) * concentration
     return -(label * log_probs).sum(-1) + kl_weight * kl_to_uniform(misleading)

@@ -11,8 +11,7 @@ from ensemw2s.core.labels.base import Labelled
 
 
 class Evidence(NamedTuple):
-    """What a selection may use: predictions on the unlabelled (hard) examples and on held-out labelled (trusted)
-    ones."""
+    """Predictions that a selection may use, on unlabelled (hard) and on held-out labelled (trusted) examples."""
 
     member: Float[Tensor, "experts items classes"]
     """Each member's own distribution."""
@@ -22,8 +21,7 @@ class Evidence(NamedTuple):
     """Its predictions on labelled easy examples that it was not trained on."""
     trusted_labels: Int[Tensor, " trusted"]
     features: Callable[[], tuple[Tensor, Tensor]]
-    """Computes the strong model's pooled features, [items, dim] and [trusted, dim]; called only where they are
-    needed."""
+    """Computes the strong model's pooled features, [items, dim] and [trusted, dim]; called only where needed."""
 
 
 @runtime_checkable

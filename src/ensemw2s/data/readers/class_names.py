@@ -1,15 +1,15 @@
-"""Names of classes that a data set keeps beside the numbers of its columns: `datasets.ClassLabel`."""
+"""Class names of columns that hold class numbers (`datasets.ClassLabel`)."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Names = dict[str, tuple[str, ...]]
-"""Column to the names of its classes."""
+"""Class names by column."""
 
 
 def names_of(features: Mapping[str, Any]) -> Names:
-    """Of the features of a `datasets.Dataset`, or of their records: a column of classes, or of lists of them."""
+    """Class names from the features of a `datasets.Dataset`, for columns of classes or of lists of classes."""
     found: Names = {}
     for column, feature in features.items():
         names = _attribute(feature, "names") or _attribute(_attribute(feature, "feature"), "names")
@@ -19,7 +19,7 @@ def names_of(features: Mapping[str, Any]) -> Names:
 
 
 def names_in_parquet(metadata: Mapping[bytes, bytes] | None) -> Names:
-    """Of what `datasets` writes into the schema of a Parquet file; none where it wrote nothing."""
+    """Class names from the metadata that `datasets` writes into a Parquet schema; empty where there is none."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -28,7 +28,7 @@ def names_in_parquet(metadata: Mapping[bytes, bytes] | None) -> Names:
 
 
 def named(row: dict[str, Any], names: Names) -> dict[str, Any]:
-    """The row with the names of its classes; None for -1, by which such columns say that a row has none."""
+    """The row with class names in place of numbers; None in place of -1, which marks a row without a class."""
     changed = {column: _named(row[column], each) for column, each in names.items() if column in row}
     return row | changed if changed else row
 

@@ -8,13 +8,13 @@ from ensemw2s.data.readers.source import Lines, Source
 from ensemw2s.errors import DataError
 
 CHUNK = 2**16
-"""Characters that are read at once of an array."""
+"""Number of characters of an array read at a time."""
 UNFINISHED = 16
-"""An error so near to the end of what was read may be mended by what follows: no word of JSON is longer."""
+"""A parse error this close to the end of the buffer may be due to a token that is cut; no JSON keyword is longer."""
 
 
 def json_rows(source: Source, name: str) -> Iterator[StreamedRow]:
-    """The rows of a file that holds JSON Lines, or an array of objects whatever its name ends in.
+    """Rows of a file of JSON Lines or of an array of objects, whatever its suffix.
 
     Raises:
         DataError: an array breaks, so that nothing after that place can be read.
@@ -88,7 +88,7 @@ def _items(source: Source, name: str) -> Iterator[StreamedRow]:
 
 
 class _Window:
-    """The part of an array that is being read."""
+    """Buffer over the part of an array that is being read."""
 
     def __init__(self, source: Source, name: str):
         self._text = source.text
@@ -97,11 +97,11 @@ class _Window:
         self._buffer = ""
         self._at = 0
         self._line = self._column = 1
-        """Of the beginning of the buffer."""
+        """Line number of the beginning of the buffer."""
         self._is_ended = False
 
     def next_character(self) -> str:
-        """The next one that is no space, not taken; empty at the end."""
+        """Next character that is not a space, without consuming it; empty at the end."""
         while True:
             while self._at < len(self._buffer) and self._buffer[self._at] in " \t\r\n":
                 self._at += 1
@@ -148,7 +148,7 @@ class _Window:
         return self._line + n_lines, self._at - start + (1 if n_lines else self._column)
 
     def _read(self) -> None:
-        """More, twice as much of a long item each time, so that reading it again costs little."""
+        """Read more, doubling the amount for a long item each time, so that parsing it again costs little."""
         self._line, self._column = self._place()
         rest = self._buffer[self._at :]
         piece = self._text.read(max(CHUNK, len(rest)))

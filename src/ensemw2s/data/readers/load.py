@@ -1,4 +1,4 @@
-"""Rows of a file, a `datasets` folder or a hub name, each with the place that an error names."""
+"""Rows of a file, of a `datasets` folder or of a hub data set, each with its place for error messages."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from ensemw2s.data.readers.stream import stream_rows
 from ensemw2s.errors import DataError
 
 Row = tuple[str, dict[str, Any]]
-"""Where the row stands (file and line), and its columns."""
+"""Place of a row (file and line), and its columns."""
 
 
 def read_rows(path: str, *, split: str = "train") -> list[Row]:
@@ -69,7 +69,13 @@ def _from_folder(path: Path, split: str) -> Iterator[Row]:
 
     try:
         found = datasets.load_from_disk(str(path))
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:  # it trusts its records blindly
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OSError,
+    ) as error:  # the library does not check its own records
         raise DataError(
             f"{path}: a folder, but not one that datasets.save_to_disk wrote ({' '.join(str(error).split())[:200]}); "
             "name a file or such a folder"
@@ -82,7 +88,7 @@ def _from_hub(name: str, split: str) -> Iterator[Row]:
     from datasets.exceptions import DatasetsError
 
     try:
-        found = datasets.load_dataset(name, split=split)  # which takes slices and sums of splits
+        found = datasets.load_dataset(name, split=split)  # also takes slices and sums of splits
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise DataError(
             f"hub:{name}: cannot be loaded ({' '.join(str(error).split())[:200]}); check the name, the split "

@@ -1,4 +1,4 @@
-"""A streamed row, and what bounds one, whatever the format of its file."""
+"""A streamed row and its limits, for all file formats."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,31 +9,31 @@ from ensemw2s.errors import DataError
 from ensemw2s.reading import DEPTH, is_deep
 
 ROW_BYTES = 2**24
-"""A longer row is refused, and never held in memory."""
+"""Largest size of a row; a longer one is refused and never held in memory."""
 MOST_COLUMNS = 10_000
-"""Of one row."""
+"""Largest number of columns of a row."""
 NESTED = frozenset((dict, list))
 
 
 class BadRow(Exception):
-    """One row cannot be read; its argument says why, and the next row can be asked for."""
+    """A row cannot be read, for the reason in the argument; reading can continue with the next row."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedRow:
-    """One row, or what is wrong with it."""
+    """A row, or what is wrong with it."""
 
     number: int
-    """From 1; rows that cannot be read count, blank lines do not."""
+    """Number of the row from 1. Unreadable rows count, blank lines do not."""
     origin: str
-    """What its line number makes a place of."""
+    """Text before the line number in the name of its place."""
     line: int
-    """Of the file, from 1; in Parquet the number of the row, in a JSON array that of the item."""
+    """Line in the file, from 1; in Parquet the number of the row, in a JSON array that of the item."""
     columns: dict[str, Any]
     problem: str
     """Empty where the row could be read."""
     done: int
-    """How far the file had been read, in the units of `total_units`."""
+    """Position in the file after the row, in the units of `total_units`."""
 
     @property
     def place(self) -> str:
@@ -41,7 +41,7 @@ class StreamedRow:
 
 
 def check_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The row, whose columns and depth are bounded. Raises BadRow."""
+    """Check the number of columns and the nesting depth of a row. Raises BadRow."""
     if len(row) > MOST_COLUMNS:
         raise BadRow(f"{len(row):,} columns, where at most {MOST_COLUMNS:,} are read; leave out what no prompt needs")
     if not NESTED.isdisjoint(map(type, row.values())) and is_deep(row):
@@ -50,7 +50,7 @@ def check_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_header(header: Sequence[str], columns: Sequence[str], name: str) -> None:
-    """Refuse a header that no row can be read by.
+    """Refuse a header with which no row can be read.
 
     Raises:
         DataError: it has too many columns, one of them twice, or lacks one of `columns`.
@@ -70,13 +70,13 @@ def check_header(header: Sequence[str], columns: Sequence[str], name: str) -> No
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Names of columns for a message, of which a file may have thousands."""
+    """Column names for a message, shortened where there are many."""
     shown = ", ".join(repr(column[:100]) for column in columns[:30])
     return shown if len(columns) <= 30 else f"{shown} and {len(columns) - 30:,} others"
 
 
 def not_utf8(text: str) -> BadRow | None:
-    """Why a text that was decoded with `surrogateescape` is no UTF-8; None where it is."""
+    """Error for a text decoded with `surrogateescape` that is not UTF-8; None where it is."""
     if text.isascii():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Rows of values with separators, streamed: CSV, and its kin with semicolons, tabs or bars."""
+"""Streaming reader of CSV and of other separators: semicolons, tabs, bars."""
 
 import csv
 import io
@@ -11,12 +11,12 @@ from ensemw2s.data.readers.source import Lines, Source
 from ensemw2s.errors import DataError
 
 ROW_LINES = 100_000
-"""Lines of a quoted value; an open quotation mark takes all that there are."""
+"""Largest number of lines of a quoted value; an unclosed quotation mark would take all lines that follow."""
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 def separated_rows(source: Source, columns: Sequence[str], name: str, separator: str | None) -> Iterator[StreamedRow]:
-    """Every value stays text: "NA" is an answer, and 007 keeps its zeros.
+    """Rows of a file of separated values. Every value stays text: "NA" is an answer, and 007 keeps its zeros.
 
     Args:
         separator: None takes a comma, or what the first two rows agree on (Excel writes semicolons in much of Europe).
@@ -66,19 +66,19 @@ def separated_rows(source: Source, columns: Sequence[str], name: str, separator:
 
 
 class _Records:
-    """Lines for the reader, which takes several where a quoted value holds newlines; bounds what it takes for a row.
+    """Lines for the csv reader, which takes several where a quoted value holds newlines, with a limit for each row.
 
-    An object with `__next__` and no generator: it goes on after an error of a line, which would finish a generator.
+    This is an object with `__next__` because an error in a line would end a generator.
     """
 
     def __init__(self, source: Source, name: str):
         self._lines = Lines(source.text, name)
         self._size = self._first = 0
         self.problem = ""
-        """Of the row so far: it is read to its end, so that the next one begins where it does."""
+        """Error of the current row, which is still read to its end so that the next row starts correctly."""
 
     def begin(self) -> int:
-        """A new row begins; returns its line."""
+        """Start a new row. Returns its line number."""
         self._size, self.problem = 0, ""
         self._first = self._lines.number + 1
         return self._first
@@ -100,10 +100,10 @@ class _Records:
 
 
 def _separator(head: str, is_whole: bool, name: str) -> str:
-    """The one by which header and first row have the same number of columns; a comma where one column is all.
+    """The separator with which header and first row have equally many columns; a comma for a single column.
 
     Raises:
-        DataError: several would do, and a comma would not.
+        DataError: several separators fit, and a comma does not.
     """
     fitting = [separator for separator in SEPARATORS if _fits(head, is_whole, separator)]
     if not fitting or "," in fitting:

@@ -1,4 +1,4 @@
-"""A text file opened to be read piece by piece: unpacked if it is gzip, its encoding checked before the first row."""
+"""Opening of text files for streaming: gzip is unpacked, and the encoding is checked before the first row."""
 
 import codecs
 import gzip
@@ -14,11 +14,11 @@ from ensemw2s.errors import DataError
 from ensemw2s.reading import open_file
 
 HEAD = 2**16
-"""Bytes by which the kind of a file is told."""
+"""Number of first bytes by which the format of a file is detected."""
 EXPANSION = 200
-"""Times that a gzip file may grow; text grows some ten times, and a thousand is the most there can be."""
+"""Largest growth factor of a gzip file. Text grows about ten times; the format allows about a thousand."""
 SMALL = 2**22
-"""Bytes that it may grow to however small it is."""
+"""Unpacked size in bytes that is always accepted."""
 BLANK_LINES = 100_000
 """More in one another's wake are no data."""
 OTHER_KINDS = {
@@ -35,7 +35,7 @@ OTHER_KINDS = {
     b"\xfd7zXZ": "an xz file; unpack it",
     b"version https://git-lfs": "a pointer of Git LFS, not the data; fetch it with `git lfs pull`",
 }
-"""First bytes of what is often taken for text, and its mend."""
+"""First bytes of formats that are often mistaken for text, with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,22 @@ class Source:
     """An opened text file."""
 
     text: io.TextIOWrapper
-    """Bytes that are not UTF-8 are half characters (surrogateescape), line ends are as they stand."""
+    """Text decoded with `surrogateescape` for bytes that are not UTF-8, with unchanged line ends."""
     head: str
-    """The beginning, not consumed."""
+    """Beginning of the file, not consumed."""
     is_whole: bool
-    """Whether `head` is all there is."""
+    """Whether `head` is the whole file."""
     counted: "_Counted"
 
     @property
     def done(self) -> int:
-        """Bytes of the file that were read, compressed ones where it is."""
+        """Number of bytes of the file read so far, compressed where it is."""
         return self.counted.n_read
 
 
 @contextmanager
 def opened(path: Path, name: str, *, is_gzip: bool) -> Iterator[Source]:
-    """The file as text, to read once.
+    """Open the file as text for one reading.
 
     Raises:
         DataError: it is no regular file, cannot be read, or is something else than UTF-8 text; while it is read: it is
@@ -70,14 +70,14 @@ def opened(path: Path, name: str, *, is_gzip: bool) -> Iterator[Source]:
         buffered = io.BufferedReader(raw, HEAD)
         start = buffered.peek(HEAD)
         _check_kind(start, name)
-        # One that was cut in the middle of a character loses that alone.
+        # A head that ends within a character loses only that character.
         head = start.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
         text = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
         yield Source(text, head, len(start) < HEAD, counted)
 
 
 class Lines:
-    """Lines with their ends, `\\n`, `\\r\\n` or `\\r`, of bounded length; goes on after the error of an endless one."""
+    """Lines with their ends (`\\n`, `\\r\\n` or `\\r`), of bounded length; continues after a line that is too long."""
 
     def __init__(self, text: io.TextIOWrapper, name: str):
         self._text = text

@@ -1,4 +1,4 @@
-"""Rows of a file of any length, one at a time; a row that cannot be read is yielded with its problem."""
+"""Streaming of the rows of a file of any length. A row that cannot be read is yielded with its problem."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ensemw2s.text import visible
 
 @dataclass(frozen=True)
 class Format:
-    """How a file is read, by what its name ends in."""
+    """Format of a file, detected by its suffix."""
 
     kind: str
     """`json`, `separated` or `parquet`."""
@@ -36,17 +36,17 @@ FORMATS = {
 
 
 def format_of(path: Path, shown: str | None = None) -> Format:
-    """Raises DataError for a file of another kind."""
+    """Format of a file by its suffix. Raises DataError for an unknown one."""
     name = path.name.lower()
-    for suffix, found in FORMATS.items():
+    for suffix, file_format in FORMATS.items():
         if name.endswith(suffix):
-            return found
+            return file_format
     end = "".join(path.suffixes[-2:] if name.endswith(".gz") else path.suffixes[-1:])
     raise DataError(f"{shown or path}: cannot tell the format from {end!r}; use one of {', '.join(FORMATS)}")
 
 
 def total_units(path: Path) -> int:
-    """The length of the whole file as far as it is known without reading it: bytes, of Parquet rows."""
+    """Length of the whole file as known without reading it: rows for Parquet, else bytes."""
     if format_of(path).kind != "parquet":
         return path.stat().st_size
     from ensemw2s.data.readers.parquet import n_parquet_rows  # Arrow takes a second to import
@@ -55,36 +55,36 @@ def total_units(path: Path) -> int:
 
 
 def stream_rows(path: Path, columns: Sequence[str] | None, *, shown: str | None = None) -> Iterator[StreamedRow]:
-    """The rows of a file of one of FORMATS; memory does not grow with the file.
+    """Stream the rows of a file of one of FORMATS; memory does not grow with the file.
 
     Args:
-        path: a file.
-        columns: what will be asked of each row; Parquet reads no others. None: all that there are.
-        shown: how places name the file, where not by its path.
+        path: the file.
+        columns: columns that are needed; Parquet reads no others. None reads all.
+        shown: name of the file in error messages; None uses its path.
 
     Raises:
         DataError: the file is of another format than its name says, cut or damaged; the header of a Parquet or CSV
-            file lacks one of `columns` or has one twice; the disk cannot be read. What can be known is known before
-            the first row.
+            file lacks one of `columns` or has one twice; the disk cannot be read. Raised before the first row where
+            possible.
     """
     name = str(path) if shown is None else shown
-    found = format_of(path, name)
+    file_format = format_of(path, name)
     try:
-        if found.kind == "parquet":
+        if file_format.kind == "parquet":
             from ensemw2s.data.readers.parquet import parquet_rows
 
             yield from parquet_rows(path, columns, name)
             return
-        with opened(path, name, is_gzip=found.is_gzip) as source:
-            if found.kind == "json":
+        with opened(path, name, is_gzip=file_format.is_gzip) as source:
+            if file_format.kind == "json":
                 yield from json_rows(source, name)
             else:
-                yield from separated_rows(source, columns or (), name, found.separator)
+                yield from separated_rows(source, columns or (), name, file_format.separator)
     except OSError as error:
         raise DataError(f"{path}: the file cannot be read ({error.strerror or error}); check its permissions") from None
 
 
 def reason_of(error: DataError, place: str) -> str:
-    """The message without the place that it begins with, and cut where a value made it endless."""
+    """The message of an error without its place, shortened where a value makes it long."""
     text = str(error).removeprefix(visible(place)).lstrip(":, ")
     return text if len(text) <= 500 else f"{text[:400]} … {text[-90:]}"

@@ -1,4 +1,4 @@
-"""Prompts of a file's rows, where one bad row stops none of the others."""
+"""Prompts of a file's rows; a bad row does not stop the others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ class Prompted:
     place: str
     prompt: str | None
     problem: str
-    """Empty where there is a prompt."""
+    """Why there is no prompt; empty where there is one."""
 
 
 def prompts_of(path: str, prompt: str, *, split: str = "train") -> list[Prompted]:
-    """The template filled with each row's columns.
+    """Fill the template with each row's columns.
 
     Raises:
         DataError: the file cannot be read as a whole, or has no rows; the template is malformed.

@@ -1,7 +1,7 @@
-"""The part of Jinja that prompts are written in: no template of it can run on, or grow, beyond a bound.
+"""A sandbox for prompt templates in a part of Jinja, with bounds on their work and on the size of their values.
 
-A template may come with a folder from elsewhere. The language is cut to what always ends (no macros, no calls but a
-few methods, no recursion), loops are counted, and whatever can make a long value out of short ones says so first.
+A template may come with a folder from elsewhere. The language has only constructs that terminate (no macros, no calls
+but a few methods, no recursion), passes of loops are counted, and operations that make long values are checked first.
 """
 
 import itertools
@@ -17,27 +17,28 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ensemw2s.data.templates.syntax import FILTER_NAMES, ITEMS, JOINED, METHODS, NUMBER, PASSED, WEIGHED
 
 WORK = 2**25
-"""Characters that go through filters and methods for one prompt; calls and passes count as CALL and more."""
+"""Largest number of characters that filters and methods may process for one prompt; each call and each pass of a loop
+counts as CALL characters or more."""
 CALL = 16
 CHARACTERS = 2**22
-"""Of a value that a filter or a method takes or makes."""
+"""Largest number of characters of a value that a filter or method takes or makes."""
 
 SIZED = ("batch", "indent", "round", "tojson")
-"""Filters that make as much as a number says."""
+"""Filters whose output size is set by a number."""
 ITERATING = (
     *("batch", "groupby", "join", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr", "sort"),
     *("sum", "unique"),
 )
-"""Filters that take a text letter by letter."""
+"""Filters that iterate over the letters of a text."""
 WIDTHS = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|\d{4,}|\d*\.(\*|\d{4,}))")
 
 
 class TooMuch(Exception):
-    """A template asks for more than a bound allows; its argument says what."""
+    """A template exceeds a bound, which the argument names."""
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja with the bounds of this module."""
+    """A Jinja environment with the bounds of this module."""
 
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%"])
 
@@ -50,7 +51,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.begin(1)
 
     def begin(self, n_tokens: int) -> None:
-        """A prompt is begun, with its own allowance of work; a pass of a loop costs as the whole template may."""
+        """Reset the allowance of work for a new prompt. A pass of a loop costs as much as the whole template may."""
         self._left, self._pass_cost = WORK, CALL * n_tokens
 
     def spend(self, work: int) -> None:
@@ -84,7 +85,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return _limited(__obj(*args, **kwargs))
 
     def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter of the library that says before how much it will make."""
+        """A filter of the library whose output size is checked before it runs."""
         n_own = int(hasattr(function, "jinja_pass_arg"))  # its first argument may be the environment
 
         @wraps(function)
@@ -99,7 +100,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return bounded
 
     def _check_growth(self, name: str, n_characters: int, given: list[Any], kwargs: dict[str, Any]) -> None:
-        """Refuse what would make a long text of short ones."""
+        """Refuse operations that would make a long text from short ones."""
         grown = 0
         rest = [*given[1:], *kwargs.values()]
         if name in SIZED and any(isinstance(value, int) and abs(value) > ITEMS // 100 for value in rest):
@@ -128,7 +129,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return text % values
 
     def _each(self, value: Any) -> list[Any]:
-        """What a loop goes over."""
+        """The items of a loop, at most ITEMS."""
         found = list(itertools.islice(value, ITEMS + 1))
         if len(found) > ITEMS:
             raise TooMuch(f"a loop of more than {ITEMS:,} passes")
@@ -144,7 +145,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
     def _measure(self, *values: Any) -> int:
-        """Characters of what a filter or a method is given, written out."""
+        """Number of characters of the arguments of a filter or method, written out."""
         n_characters = n_items = 0
         waiting = list(values)
         while waiting:
@@ -164,7 +165,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _limited(value: Any) -> Any:
-    """What a filter or a method made; a text is plain, and what can be gone over once is a list."""
+    """Output of a filter or method within the bounds: a plain string, or a list in place of an iterator."""
     if isinstance(value, str):
         if len(value) > CHARACTERS:
             raise TooMuch(f"a text of more than {CHARACTERS:,} characters")

@@ -7,17 +7,17 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.visitor import NodeTransformer
 
 TEMPLATE_CHARACTERS = 2**20
-"""Of the template's own text."""
+"""Largest number of characters of a template."""
 TOKENS = 10_000
-"""Names, numbers and signs within its braces."""
+"""Largest number of names, numbers and signs within its braces."""
 NESTING = 40
-"""Blocks and expressions in one another."""
+"""Largest nesting depth of blocks and expressions."""
 LOOPS = 4
-"""Loops in one another."""
+"""Largest nesting depth of loops."""
 ITEMS = 10_000
-"""That a filter or a method takes, and passes of a loop."""
+"""Largest number of items of a filter's or method's argument, and of passes of a loop."""
 NUMBER = 10**18
-"""A whole number beyond it is not computed with."""
+"""Largest absolute value of an integer."""
 NODES = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem),
     *(nodes.Slice, nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr, nodes.For, nodes.Assign, nodes.With),
@@ -37,14 +37,14 @@ FILTER_NAMES = (
     *("trim", "truncate", "unique", "upper", "wordcount"),
 )
 PASSED, JOINED, WEIGHED = "each pass", "joined", "weighed"
-"""Filters of our own, whose names no template can write."""
+"""Our own filters, whose names no template can contain."""
 
 
 def parse(environment: Environment, text: str) -> tuple[nodes.Template, int]:
-    """The template's tree, and its number of words and signs.
+    """Parse and check a template. Returns its tree and its number of names, numbers and signs.
 
     Raises:
-        TemplateSyntaxError: with its line: it is malformed, too long or too deep, or uses what prompts may not.
+        TemplateSyntaxError: with the line, where it is malformed, too long, too deep, or uses refused constructs.
     """
     if len(text) > TEMPLATE_CHARACTERS:
         raise TemplateSyntaxError(f"it has {len(text):,} characters, and at most {TEMPLATE_CHARACTERS:,} are read", 1)
@@ -58,14 +58,14 @@ def parse(environment: Environment, text: str) -> tuple[nodes.Template, int]:
 
 
 def bounded(environment: Environment, tree: nodes.Template) -> nodes.Template:
-    """The tree with its loops counted and its long values weighed."""
-    found = _Bounding().visit(tree)
-    found.set_environment(environment)
-    return found
+    """The tree with filters inserted that count passes of loops and weigh long values."""
+    bounded_tree = _Bounding().visit(tree)
+    bounded_tree.set_environment(environment)
+    return bounded_tree
 
 
 def _n_tokens(environment: Environment, text: str) -> int:
-    """Counted before the parser, which goes as deep as the brackets do."""
+    """Number of tokens. Counted before parsing, because the parser recurses as deep as the brackets."""
     n_tokens = depth = 0
     for line, kind, value in environment.lex(text):
         if kind in ("data", "whitespace", "comment", "comment_begin", "comment_end"):

@@ -20,11 +20,11 @@ FILLING_ERRORS = (
 
 
 class _Unprintable(Exception):
-    """A value that stands for no text; its argument."""
+    """A value that cannot be written into a prompt, in the argument."""
 
 
 def _shown(value: Any) -> Any:
-    """What `{{ ... }}` may write: text and whole numbers. "None" or "True" in a prompt is a mistake in the data."""
+    """Allow `{{ ... }}` to write text and whole numbers alone; "None" or "True" in a prompt is an error in the data."""
     if isinstance(value, Undefined):
         return value  # Jinja says better what is missing
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -38,7 +38,7 @@ _SANDBOX = Sandbox(_shown)
 
 
 class Template:
-    """A prompt template. `{{ question }}` is a column; `{{ row["Its text"] }}` one whose name is no Jinja name.
+    """A prompt template. `{{ question }}` is a column; `{{ row["Its text"] }}` one whose name is not a Jinja name.
 
     Raises:
         DataError: it is malformed, or names no column.
@@ -49,7 +49,7 @@ class Template:
         try:
             tree, self._n_tokens = parse(_SANDBOX, text)
             self.columns = _columns(tree, shown)
-            """Every column that it reads, with the line of the template."""
+            """Columns that it reads, each with its line in the template."""
             self._compiled = _SANDBOX.template_class.from_code(
                 _SANDBOX, _SANDBOX.compile(bounded(_SANDBOX, tree)), _SANDBOX.make_globals(None)
             )
@@ -116,19 +116,19 @@ class Template:
 
 @lru_cache(maxsize=8)
 def template(text: str) -> Template:
-    """The parsed template; a file of any length parses it once."""
+    """Parse a template; cached, so that a file of any length parses it once."""
     return Template(text)
 
 
 def no_column(column: str, row: Mapping[str, Any], asked_by: str) -> str:
-    """That a column is missing, who asked for it, and the nearest there is."""
+    """Message that a column is missing, with its place in the template and the most similar column."""
     near = difflib.get_close_matches(column, row, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(map(repr, row))}"
     return f"there is no column {column!r} ({asked_by}); {hint}"
 
 
 def _columns(tree: nodes.Template, shown: str) -> dict[str, int]:
-    """Column to the line of the template where it is first read."""
+    """Columns that are read, each with the line of its first use."""
     free = find_undeclared_variables(tree)
     found: dict[str, int] = {}
     subscripts = {id(node.node): node.arg for node in tree.find_all(nodes.Getitem)}
@@ -152,12 +152,12 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _where(place: str, values: Mapping[str, Any], value: Any) -> str:
-    """The place with the column, where the value is one as it stands."""
+    """The place with the name of the column, where the value is a column's."""
     columns = [column for column, own in values.items() if own is value]
     return f"{place}, column {columns[0]!r}" if columns else place
 
 
 def _line_of(error: BaseException) -> str:
-    """Where in the template it happened, as far as the library knows."""
+    """Line of the template where an error was raised, as far as the library knows."""
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
     return f" at its line {lines[-1]}" if lines else ""

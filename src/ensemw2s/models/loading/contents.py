@@ -91,8 +91,7 @@ def _check_file(name: str, folder: Path, path: Path) -> None:
 
 
 def _stays(folder: Path, path: Path) -> bool:
-    """Whether a link stays in the folder or, in the hub's cache, leads to the blobs of its repository or of the
-    cache."""
+    """Whether a link stays in the folder or, in the hub's cache, among the blobs of the cache."""
     homes = [folder.resolve()]
     repository = homes[0].parent.parent
     if homes[0].parent.name == "snapshots" and repository.name.startswith("models--"):

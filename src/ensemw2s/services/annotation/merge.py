@@ -153,8 +153,7 @@ def _append_refused(path: Path, refused: list[Refused]) -> None:
 
 
 def _write(run_dir: Path, content: bytes) -> None:
-    """Write the answers. The checksums of the old and the new state are written first, so that a kill leaves a valid
-    file."""
+    """Write the answers. Checksums of both states are written first, so that a kill leaves a valid file."""
     path = run_dir / PEOPLE
     states = [facts_of(content), *([facts(path)] if path.exists() else [])]
     write_atomic(run_dir / SUMS, json.dumps({"states": states}, indent=1) + "\n")

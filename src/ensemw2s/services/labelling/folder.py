@@ -72,8 +72,7 @@ class LabelFolder:
             yield manifest
 
     def save(self, shard: int, labels: Iterable[bytes], errors: Iterable[bytes]) -> None:
-        """Save a finished shard from its lines of labels and errors. Raises RunError when the disk is full or read-
-        only."""
+        """Save a finished shard. Raises RunError when the disk is full or read-only."""
         label_bytes, error_bytes = b"".join(labels), b"".join(errors)
         if error_bytes:
             write_atomic(self.errors(shard), error_bytes)
@@ -105,8 +104,7 @@ class LabelFolder:
         return None
 
     def finish(self, manifest: dict[str, Any], counts: dict[str, int]) -> None:
-        """Write the counts and checksums into the manifest. Raises RunError where the folder holds files of no
-        shard."""
+        """Write counts and checksums into the manifest. Raises RunError where the folder holds other files."""
         self._check_strays(counts["shards"])
         self._write(manifest | {"finished": True, "counts": counts, "shards": self._ledger.entries(counts["shards"])})
         self._ledger.close()

@@ -14,8 +14,7 @@ from ensemw2s.services.labelling.folder import SeenIds
 from ensemw2s.storage.records import json_line
 
 ENCODE_CHARACTERS = 2**20
-"""Prompts are encoded whenever they reach this total length, so that far too long ones are not kept until the shard is
-full."""
+"""Total length at which waiting prompts are encoded, so that far too long ones are not kept in memory."""
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from ensemw2s.pipeline.tiny import tiny
 from ensemw2s.report.leaderboard import markdown, write_page
 from ensemw2s.results.leaderboard import Leaderboard
 from ensemw2s.screen import say
-from ensemw2s.services.leaderboard.figures import TaskRun, make_board
+from ensemw2s.services.leaderboard.figures import TaskRun, make_leaderboard
 from ensemw2s.services.leaderboard.methods import chosen_methods, with_methods
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.storage.locks import run_lock
@@ -32,7 +32,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
-class BoardPlan:
+class LeaderboardPlan:
     """A validated leaderboard: a configuration and the methods' rows per task."""
 
     configs: dict[str, ExperimentConfig]
@@ -43,14 +43,14 @@ class BoardPlan:
         return self.configs[task].model_copy(update={"seeds": tuple(seeds)})
 
 
-def plan_board(
+def plan_leaderboard(
     methods: str,
     tasks: Sequence[str],
     seeds: Sequence[int],
     overrides: Sequence[str] = (),
     *,
     use_tiny: bool = False,
-) -> BoardPlan:
+) -> LeaderboardPlan:
     """Check everything that is asked for.
 
     Args:
@@ -74,7 +74,7 @@ def plan_board(
         configs[config.name], rows[config.name] = config, fit
     if not configs:
         raise ConfigError(f"--tasks: there is none; give configuration files, or {DEFAULT}")
-    return BoardPlan(configs, rows, tuple(seeds))
+    return LeaderboardPlan(configs, rows, tuple(seeds))
 
 
 def parse_budget(text: str) -> float:
@@ -85,8 +85,8 @@ def parse_budget(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def build_board(
-    plan: BoardPlan, root: Path, *, budget: float | None = None, console: Console | None = None
+def build_leaderboard(
+    plan: LeaderboardPlan, root: Path, *, budget: float | None = None, console: Console | None = None
 ) -> Leaderboard:
     """Run what is missing of a leaderboard, within the budget, and write leaderboard.json, .md and .html into `root`.
 
@@ -132,11 +132,11 @@ def build_board(
                 run(config, folder)
             runs.append(TaskRun(task, folder, plan.rows[task]))
         missing = [f"{task}, seed {seed}" for seed, task in cells if seed not in done[task]]
-        board = make_board(runs, root, seconds=seconds, missing=missing)
-        write_atomic(root / "leaderboard.json", board.model_dump_json(indent=1) + "\n")
-        write_atomic(root / "leaderboard.md", markdown(board))
-        write_page(board, root / "leaderboard.html")
-        return board
+        leaderboard = make_leaderboard(runs, root, seconds=seconds, missing=missing)
+        write_atomic(root / "leaderboard.json", leaderboard.model_dump_json(indent=1) + "\n")
+        write_atomic(root / "leaderboard.md", markdown(leaderboard))
+        write_page(leaderboard, root / "leaderboard.html")
+        return leaderboard
 
 
 def _read_seconds(note: Path) -> float | None:

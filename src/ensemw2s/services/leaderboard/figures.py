@@ -15,7 +15,7 @@ from ensemw2s.evaluation.figures import interval_of
 from ensemw2s.pipeline.run_folder import read_items, read_results
 from ensemw2s.results import Interval, Results
 from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT
-from ensemw2s.results.leaderboard import BoardCell, BoardLine, BoardTask, BoardWork, Leaderboard
+from ensemw2s.results.leaderboard import Leaderboard, LeaderboardCell, LeaderboardLine, LeaderboardTask, LeaderboardWork
 from ensemw2s.services.leaderboard.methods import AUTO, METHODS, SINGLE
 
 
@@ -28,7 +28,9 @@ class TaskRun:
     rows: Mapping[str, str]
 
 
-def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: Sequence[str] = ()) -> Leaderboard:
+def make_leaderboard(
+    runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: Sequence[str] = ()
+) -> Leaderboard:
     """All figures of a leaderboard.
 
     Raises:
@@ -45,7 +47,7 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
     words = {task.name for task in tasks if task.is_words}
     lines = [_line(m, [c for c in cells if c.method == m], words) for m in methods]
     lines.sort(key=lambda line: (-line.n_tasks, -line.gain.mean))
-    saved = BoardWork(
+    saved = LeaderboardWork(
         experts_alone=sum(w[0] for w in work),
         experts=sum(w[1] for w in work),
         evaluations_alone=sum(w[2] for w in work),
@@ -63,7 +65,7 @@ def make_board(runs: Sequence[TaskRun], root: Path, *, seconds: float, missing: 
     )
 
 
-def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Path) -> BoardTask:
+def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Path) -> LeaderboardTask:
     keys = {row.key for row in results.rows}
     wanted = {
         "zero_shot": ZERO_SHOT.key,
@@ -72,7 +74,7 @@ def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Pat
         "ceiling": CEILING.key,
     }
     part = results.hardest_test
-    return BoardTask(
+    return LeaderboardTask(
         name=run.name,
         is_words=results.metric == "exact match",
         metric=results.metric,
@@ -87,7 +89,7 @@ def _task(run: TaskRun, results: Results, items: Mapping[str, Tensor], root: Pat
     )
 
 
-def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[BoardCell]:
+def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[LeaderboardCell]:
     part = results.hardest_test
     resamples = intervals.Resamples.draw(
         items[f"{part}/groups"], len(results.seeds), stream(0, "interval", part)
@@ -104,7 +106,7 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
     adjusted = holm([p for p in p_values if p is not None])
     pgr = {p.row: p.value for p in results.pgr}
     return [
-        BoardCell(
+        LeaderboardCell(
             method=method,
             task=run.name,
             row=row,
@@ -122,13 +124,13 @@ def _cells(run: TaskRun, results: Results, items: Mapping[str, Tensor]) -> list[
     ]
 
 
-def _line(method: str, cells: Sequence[BoardCell], words: Collection[str]) -> BoardLine:
+def _line(method: str, cells: Sequence[LeaderboardCell], words: Collection[str]) -> LeaderboardLine:
     spec = METHODS.get(method)
     forms = {
         "classes": [c.gain for c in cells if c.task not in words],
         "words": [c.gain for c in cells if c.task in words],
     }
-    return BoardLine(
+    return LeaderboardLine(
         method=method,
         group=AUTO if spec is None else spec.group,
         teacher="" if spec is None else spec.teacher,
