@@ -11,7 +11,7 @@ subspace      T experts, each on a random share of the pooled feature's dimensio
 layers        T experts, each on the pooled feature after another number of layers
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -250,6 +250,11 @@ def make_method(name: str, ensemble: EnsembleConfig, generation: GenerationConfi
     if name not in METHODS:
         raise ConfigError(f"ensemble.methods: there is no {name!r}; choose among {', '.join(METHODS)}")
     kind = METHODS[name]
+    if not (is_dataclass(kind) and isinstance(kind, EnsembleMethod)):
+        raise ConfigError(
+            f"ensemble.methods: {name} ({kind!r}) is not an ensemble method; it must be a dataclass with all that "
+            "EnsembleMethod has, which EqualVotes gives but for its label"
+        )
     known = [field.name for field in fields(kind)]
     settings = dict(ensemble) | (dict(generation) if generation is not None else {})
     options = ensemble.method_options.get(name, {})
