@@ -40,7 +40,7 @@ def make_method(name: str, ensemble: EnsembleConfig, generation: GenerationConfi
     if name not in METHODS:
         raise ConfigError(f"ensemble.methods: there is no {name!r}; choose among {', '.join(METHODS)}")
     kind = METHODS[name]
-    if not (is_dataclass(kind) and isinstance(kind, EnsembleMethod)):
+    if not _is_method(kind):
         raise ConfigError(
             f"ensemble.methods: {name} ({kind!r}) is not an ensemble method; it must be a dataclass with all that "
             "EnsembleMethod has, which EqualVotes gives but for its label"
@@ -59,6 +59,10 @@ def make_method(name: str, ensemble: EnsembleConfig, generation: GenerationConfi
         first = error.errors()[0]
         place = ".".join(str(part) for part in (setting, *first["loc"]))
         raise ConfigError(f"{place}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _is_method(kind: Any) -> bool:
+    return is_dataclass(kind) and isinstance(kind, EnsembleMethod)
 
 
 def check_methods(config: ExperimentConfig) -> None:
