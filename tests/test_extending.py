@@ -1,76 +1,78 @@
-"""docs/extending.md, followed to the letter in a copy of the package."""
+"""docs/extending.md, followed to the letter: a section's package is installed, and the command line knows its piece."""
 
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 import ensemw2s
-from tiny_run import merged, tiny_tree
 
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
-ROW = "student:single:xent-soft-median[floor=0.001]"
-RUN = """
-import sys
-from pathlib import Path
-from ensemw2s.config import load_config
-from ensemw2s.pipeline.run import run
-folder = Path(sys.argv[1])
-results = run(load_config(folder / "own.yaml"), folder / "run", store_root=folder / "store")
-print("\\n".join(row.key for row in results.rows))
-"""
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+ROWS = {
+    "A boosting rule": {"boosting", "capped", "student:capped:xent-soft"},
+    "A loss": {"student:single:xent-soft", "student:single:focal[gamma=1.0]-soft"},
+}
+"""Rows of the table that the run of a section has, beside the usual ones."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+def sections() -> dict[str, str]:
+    """Sections of the page that describe a package."""
+    parts = re.split(r"^## (.*)\n", PAGE, flags=re.M)[1:]
+    return {title: text for title, text in zip(parts[::2], parts[1::2], strict=True) if "```toml" in text}
 
 
-def patched(text: str, diff: str) -> str:
-    lines = diff.splitlines(keepends=True)
-    before = "".join(line[1:] for line in lines if line[0] in " -")
-    assert text.count(before) == 1
-    return text.replace(before, "".join(line[1:] for line in lines if line[0] in " +"))
+def files(text: str) -> dict[str, str]:
+    """The files that a section shows, by name."""
+    found = re.findall(r"\bfile `([^`]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", text, re.M | re.S)
+    return dict(found)
 
 
-def child(arguments: list[str], path: list[Path], home: Path) -> str:
-    """What a process says that imports from these folders."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "ENSEMW2S_HOME": str(home)}
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+def install(folder: Path, project: str) -> None:
+    """What installing leaves beside the modules: the name of the package and its entry points."""
+    settings = tomllib.loads(project)["project"]
+    info = folder / f"{settings['name']}-{settings['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {settings['name']}\nVersion: {settings['version']}\n")
+    groups = settings["entry-points"].items()
+    points = "".join(f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in found.items()) for group, found in groups)
+    (info / "entry_points.txt").write_text(points)
+
+
+def child(folder: Path, arguments: list[str]) -> str:
+    """What a process says that can import from the package and from this folder."""
+    path = os.pathsep.join([str(Path(ensemw2s.__file__).parents[1]), str(folder)])
+    environment = os.environ | {"PYTHONPATH": path, "ENSEMW2S_HOME": str(folder / "home")}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.fixture
-def own_config(tmp_path, task_file):
-    changes = yaml.safe_load(blocks("yaml")[0])
-    small = {"seeds": [0], "ensemble": {"methods": ["single"], "n_rounds": 1}}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(merged(merged(tiny_tree(task_file), small), changes)))
-    return tmp_path
+@pytest.mark.slow
+@pytest.mark.parametrize("section", sections())
+def test_a_section_of_the_page_is_followed_to_the_letter(section, tmp_path):
+    text = sections()[section]
+    written = files(text)
+    for name, content in written.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    install(tmp_path, written["pyproject.toml"])
+    tests = [name for name in written if name.startswith("test_")]
+    if tests:
+        said = child(tmp_path, ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *tests])
+        assert f"{len(tests)} passed" in said
+    commands = re.findall(r"^ensemw2s (.*)$", text, re.M)
+    assert [command.split()[0] for command in commands] == ["validate", "run"]
+    for command in commands:
+        child(tmp_path, ["-m", "ensemw2s", *command.split()])
+    (results,) = tmp_path.glob("runs/*/results.json")
+    rows = {row["key"] for row in json.loads(results.read_text(encoding="utf-8"))["rows"]}
+    assert ROWS.get(section, set()) <= rows
 
 
-def test_the_page_s_label_model_runs_in_a_copy_of_the_package(own_config):
-    module, test, _ = blocks("python")
-    source = own_config / "src"
-    shutil.copytree(Path(ensemw2s.__file__).parent, source / "ensemw2s", ignore=shutil.ignore_patterns("__pycache__"))
-    labels = source / "ensemw2s" / "core" / "labels"
-    (labels / "median.py").write_text(module)
-    table = source / "ensemw2s" / "tables.py"
-    table.write_text(patched(table.read_text(), blocks("diff")[0]))
-    (own_config / "test_median.py").write_text(test)
-    assert ROW in child(["-c", RUN, str(own_config)], [source], own_config / "home").splitlines()
-    pytest_call = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(own_config)]
-    said = child([*pytest_call, str(own_config / "test_median.py")], [source], own_config / "home")
-    assert "1 passed" in said
-
-
-def test_a_script_may_add_its_own_without_touching_the_package(own_config):
-    module, _, script = blocks("python")
-    (own_config / "median.py").write_text(module)
-    source = Path(ensemw2s.__file__).parents[1]
-    said = child(["-c", script + RUN, str(own_config)], [source, own_config], own_config / "home")
-    assert ROW in said.splitlines()
+def test_the_page_describes_a_method_and_a_loss():
+    assert set(ROWS) <= set(sections())

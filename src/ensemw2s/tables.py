@@ -134,7 +134,7 @@ SELECTIONS: Table[type[Any]] = Table(
     },
 )
 """Selections (`core.selection.base.Selection`)."""
-_METHOD = "ensemw2s.ensemble.methods"
+_METHOD = "ensemw2s.ensemble.methods.built_in"
 METHODS: Table[type[Any]] = Table(
     "ensemw2s.methods",
     {
@@ -146,7 +146,7 @@ METHODS: Table[type[Any]] = Table(
         "layers": f"{_METHOD}:Layers",
     },
 )
-"""Ensemble methods (`ensemble.methods.EnsembleMethod`)."""
+"""Ensemble methods (`ensemble.methods.base.EnsembleMethod`)."""
 _TASK = "ensemw2s.data.tasks"
 TASKS: Table[type[Any]] = Table(
     "ensemw2s.tasks",

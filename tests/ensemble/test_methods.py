@@ -178,6 +178,12 @@ def test_an_option_that_a_method_has_not_is_named(halving, options, words):
         make_method("halving", config)
 
 
+def test_what_is_no_method_is_named(halving):
+    METHODS["halving"] = View
+    with pytest.raises(ConfigError, match=r"halving .* is not an ensemble method"):
+        make_method("halving", EnsembleConfig(methods=("halving",)))
+
+
 def test_unknown_methods_and_options_without_a_method_are_named():
     with pytest.raises(ConfigError, match=r"ensemble.methods: there is no 'bosting'; choose among single"):
         parse_config({"ensemble": {"methods": ["bosting"]}})

@@ -164,9 +164,8 @@ def grow(state: EnsembleState, fitted: FittedExpert, config: EnsembleConfig, pri
     if outcome == "no_better_than_prior" and round_index == 0:
         raise ModelError(
             f"{state.method}, seed {state.seed}: the first expert's error is {error:.3f}, no better than the prior "
-            f"{prior_error:.3f}, so there is nothing to boost; give the weak model more layers, more examples "
-            f"(split.n_easy_train) or more epochs (expert_training.epochs), or take {state.method} out of "
-            "ensemble.methods"
+            f"{prior_error:.3f}, so there is nothing to boost; give the weak model more layers, more labelled examples "
+            "(split.n_easy_train) or more epochs (expert_training.epochs), or choose other methods (ensemble.methods)"
         )
     expert = Expert(
         method=state.method,

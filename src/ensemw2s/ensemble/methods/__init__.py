@@ -1,0 +1,108 @@
+"""How the members of an ensemble are made: the open table of ensemble methods.
+
+A method is a frozen dataclass whose fields are its options (`base.EnsembleMethod`); those built in are in `built_in`.
+"""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ensemw2s.config import EnsembleConfig, ExperimentConfig, GenerationConfig
+from ensemw2s.core.seeds import stream_seed
+from ensemw2s.ensemble.methods.base import Draw, EnsembleMethod, EqualVotes, Samples
+from ensemw2s.errors import ConfigError
+from ensemw2s.records import View
+from ensemw2s.tables import METHODS
+
+__all__ = [
+    "Draw",
+    "EnsembleMethod",
+    "EqualVotes",
+    "Samples",
+    "check_methods",
+    "depths_of",
+    "expert_stream",
+    "make_method",
+    "max_members",
+    "members_of",
+]
+
+
+def make_method(name: str, ensemble: EnsembleConfig, generation: GenerationConfig | None = None) -> EnsembleMethod:
+    """The method of that name with its options.
+
+    An option is the setting of the same name in `ensemble` or `generation`, or one of `ensemble.method_options`.
+
+    Raises:
+        ConfigError: there is no such method, it has no such option, or an option's value is not allowed.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"ensemble.methods: there is no {name!r}; choose among {', '.join(METHODS)}")
+    kind = METHODS[name]
+    if not _is_method(kind):
+        raise ConfigError(
+            f"ensemble.methods: {name} ({kind!r}) is not an ensemble method; it must be a dataclass with all that "
+            "EnsembleMethod has, which EqualVotes gives but for its label"
+        )
+    known = [field.name for field in fields(kind)]
+    settings = dict(ensemble) | (dict(generation) if generation is not None else {})
+    options = ensemble.method_options.get(name, {})
+    setting = f"ensemble.method_options.{name}"
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigError(f"{setting}: {name} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    given = {option: settings[option] for option in known if option in settings} | options
+    try:
+        method: EnsembleMethod = TypeAdapter[Any](kind).validate_python(given)
+        return method
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in (setting, *first["loc"]))
+        raise ConfigError(f"{place}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _is_method(kind: Any) -> bool:
+    return is_dataclass(kind) and isinstance(kind, EnsembleMethod)
+
+
+def check_methods(config: ExperimentConfig) -> None:
+    """Raises ConfigError where a method of the run cannot be made, or needs what the run's weak model has not."""
+    for name in config.ensemble.methods:
+        method = make_method(name, config.ensemble, config.generation)
+        if method.needs_pooled_head and (config.is_generation or config.weak.adapter != "head"):
+            form = f"{config.task.name} is answered in words" if config.is_generation else f"got {config.weak.adapter}"
+            mend = "take it out" if config.is_generation else "set that, or take it out"
+            raise ConfigError(
+                f"ensemble.methods: members of {name} read one pooled feature, which only classes with "
+                f"weak.adapter: head have ({form}); {mend}"
+            )
+
+
+def expert_stream(method: str, seed: int, position: int) -> int:
+    """The seed of a member: two of equal seed, view and draw are one."""
+    kind = METHODS[method]
+    purpose = "first" if kind.shares_first and position == 0 else kind.stream or method
+    return stream_seed(seed, "expert", purpose, position)
+
+
+def max_members(config: EnsembleConfig) -> int:
+    """Upper bound on the number of experts in all ensembles of one seed."""
+    return sum(make_method(name, config).n_members(config.n_rounds) for name in config.methods)
+
+
+def members_of(config: EnsembleConfig, n_layers: int, seed: int) -> list[tuple[int, View]]:
+    """Stream and view of every member that one seed's ensembles may have, method by method."""
+    found: list[tuple[int, View]] = []
+    for name in config.methods:
+        method = make_method(name, config)
+        found += [
+            (expert_stream(name, seed, position), method.view(n_layers, position, seed))
+            for position in range(method.n_members(config.n_rounds))
+        ]
+    return found
+
+
+def depths_of(config: EnsembleConfig, n_layers: int, seeds: tuple[int, ...]) -> set[int]:
+    """Every depth, in layers, that some member of these seeds reads, except the weak model's own."""
+    depths = {view.depth for seed in seeds for _, view in members_of(config, n_layers, seed)}
+    return {depth for depth in depths if depth is not None}
