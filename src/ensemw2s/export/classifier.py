@@ -46,6 +46,7 @@ def export_student(
     card: str,
     template: str = Prompting.template,
     link: str = SOFTMAX,
+    beside: Mapping[str, str] | None = None,
 ) -> None:
     """Write the student with this owned state into `folder`, in float32; an older student there is replaced.
 
@@ -54,8 +55,8 @@ def export_student(
     token of its own.
     Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside it. `card` is the
     README.md, `template` what the prompts were made by, `link` how logits become probabilities: the library's
-    classifier gives logits, and `ensemw2s_link` in config.json says how to read them. Memory: one float32 copy of the
-    model, with `full` two.
+    classifier gives logits, and `ensemw2s_link` in config.json says how to read them. `beside` are further text files
+    by name. Memory: one float32 copy of the model, with `full` two.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
@@ -80,6 +81,8 @@ def export_student(
             save_file(owned_state(head), temporary / HEAD)
             about = Package(choices=tuple(choices), head_hidden=hidden)
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
+        for name, text in (beside or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
 
 
