@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ensemw2s.config import ExperimentConfig, load_config
     from ensemw2s.errors import ConfigError, DataError, EnsemW2SError, ModelError, RunError, SealError
+    from ensemw2s.estimators.classifier import EnsemW2SClassifier
+    from ensemw2s.estimators.student import Student
     from ensemw2s.estimators.weak_ensemble import WeakEnsemble
     from ensemw2s.export.classifier import Predictor, load_student
     from ensemw2s.pipeline.run import run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "DataError",
+    "EnsemW2SClassifier",
     "EnsemW2SError",
     "ExperimentConfig",
     "ModelError",
@@ -30,6 +33,7 @@ __all__ = [
     "Results",
     "RunError",
     "SealError",
+    "Student",
     "WeakEnsemble",
     "load_config",
     "load_student",
@@ -39,6 +43,7 @@ __all__ = [
 _MODULES = {
     "ConfigError": "errors",
     "DataError": "errors",
+    "EnsemW2SClassifier": "estimators.classifier",
     "EnsemW2SError": "errors",
     "ExperimentConfig": "config",
     "ModelError": "errors",
@@ -46,6 +51,7 @@ _MODULES = {
     "Results": "results",
     "RunError": "errors",
     "SealError": "errors",
+    "Student": "estimators.student",
     "WeakEnsemble": "estimators.weak_ensemble",
     "load_config": "config",
     "load_student": "export.classifier",

@@ -98,13 +98,14 @@ class SklearnLearner:
         if len(classes) == 1:
             return SklearnFitted(None, classes, n_classes, self.columns)
         estimator = _seeded(clone(self.estimator), seed)
-        name, given = _weight_argument(estimator), {}
+        name, given = weight_argument(estimator), {}
         if name is not None:
             given = {name: weights.double().numpy()}
         elif not bool((weights == weights[0]).all()):
             raise ConfigError(
-                f"weak: fit of {type(estimator).__name__} takes no sample_weight, which this method needs; choose "
-                "another classifier, method='bagging', or for boosting method_options={'reweight': 'resample'}"
+                f"fit of {type(estimator).__name__} takes no sample_weight, which weighted rows and soft labels need; "
+                "choose another classifier, for a student a recipe with labels: hard, for an ensemble method='bagging' "
+                "or, boosting, method_options={'reweight': 'resample'}"
             )
         estimator.fit(_columns_of(take(X, rows), self.columns), labels.numpy(), **given)
         columns = tuple(int(c) for c in estimator.classes_)
@@ -121,9 +122,9 @@ def _seeded(estimator: Any, seed: int) -> Any:
     return estimator.set_params(**dict.fromkeys(names, seed % MAX_SEED))
 
 
-def _weight_argument(estimator: Any) -> str | None:
+def weight_argument(estimator: Any) -> str | None:
     """By which name `fit` takes sample weights: those of a pipeline are its last step's."""
     if isinstance(estimator, Pipeline):
-        inner = _weight_argument(estimator.steps[-1][1])
+        inner = weight_argument(estimator.steps[-1][1])
         return None if inner is None else f"{estimator.steps[-1][0]}__{inner}"
     return "sample_weight" if has_fit_parameter(estimator, "sample_weight") else None

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state, column_or_1d, get_tags
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ensemw2s.config import EnsembleConfig, ModelConfig, TrainConfig
+from ensemw2s.config import EnsembleConfig, TrainConfig
 from ensemw2s.core import sampling, voting
 from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.calibration import apply_temperature
@@ -22,13 +18,13 @@ from ensemw2s.core.labels import Votes
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow, held_out_errors
 from ensemw2s.ensemble.label import choose, expert_weights
-from ensemw2s.ensemble.learner import Fitted, Learner
+from ensemw2s.ensemble.learner import Fitted
 from ensemw2s.ensemble.methods import make_method
-from ensemw2s.ensemble.sklearn_learner import SklearnLearner
-from ensemw2s.estimators.text_model import TextLearner, TextModel, are_texts, checked_texts
+from ensemw2s.estimators.base import Classifier, as_learner, probabilities, several_classes
+from ensemw2s.estimators.text_model import TextLearner
 
 
-class WeakEnsemble(ClassifierMixin, BaseEstimator):
+class WeakEnsemble(Classifier):
     """Weak models that are trained on labelled examples in rounds and vote together (EnsemW2S, 2410.04571).
 
     Parameters
@@ -134,15 +130,13 @@ class WeakEnsemble(ClassifierMixin, BaseEstimator):
         """
         config = self._config()
         X, y = self._checked(X, y)
-        self.classes_, encoded = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y has only one class, {self.classes_[0]!r}; give examples of at least 2 classes (n_samples={len(y)})"
-            )
-        labels, seed = torch.from_numpy(encoded.astype(np.int64)), self._seed()
+        self.classes_ = several_classes(y)
+        labels, seed = torch.from_numpy(np.searchsorted(self.classes_, y)), self._seed()
         held_out = sampling.stratified_holdout(labels, float(self.validation_fraction), stream(seed, "validation"))
         rows = (~held_out).nonzero()[:, 0]
-        learners = tuple(as_learner(each, self.training or TrainConfig()) for each in _pool(self.weak))
+        learners = tuple(
+            as_learner(each, self.training or TrainConfig(), parameter="weak") for each in _pool(self.weak)
+        )
         weak = Weak(
             learners=learners,
             X=X,
@@ -186,14 +180,14 @@ class WeakEnsemble(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The calibrated distribution over `classes_`, of shape (n_samples, n_classes)."""
-        return _probabilities(self._combined(self._members(X), self.n_experts_))
+        return probabilities(self._combined(self._members(X), self.n_experts_))
 
     def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
         """The distribution of the first t trained members for every t, all with the same temperature."""
         members = self._members(X, all_trained=True)
         weights = torch.from_numpy(self.expert_weights_)
         for stage in voting.staged(members, weights, vote=self.vote):  # pyright: ignore[reportArgumentType]
-            yield _probabilities(apply_temperature(stage, self.temperature_))
+            yield probabilities(apply_temperature(stage, self.temperature_))
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each row."""
@@ -202,7 +196,7 @@ class WeakEnsemble(ClassifierMixin, BaseEstimator):
 
     def _members(self, X: Any, *, all_trained: bool = False) -> Float[Tensor, "experts rows classes"]:
         check_is_fitted(self)
-        X = self._checked(X)[0]
+        X = self._checked_rows(X, is_fit=False)
         experts = self.experts_ if all_trained else self.experts_[: self.n_experts_]
         return torch.stack([expert.log_probs(X) for expert in experts])
 
@@ -229,11 +223,6 @@ class WeakEnsemble(ClassifierMixin, BaseEstimator):
             }
         )
 
-    def _seed(self) -> int:
-        if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _prior_error(self, weak: Weak) -> float:
         if self.prior == "chance":
             return chance_error(weak.n_classes)
@@ -241,67 +230,8 @@ class WeakEnsemble(ClassifierMixin, BaseEstimator):
             return 1.0 - float(torch.bincount(weak.labels).max()) / len(weak.labels)
         return float(self.prior)
 
-    def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
-        """Valid X, and y where it is given; the first call decides the form that later ones must have."""
-        is_fit = y is not None or not hasattr(self, "classes_")
-        if _reads_texts(self.weak) or are_texts(X):
-            X = checked_texts(X)
-        elif _is_own(self.weak) and not hasattr(X, "shape"):
-            X = list(X)
-        else:
-            return self._checked_array(X, y, is_fit)
-        if not is_fit:
-            return X, None
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        check_classification_targets(y)
-        return X, y
-
-    def _checked_array(self, X: Any, y: Any, is_fit: bool) -> tuple[Any, Any]:
-        tags = self.__sklearn_tags__().input_tags
-        settings: dict[str, Any] = {
-            "accept_sparse": ["csr"] if tags.sparse else False,
-            "ensure_all_finite": "allow-nan" if tags.allow_nan else True,
-        }
-        if not is_fit:
-            return validate_data(self, X, reset=False, **settings), None
-        X, y = validate_data(self, X, y, **settings)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        return X, y
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        if _reads_texts(self.weak):
-            tags.input_tags.string, tags.input_tags.two_d_array = True, False
-            tags.no_validation = True
-            return tags
-        theirs = [get_tags(each).input_tags for each in _pool(self.weak) if hasattr(each, "__sklearn_tags__")]
-        tags.input_tags.sparse = bool(theirs) and all(each.sparse for each in theirs)
-        tags.input_tags.allow_nan = bool(theirs) and all(each.allow_nan for each in theirs)
-        return tags
-
-
-def as_learner(weak: Any, training: TrainConfig) -> Learner:
-    """A model's name or configuration, a classifier of scikit-learn or a learner, as a learner.
-
-    Raises:
-        TypeError: it is none of these.
-        ModelError: the model cannot be loaded.
-    """
-    if isinstance(weak, str | ModelConfig):
-        config = ModelConfig(model=weak) if isinstance(weak, str) else weak
-        return TextLearner(TextModel(config), training)
-    if hasattr(weak, "get_params") and hasattr(weak, "predict"):
-        return SklearnLearner(weak)
-    if isinstance(weak, Learner):
-        return weak
-    raise TypeError(
-        f"weak: got {weak!r}; give a model's name, a ModelConfig, a classifier of scikit-learn, a Learner, or a list "
-        "of these"
-    )
+    def _models(self) -> Sequence[Any]:
+        return _pool(self.weak)
 
 
 def _pool(weak: Any) -> Sequence[Any]:
@@ -310,17 +240,3 @@ def _pool(weak: Any) -> Sequence[Any]:
             raise ValueError("weak: the list is empty; give at least one weak model")
         return weak
     return [weak]
-
-
-def _reads_texts(weak: Any) -> bool:
-    return any(isinstance(each, str | ModelConfig) for each in _pool(weak))
-
-
-def _is_own(weak: Any) -> bool:
-    """Whether all are learners of the user's own, which read rows of any form."""
-    return not any(isinstance(each, str | ModelConfig) or hasattr(each, "get_params") for each in _pool(weak))
-
-
-def _probabilities(log_probs: Tensor) -> np.ndarray:
-    probabilities = log_probs.double().exp().numpy()
-    return probabilities / probabilities.sum(1, keepdims=True)

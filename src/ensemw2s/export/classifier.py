@@ -47,6 +47,7 @@ def export_student(
     card: str,
     template: str = Prompting.template,
     link: str = SOFTMAX,
+    beside: Mapping[str, str] | None = None,
 ) -> None:
     """Write a student with these trained parameters into `folder`, in float32; an older student there is replaced.
 
@@ -60,6 +61,7 @@ def export_student(
         template: template of the training prompts.
         link: how logits become probabilities. The library's classifier returns logits, and `ensemw2s_link` in
             config.json names the link.
+        beside: further text files, by name.
 
     Raises:
         ModelError: the state is of another adapter or number of classes, or the folder cannot be written.
@@ -84,6 +86,8 @@ def export_student(
             save_file(owned_state(head), temporary / HEAD)
             about = Package(choices=tuple(choices), head_hidden=hidden)
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
+        for name, text in (beside or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
 
 

@@ -1,0 +1,106 @@
+"""A student as a folder: what a run exports, and beside it what the estimator needs to be itself again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ensemw2s.config import ModelConfig, Recipe
+from ensemw2s.core.losses import LINKS
+from ensemw2s.errors import ConfigError
+from ensemw2s.estimators.text_model import TextFitted
+from ensemw2s.export.classifier import Predictor, export_student, load_student
+from ensemw2s.export.ensemble_folder import untrusting
+from ensemw2s.storage.records import Saved, read_record
+from ensemw2s.text import markdown
+
+FILE = "estimator.json"
+CARD = """\
+---
+license: other
+library_name: transformers
+tags: [ensemw2s, weak-to-strong]
+---
+# Student of weak labels
+
+Trained by EnsemW2S on the labels of weak models.
+
+- Base: {model}. Recipe: {recipe}.
+- Answers: {choices}.
+- The model gives logits; its probabilities are {probabilities}. They were not calibrated.
+
+The base model's and the data's own licences apply.
+"""
+
+
+class StudentRecord(Saved):
+    """`estimator.json`."""
+
+    format: Literal[1] = 1
+    strong: ModelConfig
+    recipe: Recipe
+    classes: tuple[bool | int | float | str, ...]
+
+
+@dataclass(frozen=True)
+class LoadedStudent:
+    """A student from a folder."""
+
+    predictor: Predictor
+    strong: ModelConfig
+    recipe: Recipe
+    classes: np.ndarray
+
+
+def save_folder(folder: Path, fitted: Any, classes: np.ndarray, recipe: Recipe) -> Path:
+    """Write the student of a pretrained model.
+
+    Raises:
+        ConfigError: it is no pretrained model, or was itself loaded from a folder.
+        ModelError: the folder cannot be written.
+    """
+    if isinstance(fitted, Predictor):
+        raise ConfigError("save: this student was loaded from a folder; copy that folder")
+    if not isinstance(fitted, TextFitted):
+        raise ConfigError(
+            f"save: only a student that is a pretrained model has a folder, and this one is a {type(fitted).__name__}; "
+            "keep a classifier of scikit-learn by joblib or skops"
+        )
+    config = fitted.model.config
+    record = StudentRecord(
+        strong=untrusting(config),
+        recipe=recipe,
+        classes=tuple(classes.tolist()),
+    )
+    choices = [str(label) for label in classes.tolist()]
+    card = CARD.format(
+        model=markdown(config.model),
+        recipe=markdown(recipe.name),
+        choices=markdown(", ".join(choices)),
+        probabilities=LINKS[fitted.link].formula,
+    )
+    export_student(
+        folder,
+        config=config,
+        backbone=fitted.model.backbone,
+        state=fitted.state(),
+        choices=choices,
+        card=card,
+        link=fitted.link,
+        beside={FILE: record.text()},
+    )
+    return folder
+
+
+def load_folder(folder: Path, *, trusted: str | None = None) -> LoadedStudent:
+    """Read what `save_folder` or a run wrote; the classes of a run's student are texts.
+
+    Raises:
+        ModelError: the folder is no student, or is damaged.
+    """
+    predictor = load_student(folder, trusted=trusted)
+    if not (folder / FILE).exists():
+        return LoadedStudent(predictor, ModelConfig(model=str(folder)), Recipe(), np.asarray(predictor.choices))
+    record = read_record(folder / FILE, StudentRecord, mend="save the student again")
+    return LoadedStudent(predictor, record.strong, record.recipe, np.asarray(record.classes))
