@@ -49,9 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, connected(3, None) as ray:
         place, number = Path(folder), itertools.count()
         ensemble = place / "run"
-        run(
-            load_config(ROOT / "configs" / "demo" / "demo-generation.yaml", SMALL), ensemble, store_root=place / "store"
-        )
+        config = load_config(ROOT / "configs" / "demo" / "demo-generation.yaml", SMALL)
+        run(config, ensemble, store_root=place / "store")
         reader, local = open_reader(ensemble), LocalEngine(open_labeller(ensemble))
 
         def label(engine: Engine, n_rows: int, n_shards: int) -> None:

@@ -49,7 +49,8 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
     same = "  # one model twice: cut this one with n_layers, or it is no weaker" if weak == strong else ""
     return "\n".join(
         [
-            "# Written by `ensemw2s init`. Every setting and its meaning: src/ensemw2s/settings.py",
+            "# Written by `ensemw2s init`. Every setting and its meaning: src/ensemw2s/config/, and under `task`",
+            "# src/ensemw2s/data/tasks/files.py.",
             f"name: {_quoted(name)}",
             "seeds: [0, 1, 2]  # each draws its own examples from the pools; fewer cost less and say less",
             "task:",
