@@ -34,8 +34,7 @@ from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 
 def config_of(task_file: Path, **changes: object):
-    two_rounds = merged(tiny_words_tree(task_file), {"ensemble": {"n_rounds": 2}})
-    return parse_config(merged(two_rounds, changes))
+    return parse_config(merged(tiny_words_tree(task_file), changes))
 
 
 def keys_of(folder: Path, stage: str) -> list[str]:
