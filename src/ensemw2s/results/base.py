@@ -3,8 +3,8 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class Record(BaseModel, frozen=True):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Interval(Record):

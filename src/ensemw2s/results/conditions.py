@@ -1,9 +1,9 @@
 """A condition: one way to get a model, and so one row of the table."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from ensemw2s import names
-from ensemw2s.results.base import Record
 
 ConditionKind = Literal[
     "zero_shot",
@@ -29,7 +29,8 @@ _GROUPS: dict[ConditionKind, RowKind] = {
 }
 
 
-class Condition(Record):
+@dataclass(frozen=True)
+class Condition:
     """One way to get a model."""
 
     kind: ConditionKind
