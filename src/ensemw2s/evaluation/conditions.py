@@ -20,25 +20,25 @@ from ensemw2s.tables import METHODS
 
 
 @dataclass(frozen=True)
-class Labelled:
+class NamedCondition:
     """A condition with its label in the table."""
 
     condition: Condition
     label: str
 
 
-def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[Labelled]:
+def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
     found = [
-        Labelled(ZERO_SHOT, "strong model, zero-shot"),
-        Labelled(BEST_SINGLE, "best single expert (by easy-val)"),
-        Labelled(SINGLE_LONG, "one expert at T times the budget"),
-        *(Labelled(ensemble(m), METHODS[m].label) for m in methods),
-        Labelled(STRONG_ON_EASY, "strong model on easy labels"),
+        NamedCondition(ZERO_SHOT, "strong model, zero-shot"),
+        NamedCondition(BEST_SINGLE, "best single expert (by easy-val)"),
+        NamedCondition(SINGLE_LONG, "one expert at T times the budget"),
+        *(NamedCondition(ensemble(m), METHODS[m].label) for m in methods),
+        NamedCondition(STRONG_ON_EASY, "strong model on easy labels"),
     ]
     for teacher, recipe in students.pairs(methods):
         source = "self-training" if teacher == SELF else f"student of the {METHODS[teacher].label}"
-        found.append(Labelled(student(teacher, recipe.name), f"{source}, {recipe.name}"))
+        found.append(NamedCondition(student(teacher, recipe.name), f"{source}, {recipe.name}"))
     if students.method == "auto":
-        found.append(Labelled(AUTO, "chosen by auto on harder easy data"))
-    return [*found, Labelled(CEILING, "ceiling: strong model on the true hard labels")]
+        found.append(NamedCondition(AUTO, "chosen by auto on harder easy data"))
+    return [*found, NamedCondition(CEILING, "ceiling: strong model on the true hard labels")]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
-from ensemw2s.evaluation.conditions import Labelled, all_conditions
+from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
 from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
@@ -89,7 +89,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     return results, table.tensors()
 
 
-def _shown(table: Table, chosen: str) -> list[Labelled]:
+def _shown(table: Table, chosen: str) -> list[NamedCondition]:
     """The conditions whose curves are drawn, in this order."""
     by_condition = {each.condition: each for each in table.conditions}
     recommended = next(each.condition for each in table.conditions if each.condition.key == chosen)
@@ -98,7 +98,7 @@ def _shown(table: Table, chosen: str) -> list[Labelled]:
     return [by_condition[condition] for condition in dict.fromkeys(wanted) if condition in by_condition]
 
 
-def _reliability(table: Table, shown: Sequence[Labelled]) -> tuple[Reliability, ...]:
+def _reliability(table: Table, shown: Sequence[NamedCondition]) -> tuple[Reliability, ...]:
     """Of conditions on the hardest test; in generation of the ensembles' pseudo-labels, seeds pooled."""
     conditions = [each.condition for each in shown if each.condition != CEILING]
     if all(scored.confidence is not None for c in conditions for scored in table.scored(c, table.items.hardest)):

@@ -10,7 +10,7 @@ from torch import Tensor
 from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
-from ensemw2s.evaluation.conditions import Labelled
+from ensemw2s.evaluation.conditions import NamedCondition
 from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
 from ensemw2s.evaluation.scored import VAL, HeldOutItems, Scored, ScoredSeed
 from ensemw2s.names import BOOSTING, INDEPENDENT
@@ -51,7 +51,9 @@ class Table:
         primary: name of the recipe of the headline, by which `auto` finds its rivals.
     """
 
-    def __init__(self, seeds: Sequence[ScoredSeed], items: HeldOutItems, conditions: Sequence[Labelled], primary: str):
+    def __init__(
+        self, seeds: Sequence[ScoredSeed], items: HeldOutItems, conditions: Sequence[NamedCondition], primary: str
+    ):
         self.seeds, self.items, self.conditions, self.primary = seeds, items, conditions, primary
         self.resamples = {
             part: intervals.Resamples.draw(groups, len(seeds), stream(0, "interval", part))
@@ -85,9 +87,9 @@ class Table:
             for part in self.items.parts
         }
 
-    def row(self, labelled: Labelled) -> Row:
+    def row(self, named: NamedCondition) -> Row:
         """All metrics of a condition on easy-val and the tests."""
-        condition = labelled.condition
+        condition = named.condition
         parts: dict[str, dict[str, Figure]] = {}
         for part in (VAL, *self.items.parts):
             scored = self.scored(condition, part)
@@ -104,7 +106,7 @@ class Table:
         return Row(
             key=condition.key,
             condition=condition,
-            label=labelled.label,
+            label=named.label,
             kind=condition.group,
             parts=parts,
             cost=costs.mean(each.cost for each in per_seed),
