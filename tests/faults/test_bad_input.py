@@ -74,7 +74,7 @@ class Place:
         return self.run({"weak": {"model": str(folder)} | settings, "strong": {"model": str(folder)}})
 
     def family(self, family: str, **settings) -> list[str]:
-        model = {"model": str(make_family(self.root / "model", family)), "n_layers": 4} | settings
+        model = {"model": str(make_family(self.root / "model", family)), "n_layers": 4, "dtype": "float32"} | settings
         return self.run({"weak": model, "strong": model})
 
 
@@ -510,6 +510,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "model missing": (4, ["no such model folder"], lambda p: p.run({"weak": {"model": "./no/model/here"}})),
     "no chat template": (4, ["no chat template", "`chat: false`"], lambda p: p.run({"weak": {"chat": True}})),
     "states that move with padding": (4, ["changes with the padding", "such as BERT"], lambda p: p.family("fnet")),
+    "family without half precision": (4, ["float32"], lambda p: p.family("fnet", dtype="bfloat16")),
     "student that would answer otherwise": (
         4,
         ["exported and read again", "lora_targets"],

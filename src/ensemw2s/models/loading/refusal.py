@@ -38,6 +38,6 @@ def explained(name: str, folder: Path) -> Iterator[None]:
                 f"{name}: the model runs code of its own repository, which is refused by default; read that "
                 f"code, then set trust_remote_code_from: {name} (of predict and label: --trust-remote-code-from)"
             ) from None
-        raise ModelError(
-            f"{name}: the model in {folder} cannot be loaded: {reason}; check the folder or fetch it again"
-        ) from error
+        is_dtype = "bfloat16" in reason.casefold()
+        mend = "set dtype: float32 for this model" if is_dtype else "check the folder or fetch it again"
+        raise ModelError(f"{name}: the model in {folder} cannot be loaded: {reason}; {mend}") from error

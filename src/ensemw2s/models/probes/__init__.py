@@ -91,6 +91,8 @@ def require(
 
 def refuse(backbone: Backbone, what: str, reason: str, mend: str) -> None:
     """Raise the ModelError of a failed probe."""
+    if backbone.dtype != torch.float32:  # some families compute in single precision alone
+        mend = f"set dtype: float32 for this model, or {mend}"
     raise ModelError(f"{backbone.name}: a {type(backbone.model).__name__} is refused: {what} ({reason}); {mend}")
 
 
