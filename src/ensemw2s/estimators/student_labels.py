@@ -31,7 +31,8 @@ def read_labels(X: Any, y: Any, easy_y: Any) -> tuple[Votes, np.ndarray, Int[Ten
         ValueError: y is malformed or of one class, or an easy label is none of the classes.
     """
     if isinstance(y, Votes):
-        votes = Votes(*(torch.as_tensor(part) for part in y[:3]), y.classes)
+        member, weights, soft = (torch.as_tensor(part) for part in (y.member, y.weights, y.soft))
+        votes = Votes(member, weights, soft, y.classes)
         check_consistent_length(X, votes.soft)
         if len(votes.member) != len(votes.weights) or votes.member.shape[1:] != votes.soft.shape:
             raise ValueError(
