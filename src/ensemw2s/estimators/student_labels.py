@@ -31,7 +31,7 @@ def read_labels(X: Any, y: Any, easy_y: Any) -> tuple[Votes, np.ndarray, Int[Ten
         ValueError: y is malformed or of one class, or an easy label is none of the classes.
     """
     if isinstance(y, Votes):
-        member, weights, soft = (torch.as_tensor(part) for part in y[:3])
+        member, weights, soft = (torch.as_tensor(part) for part in (y.member, y.weights, y.soft))
         votes = Votes(member, weights, soft, y.classes)
         check_consistent_length(X, votes.soft)
         if len(votes.member) != len(votes.weights) or votes.member.shape[1:] != votes.soft.shape:
@@ -42,8 +42,9 @@ def read_labels(X: Any, y: Any, easy_y: Any) -> tuple[Votes, np.ndarray, Int[Ten
         _check_probabilities(votes.soft)
         classes = np.arange(votes.soft.shape[1]) if votes.classes is None else np.asarray(votes.classes)
         return votes, classes, _indices(easy_y, classes)
-    if y is not None and np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        soft = torch.as_tensor(np.asarray(y, dtype=np.float32))
+    given = np.asarray(y)
+    if given.ndim == 2 and given.shape[1] > 1:
+        soft = torch.from_numpy(given.astype(np.float32))
         check_consistent_length(X, soft)
         _check_probabilities(soft)
         classes = np.arange(soft.shape[1])
