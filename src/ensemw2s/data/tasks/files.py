@@ -12,7 +12,6 @@ from pydantic import model_validator
 from ensemw2s.config.base import Text
 from ensemw2s.config.task import TaskSettings
 from ensemw2s.data.stand_in import COLOURS, N, json_lines
-from ensemw2s.data.templates.template import template
 from ensemw2s.examples import Task
 
 PARTS = ("path", "unlabelled", "test")
@@ -131,6 +130,8 @@ def _row(settings: Files, i: int) -> dict[str, Any]:
         among = COLOURS if n == 1 else tuple(f"colour {k}" for k in range(n))
     k = i % len(among)
     derived = {"candidate", "other"} if settings.right else {"options"} if settings.options else set()
+    from ensemw2s.data.templates.template import template  # settings alone need no template engine
+
     columns = template(settings.prompt).columns
     row: dict[str, Any] = {column: f"{column} has {among[k]} in {i}" for column in columns if column not in derived}
     if len(settings.options) == 1:
