@@ -9,6 +9,7 @@ from ensemw2s.results import (
     BudgetCurve,
     BudgetPoint,
     Comparison,
+    Condition,
     Cost,
     DifficultyBin,
     DifficultyCurve,
@@ -26,6 +27,7 @@ from ensemw2s.results import (
     TaskInfo,
     Timing,
 )
+from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
 
 METHODS = {
     "single": "single weak expert",
@@ -50,23 +52,20 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
     def figure(mean: float) -> Figure:
         return Figure(per_seed=tuple(mean + rng.gauss(0, 0.01) for _ in seeds), interval=interval(mean))
 
-    def row(key: str, label: str, kind: str, ood: float, n_experts: tuple[int, ...] = ()) -> Row:
+    def row(condition: Condition, label: str, ood: float, n_experts: tuple[int, ...] = ()) -> Row:
         parts = {p: {"accuracy": figure(ood + shift)} for p, shift in zip(PARTS, (0.08, 0.05, 0.0), strict=True)}
         cost = Cost(training_tokens=1_234_567, expert_evaluations=62_400, flops=8.02e12)
-        return Row(key=key, label=label, kind=kind, parts=parts, cost=cost, n_experts=n_experts)
+        key, kind = condition.key, condition.group
+        return Row(key=key, condition=condition, label=label, kind=kind, parts=parts, cost=cost, n_experts=n_experts)
 
     sizes = {m: tuple(1 if m == "single" else rng.randint(2, N_ROUNDS) for _ in seeds) for m in methods}
     rows = [
-        row("zero_shot", "strong model, zero-shot", "baseline", 0.5),
-        row("strong_on_easy", "strong model on easy labels", "baseline", 0.6),
-        *(row(f"self_training:{r}", f"self-training, {r}", "baseline", 0.6) for r in RECIPES),
-        *(row(m, METHODS[m], "ensemble", 0.6, sizes[m]) for m in methods),
-        *(
-            row(f"student:{m}:{r}", f"student of the {METHODS[m]}, {r}", "student", 0.62, sizes[m])
-            for m in methods
-            for r in RECIPES
-        ),
-        row("ceiling", "ceiling: strong model on the true hard labels", "ceiling", 0.7),
+        row(ZERO_SHOT, "strong model, zero-shot", 0.5),
+        row(STRONG_ON_EASY, "strong model on easy labels", 0.6),
+        *(row(student(SELF, r), f"self-training, {r}", 0.6) for r in RECIPES),
+        *(row(ensemble(m), METHODS[m], 0.6, sizes[m]) for m in methods),
+        *(row(student(m, r), f"student of the {METHODS[m]}, {r}", 0.62, sizes[m]) for m in methods for r in RECIPES),
+        row(CEILING, "ceiling: strong model on the true hard labels", 0.7),
     ]
     students = [r for r in rows if r.kind == "student"]
     pairs = [(r.key, "strong_on_easy") for r in students]

@@ -168,7 +168,9 @@ def test_numbers_are_written_as_readers_expect():
 
 def test_runs_side_by_side_show_a_difference_or_its_reason():
     interval = Interval(mean=0.6, low=0.5, high=0.7, method="student-t")
-    lines = tuple(RunLine(run=n, row="ceiling", n_seeds=2, accuracy={"ceiling": interval}) for n in "abc")
+    lines = tuple(
+        RunLine(run=n, row="ceiling", n_seeds=2, metric="accuracy", accuracy={"ceiling": interval}) for n in "abc"
+    )
     pairs = (
         RunPair(first="b", second="a", difference=interval, reason=""),
         RunPair(first="c", second="a", difference=None, reason="the seeds differ"),
