@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ensemw2s.config import SplitConfig
 from ensemw2s.data.own.sides import sides_by_file
-from ensemw2s.data.splits import TOLERANCE, SealedLabels, Split, make_split
+from ensemw2s.data.seal import SealedLabels
+from ensemw2s.data.splits import TOLERANCE, Split, make_split
 from ensemw2s.errors import DataError, SealError
 from ensemw2s.examples import Example, Task
 

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from ensemw2s.config import canonical_hash, parse_config
-from ensemw2s.data.splits import SealedLabels
+from ensemw2s.data.seal import SealedLabels
 from ensemw2s.ensemble import fit
 from ensemw2s.errors import RunError, SealError
 from ensemw2s.export.classifier import load_student

@@ -9,10 +9,11 @@ from ensemw2s.config import DifficultyConfig, EnsembleConfig, TrainConfig
 from ensemw2s.core.boosting import boost_round
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
-from ensemw2s.ensemble import rate, trunk_learner
+from ensemw2s.ensemble import rate
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, grow, held_out_errors
 from ensemw2s.ensemble.label import choose
-from ensemw2s.ensemble.trunk_learner import TrunkLearner
+from ensemw2s.ensemble.learners import trunk as trunk_learner
+from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
 from ensemw2s.models.inputs import PooledInputs

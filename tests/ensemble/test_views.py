@@ -13,10 +13,10 @@ from ensemw2s.config import EnsembleConfig, TrainConfig
 from ensemw2s.config.ensemble import dealt_depths
 from ensemw2s.core.sampling import dealt, subspace
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble import trunk_learner
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow, held_out_errors
+from ensemw2s.ensemble.learners import trunk as trunk_learner
+from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import depths_of
-from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.models.activations import PooledInputs
 from ensemw2s.models.adapters import n_used
 from ensemw2s.models.head import Head

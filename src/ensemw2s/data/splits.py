@@ -7,7 +7,6 @@ The sides are cut by difficulty; or they are files: the labelled one is the easy
 and OOD test is a labelled file of its own, if there is one. Or there is one side, dealt at random to all parts.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,60 +19,14 @@ from torch import Tensor
 from ensemw2s.config import SplitConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.own.sides import AT_RANDOM, BY_DIFFICULTY, BY_FILE, groups_of, sides_by_difficulty, sides_by_file
-from ensemw2s.errors import DataError, SealError
+from ensemw2s.data.seal import SealedLabels, fingerprint
+from ensemw2s.errors import DataError
 from ensemw2s.examples import Example, Task
-from ensemw2s.hashing import sha256_of
 
-PURPOSES = ("ceiling", "evaluation")
 TESTS = ("id_test", "ood_test")
 POOLS = ("easy_pool", "hard_pool", *TESTS)
 TOLERANCE = 0.1
 """Share of its size by which a part may fall short because groups are not torn."""
-
-
-Answers = Int[Tensor, " examples"] | tuple[str, ...]
-"""True answers of a part: classes, or texts where answers are generated."""
-
-
-class SealedLabels:
-    """True answers that only the ceiling and the evaluation may read.
-
-    A guard against mistakes, not against malice: whoever wants the labels must say what for, and one word in the
-    code shows it. Neither printing nor copying them shows a label.
-    """
-
-    __slots__ = ("__labels", "fingerprint", "part")
-
-    def __init__(self, part: str, labels: Answers):
-        self.part = part
-        self.__labels = labels
-        self.fingerprint = _hash(labels.tolist() if isinstance(labels, Tensor) else labels)
-        """Changes with the labels; for cache keys."""
-
-    def __len__(self) -> int:
-        return len(self.__labels)
-
-    def __repr__(self) -> str:
-        return f"SealedLabels({self.part}, {len(self)} labels)"
-
-    def __reduce__(self) -> str:
-        raise SealError(f"the sealed labels of {self.part} are not to be copied or sent; open them where they are used")
-
-    def open(self, purpose: str, rows: Int[Tensor, " rows"] | None = None) -> Answers:
-        """The labels of the part, or of some of its examples by place.
-
-        Raises:
-            SealError: the purpose is neither `ceiling` nor `evaluation`.
-        """
-        if purpose not in PURPOSES:
-            raise SealError(
-                f"the true labels of {self.part} are sealed: {purpose!r} asked for them, and only "
-                f"{' and '.join(PURPOSES)} may; choose settings on easy validation data"
-            )
-        labels = self.__labels
-        if isinstance(labels, Tensor):
-            return labels.clone() if rows is None else labels[rows]
-        return labels if rows is None else tuple(labels[row] for row in rows.tolist())
 
 
 @dataclass(frozen=True)
@@ -122,12 +75,12 @@ class Split:
     @property
     def inputs_fingerprint(self) -> str:
         """Of ids, groups and prompts in their order; no label has a part in it."""
-        return _hash([(e.id, e.prompt, int(g)) for e, g in zip(self.examples, self.groups, strict=True)])
+        return fingerprint([(e.id, e.prompt, int(g)) for e, g in zip(self.examples, self.groups, strict=True)])
 
     @property
     def easy_fingerprint(self) -> str:
         """Of the easy pool's labels, and of the classes they are among: a class may have no example there."""
-        return _hash([self.choices, self.easy_answers])
+        return fingerprint([self.choices, self.easy_answers])
 
     def draw(self, seed: int) -> Draw:
         """A seed's own training, validation and unlabelled rows, whole groups at a time.
@@ -272,7 +225,3 @@ def _take(groups: list[list[int]], n: int) -> tuple[list[int], list[list[int]]]:
         else:
             left.append(group)
     return taken, left
-
-
-def _hash(value: object) -> str:
-    return sha256_of(json.dumps(value, ensure_ascii=False).encode())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ensemw2s.config import EnsembleConfig, GenerationConfig
 from ensemw2s.core import sampling
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.learner import Fitted, Learner, adapted, take
+from ensemw2s.ensemble.learners.base import Fitted, Learner, adapted, take
 from ensemw2s.ensemble.methods import Draw, Samples, expert_stream, make_method
 from ensemw2s.errors import ModelError
 from ensemw2s.records import WHOLE, Expert, View

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from torch import Tensor
 
 from ensemw2s.config import ModelConfig, TrainConfig
-from ensemw2s.ensemble.learner import Learner
-from ensemw2s.ensemble.sklearn_learner import SklearnLearner
+from ensemw2s.ensemble.learners.base import Learner
+from ensemw2s.ensemble.learners.sklearn import SklearnLearner
 from ensemw2s.estimators.text_model import TextLearner, TextModel, are_texts, checked_texts
 
 

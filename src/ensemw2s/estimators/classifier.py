@@ -14,8 +14,8 @@ from ensemw2s.core import sampling
 from ensemw2s.core.labels import Votes
 from ensemw2s.core.metrics import log_loss
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.learner import Learner, take
-from ensemw2s.ensemble.sklearn_learner import SklearnLearner, weight_argument
+from ensemw2s.ensemble.learners.base import Learner, take
+from ensemw2s.ensemble.learners.sklearn import SklearnLearner, weight_argument
 from ensemw2s.estimators.base import Classifier, as_learner, checked_labels, several_classes
 from ensemw2s.estimators.student import Student, as_recipe
 from ensemw2s.estimators.text_model import TextLearner

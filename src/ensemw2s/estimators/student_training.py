@@ -14,7 +14,7 @@ from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.core.selection import Evidence
-from ensemw2s.ensemble.learner import Fitted, Learner, StudentLearner, take
+from ensemw2s.ensemble.learners.base import Fitted, Learner, StudentLearner, take
 from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.text_model import TextLearner
 from ensemw2s.train.loop import Supervision

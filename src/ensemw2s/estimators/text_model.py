@@ -12,7 +12,7 @@ from torch import Tensor
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.core.losses import SOFTMAX, CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.data.encode import encode
-from ensemw2s.ensemble.trunk_learner import TrunkLearner
+from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import SCALE_ROWS, Adapter, build_adapter, owned_state
 from ensemw2s.models.loading.load import load_backbone

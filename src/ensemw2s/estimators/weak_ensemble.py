@@ -18,7 +18,7 @@ from ensemw2s.core.labels import Votes
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow, held_out_errors
 from ensemw2s.ensemble.label import choose, expert_weights
-from ensemw2s.ensemble.learner import Fitted
+from ensemw2s.ensemble.learners.base import Fitted
 from ensemw2s.ensemble.methods import make_method
 from ensemw2s.estimators.base import Classifier, as_learner, probabilities, several_classes
 from ensemw2s.estimators.text_model import TextLearner

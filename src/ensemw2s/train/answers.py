@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core.losses.tokens import token_loss, token_loss_through
 from ensemw2s.core.pacing import Pace
-from ensemw2s.core.token_loss import token_loss, token_loss_through
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
 from ensemw2s.models.packing import plan

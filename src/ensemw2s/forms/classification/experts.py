@@ -14,8 +14,8 @@ from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.label import Ensemble, best_size
+from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import Draw, Samples
-from ensemw2s.ensemble.trunk_learner import TrunkLearner
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import SeedContext, rows_of

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ensemw2s.core.token_loss import token_loss, token_loss_through
+from ensemw2s.core.losses.tokens import token_loss, token_loss_through
 
 N, DIM, VOCAB = 70, 12, 301
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ensemw2s.core import sampling
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.learner import take
+from ensemw2s.ensemble.learners.base import take
 from ensemw2s.errors import ConfigError
 from ensemw2s.records import View
 
