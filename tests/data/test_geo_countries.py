@@ -84,4 +84,4 @@ def test_the_split_seals_the_answers(task: Task):
     first = split.pools["ood_test"][0]
     truth = {e.id: e.answer for e in task.examples}[split.examples[first].id]
     assert split.examples[first].answer is None
-    assert split.choices[split.sealed["ood_test"].open("evaluation")[0]] == truth
+    assert split.sealed["ood_test"].open("evaluation")[0] == truth

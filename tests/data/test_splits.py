@@ -125,7 +125,8 @@ def test_changing_a_prompt_or_an_easy_label_changes_its_fingerprint():
     split = make_split(ranked(101), sizes())
     first = replace(split.examples[0], prompt="another")
     assert replace(split, examples=(first, *split.examples[1:])).inputs_fingerprint != split.inputs_fingerprint
-    assert replace(split, easy_labels=1 - split.easy_labels).easy_fingerprint != split.easy_fingerprint
+    other = tuple({"yes": "no", "no": "yes"}[answer] for answer in split.easy_answers)
+    assert replace(split, easy_answers=other).easy_fingerprint != split.easy_fingerprint
 
 
 def test_a_class_more_changes_the_fingerprint_of_the_easy_labels_though_none_has_it():

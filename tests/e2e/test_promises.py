@@ -9,11 +9,10 @@ import yaml
 
 from ensemw2s.config import canonical_hash, parse_config
 from ensemw2s.data.seal import SealedLabels
-from ensemw2s.ensemble import fit
+from ensemw2s.ensemble.learners import trunk
 from ensemw2s.errors import RunError, SealError
 from ensemw2s.export.classifier import load_student
 from ensemw2s.export.student import answer_prompts
-from ensemw2s.pipeline import evaluate
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
@@ -67,7 +66,9 @@ def test_what_an_evidential_student_says_is_the_same_in_the_run_and_from_its_fol
     config = tiny_config(weak=exact, strong=exact, **changes)
     # Whatever is best on so few examples: the evidential student is what this is about.
     student = f"student:bagging:{config.students.recipes[0].name}"
-    monkeypatch.setattr(evaluate, "recommended_row", lambda rows: next(r for r in rows if r.key == student))
+    monkeypatch.setattr(
+        "ensemw2s.evaluation.evaluate.recommended_row", lambda rows: next(r for r in rows if r.key == student)
+    )
     run(config, folder, store_root=store)
     before = (folder / "results.json").read_bytes()
     kept = [tensors for _, tensors in artifacts_of(folder, store, "students")]
@@ -113,13 +114,13 @@ def test_a_new_student_recipe_retrains_no_expert_and_a_new_seed_reads_no_text(fi
 
 def test_an_expert_is_evaluated_once_per_example_however_many_sizes_are_swept(place, tiny_config, monkeypatch):
     rows_read: list[int] = []
-    plain = fit.predict
+    plain = trunk.predict
 
     def counted(module, inputs, rows, **settings):
         rows_read.append(len(rows))
         return plain(module, inputs, rows, **settings)
 
-    monkeypatch.setattr(fit, "predict", counted)
+    monkeypatch.setattr(trunk, "predict", counted)
     config = tiny_config(seeds=[0], ensemble={"n_rounds": 10, "methods": ["independent"]})
     results = run(config, place / "sweep", store_root=place / "sweep-store")
     assert len(results.ensembles[0].rounds) == 10
@@ -191,9 +192,9 @@ def test_the_run_opens_the_seals_for_the_ceiling_and_the_evaluation_only(place, 
     asked: list[tuple[str, str]] = []
     plain = SealedLabels.open
 
-    def spied(self, purpose):
+    def spied(self, purpose, rows=None):
         asked.append((self.part, purpose))
-        return plain(self, purpose)
+        return plain(self, purpose, rows)
 
     monkeypatch.setattr(SealedLabels, "open", spied)
     run(tiny_config(seeds=[0]), place / "seals", store_root=place / "store")

@@ -95,6 +95,8 @@ def test_an_interrupted_run_goes_on_without_training_a_member_again(tiny_config,
 def test_no_sealed_label_is_opened_for_a_member(tiny_config, tmp_path, monkeypatch):
     asked: list[str] = []
     plain = SealedLabels.open
-    monkeypatch.setattr(SealedLabels, "open", lambda self, purpose: asked.append(purpose) or plain(self, purpose))
+    monkeypatch.setattr(
+        SealedLabels, "open", lambda self, purpose, rows=None: asked.append(purpose) or plain(self, purpose, rows)
+    )
     run(small(tiny_config, ["subspace", "layers"]), tmp_path / "run", store_root=tmp_path / "store")
     assert asked == ["ceiling", "evaluation", "evaluation", "evaluation"]  # two tests, and people's curves

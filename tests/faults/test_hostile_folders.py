@@ -304,7 +304,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"expert_weights": [-1.0]}, ["expert_weights.0", "greater than or equal to 0"]),
     ({"expert_ids": [], "expert_weights": []}, ["expert_ids", "at least 1"]),
     ({"vote": "loud"}, ["vote", "'loud'"]),
-    ({"method": "guessing"}, ["method", "'guessing'"]),
+    ({"method": 7}, ["method", "7"]),
     ({"answer_form": "song"}, ["answer_form", "'song'"]),
     ({"weak_fingerprint": "x"}, ["weak_fingerprint"]),
     ({"weak": {"model": "tiny", "n_layers": 0}}, ["weak.n_layers"]),

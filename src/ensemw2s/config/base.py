@@ -16,11 +16,11 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    @field_validator("*")
+    @field_validator("*", mode="before")
     @classmethod
     def _unicode(cls, value: Any) -> Any:
-        # Files, tokenizers and hashes take no others.
-        each = value if isinstance(value, tuple) else (value,)
+        # Files, tokenizers and hashes take no others; pydantic's own message for half a character is less plain.
+        each = value if isinstance(value, list | tuple) else (value,)
         if bad := [text for text in each if isinstance(text, str) and not is_text(text)]:
             raise ValueError(f"no Unicode text: {bad[0]!r} has a NUL or half a character; write it anew")
         return value

@@ -75,7 +75,7 @@ def check_lengths(config: ExperimentConfig, task: Task, split: Split | None) -> 
 def _learned(config: ExperimentConfig, task: Task, split: Split | None) -> Sequence[Example]:
     """The examples whose answers are learned before any label is written."""
     if split is not None:
-        return split.examples[: len(split.easy_labels)]
+        return split.examples[: len(split.easy_answers)]
     rows = learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return [task.examples[i] for i in rows.tolist()]
 

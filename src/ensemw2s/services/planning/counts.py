@@ -153,7 +153,7 @@ class Counts(ABC):
         spent = evaluation_cost(role, owned=amounts.owned, tokens=tokens, examples=n, answer_tokens=answers)
         return Unit(stage, what, "score", name, count, tokens, round(tokens), spent.flops)
 
-    def read(self, stage: Stage, what: str, name: RoleName, n: int, count: int, kept_vectors: float) -> Unit:
+    def read(self, stage: Stage, what: str, name: RoleName, n: int, count: int, kept_vectors: int | float) -> Unit:
         """Passes of the trunk over `n` examples, of which so many vectors are kept."""
         role = self.role(name)
         tokens = round(n * self.amounts[name].read)
