@@ -55,11 +55,23 @@ def finished(pid: int) -> bool:
     return bool(done)
 
 
-def is_due(store: Path, n_artifacts: int, *, within_training: bool) -> bool:
-    """That many artifacts are finished and, among the students, a checkpoint is there if one is asked for."""
+def is_due(store: Path, n_artifacts: int, pid: int, *, within_training: bool) -> bool:
+    """That many artifacts are finished and, among the students, a checkpoint is there if one is asked for.
+
+    The child is stopped while a checkpoint is looked for a second time, and stays stopped where it is there: the
+    training of a tiny model would otherwise end before the kill.
+    """
     if count(store) < n_artifacts:
         return False
-    return not (within_training and (store / "students").exists()) or count(store, "checkpoints") > 0
+    if not (within_training and (store / "students").exists()):
+        return True
+    if count(store, "checkpoints") == 0:
+        return False
+    os.kill(pid, signal.SIGSTOP)
+    if count(store, "checkpoints") > 0:
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
 
 
 def is_killed(pid: int, due: Callable[[], bool], delay: float) -> bool:
@@ -92,7 +104,7 @@ def storm(config_path: Path, folder: Path, n_kills: int, n_artifacts: int, seed:
             break
         pid = attempt(config_path, run_dir, store)
         if attempts < len(targets):
-            due = partial(is_due, store, targets[attempts], within_training=rng.random() < 0.5)
+            due = partial(is_due, store, targets[attempts], pid, within_training=rng.random() < 0.5)
             killed = is_killed(pid, due, rng.uniform(0.0, 0.03))
         else:
             killed = is_killed(pid, lambda: True, rng.uniform(0.0, 1.0))

@@ -28,7 +28,7 @@ from ensemw2s.results import AnswerSample, Cost, TokenWeights
 from ensemw2s.storage.store import Artifact, Store
 from ensemw2s.train.checkpoint import Checkpointer
 
-Truth = Int[Tensor, " items"] | tuple[str, ...]
+Truth = Int[Tensor, " _"] | tuple[str, ...]
 """Opened labels: class indices, or texts."""
 
 

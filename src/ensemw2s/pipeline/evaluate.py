@@ -24,6 +24,7 @@ def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]
     """Every figure of a run, and which test items each condition answers truly."""
     first, split = seeds[0], seeds[0].prepared.split
     truths: dict[str, Truth] = {part: split.sealed[part].open("evaluation") for part in split.tests}
+    hard = [_hard_truth(seed) for seed in seeds]
     facts = RunFacts(
         config=first.config,
         versions={name: version(name) for name in PACKAGES},
@@ -32,15 +33,16 @@ def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]
         strong=first.prepared.strong.describe(),
         notes=tuple(run_notes(seeds)),
         samples=first.form.scoring.samples(
-            first.context, first.labels, curve_method(first.config.ensemble.methods), _hard_truth(first)
+            first.context, first.labels, curve_method(first.config.ensemble.methods), hard[0]
         ),
         token_weights=first.form.scoring.token_weights(first.context, first.ensembles),
     )
-    return evaluate(facts, [_scored(seed, truths) for seed in seeds], _items(split))
+    scored = [_scored(seed, truths, each) for seed, each in zip(seeds, hard, strict=True)]
+    return evaluate(facts, scored, _items(split))
 
 
-def _scored(work: SeedWork, truths: Mapping[str, Truth]) -> ScoredSeed:
-    """One seed's answers, held against the truth."""
+def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> ScoredSeed:
+    """One seed's answers, held against the truth; `hard` is that of its unlabelled questions."""
     scoring, context = work.form.scoring, work.context
     parts: dict[str, Truth | None] = {VAL: None, **truths}
     tested = {method: scoring.test_cost(context, made, truths) for method, made in work.ensembles.items()}
@@ -72,7 +74,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth]) -> ScoredSeed:
         method: routing_signals.keep(context, scoring.signals(context, work.labels, made, on_easy))
         for method, made in work.ensembles.items()
     }
-    shown, hard = signals[curve_method(work.config.ensemble.methods)], _hard_truth(work)
+    shown = signals[curve_method(work.config.ensemble.methods)]
     return ScoredSeed(
         seed=work.seed,
         conditions=conditions,
