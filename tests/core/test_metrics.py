@@ -1,6 +1,6 @@
 import pytest
 import torch
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, log_loss, roc_auc_score
 
 from ensemw2s.core import metrics
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
@@ -19,6 +19,17 @@ def test_figures_equal_those_of_scikit_learn():
     assert metrics.brier(log_probs, labels) == pytest.approx(2 * brier_score_loss(labels, p[:, 1]), abs=1e-6)
     assert metrics.auroc(log_probs, labels) == pytest.approx(roc_auc_score(labels, p[:, 1]), abs=1e-9)
     assert metrics.accuracy(log_probs, labels) == pytest.approx(float((p.argmax(1) == labels.numpy()).mean()))
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_confusion_and_macro_f1_are_those_of_scikit_learn(k):
+    log_probs, labels = predictions(60, k)
+    labels = labels.clamp_max(k - 2) if k > 2 else labels  # a class that is predicted and never true
+    given = log_probs.argmax(1)
+    classes = sorted({*labels.tolist(), *given.tolist()})
+    assert metrics.confusion(log_probs, labels).tolist() == confusion_matrix(labels, given, labels=range(k)).tolist()
+    expected = f1_score(labels, given, labels=classes, average="macro")
+    assert metrics.macro_f1(log_probs, labels) == pytest.approx(expected)
 
 
 def test_auroc_of_one_class_is_refused_and_ties_count_half():

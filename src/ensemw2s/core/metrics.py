@@ -30,6 +30,23 @@ def balanced_accuracy(log_probs: Float[Tensor, "batch classes"], labels: Int[Ten
 
 
 @accepts_arrays
+def confusion(
+    log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Int[Tensor, "classes classes"]:
+    """Number of examples of each true class (row) that each class (column) is predicted for."""
+    k = log_probs.shape[1]
+    return torch.bincount(labels * k + log_probs.argmax(-1), minlength=k * k).reshape(k, k)
+
+
+@accepts_arrays
+def macro_f1(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """Mean over the classes, true or predicted, of the harmonic mean of precision and recall."""
+    counts = confusion(log_probs, labels).double()
+    occurs = counts.sum(0) + counts.sum(1)
+    return float((2.0 * counts.diagonal() / occurs)[occurs > 0].mean())
+
+
+@accepts_arrays
 def log_loss(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
     """Mean negative log-probability of the truth, in nats."""
     return -float(log_probs.double().gather(1, labels[:, None]).mean())
@@ -114,6 +131,7 @@ def all_wrong_share(predictions: Int[Tensor, "experts batch"], labels: Int[Tenso
 RANGES: dict[str, Range] = {
     "accuracy": SHARE,
     "balanced_accuracy": SHARE,
+    "macro_f1": SHARE,
     "auroc": SHARE,
     "ece": SHARE,
     "token_error": SHARE,

@@ -8,9 +8,13 @@ from ensemw2s.results.conditions import (
     AUTO,
     BEST_SINGLE,
     CEILING,
+    MAJORITY,
+    NEAREST,
     SELF,
     SINGLE_LONG,
     STRONG_ON_EASY,
+    TFIDF,
+    TFIDF_SELF_TRAINED,
     ZERO_SHOT,
     Condition,
     ensemble,
@@ -30,6 +34,10 @@ class NamedCondition:
 def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
     found = [
+        NamedCondition(MAJORITY, "majority class"),
+        NamedCondition(TFIDF, "TF-IDF and logistic regression on easy labels"),
+        NamedCondition(TFIDF_SELF_TRAINED, "TF-IDF and logistic regression, self-trained"),
+        NamedCondition(NEAREST, "answer of the nearest easy question (TF-IDF)"),
         NamedCondition(ZERO_SHOT, "strong model, zero-shot"),
         NamedCondition(BEST_SINGLE, "best single expert (by easy-val)"),
         NamedCondition(SINGLE_LONG, "one expert at T times the budget"),

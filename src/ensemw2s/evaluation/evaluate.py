@@ -9,12 +9,22 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
-from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
+from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row, trivial_rival
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
 from ensemw2s.names import BOOSTING
-from ensemw2s.results import AnswerSample, BudgetCurve, Recommendation, Reliability, Results, TaskInfo, TokenWeights
+from ensemw2s.results import (
+    AnswerSample,
+    BudgetCurve,
+    Confusion,
+    Recommendation,
+    Reliability,
+    Results,
+    Row,
+    TaskInfo,
+    TokenWeights,
+)
 from ensemw2s.results.conditions import CEILING, SINGLE, STRONG_ON_EASY, ensemble, student
 
 
@@ -43,8 +53,10 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     ]
     table = Table(seeds, items, conditions, primary)
     rows = tuple(table.row(each) for each in conditions)
-    comparisons = tuple(table.comparisons())
+    comparisons = table.comparisons()
     chosen = recommended_row(rows)
+    rival = trivial_rival(rows, chosen)
+    comparisons += table.against_trivial(chosen.condition)
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
@@ -58,7 +70,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         weak=facts.weak,
         strong=facts.strong,
         rows=rows,
-        comparisons=comparisons,
+        comparisons=tuple(comparisons),
         pgr=tuple(
             table.pgr(each.condition)
             for each in conditions
@@ -76,12 +88,15 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
                 is_random_split=config.split.kind == "random",
                 is_tiny=config.is_tiny,
                 auto_choices=auto_choices,
+                rival=rival,
             ),
             is_baseline=is_baseline(chosen.condition, auto_choices),
             seed=seeds[best_seed].seed,
+            rival=None if rival is None else rival.key,
         ),
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
+        confusion=_confusion(table, shown, rival),
         samples=facts.samples,
         token_weights=facts.token_weights,
         notes=facts.notes,
@@ -96,6 +111,13 @@ def _shown(table: Table, chosen: str) -> list[NamedCondition]:
     boosted = student(BOOSTING, table.primary)
     wanted = (SINGLE, ensemble(BOOSTING), STRONG_ON_EASY, boosted, recommended, CEILING)
     return [by_condition[condition] for condition in dict.fromkeys(wanted) if condition in by_condition]
+
+
+def _confusion(table: Table, shown: Sequence[NamedCondition], rival: Row | None) -> tuple[Confusion, ...]:
+    """Of the conditions whose curves are drawn, and of a trivial rival that is better."""
+    wanted = [each.condition for each in shown] + ([] if rival is None else [rival.condition])
+    found = [table.confusion(condition) for condition in wanted]
+    return tuple(each for each in found if each is not None)
 
 
 def _reliability(table: Table, shown: Sequence[NamedCondition]) -> tuple[Reliability, ...]:

@@ -31,6 +31,16 @@ def recommended_row(rows: Sequence[Row]) -> Row:
     return max(candidates, key=score)
 
 
+def trivial_rival(rows: Sequence[Row], chosen: Row) -> Row | None:
+    """The trivial baseline of best mean accuracy on easy-val, where that is above the chosen row's; else None."""
+
+    def on_val(row: Row) -> float:
+        return row.parts["easy_val"]["accuracy"].interval.mean
+
+    best = max((row for row in rows if row.condition.is_trivial), key=on_val, default=None)
+    return best if best is not None and on_val(best) > on_val(chosen) else None
+
+
 def is_baseline(chosen: Condition, auto_choices: Sequence[Condition]) -> bool:
     """Whether the recommended condition needs no weak supervision.
 
@@ -49,6 +59,7 @@ def headline(
     is_random_split: bool = False,
     is_tiny: bool = False,
     auto_choices: Sequence[Condition] = (),
+    rival: Row | None = None,
 ) -> str:
     """What to use, its accuracy on the hard test, and how far it is from strong-on-easy, independent and single.
 
@@ -61,14 +72,23 @@ def headline(
         is_random_split: no part is harder than another.
         is_tiny: the models are random.
         auto_choices: as in `is_baseline`.
+        rival: a trivial baseline that is better on easy-val.
     """
     condition = chosen.condition
     test = "ood_test" if "ood_test" in chosen.parts else "id_test"
     difference_to = {(c.row, c.baseline): c.difference for c in comparisons if c.part == test}
     where = "held-out" if is_random_split else "hard" if test == "ood_test" else "easy"
     accuracy = _percent(chosen.parts[test]["accuracy"].interval)
-    text = f"Use {_named(chosen)} ({_supervision(condition, auto_choices)}): {accuracy} on the {where} test."
+    said = f"{_named(chosen)} ({_supervision(condition, auto_choices)}): {accuracy} on the {where} test."
+    text = f"Use {said}"
+    if rival is not None:
+        theirs = _percent(rival.parts[test]["accuracy"].interval)
+        text = (
+            f"Use no language model: {rival.label}, with {theirs} on the {where} test. The best trained model is {said}"
+        )
     rivals = {STRONG_ON_EASY: "strong-on-easy"}
+    if rival is not None:
+        rivals = {rival.condition: rival.label} | rivals
     if condition.group == "student":
         recipe = condition.recipe or primary
         rivals[student(INDEPENDENT, recipe)] = "the independent ensemble's student"

@@ -47,6 +47,8 @@ class Scored:
     """Metrics that are no mean of `right`, by their name in `core.metrics.RANGES`."""
     confidence: Float[Tensor, " items"] | None = None
     """Probability of the answer that is given, where the form knows it."""
+    confusion: Int[Tensor, "classes classes"] | None = None
+    """How many items of each true class (row) are given each class (column); None where there are no classes."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ensemw2s.names import SINGLE as SINGLE_METHOD
 from ensemw2s.results import (
     Comparison,
     Condition,
+    Confusion,
     DifficultyBin,
     DifficultyCurve,
     Figure,
@@ -33,6 +34,7 @@ from ensemw2s.results.conditions import (
     SINGLE,
     SINGLE_LONG,
     STRONG_ON_EASY,
+    TRIVIAL,
     ensemble,
     student,
 )
@@ -127,6 +129,14 @@ class Table:
         pairs += [(boosting, SINGLE_LONG), (boosting, STRONG_ON_EASY)]
         pairs += [(ensemble(m), ensemble(INDEPENDENT)) for m in others if METHODS[m].needs_pooled_head]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
+        pairs += [(STRONG_ON_EASY, trivial) for trivial in TRIVIAL]
+        return self._compared(pairs)
+
+    def against_trivial(self, condition: Condition) -> list[Comparison]:
+        """The paired differences of one condition with the trivial rivals."""
+        return self._compared([(condition, trivial) for trivial in TRIVIAL if condition != STRONG_ON_EASY])
+
+    def _compared(self, pairs: Sequence[tuple[Condition, Condition]]) -> list[Comparison]:
         return [self._compare(a, b, part) for a, b in pairs if {a, b} <= self.present for part in self.items.parts]
 
     def _rivals(self, condition: Condition) -> list[Condition]:
@@ -185,6 +195,14 @@ class Table:
                 )
             )
         return DifficultyCurve(row=condition.key, bins=tuple(bins))
+
+    def confusion(self, condition: Condition) -> Confusion | None:
+        """True against given classes on the hardest test, seeds pooled; None where there are no classes."""
+        counts = [each.confusion for each in self.scored(condition, self.items.hardest) if each.confusion is not None]
+        if not counts:
+            return None
+        pooled = torch.stack(counts).sum(0).tolist()
+        return Confusion(row=condition.key, counts=tuple(tuple(row) for row in pooled))
 
     def reliability(self, condition: Condition) -> Reliability:
         """Confidence against accuracy on the hardest test, seeds pooled."""

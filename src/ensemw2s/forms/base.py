@@ -24,7 +24,7 @@ from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
 from ensemw2s.examples import Task
 from ensemw2s.forms.role import Role
 from ensemw2s.records import Expert
-from ensemw2s.results import AnswerSample, Cost, TokenWeights
+from ensemw2s.results import AnswerSample, Condition, Cost, TokenWeights
 from ensemw2s.storage.store import Artifact, Store
 from ensemw2s.train.checkpoint import Checkpointer
 
@@ -198,6 +198,10 @@ class StudentForm(Protocol):
 
     def self_labels(self, seed: SeedContext, voters: Any) -> tuple[Any, Cost]:
         """The labels that the strong model itself gives, once it learned the easy ones."""
+        ...
+
+    def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[Any, Cost]]:
+        """Trivial ways to answer, without a language model: those who answer, and what they cost."""
         ...
 
     def ballot(

@@ -26,6 +26,8 @@ ON_THE_WAY = Recipe(labels="hard")
 def train_students(work: SeedWork) -> Iterator[None]:
     """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
     form, context, config = work.form.students, work.context, work.config
+    for condition, rival in form.rivals(context).items():
+        work.outcomes[condition] = Outcome(*rival)
     if (untrained := form.zero_shot(context)) is not None:
         work.outcomes[ZERO_SHOT] = Outcome(*untrained)
     on_easy = _student(work, STRONG_ON_EASY, form.on_easy(context), NOTHING)

@@ -10,6 +10,9 @@ from ensemw2s.report.round_figures import ROUND_FIELDS, accuracy_by_round, answe
 from ensemw2s.report.table import distances
 from ensemw2s.results import Results, Timing
 
+MOST_CLASSES = 20
+"""With more of them a matrix of all pairs cannot be read."""
+
 
 def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
     """All charts of the page, by section id and, behind a slash, the panel. What a run lacks has no chart.
@@ -23,6 +26,8 @@ def figures(results: Results, timing: Timing | None) -> dict[str, Spec]:
         charts["difficulty"] = _difficulty(results)
     if results.reliability:
         charts["reliability"] = _reliability(results)
+    if results.confusion and len(results.task.choices) <= MOST_CLASSES:
+        charts["classes"] = _confusion(results)
     if results.budget:
         charts["people"] = _people(results)
     several = [e for e in results.ensembles if len(e.rounds) > 1]
@@ -134,6 +139,30 @@ def _reliability(results: Results) -> Any:
         alt.Tooltip("items:Q"),
     ]
     return diagonal + curve.mark_line(strokeWidth=1.5) + curve.mark_circle(opacity=1).encode(size=size, tooltip=tooltip)
+
+
+def _confusion(results: Results) -> Any:
+    """How often the items of each true class are given each class, by the row to use."""
+    wanted = results.recommendation.rival or results.recommendation.row
+    counts = next((each.counts for each in results.confusion if each.row == wanted), results.confusion[0].counts)
+    names = results.task.choices
+    rows = [
+        {"true": names[i], "given": names[j], "items": n, "share": n / max(1, sum(line))}
+        for i, line in enumerate(counts)
+        for j, n in enumerate(line)
+    ]
+    axis = alt.Axis(labelAngle=0, labelLimit=120)
+    tooltip = [alt.Tooltip("true:N"), alt.Tooltip("given:N"), alt.Tooltip("items:Q")]
+    tooltip.append(alt.Tooltip("share:Q", format=".1%"))
+    base = chart(rows, height=alt.Step(30)).encode(
+        x=alt.X("given:N", sort=None, title="answer given", axis=axis),
+        y=alt.Y("true:N", sort=None, title="true class", axis=axis),
+    )
+    colour_of = alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], scheme="blues"), legend=None)
+    dark = alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black"))
+    return base.mark_rect().encode(color=colour_of, tooltip=tooltip) + base.mark_text(fontSize=11).encode(
+        text=alt.Text("share:Q", format=".0%"), color=dark
+    )
 
 
 def _people(results: Results) -> Any:

@@ -152,5 +152,5 @@ def _line(row: Row, results: Results) -> Line:
         tokens=short(row.cost.training_tokens),
         evaluations=short(row.cost.expert_evaluations),
         flops=short(row.cost.flops),
-        recommended=row.key == results.recommendation.row,
+        recommended=row.key == (results.recommendation.rival or results.recommendation.row),
     )

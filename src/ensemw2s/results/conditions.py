@@ -6,6 +6,10 @@ from typing import Literal
 from ensemw2s import names
 
 ConditionKind = Literal[
+    "majority",
+    "tfidf",
+    "tfidf_self_trained",
+    "nearest_answer",
     "zero_shot",
     "best_single",
     "single_long",
@@ -61,11 +65,22 @@ class Condition:
         return self.kind in ("strong_on_easy", "self_training", "student", "auto")
 
     @property
+    def is_trivial(self) -> bool:
+        """Whether it needs no language model."""
+        return self in TRIVIAL
+
+    @property
     def is_baseline(self) -> bool:
         """Whether it needs no weak supervision."""
         return self.group == "baseline"
 
 
+MAJORITY = Condition(kind="majority")
+TFIDF = Condition(kind="tfidf")
+TFIDF_SELF_TRAINED = Condition(kind="tfidf_self_trained")
+NEAREST = Condition(kind="nearest_answer")
+TRIVIAL = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST)
+"""What needs no language model; any other row that is not above these is not worth its cost."""
 ZERO_SHOT = Condition(kind="zero_shot")
 BEST_SINGLE = Condition(kind="best_single")
 SINGLE_LONG = Condition(kind="single_long")

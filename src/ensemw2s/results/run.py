@@ -22,8 +22,8 @@ class Row(Record):
     """What a reader sees."""
     kind: RowKind
     parts: dict[str, dict[str, Figure]]
-    """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, auroc) to
-    figure; auroc only for two classes, balanced_accuracy only where their numbers differ by more than twice."""
+    """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, macro_f1,
+    auroc) to figure; auroc only for two classes, balanced_accuracy only where their sizes differ more than twofold."""
     cost: Cost
     n_experts: tuple[int, ...] = ()
     """T per seed, for ensembles and their students."""
@@ -112,6 +112,19 @@ class Reliability(Record):
     bins: tuple[ReliabilityBin, ...]
 
 
+class Confusion(Record):
+    """What a row answers to the items of each class of the hardest test, seeds pooled."""
+
+    row: str
+    counts: tuple[tuple[int, ...], ...]
+    """True class (in the order of the task's choices) to the number of items given each class."""
+
+    @property
+    def recall(self) -> tuple[float | None, ...]:
+        """Share of each class's items that are given that class; None where the test has none of it."""
+        return tuple(row[k] / sum(row) if sum(row) else None for k, row in enumerate(self.counts))
+
+
 class TaskInfo(Record):
     name: str
     source: str
@@ -174,11 +187,14 @@ class Recommendation(Record):
     """What to use, selected on easy-val alone."""
 
     row: str
+    """Of the trained models; its student is exported."""
     headline: str
     """One sentence: what to use and how far it is above or below strong-on-easy, independent and single."""
     is_baseline: bool
     seed: int
     """Whose student is exported: the one with the best easy-val accuracy."""
+    rival: str | None = None
+    """Row of the trivial baseline that is best on easy-val, where it is above `row` there: it is to be used instead."""
 
 
 class Results(Record):
@@ -208,6 +224,8 @@ class Results(Record):
     """generation, `boost_unit: token`."""
     budget: tuple[BudgetCurve, ...] = ()
     """Where the true answers of the unlabelled items are known."""
+    confusion: tuple[Confusion, ...] = ()
+    """classes: of the rows whose curves are drawn."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
 

@@ -36,11 +36,13 @@ class ClassScoring:
         figures = {"log_loss": metrics.log_loss(log_probs, labels)}
         if part != VAL:
             figures |= {"brier": metrics.brier(log_probs, labels), "ece": metrics.ece(log_probs, labels)}
+            figures["macro_f1"] = metrics.macro_f1(log_probs, labels)
             if is_uneven(labels):
                 figures["balanced_accuracy"] = metrics.balanced_accuracy(log_probs, labels)
             if self.prepared.n_classes == 2 and len(labels.unique()) == 2:
                 figures["auroc"] = metrics.auroc(log_probs, labels)
-        return Scored(log_probs.argmax(-1) == labels, figures, log_probs.double().exp().amax(-1))
+        confidence = log_probs.double().exp().amax(-1)
+        return Scored(log_probs.argmax(-1) == labels, figures, confidence, metrics.confusion(log_probs, labels))
 
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
         rows, labels = rows_of(self.prepared, seed)[part], self._labels(seed, part, truth)

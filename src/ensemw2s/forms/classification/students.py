@@ -23,9 +23,10 @@ from ensemw2s.evaluation.scored import VAL
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.costs import training_cost, trunk_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, n_trainable, owned_state
-from ensemw2s.results import Cost
+from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
@@ -102,6 +103,9 @@ class ClassStudents:
         n_tokens = sum(int(role.pooled.lengths[each].sum()) for each in rows.values())
         whole = (role.trunk_flops + role.own_flops) * n_tokens
         return ClassVoters(log_probs), NOTHING.model_copy(update={"flops": whole})
+
+    def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[ClassVoters, Cost]]:
+        return class_rivals(self.prepared, seed)
 
     def on_easy(self, seed: SeedContext) -> ClassTrainingSet:
         rows = seed.draw.easy_train

@@ -18,6 +18,7 @@ from ensemw2s.forms.costs import evaluation_cost, trunk_cost
 from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
 from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, written_texts
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.rivals import GivenAnswers
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.names import BOOSTING
 from ensemw2s.results import AnswerSample, Cost, TokenShare, TokenWeights
@@ -33,9 +34,11 @@ class AnswerScoring:
 
     prepared: AnswerPrepared
 
-    def score(self, seed: SeedContext, voters: AnswerVoters, part: str, truth: Truth | None) -> Scored:
+    def score(self, seed: SeedContext, voters: AnswerVoters | GivenAnswers, part: str, truth: Truth | None) -> Scored:
         prepared, scorer = self.prepared, Scorer(self.prepared, seed.store)
         rows, truths = self._questions(seed, part, truth)
+        if isinstance(voters, GivenAnswers):
+            return Scored(right_texts(prepared, voters.texts[part], truths), {})
         is_trained = bool(voters.keys)
         # An untrained model does not know where to end: its answer is written out and compared as text, as worked
         # solutions are.

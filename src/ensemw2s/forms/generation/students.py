@@ -27,10 +27,11 @@ from ensemw2s.forms.generation.labels import (
     written_texts,
 )
 from ensemw2s.forms.generation.prepare import AnswerPrepared, join, joined_inputs
+from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
-from ensemw2s.results import Cost
+from ensemw2s.results import Condition, Cost
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
@@ -163,6 +164,9 @@ class AnswerStudents:
             n_read = sum(len(prepared.strong.prompts[row]) for row in rows.tolist())
         cost = answering_cost(voters, len(rows), n_read, n_written)
         return voters, cost.model_copy(update={"expert_evaluations": 0})
+
+    def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[GivenAnswers, Cost]]:
+        return answer_rivals(self.prepared, seed)
 
     def on_easy(self, seed: SeedContext) -> AnswerTrainingSet:
         ones = torch.ones(len(self.easy.targets))

@@ -1,0 +1,50 @@
+"""The trivial rival where answers are generated: the answer to the most similar easy question."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Int
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+
+from ensemw2s.ensemble.learners.base import take
+from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.results import Condition, Cost
+from ensemw2s.results.conditions import NEAREST
+
+WORDS = r"\w+|[^\w\s]"
+ROWS = 1024
+"""Questions whose similarities to all easy ones are held at a time."""
+
+
+@dataclass(frozen=True)
+class GivenAnswers:
+    """Answers without a model, by part."""
+
+    texts: Mapping[str, tuple[str, ...]]
+
+
+def answer_rivals(prepared: AnswerPrepared, seed: SeedContext) -> dict[Condition, tuple[GivenAnswers, Cost]]:
+    """What the trivial rival of one seed answers in every part; none where each question has its own options."""
+    if prepared.by_choice:
+        return {}
+    prompts = [example.prompt for example in prepared.split.examples]
+    known = seed.draw.easy_train
+    answers = [prepared.split.easy_answers[row] for row in known.tolist()]
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORDS)
+    easy: Any = vectorizer.fit_transform(take(prompts, known))
+    compared = 0
+
+    def nearest(rows: Int[Tensor, " rows"]) -> tuple[str, ...]:
+        nonlocal compared
+        found: list[int] = []
+        for part in rows.split(ROWS):
+            asked: Any = vectorizer.transform(take(prompts, part))  # of length 1, as `easy`: products are cosines
+            found += (asked @ easy.T).toarray().argmax(1).tolist()
+            compared += asked.nnz * len(known)
+        return tuple(answers[i] for i in found)
+
+    texts = {part: nearest(rows) for part, rows in rows_of(prepared, seed).items()}
+    return {NEAREST: (GivenAnswers(texts), Cost(training_tokens=0, expert_evaluations=0, flops=2.0 * compared))}
