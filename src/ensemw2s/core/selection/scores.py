@@ -103,7 +103,10 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class TopRho:
-    """Keep the labels with the least loss under the strong model trained on trusted labels alone (2503.03201)."""
+    """Keep the labels with the least loss under the strong model trained on trusted labels alone.
+
+    After 2503.03201, whose rule is another: it keeps the highest loss among augmented copies of labelled examples.
+    """
 
     for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = True
