@@ -48,6 +48,15 @@ def test_settings_cannot_be_changed():
         ({"seeds": []}, ["seeds", "at least 1"]),
         ({"ensemble": {"methods": []}}, ["ensemble.methods", "at least 1"]),
         ({"ensemble": {"methods": ["single", "single"]}}, ["lists a method twice: ['single', 'single']"]),
+        (
+            {
+                "task": {"name": "geo-countries"},
+                "weak": {"adapter": "lora"},
+                "strong": {"adapter": "lora"},
+                "student_training": {"class_weights": "balanced"},
+            },
+            ["student_training.class_weights", "geo-countries is answered in words"],
+        ),
         ({"student_training": {"max_grad_norm": float("inf")}}, ["student_training.max_grad_norm", "finite", "inf"]),
         (
             {"task": {"name": "files", "path": "a", "choices": [False, True]}},

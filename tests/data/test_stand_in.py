@@ -40,6 +40,12 @@ def test_the_other_built_in_files_are_read_by_their_loaders(tmp_path, name):
     assert len({e.prompt for e in task.examples}) == N
 
 
+def test_ratings_are_read_by_their_loader(tmp_path):
+    _, task = standing_in(tmp_path, name="sentiment")
+    assert {e.id.partition("-")[0] for e in task.examples} == {"films", "products", "editorials", "tweets"}
+    assert len({e.difficulty for e in task.examples}) > 10
+
+
 def test_embedded_tasks_write_nothing_and_are_small(tmp_path):
     for name in ("geo-facts", "geo-countries", "reasoning"):
         _, task = standing_in(tmp_path, name=name)

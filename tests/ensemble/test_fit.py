@@ -186,6 +186,16 @@ def test_size_and_temperature_are_chosen_on_validation_rows_alone_and_one_expert
     assert len(found.ids) == 20
 
 
+def test_without_a_temperature_the_vote_is_given_as_it_is():
+    experts = grown("independent", EnsembleConfig(n_rounds=3)).experts
+    val, labels = torch.arange(50, 70), weak()[1]
+    plain = choose(experts, EnsembleConfig(n_rounds=3, temperature="none"), val, labels[val], seed=0, prior_error=0.5)
+    assert plain.temperature == 1.0
+    members = torch.stack([e.log_probs for e in experts[: plain.selected]])
+    vote = combine(members, torch.ones(plain.selected))
+    assert torch.allclose(plain.log_probs(torch.arange(N)), vote.log_softmax(-1), atol=1e-5)
+
+
 def test_no_row_outside_the_validation_part_has_a_say_in_the_choice():
     experts = grown("independent", EnsembleConfig(n_rounds=3)).experts
     val = torch.arange(50, 70)

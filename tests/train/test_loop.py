@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn.functional import cross_entropy, one_hot
 
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
@@ -18,7 +19,7 @@ from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store
 from ensemw2s.train.checkpoint import Checkpointer, snapshot
-from ensemw2s.train.loop import Supervision, n_steps, predict, train
+from ensemw2s.train.loop import Supervision, balanced, n_steps, predict, train
 from ensemw2s.train.optim import learning_rate_at, make_optimizer
 
 DIM, N = 6, 24
@@ -250,3 +251,49 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
     assert all(torch.equal(a[k], b[k]) for k in a)
     checkpointer.clear()
     assert checkpointer.load() is None
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_keep_their_sum():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [3])  # class 2 has no example
+    soft = torch.nn.functional.one_hot(labels, 4).float()
+    found = balanced(soft, torch.ones(10))
+    expected = compute_sample_weight("balanced", labels.numpy())
+    assert torch.allclose(found.double(), torch.from_numpy(expected))
+    weights = torch.rand(10, generator=stream(0, "weights"))
+    found = balanced(soft, weights)
+    assert float(found.sum()) == pytest.approx(float(weights.sum()), rel=1e-5)
+    shares = [float(found[labels == k].sum()) for k in (0, 1, 3)]
+    assert shares == pytest.approx([float(weights.sum()) / 3] * 3, rel=1e-5)
+
+
+def test_balanced_classes_train_as_weighted_samples_do():
+    sup = supervision()
+    soft = torch.nn.functional.one_hot((torch.arange(N) < 4).long(), 2).float()
+    sup = replace(sup, targets=WeakBatch(soft=soft))
+    weighted = replace(sup, weights=balanced(soft, sup.weights))
+    assert same(trained(head(), sup, class_weights="balanced"), trained(head(), weighted))
+    assert not same(trained(head(), sup), trained(head(), weighted), 1e-4)
+
+
+def test_without_shuffling_the_order_is_that_of_the_data_in_every_epoch():
+    seen: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = head()
+
+        def forward(self, values, mask):
+            seen.append(values[:, 0])
+            return self.inner(values, mask)
+
+    config = TrainConfig(epochs=2, batch_size=8, learning_rate=0.05, shuffle=False)
+    train(Spy(), inputs(), supervision(), CrossEntropy(), config, seed=0)
+    everything = inputs().batch(torch.arange(N))[0][:, 0]
+    assert torch.equal(torch.cat(seen), torch.cat([everything, everything]))
+
+
+def test_without_clipping_a_step_follows_the_whole_gradient():
+    clipped = trained(head(), supervision(), max_grad_norm=1e-3)
+    assert same(trained(head(), supervision(), max_grad_norm=None), trained(head(), supervision(), max_grad_norm=1e9))
+    assert not same(clipped, trained(head(), supervision(), max_grad_norm=None), 1e-6)

@@ -58,11 +58,23 @@ def init(
 
 
 @app.command(epilog="Example:  ensemw2s fetch smollm2-135m")
-def fetch(name: Annotated[str, typer.Argument(help="A known model.")] = "smollm2-135m") -> None:
-    """Get a known model once, into the per-user cache."""
-    from ensemw2s.models.loading.fetch import fetch as fetch_model
+def fetch(
+    name: Annotated[str, typer.Argument(help="A known model, or `sentiment`: the data of that task.")] = "smollm2-135m",
+) -> None:
+    """Get a known model or data set once, into the per-user cache."""
 
-    say(out, str(fetch_model(name, echo=lambda text: say(err, text))))
+    def echo(text: str) -> None:
+        say(err, text)
+
+    if name == "sentiment":
+        from ensemw2s.data.vader import fetch_ratings
+
+        folder = fetch_ratings(echo=echo)
+    else:
+        from ensemw2s.models.loading.fetch import fetch as fetch_model
+
+        folder = fetch_model(name, echo=echo)
+    say(out, str(folder))
 
 
 @app.command(epilog="Example:  ensemw2s predict runs/geo-facts/student --input questions.jsonl --output answers.jsonl")

@@ -33,6 +33,8 @@ class EnsembleConfig(Frozen):
     """Cap of alpha, in nats."""
     vote: Literal["soft", "hard", "log"] = "soft"
     expert_weights: Literal["alpha", "equal"] = "alpha"
+    temperature: Literal["fit", "none"] = "fit"
+    """Classes: whether the ensemble's probabilities are calibrated on easy validation data, or given as they are."""
     select_by: Literal["accuracy", "log_loss"] = "log_loss"
     """What chooses T on the easy validation part."""
 

@@ -100,6 +100,9 @@ class ExperimentConfig(Frozen):
             raise ValueError(message)
 
     def _check_generation(self) -> None:
+        for name in ("expert_training", "student_training"):
+            if getattr(self, name).class_weights != "none":
+                raise ValueError(f"{name}.class_weights: {self.task.name} is answered in words; leave it out")
         for name in ("weak", "strong"):
             if getattr(self, name).adapter == "head":
                 raise ValueError(

@@ -28,7 +28,12 @@ class TrainConfig(Frozen):
     """On the head's input (`head`, `top`, `full`) or in the low-rank branch (`lora`)."""
     init_std: Annotated[float, Field(ge=0)] = 0.02
     """Standard deviation of the head's initial weights: a source of diversity among experts."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients are scaled down to this length; null leaves them as they are."""
+    shuffle: bool = True
+    """Draw the order of the examples anew in every epoch; false keeps that of the data. A curriculum has its own."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: every class counts the same in the loss, however many examples have it. Tasks answered by a class."""
     checkpoint_steps: Count = 25
     """`top`, `lora`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
     moments: with `full` three times the model in float32."""

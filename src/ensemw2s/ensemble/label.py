@@ -96,7 +96,8 @@ def best_size(
     weights = expert_weights(experts, config)
     stages = list(voting.staged(_members(experts, val_rows), weights, vote=config.vote))
     # Each stage is calibrated before its log loss is compared: an uncalibrated vote of few experts is overconfident.
-    temperatures = [fit_temperature(stage, val_labels) for stage in stages]
+    is_fitted = config.temperature == "fit"
+    temperatures = [fit_temperature(stage, val_labels) if is_fitted else 1.0 for stage in stages]
     calibrated = [apply_temperature(s, t) for s, t in zip(stages, temperatures, strict=True)]
     if config.select_by == "accuracy":
         scores = [metrics.accuracy(c, val_labels) for c in calibrated]

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -44,6 +44,17 @@ class Supervision:
         )
 
 
+def balanced(soft: Float[Tensor, "samples classes"], weights: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:
+    """Sample weights under which every class that occurs has the same share, and which add up to the same.
+
+    For one-hot targets and equal weights, those of scikit-learn's `class_weight="balanced"`. A soft target counts for
+    its classes in their proportions.
+    """
+    mass = (weights[:, None] * soft).sum(0)
+    share = torch.where(mass > 0, weights.sum() / (mass.clamp_min(1e-12) * (mass > 0).sum()), 0.0)
+    return weights * (soft @ share)
+
+
 def n_steps(n_samples: int, config: TrainConfig) -> int:
     """Number of optimiser steps of a whole training."""
     return config.epochs * -(-n_samples // config.batch_size)
@@ -71,6 +82,9 @@ def train(
         checkpointer: keeps snapshots, from which an interrupted training resumes; None keeps none.
     """
 
+    if config.class_weights == "balanced":
+        supervision = replace(supervision, weights=balanced(supervision.targets.soft, supervision.weights))
+
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         _accumulate(module, inputs, supervision, loss, config, micro, train_frac=train_frac)
 
@@ -91,9 +105,9 @@ def optimise(
 ) -> None:
     """Run the optimiser steps of a training over samples of these lengths in tokens.
 
-    Samples are shuffled in every epoch, within the curriculum where there is one. Training resumes from the
-    checkpointer's snapshot if it has one, and leaves the module in evaluation mode. In a launch of several processes
-    each takes its part of every batch, and all make the same step.
+    With `config.shuffle` samples are shuffled in every epoch, within the curriculum where there is one. Training resumes
+    from the checkpointer's snapshot if it has one, and leaves the module in evaluation mode. In a launch of several
+    processes each takes its part of every batch, and all make the same step.
 
     Raises:
         ModelError: with `micro_batch_size: auto`, not even one sample fits into memory.
@@ -119,16 +133,19 @@ def optimise(
             epoch, position = divmod(step, per_epoch)
             if position == 0 or step == done:
                 draw = stream(seed, "order", epoch)
-                if pace is None:
+                if pace is not None:
+                    order = pace.epoch_order(epoch, config.epochs, config.batch_size, draw)
+                elif config.shuffle:
                     order = torch.randperm(n_samples, generator=draw)
                 else:
-                    order = pace.epoch_order(epoch, config.epochs, config.batch_size, draw)
+                    order = torch.arange(n_samples)
             index = order[position * config.batch_size : (position + 1) * config.batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
             micro.accumulate(index, step / total, accumulate)
             launch.sum_gradients(module)
-            nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
+            if config.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
             if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0 and step + 1 < total:
