@@ -105,8 +105,8 @@ def optimise(
 ) -> None:
     """Run the optimiser steps of a training over samples of these lengths in tokens.
 
-    With `config.shuffle` samples are shuffled in every epoch, within the curriculum where there is one. A training goes on
-    from the checkpointer's snapshot if it has one, and leaves the module in evaluation mode. In a launch of several
+    With `config.shuffle` samples are shuffled in every epoch, within the curriculum where there is one. A training goes
+    on from the checkpointer's snapshot if it has one, and leaves the module in evaluation mode. In a launch of several
     processes each takes its part of every batch, and all make the same step.
 
     Raises:
