@@ -29,7 +29,8 @@ test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	$(MAKE) --no-print-directory lint
 	# A process per core with one thread each: two that share their threads slow each other many times.
 	# Files in the order of tests/conftest.py, the slowest first, and not those with the most tests.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	# Compiled modules are kept: the many processes that the tests start would each compile the package anew.
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 families: $(BIN)/.dev  ## every model family with every adapter against the library's own models
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m families -n auto --maxprocesses 4
