@@ -27,7 +27,8 @@ from ensemw2s.core.losses.weights import Adaptive
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.head import Head
 from ensemw2s.tables import LOSSES
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import difficulty_bins
 
 DIM, N, N_MEMBERS = 16, 1500, 5

@@ -17,7 +17,8 @@ from ensemw2s.core.labels import Labelled, Votes, everything
 from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.head import Head
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import StudentData, true_labels
 from planted import CONFIG, DIM, PLANTS, N, Plant, percent_right, planted, shown
 

@@ -18,7 +18,8 @@ from ensemw2s.core.losses.weights import Adaptive, Group, Window
 from ensemw2s.models.head import Head
 from ensemw2s.pipeline.run import run
 from ensemw2s.tables import LOSSES
-from ensemw2s.train.loop import Supervision, train
+from ensemw2s.train.loop import train
+from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import difficulty_bins, weights_and_pace
 from tiny_run import merged, tiny_tree
 

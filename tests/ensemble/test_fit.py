@@ -17,7 +17,7 @@ from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
 from ensemw2s.models.inputs import PooledInputs
-from ensemw2s.train.loop import Supervision
+from ensemw2s.train.samples import Supervision
 
 DIM, N, N_TRAIN = 5, 90, 50
 

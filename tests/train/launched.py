@@ -18,7 +18,8 @@ from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision
 
 LENGTHS = tuple(5 + 3 * i % 17 for i in range(17))  # 17 rows in batches of 4: the last one has a single row
 TRAINING = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, checkpoint_steps=3, micro_batch_size=1)

@@ -19,7 +19,8 @@ from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train import answers as answer_training
 from ensemw2s.train.answers import AnswerSupervision, answer_loss
-from ensemw2s.train.loop import Supervision, train
+from ensemw2s.train.loop import train
+from ensemw2s.train.samples import Supervision
 
 DIM, N = 6, 24
 

@@ -16,7 +16,8 @@ from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.packing import check_packing, plan, sequences_packed
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, train_answers
-from ensemw2s.train.loop import Supervision, train
+from ensemw2s.train.loop import train
+from ensemw2s.train.samples import Supervision
 from tiny_families import make_tiny_encoder
 
 LENGTHS = (5, 40, 9, 17, 3, 23, 12, 31)

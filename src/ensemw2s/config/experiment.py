@@ -11,6 +11,7 @@ from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
+from ensemw2s.tables import LOSSES
 from ensemw2s.text import name_problem
 
 
@@ -68,6 +69,8 @@ class ExperimentConfig(Frozen):
         if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
             raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
         self._check_depths()
+        if "lbfgs" in (self.expert_training.solver, self.student_training.solver):
+            self._check_solvers()
         names = [r.name for r in self.students.recipes]
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
@@ -94,6 +97,28 @@ class ExperimentConfig(Frozen):
     def template(self) -> str:
         """The template of the task's prompts, kept with everything that is exported."""
         return self.task.template
+
+    def _check_solvers(self) -> None:
+        for name, model in (("expert_training", self.weak), ("student_training", self.strong)):
+            training: TrainConfig = getattr(self, name)
+            if training.solver != "lbfgs":
+                continue
+            if model.adapter != "head" or model.head_hidden or training.dropout:
+                role = "weak" if model is self.weak else "strong"
+                raise ValueError(
+                    f"{name}.solver: lbfgs fits a linear head; set {role}.adapter: head, {role}.head_hidden: 0 and "
+                    f"{name}.dropout: 0, or choose adamw"
+                )
+        stepped = [
+            r.name
+            for r in self.students.recipes
+            if r.curriculum != "none" or not getattr(LOSSES[r.loss], "is_convex", False)
+        ]
+        if self.student_training.solver == "lbfgs" and stepped:
+            raise ValueError(
+                f"student_training.solver: lbfgs has no optimum to find of {stepped[0]} (students.recipes): its loss "
+                "is not convex, or its samples come in an order; choose adamw, or leave that recipe out"
+            )
 
     def _check_depths(self) -> None:
         if self.weak.n_layers is not None and (message := self.ensemble.beyond(self.weak.n_layers)):

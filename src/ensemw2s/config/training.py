@@ -6,8 +6,17 @@ from pydantic import Field
 
 from ensemw2s.config.base import Count, Fraction, Frozen
 
+SEARCH_PASSES, FIT_PASSES = 300, 30
+"""Passes over the data that a fit by `lbfgs` is counted as: with a search for the penalty, and without."""
+
 
 class TrainConfig(Frozen):
+    solver: Literal["adamw", "lbfgs"] = "adamw"
+    """`adamw` takes optimiser steps for some epochs. `lbfgs` finds the optimum of a linear head (`adapter: head`) under
+    a convex loss (xent, smoothing); of the settings below, only `l2` and `class_weights` have a part in it."""
+    l2: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """`lbfgs`: weight of the penalty on the squared weights, beside the mean loss; `auto` is chosen on easy validation
+    data."""
     epochs: Count = 10
     batch_size: Count = 64
     """Examples per optimiser step."""
@@ -39,6 +48,22 @@ class TrainConfig(Frozen):
     moments: with `full` three times the model in float32."""
 
     @property
+    def readings(self) -> int:
+        """How often a training reads each example's text, for its cost; `lbfgs` reads features once."""
+        return self.epochs if self.solver == "adamw" else 1
+
+    @property
+    def passes(self) -> int:
+        """How often a training uses each example, for its cost; of `lbfgs` a round number, near what was measured."""
+        if self.solver == "adamw":
+            return self.epochs
+        return SEARCH_PASSES if self.l2 == "auto" else FIT_PASSES
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """What decides the result of a training: for keys of the store."""
-        return self.model_dump(exclude={"micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"})
+        if self.solver == "lbfgs":
+            return self.model_dump(include={"solver", "l2", "class_weights"})
+        return self.model_dump(
+            exclude={"solver", "l2", "micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"}
+        )

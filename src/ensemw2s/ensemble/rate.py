@@ -30,7 +30,8 @@ from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, train_answers
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision
 
 
 @dataclass(frozen=True)

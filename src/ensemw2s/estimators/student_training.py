@@ -17,7 +17,7 @@ from ensemw2s.core.selection import Evidence
 from ensemw2s.ensemble.learners.base import Fitted, Learner, StudentLearner, take
 from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.text_model import TextLearner
-from ensemw2s.train.loop import Supervision
+from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import StudentData, learned_labels, true_labels
 
 

@@ -18,7 +18,8 @@ from ensemw2s.models.adapters import SCALE_ROWS, Adapter, build_adapter, owned_s
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.records import WHOLE, Inputs, View
-from ensemw2s.train.loop import Supervision, predict
+from ensemw2s.train.loop import predict
+from ensemw2s.train.samples import Supervision
 
 
 class _Memory:

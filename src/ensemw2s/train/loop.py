@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -20,39 +20,8 @@ from ensemw2s.records import Inputs
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
 from ensemw2s.train.micro import Accumulate, MicroBatches
 from ensemw2s.train.optim import learning_rate_at, make_optimizer
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """Training data: rows of the inputs (which may repeat), each with a target and a weight."""
-
-    rows: Int[Tensor, " samples"]
-    targets: WeakBatch
-    """Targets; `soft` is [samples, classes], one-hot for true labels."""
-    weights: Float[Tensor, " samples"]
-    """Sample weights with mean 1 over the data set; weights of a batch are never renormalised."""
-    pace: Pace | None = None
-    """Curriculum; None trains on all samples from the start."""
-
-    def take(self, index: Int[Tensor, " batch"]) -> WeakBatch:
-        """Targets of these samples."""
-        t = self.targets
-        return WeakBatch(
-            soft=t.soft[index],
-            member=None if t.member is None else t.member[:, index],
-            group=None if t.group is None else t.group[index],
-        )
-
-
-def balanced(soft: Float[Tensor, "samples classes"], weights: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:
-    """Sample weights under which every class that occurs has the same share, and which add up to the same.
-
-    For one-hot targets and equal weights, those of scikit-learn's `class_weight="balanced"`. A soft target counts for
-    its classes in their proportions.
-    """
-    mass = (weights[:, None] * soft).sum(0)
-    share = torch.where(mass > 0, weights.sum() / (mass.clamp_min(1e-12) * (mass > 0).sum()), 0.0)
-    return weights * (soft @ share)
+from ensemw2s.train.optimum import fit_optimum
+from ensemw2s.train.samples import Supervision, Validation, balanced
 
 
 def n_steps(n_samples: int, config: TrainConfig) -> int:
@@ -68,6 +37,7 @@ def train(
     config: TrainConfig,
     *,
     seed: int,
+    validation: Validation | None = None,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -79,11 +49,15 @@ def train(
     Args:
         module: called as module(values, mask) -> logits [batch, classes].
         seed: seed of the order of the samples and of dropout.
+        validation: chooses the penalty of `solver: lbfgs`.
         checkpointer: keeps snapshots, from which an interrupted training resumes; None keeps none.
     """
 
     if config.class_weights == "balanced":
         supervision = replace(supervision, weights=balanced(supervision.targets.soft, supervision.weights))
+
+    if config.solver == "lbfgs":
+        return fit_optimum(module, inputs, supervision, loss, config, seed=seed, validation=validation)
 
     def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
         _accumulate(module, inputs, supervision, loss, config, micro, train_frac=train_frac)

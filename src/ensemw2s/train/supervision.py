@@ -16,7 +16,7 @@ from ensemw2s.core.labels import Labelled, Learn, Votes
 from ensemw2s.core.losses import WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.selection import Evidence
-from ensemw2s.train.loop import Supervision
+from ensemw2s.train.samples import Supervision
 
 N_GROUPS = 4
 """Bins of difficulty, of equally many examples, for losses over groups."""

@@ -72,6 +72,8 @@ class SoftmaxLoss:
     """Base of losses that need only the soft label and are read by softmax. Losses that differ override the fields."""
 
     for_generation: ClassVar[bool] = False
+    is_convex: ClassVar[bool] = False
+    """Whether it is a convex function of the logits, whose optimum can be searched for."""
     needs_groups: ClassVar[bool] = False
     needs_members: ClassVar[bool] = False
 

@@ -29,6 +29,7 @@ class CrossEntropy(NoStats):
     """CE(f, q)."""
 
     for_generation: ClassVar[bool] = True
+    is_convex: ClassVar[bool] = True
     needs_stats: bool = False
 
     @accepts_arrays
@@ -96,6 +97,7 @@ class Entropy(NoStats):
 class Smoothing(NoStats):
     """Label smoothing in proportion to the entropy of the weak label."""
 
+    is_convex: ClassVar[bool] = True
     v_max: float = 0.2
     """Share of the uniform distribution where q is uniform."""
     needs_stats: bool = False

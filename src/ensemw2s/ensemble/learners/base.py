@@ -9,7 +9,7 @@ from torch import Tensor
 from ensemw2s.core.losses import WeakToStrongLoss
 from ensemw2s.errors import ConfigError
 from ensemw2s.records import WHOLE, View
-from ensemw2s.train.loop import Supervision
+from ensemw2s.train.samples import Supervision
 
 
 @runtime_checkable

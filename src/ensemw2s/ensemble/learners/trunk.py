@@ -13,7 +13,8 @@ from ensemw2s.core.losses import SOFTMAX, CrossEntropy, WeakBatch, WeakToStrongL
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale, head_of, owned_state
 from ensemw2s.records import Inputs, View
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision, Validation
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class TrunkLearner:
     """Share of the pooled feature's dimensions that is read."""
     feature_seed: int = 0
     """Of the draw of these dimensions."""
+    validation: Validation | None = None
+    """Chooses the penalty of `solver: lbfgs`."""
     scale_rows: Int[Tensor, " rows"] | None = None
     """Rows that the head's feature scale is measured on; None: those that it is trained on."""
 
@@ -75,9 +78,9 @@ class TrunkLearner:
         if self.feature_share < 1:
             head = head_of(module)
             head.restrict(sampling.subspace(len(head.scale), self.feature_share, stream(self.feature_seed, "features")))
-        train(module, self.inputs, supervision, loss, self.training, seed=seed)
+        train(module, self.inputs, supervision, loss, self.training, seed=seed, validation=self.validation)
         return TrunkFitted(module, self.inputs, loss.link)
 
     def training_tokens(self, X: Int[Tensor, " rows"]) -> int:
         """Tokens that a training on these rows reads, as if there were no cache."""
-        return self.training.epochs * int(self.inputs.lengths[X].sum())
+        return self.training.readings * int(self.inputs.lengths[X].sum())

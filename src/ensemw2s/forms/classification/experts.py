@@ -25,6 +25,7 @@ from ensemw2s.models.adapters import n_used
 from ensemw2s.records import Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
+from ensemw2s.train.samples import Validation, chosen_by
 
 LABEL_VERSION = 2
 
@@ -48,6 +49,7 @@ class ClassTrainer:
     prepared: ClassPrepared
     weak: Weak
     training: TrainConfig
+    validation: Validation | None
 
     judges_apart = False
 
@@ -64,6 +66,7 @@ class ClassTrainer:
             "data": self.prepared.fingerprint,
             "rows": self.weak.rows.tolist(),
             "weak": self.prepared.weak.fingerprint,
+            "validation": chosen_by(self.validation, self.training),
             "view": state.next_view(self.prepared.config.ensemble, self.weak.n_layers).deciding,
         }
 
@@ -110,7 +113,14 @@ class ClassExperts:
     def trainer(self, seed: SeedContext, training: TrainConfig) -> ClassTrainer:
         prepared, role = self.prepared, self.prepared.weak
         rows = seed.draw.easy_train
-        learner = TrunkLearner(role.inputs, role.builder(training, prepared.n_classes), training, role.at_depth)
+        val = seed.draw.easy_val
+        learner = TrunkLearner(
+            role.inputs,
+            role.builder(training, prepared.n_classes),
+            training,
+            role.at_depth,
+            validation=Validation(val, prepared.split.easy_labels[val]),
+        )
         weak = Weak(
             learners=(learner,),
             X=torch.arange(len(role.inputs.lengths)),
@@ -122,7 +132,7 @@ class ClassExperts:
             n_layers=role.backbone.n_layers,
             training_tokens=learner.training_tokens,
         )
-        return ClassTrainer(prepared, weak, training)
+        return ClassTrainer(prepared, weak, training, learner.validation)
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         val = seed.draw.easy_val
@@ -145,7 +155,7 @@ class ClassExperts:
         n_tokens = int(role.inputs.lengths.sum())
         parts = [trunk_cost(role, n_tokens)]
         for expert in experts:
-            owned, seen = n_used(expert.state), training.epochs * len(seed.draw.easy_train)
+            owned, seen = n_used(expert.state), training.passes * len(seed.draw.easy_train)
             parts.append(training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen))
             parts.append(evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n_all))
         return costs.total(parts)

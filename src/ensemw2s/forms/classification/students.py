@@ -30,7 +30,8 @@ from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision, Validation, chosen_by
 from ensemw2s.train.supervision import StudentData, true_labels
 
 HARD = "hard_unlabelled"
@@ -43,6 +44,7 @@ class ClassTrainingSet:
     supervision: Supervision
     loss: WeakToStrongLoss
     parts: Mapping[str, Int[Tensor, " _"]]
+    validation: Validation
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class ClassBallot:
         loss = recipe.make_loss()
         supervision = data.by_recipe(recipe, loss, labelled, self.votes.member)
         parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
-        return ClassTrainingSet(supervision, loss, parts)
+        return ClassTrainingSet(supervision, loss, parts, self.students.validation(self.seed))
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,16 @@ class ClassStudents:
         rows = seed.draw.easy_train
         supervision = true_labels(rows, self.prepared.split.easy_labels[rows], self.prepared.n_classes)
         parts = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
-        return ClassTrainingSet(supervision, CrossEntropy(), parts)
+        return ClassTrainingSet(supervision, CrossEntropy(), parts, self.validation(seed))
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> ClassTrainingSet:
         assert isinstance(truth, Tensor)
         supervision = true_labels(seed.draw.hard_unlabelled, truth, self.prepared.n_classes)
-        return ClassTrainingSet(supervision, CrossEntropy(), rows_of(self.prepared, seed))
+        return ClassTrainingSet(supervision, CrossEntropy(), rows_of(self.prepared, seed), self.validation(seed))
+
+    def validation(self, seed: SeedContext) -> Validation:
+        """Easy validation data, with their labels."""
+        return Validation(seed.draw.easy_val, self.prepared.split.easy_labels[seed.draw.easy_val])
 
     def self_labels(self, seed: SeedContext, voters: ClassVoters) -> tuple[Votes, Cost]:
         own, _ = self.checker_says(seed, voters)
@@ -158,6 +164,7 @@ class ClassStudents:
             "weights": canonical_hash(supervision.weights.tolist()),
             "pace": None if supervision.pace is None else canonical_hash(supervision.pace.deciding),
             "loss": [type(training_set.loss).__name__, asdict(training_set.loss)],  # pyright: ignore[reportArgumentType]
+            "validation": chosen_by(training_set.validation, self.prepared.config.student_training),
             "evaluated": [rows.tolist() for rows in training_set.parts.values()],
         }
 
@@ -172,6 +179,7 @@ class ClassStudents:
             training_set.loss,
             config.student_training,
             seed=seed,
+            validation=training_set.validation,
             checkpointer=checkpointer,
         )
         log_probs = predict(
@@ -190,11 +198,12 @@ class ClassStudents:
         return ClassVoters(log_probs, training_set.loss.link, artifact.state)
 
     def cost(self, training_set: ClassTrainingSet, artifact: Artifact) -> Cost:
-        role, epochs = self.prepared.strong, self.prepared.config.student_training.epochs
+        role, training = self.prepared.strong, self.prepared.config.student_training
         rows = training_set.supervision.rows
         n_tokens = int(role.inputs.lengths[rows].sum())
         owned = artifact.record["owned"]
-        trained = training_cost(role, owned=owned, tokens=epochs * n_tokens, examples=epochs * len(rows))
+        tokens, examples = training.readings * n_tokens, training.passes * len(rows)
+        trained = training_cost(role, owned=owned, tokens=tokens, examples=examples)
         return costs.total([trunk_cost(role, n_tokens), trained])
 
     def log_likelihood(self, seed: SeedContext, voters: ClassVoters) -> Float[Tensor, " val"]:

@@ -26,7 +26,8 @@ from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, Token
 from ensemw2s.records import Inputs
 from ensemw2s.services.planning.units import RoleName, training_amount, training_roles
 from ensemw2s.train.answers import AnswerSupervision, train_answers
-from ensemw2s.train.loop import Supervision, predict, train
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.samples import Supervision
 
 Rates = Mapping[tuple[str, str], float]
 """Verb and role to seconds per unit of amount (`units.Unit.amount`)."""

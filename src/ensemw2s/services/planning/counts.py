@@ -137,9 +137,9 @@ class Counts(ABC):
         spent = training_cost(
             role,
             owned=amounts.owned - unread,
-            tokens=round(training.epochs * tokens),
-            examples=training.epochs * n,
-            answer_tokens=training.epochs * n * amounts.answer,
+            tokens=round(training.readings * tokens),
+            examples=training.passes * n,
+            answer_tokens=training.passes * n * amounts.answer,
         )
         amount = training_amount(role.config.adapter, training, n, tokens)
         stored = self.expert_bytes() if kept is None else kept
