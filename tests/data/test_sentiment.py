@@ -83,6 +83,7 @@ def test_class_is_the_sign_and_difficulty_the_nearness_to_zero_within_the_domain
     [
         ("tweets_anonDataRatings.txt", b"1\t3\t0\t[3]\n", "no ratings of '2'"),
         ("tweets_anonDataRatings.txt", b"1\tx\t0\t[3]\n2\t1\t0\t[1]\n", "the mean of '1' is 'x', no number"),
+        ("tweets_anonDataRatings.txt", b"1\tnan\t0\t[3]\n2\t1\t0\t[1]\n", "is 'nan', no number from -4 to 4"),
         ("tweets_GroundTruth.txt", b"1\t3\n", "line 1: 2 columns, not at least 3"),
         ("tweets_GroundTruth.txt", b"1\t3\t\xff\n", "UnicodeDecodeError"),
     ],

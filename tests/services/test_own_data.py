@@ -94,7 +94,7 @@ def made(**changes: object) -> dict:
 
 def test_classes_are_told_from_the_columns_and_sizes_from_the_rows(files):
     tree = made(test="test.jsonl")
-    assert tree["task"]["prompt"] == "{{ question }}"
+    assert tree["task"]["prompt"] == "{{ question }}\nAnswer:"
     assert tree["task"]["choices"] == ["no", "yes"]
     split = check(load_config(Path("my.yaml")))[1]
     assert {name: len(rows) for name, rows in split.pools.items()} == {
@@ -172,7 +172,7 @@ def test_a_column_that_gives_the_answer_away_is_left_out_of_the_prompt_and_named
     code, _, err = call(monkeypatch, capsys, *line)
     assert code == 0, err
     text = Path("my.yaml").read_text()
-    assert yaml.safe_load(text)["task"]["prompt"] == "{{ question }}"
+    assert yaml.safe_load(text)["task"]["prompt"] == "{{ question }}\nAnswer:"
     assert f'# Left out of the prompt, for they give the answer away: ["{name}"]' in text
     assert f"the prompt leaves out '{name}'" in " ".join(err.split())
     tree = yaml.safe_load(text)

@@ -1,11 +1,11 @@
 """Source archives from the package index, known by their hash. Nothing of them is run; pip would run their build."""
 
+import html
 import json
 import os
 import re
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -48,7 +48,7 @@ def _address(page: str, file_name: str) -> str:
         if answer.headers.get("Content-Type", "").startswith(JSON):
             links = [str(file["url"]) for file in json.loads(text)["files"]]
         else:
-            links = re.findall(r'href="([^"#]+)', text)
+            links = [html.unescape(link) for link in re.findall(r'href="([^"#]+)', text)]
     for link in links:
         if unquote(urlsplit(link).path).rpartition("/")[2].lower() == file_name.lower():
             return urljoin(page, link)

@@ -98,14 +98,22 @@ def rated_texts(folder: Path, domain: str) -> Iterator[RatedText]:
     for name, text in texts.items():
         if name not in means:
             raise DataError(f"{folder / (stem + RATINGS)}: no ratings of {name!r}, which has a text; {AGAIN}")
-        try:
-            mean = float(means[name])
-        except ValueError:
+        mean = _mean(means[name])
+        if mean is None:
             raise DataError(
-                f"{folder / (stem + RATINGS)}: the mean of {name!r} is {means[name]!r}, no number; {AGAIN}"
-            ) from None
+                f"{folder / (stem + RATINGS)}: the mean of {name!r} is {means[name]!r}, no number from -4 to 4; {AGAIN}"
+            )
         if text.strip():
             yield RatedText(domain, name, unescape(text).strip(), mean)
+
+
+def _mean(text: str) -> float | None:
+    """A mean rating; None where it is none."""
+    try:
+        mean = float(text)
+    except ValueError:
+        return None
+    return mean if -4 <= mean <= 4 else None
 
 
 def _rows(path: Path, *, last: int) -> Iterator[tuple[str, str]]:

@@ -91,11 +91,12 @@ def guess_id(files: Sequence[Sequence[Row]]) -> str | None:
 
 
 def guess_prompt(
-    files: Sequence[Sequence[Row]], leave_out: Sequence[str], options: Sequence[str], *, is_free: bool
+    files: Sequence[Sequence[Row]], leave_out: Sequence[str], options: Sequence[str], *, answer: str, is_free: bool
 ) -> str | None:
     """A template over the columns with usual names, else over all columns of text; None where there is none.
 
-    A free answer is asked for with "Answer:", because it follows the prompt.
+    It ends in a cue, because a decoder is read where the prompt ends: "Answer:" before a free answer, which follows it,
+    else the name of the answer's column.
     """
     columns = [c for c in shared_columns(files) if c not in leave_out]
     texts = [c for c in columns if all(_is_text(rows, c) for rows in files)]
@@ -106,7 +107,7 @@ def guess_prompt(
     if not shown:
         return None
     if len(shown) == 1 and not is_free:
-        return f"{{{{ {_expression(shown[0])} }}}}"
+        return f"{{{{ {_expression(shown[0])} }}}}\n{_cue(answer)}"
     titles = ["Question"] if len(shown) == 1 else [c.replace("_", " ").strip().capitalize() for c in shown]
     lines = [f"{title}: {{{{ {_expression(column)} }}}}" for title, column in zip(titles, shown, strict=True)]
     if len(shown) > 1:
@@ -119,7 +120,13 @@ def guess_prompt(
         lines[-1] += f"{{% for option in {_expression(options[0])} if option %}}\n- {{{{ option }}}}{{% endfor %}}"
     for o in options if len(options) > 1 else ():  # questions may have fewer than others
         lines[-1] += f"{{% if {_expression(o)} %}}\n- {{{{ {_expression(o)} }}}}{{% endif %}}"
-    return "\n".join([*lines, *(["Answer:"] if is_free else [])])
+    return "\n".join([*lines, "Answer:" if is_free else _cue(answer)])
+
+
+def _cue(column: str) -> str:
+    """A column's name as a cue; one that is no plain word would be part of the template's language, or say nothing."""
+    name = column.replace("_", " ").strip()
+    return f"{name.capitalize()}:" if name.replace(" ", "").isalpha() else "Answer:"
 
 
 def _expression(column: str) -> str:

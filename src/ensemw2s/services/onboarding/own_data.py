@@ -97,7 +97,7 @@ def write_config(
     leaks = _leaking(task, files)
     names_only = [task.answer, *task.options, *leaks, *([task.id] if task.id else [])]
     is_free = task.answer_form == "free"
-    proposal = guess.guess_prompt(list(files.values()), names_only, task.options, is_free=is_free)
+    proposal = guess.guess_prompt(list(files.values()), names_only, task.options, answer=task.answer, is_free=is_free)
     hint = f" ({left_out(task, leaks)})" if leaks else ""
     prompt = told("prompt", r"Prompt, a Jinja template over the columns (\n is a new line)", _escaped(proposal), hint)
     prompt = prompt if wishes.prompt is not None else prompt.replace(r"\n", "\n")

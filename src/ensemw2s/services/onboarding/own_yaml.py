@@ -18,7 +18,12 @@ MIN_LABELLED = 20
 MOST = {"easy_pool": 4000, "hard_pool": 8000, "id_test": 1000, "ood_test": 2000}
 """By default no part is larger: it would cost more time than it narrows the intervals."""
 TRAINING = {
-    "choice": [],
+    "choice": [
+        "# Heads at the optimum of their loss, the penalty chosen on easy validation data.",
+        "expert_training: {solver: lbfgs}",
+        "student_training: {solver: lbfgs}",
+        "students: {recipes: [{}, {with_easy: true}, {labels: hard}]}",
+    ],
     "free": [
         "expert_training: {epochs: 4, batch_size: 16, learning_rate: 1.0e-3}",
         "student_training: {epochs: 4, batch_size: 16, learning_rate: 1.0e-3}",
@@ -26,7 +31,7 @@ TRAINING = {
         "students: {recipes: [{labels: hard}, {labels: hard, with_easy: true}]}",
     ],
 }
-"""For answers in words; classes have the defaults."""
+"""By the form of the answers."""
 
 
 def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks: Sequence[str] = ()) -> str:
