@@ -78,7 +78,7 @@ def test_what_init_writes_is_what_the_models_read(tmp_path, short):
     assert (written.config.weak.max_length, written.config.strong.max_length) == (64, 128)
     assert written.notes == ()
     write_jsonl(tmp_path / "q.jsonl", [*rows, {"question": LONG, "answer": "no"}])
-    with pytest.raises(DataError, match="its prompt has 85 tokens, more than the model's 64 positions"):
+    with pytest.raises(DataError, match="its prompt has 93 tokens, more than the model's 64 positions"):
         write_config(wishes, tmp_path / "other.yaml", ask=None, accept=True)
     assert not (tmp_path / "other.yaml").exists()
 

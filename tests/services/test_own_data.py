@@ -72,7 +72,7 @@ def test_every_command_of_the_guide_does_what_it_says(files, monkeypatch, capsys
     assert "OOD interval" in (files / "runs" / "tested" / "report.html").read_text()
     answers = [json.loads(line) for line in (files / "answers.jsonl").read_text().splitlines()]
     questions = [json.loads(line)["question"] for line in (files / "unlabelled.jsonl").read_text().splitlines()]
-    assert [a["prompt"] for a in answers] == questions
+    assert [a["prompt"] for a in answers] == [f"{question}\nAnswer:" for question in questions]
     labels = [json.loads(line) for line in (files / "labels" / "labels-00000.jsonl").read_text().splitlines()]
     assert [label["prompt"] for label in labels] == questions
 
@@ -236,7 +236,7 @@ def test_a_column_that_some_rows_lack_is_shown_where_it_is_there(files):
     rows = [asked(i) | {"context": f"context {i}" if i % 4 else None} for i in range(80)]
     write_jsonl(files / "labelled.jsonl", rows)
     prompt = Template(made(unlabelled=None)["task"]["prompt"])
-    assert prompt.render("here", rows[1]) == "Question: Is 1 above 40?\nContext: context 1"
+    assert prompt.render("here", rows[1]) == "Question: Is 1 above 40?\nContext: context 1\nAnswer:"
     assert prompt.render("here", rows[0]) == "Question: Is 0 above 40?\n"
 
 
@@ -268,7 +268,7 @@ def test_at_a_terminal_it_asks_for_what_was_not_given_with_a_proposal(files):
     assert asked == [
         ("Labelled", ""),
         ("Column", "answer"),
-        ("Prompt,", "{{ question }}"),
+        ("Prompt,", r"{{ question }}\nAnswer:"),
         ("Weak", None),
         ("Strong", None),
     ]
