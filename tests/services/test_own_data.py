@@ -74,7 +74,7 @@ def test_every_command_of_the_guide_does_what_it_says(files, monkeypatch, capsys
     questions = [json.loads(line)["question"] for line in (files / "unlabelled.jsonl").read_text().splitlines()]
     assert [a["prompt"] for a in answers] == [f"{question}\nAnswer:" for question in questions]
     labels = [json.loads(line) for line in (files / "labels" / "labels-00000.jsonl").read_text().splitlines()]
-    assert [label["prompt"] for label in labels] == questions
+    assert [label["prompt"] for label in labels] == [f"{question}\nAnswer:" for question in questions]
 
 
 def test_every_template_of_the_guide_fits_its_columns():
@@ -237,7 +237,7 @@ def test_a_column_that_some_rows_lack_is_shown_where_it_is_there(files):
     write_jsonl(files / "labelled.jsonl", rows)
     prompt = Template(made(unlabelled=None)["task"]["prompt"])
     assert prompt.render("here", rows[1]) == "Question: Is 1 above 40?\nContext: context 1\nAnswer:"
-    assert prompt.render("here", rows[0]) == "Question: Is 0 above 40?\n"
+    assert prompt.render("here", rows[0]) == "Question: Is 0 above 40?\n\nAnswer:"
 
 
 def test_what_is_written_fits_the_longest_answer(files):
