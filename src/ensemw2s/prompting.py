@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.storage.records import Saved, read_record
 
@@ -42,6 +43,18 @@ class _Prompting(Saved):
 
     template: str
     chat: bool
+
+
+def ends_in_cue(prompts: Sequence[str]) -> bool:
+    """Whether all prompts end in one word, such as "Answer:", at which a causal model is about to answer."""
+    return len({prompt.rstrip().rpartition(" ")[2].rpartition("\n")[2] for prompt in prompts}) == 1
+
+
+def pooled_by_prompts(config: ModelConfig, prompts: Sequence[str]) -> ModelConfig:
+    """The settings with the pooling that suits these prompts, where none is set: the mean, unless they end in a cue."""
+    if config.pooling is not None or config.chat or ends_in_cue(prompts):
+        return config
+    return config.model_copy(update={"pooling": "mean"})
 
 
 def prompt_ids(tokenizer: Any, prompts: Sequence[str], *, chat: bool = False) -> list[list[int]]:

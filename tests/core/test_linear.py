@@ -89,10 +89,10 @@ def test_the_penalty_of_least_held_out_loss_is_chosen_and_of_equals_the_stronger
     inside = LinearFitter(x[:40])
     trial = (inside, lambda z: cross_entropy(z, y[:40]), lambda w: float(cross_entropy(other @ w.T, truth)))
     penalties = (10.0, 1.0, 0.1, 0.01)
-    chosen = best_penalty([trial], 2, penalties)
+    chosen, _ = best_penalty([trial], 2, penalties)
     fits = {l2: inside.fit(trial[1], 2, l2).weight for l2 in penalties}
     assert chosen == min(penalties, key=lambda l2: trial[2](fits[l2]))
-    assert best_penalty([(inside, trial[1], lambda w: 1.0)], 2, penalties) == 10.0
+    assert best_penalty([(inside, trial[1], lambda w: 1.0)], 2, penalties) == (10.0, 1.0)
 
 
 def test_smoothing_has_an_optimum_too():

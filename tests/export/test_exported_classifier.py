@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from ensemw2s.errors import DataError, ModelError, RunError
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
-from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.models.loading.load import load_backbone, pooling_of
 from ensemw2s.train.loop import predict
 
 PROMPTS = [
@@ -32,6 +33,7 @@ def trained(tmp_path, store):
 
     def make(backbone, adapter: str, link="softmax", **settings):
         config = ModelConfig(model="tiny", adapter=adapter, n_layers=2, top_layers=1, lora_rank=4, **settings)
+        backbone = replace(backbone, pooling=pooling_of(config, is_causal=backbone.is_causal))
         generator = torch.Generator().manual_seed(0)
         module = build_adapter(config, backbone, len(CHOICES), dropout=0.0, init_std=0.5, generator=generator)
         ids = backbone.tokenizer(PROMPTS)["input_ids"]
@@ -92,6 +94,16 @@ def test_what_the_library_cannot_hold_is_a_package_folder(family, adapter, hidde
     student = load_student(folder)
     assert student.choices == CHOICES
     torch.testing.assert_close(student.log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("adapter", ["head", "top", "lora", "full"])
+@pytest.mark.parametrize(
+    ("family", "pooling"), [("tiny", "mean"), ("tiny", "auto"), ("tiny_encoder", "cls"), ("tiny_encoder", "auto")]
+)
+def test_a_student_pools_as_it_did_in_training(family, pooling, adapter, request, load_tiny, trained):
+    folder, expected = trained(load_tiny(request.getfixturevalue(family)), adapter, pooling=pooling)
+    assert json.loads((folder / "ensemw2s.json").read_text())["pooling"] == pooling
+    torch.testing.assert_close(load_student(folder).log_probs(PROMPTS, batch_tokens=40), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", [0, 5], ids=["library", "package"])

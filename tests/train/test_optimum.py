@@ -92,6 +92,32 @@ def test_a_dimension_that_is_not_read_stays_unread(inputs, labels):
     assert torch.equal(module.score.weight[:, ~is_read], torch.zeros(2, int((~is_read).sum())))
 
 
+@pytest.mark.parametrize("l2", ["auto", 0.05])
+@pytest.mark.parametrize("informative", [0, 1])
+def test_of_two_poolings_those_of_least_loss_on_validation_data_are_read(informative, l2, inputs, labels):
+    values = inputs.batch(torch.arange(N))[0][:, 0]
+    noise = torch.randn(N, DIM, generator=stream(1, "optimum"))
+    both = PooledInputs((torch.cat([values, noise] if informative == 0 else [noise, values], dim=1),), inputs.lengths)
+    val, block = torch.arange(80, 120), torch.arange(2 * DIM) // DIM
+    config, validation = LBFGS.model_copy(update={"l2": l2}), Validation(val, labels[val])
+
+    def trained(n_blocks: int, is_read=None, validation=validation) -> tuple[Head, float]:
+        module = Head(2 * DIM, 2, 0, 0.0, 0.02, stream(0, "head"))
+        module.n_blocks = n_blocks
+        if is_read is not None:
+            module.restrict(is_read)
+        sup = supervision(labels, torch.arange(80))
+        train(module, both, sup, CrossEntropy(), config, seed=0, validation=validation)
+        return module, float(-predict(module, both, val).gather(1, labels[val, None]).mean())
+
+    module, loss = trained(2)
+    by_hand = [trained(1, is_read) for is_read in (block == 0, block == 1, torch.ones(2 * DIM, dtype=torch.bool))]
+    best, least = min(by_hand, key=lambda each: each[1])
+    assert loss == pytest.approx(least, abs=1e-6)
+    assert torch.equal(module.scale.isfinite(), best.scale.isfinite())
+    assert bool(trained(2, validation=None)[0].scale.isfinite()[block == informative].all())
+
+
 def test_what_has_no_optimum_is_refused(inputs, labels):
     sup = supervision(labels, torch.arange(80))
     with pytest.raises(ConfigError, match="fits a linear head"):

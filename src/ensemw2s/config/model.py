@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Count, Frozen
 
+Pooling = Literal["last", "mean", "cls"]
+
 
 class ModelConfig(Frozen):
     model: str = "smollm2-135m"
@@ -16,6 +18,11 @@ class ModelConfig(Frozen):
     adapter: Literal["head", "top", "lora", "full"] = "head"
     """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight
     (embeddings and, in generation, the vocabulary head among them) in float32."""
+    pooling: Pooling | Literal["auto"] | None = None
+    """What a classifier reads of a text: the state of its last token, the mean over its tokens, or the state of its
+    first token (encoders). None is the last token of a causal model whose prompts all end in one word (a cue such as
+    "Answer:"), else the mean. `auto` reads two of them, of which `solver: lbfgs` keeps what does best on easy
+    validation data."""
     head_hidden: Annotated[int, Field(ge=0)] = 0
     """Width of the head's hidden layer; 0 is a linear head (which the library's own classes can load)."""
     top_layers: Count = 2
@@ -47,7 +54,7 @@ class ModelConfig(Frozen):
         """What decides a training beside the weights, which their own fingerprint names: for keys of the store."""
         where = {"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
         # Younger settings count only where they are used, so that what older stores hold stays good.
-        unused = {name for name in ("lora_targets", "chat") if not getattr(self, name)}
+        unused = {name for name in ("lora_targets", "chat", "pooling") if not getattr(self, name)}
         return self.model_dump(exclude=where | unused)
 
 

@@ -110,8 +110,10 @@ Trial = tuple[LinearFitter, Objective, Callable[[Float[Tensor, "classes features
 """What is fitted, and the loss of weights on data that the fit does not see."""
 
 
-def best_penalty(trials: Sequence[Trial], n_classes: int, penalties: Sequence[float] = PENALTIES) -> float:
-    """The l2 of least loss over all trials; of equals the stronger.
+def best_penalty(
+    trials: Sequence[Trial], n_classes: int, penalties: Sequence[float] = PENALTIES
+) -> tuple[float, float]:
+    """The l2 of least loss over all trials, of equals the stronger, and that loss.
 
     Args:
         penalties: from strong to weak; each fit begins with the one before.
@@ -130,4 +132,4 @@ def best_penalty(trials: Sequence[Trial], n_classes: int, penalties: Sequence[fl
         worse += 1
         if worse == PATIENCE:
             break
-    return best
+    return best, least

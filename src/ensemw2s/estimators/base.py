@@ -15,6 +15,7 @@ from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.ensemble.learners.base import Learner
 from ensemw2s.ensemble.learners.sklearn import SklearnLearner
 from ensemw2s.estimators.text_model import TextLearner, TextModel, are_texts, checked_texts
+from ensemw2s.prompting import pooled_by_prompts
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -71,10 +72,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def as_learner(model: Any, training: TrainConfig, *, parameter: str) -> Learner:
+def as_learner(model: Any, training: TrainConfig, X: Any, *, parameter: str) -> Learner:
     """A model's name or configuration, a classifier of scikit-learn or a learner, as a learner.
 
     Args:
+        X: valid rows that it will learn from; how a pretrained model reads texts depends on whether they end in a cue.
         parameter: name of the estimator's parameter that the model was given as.
 
     Raises:
@@ -83,7 +85,7 @@ def as_learner(model: Any, training: TrainConfig, *, parameter: str) -> Learner:
     """
     if isinstance(model, str | ModelConfig):
         config = ModelConfig(model=model) if isinstance(model, str) else model
-        return TextLearner(TextModel(config), training)
+        return TextLearner(TextModel(pooled_by_prompts(config, X)), training)
     if hasattr(model, "get_params") and hasattr(model, "predict"):
         return SklearnLearner(model)
     if isinstance(model, Learner):

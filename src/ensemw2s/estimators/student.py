@@ -96,7 +96,7 @@ class Student(Classifier):
         votes, self.classes_, easy_labels = read_labels(X, y, easy_y)
         if easy is not None:
             X = joined(X, self._checked_rows(easy_X, is_fit=False), easy_labels)
-        learner = as_learner(self.strong, self.training or TrainConfig(), parameter="strong")
+        learner = as_learner(self.strong, self.training or TrainConfig(), X, parameter="strong")
         training = StudentTraining(learner, X, votes, easy_labels, recipe, self.validation_fraction, seed)
         self.labels_ = training.labels()
         self.fitted_ = training.student(self.labels_)

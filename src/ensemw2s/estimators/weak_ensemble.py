@@ -135,7 +135,7 @@ class WeakEnsemble(Classifier):
         held_out = sampling.stratified_holdout(labels, float(self.validation_fraction), stream(seed, "validation"))
         rows = (~held_out).nonzero()[:, 0]
         learners = tuple(
-            as_learner(each, self.training or TrainConfig(), parameter="weak") for each in _pool(self.weak)
+            as_learner(each, self.training or TrainConfig(), X, parameter="weak") for each in _pool(self.weak)
         )
         weak = Weak(
             learners=learners,

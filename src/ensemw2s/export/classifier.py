@@ -73,7 +73,7 @@ def export_student(
     load_owned(adapter, state)
     base, head = merged(private, adapter), head_of(adapter)
     tokenizer = copy.deepcopy(backbone.tokenizer)
-    whole = classifier(share(base), head, choices, tokenizer) if private.is_causal else None
+    whole = classifier(share(base), head, choices, tokenizer) if private.pooling == ("last",) else None
     if whole is None:
         tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length
@@ -84,7 +84,7 @@ def export_student(
         if whole is None:
             hidden = head.hidden.out_features if head.hidden is not None else 0
             save_file(owned_state(head), temporary / HEAD)
-            about = Package(choices=tuple(choices), head_hidden=hidden)
+            about = Package(choices=tuple(choices), head_hidden=hidden, pooling=config.pooling)
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
         for name, text in (beside or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -188,7 +188,9 @@ def _load_classifier(folder: Path, trusted: str | None) -> Predictor:
 
 def _load_package(folder: Path, about: Package, trusted: str | None) -> Predictor:
     name = str(folder)
-    place = ModelConfig(model=name, dtype="float32", trust_remote_code_from=name if trusted == name else None)
+    place = ModelConfig(
+        model=name, dtype="float32", pooling=about.pooling, trust_remote_code_from=name if trusted == name else None
+    )
     backbone = load_backbone(place)
     n_classes = len(about.choices)
     return Predictor(backbone, _head(backbone, n_classes, about.head_hidden, load_file(folder / HEAD)), about.choices)

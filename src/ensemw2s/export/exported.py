@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from ensemw2s import prompting
+from ensemw2s.config.model import Pooling
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.contents import check_contents
 from ensemw2s.prompting import Prompting
@@ -25,6 +26,7 @@ class Package(Saved):
     format: Literal[1] = 1
     choices: tuple[str, ...]
     head_hidden: int
+    pooling: Pooling | Literal["auto"] | None = None
 
 
 def seal(folder: Path, card: str, asked: Prompting, *, has_own_code: bool) -> None:

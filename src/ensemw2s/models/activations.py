@@ -11,7 +11,7 @@ from torch import Tensor
 from ensemw2s.config import CacheConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, RecomputedInputs, TokenInputs
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.load import Backbone, standard_pooling
 from ensemw2s.models.trunk import OnTokens, check_tokens, pooled_features, token_activations
 from ensemw2s.models.upper import own_layers
 from ensemw2s.records import Inputs, TensorStore
@@ -130,9 +130,12 @@ def _where(needed: int, cache: CacheConfig) -> Where:
 
 
 def _key(backbone: Backbone, part: Sequence[Sequence[int]], depth: int, what: str, base_key: str) -> str:
+    # The standard pooling is not named, so that what older stores hold stays good.
+    is_named = what == "pooled" and backbone.pooling != standard_pooling(is_causal=backbone.is_causal)
     return canonical_hash(
         {
             "version": VERSION,
+            **({"pooling": backbone.pooling} if is_named else {}),
             "base": base_key,
             "model": backbone.fingerprint,
             "depth": depth,

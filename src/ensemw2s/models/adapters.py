@@ -1,6 +1,6 @@
 """Trainable parts of an expert or student: a head, upper layers, LoRA updates, or all weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from ensemw2s.config import ModelConfig
+from ensemw2s.config.model import Pooling
 from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
@@ -31,18 +32,18 @@ class Top(nn.Module):
         upper: result of `upper_layers`, made trainable by `own_weights` or `add_lora`.
     """
 
-    def __init__(self, upper: PreTrainedModel, is_causal: bool, head: Head):
+    def __init__(self, upper: PreTrainedModel, pooling: Sequence[Pooling], head: Head):
         super().__init__()
         self.upper = upper
-        self.is_causal = is_causal
+        self.pooling = pooling
         self.head = head
 
     def pooled(
         self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
-    ) -> Float[Tensor, "batch dim"]:
+    ) -> Float[Tensor, "batch features"]:
         device, dtype = self.upper.device, next(self.upper.parameters()).dtype
         values, mask = values.to(device, dtype), mask.to(device)
-        return pool(run_model(self.upper, values, mask), mask, self.is_causal)
+        return pool(run_model(self.upper, values, mask), mask, self.pooling)
 
     def forward(
         self, values: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]
@@ -59,20 +60,22 @@ class Whole(nn.Module):
         dtype: dtype in which float32 weights are multiplied.
     """
 
-    def __init__(self, model: PreTrainedModel, is_causal: bool, head: Head, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, model: PreTrainedModel, pooling: Sequence[Pooling], head: Head, dtype: torch.dtype = torch.float32
+    ):
         super().__init__()
         self.model = model
-        self.is_causal = is_causal
+        self.pooling = pooling
         self.head = head
         self._dtype = dtype
 
     def pooled(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
-    ) -> Float[Tensor, "batch dim"]:
+    ) -> Float[Tensor, "batch features"]:
         device = self.model.device
         values, mask = values.to(device), mask.to(device)
         with computing_in(self._dtype, device):
-            return pool(run_model(self.model, values, mask), mask, self.is_causal)
+            return pool(run_model(self.model, values, mask), mask, self.pooling)
 
     def forward(
         self, values: Int[Tensor, "batch length"], mask: Int[Tensor, "batch length"]
@@ -102,6 +105,7 @@ def build_adapter(
     backbone = backbone.cut(config.n_layers or backbone.n_layers)
     head_dropout = 0.0 if config.adapter == "lora" else dropout
     head = Head(backbone.feature_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
+    head.n_blocks = len(backbone.pooling)
     head.to(backbone.device)
     n = own_layers(config, backbone)
     if config.adapter == "top":
@@ -112,14 +116,14 @@ def build_adapter(
             )
         upper = upper_layers(backbone, n)
         own_weights(upper)
-        return Top(upper, backbone.is_causal, head)
+        return Top(upper, backbone.pooling, head)
     if config.adapter == "lora":
         # The frozen weights are shared with the backbone.
         model = share(backbone.model) if n == backbone.n_layers else upper_layers(backbone, n)
         add_lora(model, config, dropout, generator)
-        return (Whole if n == backbone.n_layers else Top)(model, backbone.is_causal, head)
+        return (Whole if n == backbone.n_layers else Top)(model, backbone.pooling, head)
     if config.adapter == "full":
-        return Whole(own_model(backbone.model), backbone.is_causal, head, backbone.dtype)
+        return Whole(own_model(backbone.model), backbone.pooling, head, backbone.dtype)
     return head
 
 

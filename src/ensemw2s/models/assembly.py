@@ -171,5 +171,5 @@ def _logits(base: PreTrainedModel, head: Head, token_ids: Sequence[Sequence[int]
     for ids in token_ids:
         one, mask = pad([ids], 0)
         one, mask = one.to(base.device), mask.to(base.device)
-        logits.append(head.classify(pool(run_model(base, one, mask), mask, is_causal=True)).float())
+        logits.append(head.classify(pool(run_model(base, one, mask), mask, ["last"])).float())
     return torch.cat(logits)

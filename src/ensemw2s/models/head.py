@@ -16,6 +16,8 @@ class Head(nn.Module):
     """
 
     scale: Float[Tensor, " dim"]
+    n_blocks: int = 1
+    """How many poolings of a text lie side by side in a feature."""
 
     def __init__(self, dim: int, n_classes: int, hidden: int, dropout: float, init_std: float, generator: Generator):
         super().__init__()
@@ -43,6 +45,13 @@ class Head(nn.Module):
         To be called after `fit_scale`. The scale is saved with the weights, and the restriction with it.
         """
         self.scale.masked_fill_(~is_read.to(self.scale.device), math.inf)
+
+    def blocks(self) -> list[Bool[Tensor, " dim"]]:
+        """The dimensions of each pooling by itself, and of all together, where there are several."""
+        width = len(self.scale) // self.n_blocks
+        block_of = torch.arange(len(self.scale)) // width
+        alone = [block_of == block for block in range(self.n_blocks)] if self.n_blocks > 1 else []
+        return [*alone, torch.ones_like(block_of, dtype=torch.bool)]
 
     def pooled(self, values: Float[Tensor, "batch 1 dim"], mask: Int[Tensor, "batch 1"]) -> Float[Tensor, "batch dim"]:
         return values[:, 0].to(self.scale.device)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ensemw2s.config.model import Pooling
 from ensemw2s.core.batches import length_batches
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import final_norm, layers_of
@@ -67,9 +68,8 @@ def pooled_features(
 ) -> dict[int, Float[Tensor, "examples dim"]]:
     """Pooled features of each example at each depth, after the final norm, as of a checkpoint cut to that depth.
 
-    Pooling takes the last token in a causal model and the mean over tokens in an encoder. Features are in the
-    backbone's dtype, on the CPU, in the order of `token_ids`. `on_tokens` is called with the number of tokens of each
-    batch.
+    Features are pooled as `backbone.pooling` says, in the backbone's dtype, on the CPU, in the order of `token_ids`.
+    `on_tokens` is called with the number of tokens of each batch.
 
     Raises:
         ModelError: as `read_depths`, or, for several depths, the family's final norm is not found.
@@ -84,7 +84,7 @@ def pooled_features(
             if n == 0 and within:
                 _check_norm(backbone, features[deepest], read.output)
             for depth in depths:
-                pooled[depth][read.rows] = pool(features[depth], read.mask, backbone.is_causal).cpu()
+                pooled[depth][read.rows] = pool(features[depth], read.mask, backbone.pooling).cpu()
         if on_tokens:
             on_tokens(int(read.mask.sum()))
     return pooled
@@ -129,13 +129,23 @@ def run_model(
 
 
 def pool(
-    hidden: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"], is_causal: bool
-) -> Float[Tensor, "batch dim"]:
-    """Pool right-padded states: the last token (causal), or the mean over tokens (encoder)."""
-    if is_causal:
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    hidden: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"], pooling: Sequence[Pooling]
+) -> Float[Tensor, "batch features"]:
+    """Pool right-padded states: for each entry of `pooling` the last token, the mean over tokens or the first token,
+    side by side."""
+    return torch.cat([_POOLED[name](hidden, mask) for name in pooling], dim=1)
+
+
+def _mean(hidden: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"]) -> Float[Tensor, "batch dim"]:
     weight = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weight).sum(1) / weight.sum(1)
+
+
+_POOLED: dict[Pooling, Callable[[Tensor, Tensor], Tensor]] = {
+    "last": lambda hidden, mask: hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1],
+    "mean": _mean,
+    "cls": lambda hidden, mask: hidden[:, 0],
+}
 
 
 def pad(

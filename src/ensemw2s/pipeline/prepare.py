@@ -55,7 +55,10 @@ def prepare(
     """
     task, split = check(config)
     people = people_of(config, task)
-    models = (AnswerModels if config.is_generation else ClassModels)(config, store, on_tokens)
+    if config.is_generation:
+        models = AnswerModels(config, store, on_tokens)
+    else:
+        models = ClassModels(config, task, store, on_tokens)
     if split is None:
         task = rated_by_chance(task, config) if is_plan else models.rated(task)
         split = make_split(task, config.split)

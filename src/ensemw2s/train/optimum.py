@@ -1,12 +1,14 @@
 """Linear heads at the optimum of their loss, instead of as many optimiser steps as were set."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core import sampling
-from ensemw2s.core.linear import LinearFitter, Objective, best_penalty
+from ensemw2s.core.linear import PENALTIES, LinearFitter, Objective, Trial, best_penalty
 from ensemw2s.core.losses import GlobalStats, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ConfigError
@@ -36,7 +38,8 @@ def fit_optimum(
     """Set a head's scale and weights to the minimum of the mean weighted loss plus l2/2 times the squared weights.
 
     Features are divided by their standard deviation over the samples. With `l2: auto` the penalty is that of least log
-    loss on the validation data, or without any on held-out folds of the samples (copies of one row in one fold).
+    loss on the validation data, or without any on held-out folds of the samples (copies of one row in one fold). Where
+    a feature holds several poolings, the choice of one of them or of all is made in the same way.
 
     Raises:
         ConfigError: not a head without hidden layer and dropout, or a loss or an order of samples that has no optimum.
@@ -60,36 +63,66 @@ def fit_optimum(
         targets = targets._replace(soft=targets.soft.double())
         return lambda logits: (weights * loss(logits, targets, GlobalStats(), train_frac=1.0)).sum() / len(samples)
 
-    everything = torch.arange(len(features))
-    fitter, whole = LinearFitter(features), objective(everything)
-    l2 = config.l2
-    if l2 == "auto":
-        if validation is not None:
-            held_out = (_features(head, inputs, validation.rows) / head.scale.cpu()).double()
-            labels = validation.labels
-
-            def judge(weight: Float[Tensor, "classes features"]) -> float:
-                return float(torch.nn.functional.cross_entropy(held_out @ weight.T, labels))
-
-            trials = [(fitter, whole, judge)]
-        else:
-            trials = []
-            folds = sampling.group_folds([str(r) for r in supervision.rows.tolist()], N_FOLDS, stream(seed, "penalty"))
-            for fold in range(N_FOLDS):
-                inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
-                rest, left = objective(outside), features[outside].double()
-                trials.append(
-                    (
-                        LinearFitter(features[inside]),
-                        objective(inside),
-                        lambda weight, rest=rest, left=left: float(rest(left @ weight.T)),
-                    )
-                )
-        l2 = best_penalty(trials, n_classes)
-    found = fitter.fit(whole, n_classes, l2)
+    fitter, l2, is_read = _chosen(
+        head, inputs, supervision, config, features, objective, seed=seed, validation=validation
+    )
+    fit = fitter.fit(objective(torch.arange(len(features))), n_classes, l2)
     with torch.no_grad():
-        head.score.weight.copy_(found.weight.masked_fill(head.scale.cpu().isinf(), 0.0))
+        head.score.weight.zero_()
+        head.score.weight[:, is_read] = fit.weight.to(head.score.weight)
+        head.restrict(is_read)
     head.eval()
+
+
+def _chosen(
+    head: Head,
+    inputs: Inputs,
+    supervision: Supervision,
+    config: TrainConfig,
+    features: Float[Tensor, "samples dim"],
+    objective: Callable[[Int[Tensor, " some"]], Objective],
+    *,
+    seed: int,
+    validation: Validation | None,
+) -> tuple[LinearFitter, float, Bool[Tensor, " dim"]]:
+    """The fitter to all samples, the penalty, and the dimensions that are read."""
+    n_classes = supervision.targets.soft.shape[1]
+    unread = head.scale.cpu().isinf()
+    readings = [is_read & ~unread for is_read in head.blocks()]
+    if config.l2 != "auto" and len(readings) == 1:
+        return LinearFitter(features[:, readings[0]]), config.l2, readings[0]
+    penalties = PENALTIES if config.l2 == "auto" else (config.l2,)
+    if validation is not None:
+        held_out = (_features(head, inputs, validation.rows) / head.scale.cpu()).double()
+    else:
+        folds = sampling.group_folds([str(r) for r in supervision.rows.tolist()], N_FOLDS, stream(seed, "penalty"))
+    best = None
+    for is_read in readings:
+        fitter = LinearFitter(features[:, is_read])
+        if validation is not None:
+            left, labels = held_out[:, is_read], validation.labels
+
+            def judge(weight: Float[Tensor, "classes features"], left: Tensor = left, labels: Tensor = labels) -> float:
+                return float(torch.nn.functional.cross_entropy(left @ weight.T, labels))
+
+            trials = [(fitter, objective(torch.arange(len(features))), judge)]
+        else:
+            trials = [_fold_trial(features[:, is_read], objective, folds == fold) for fold in range(N_FOLDS)]
+        l2, least = best_penalty(trials, n_classes, penalties)
+        if best is None or least < best[0]:
+            best = least, (fitter, l2, is_read)
+    assert best is not None
+    return best[1]
+
+
+def _fold_trial(
+    features: Float[Tensor, "samples dim"],
+    objective: Callable[[Int[Tensor, " some"]], Objective],
+    is_outside: Bool[Tensor, " samples"],
+) -> Trial:
+    inside, outside = (~is_outside).nonzero()[:, 0], is_outside.nonzero()[:, 0]
+    rest, left = objective(outside), features[outside].double()
+    return LinearFitter(features[inside]), objective(inside), lambda weight: float(rest(left @ weight.T))
 
 
 @torch.no_grad()

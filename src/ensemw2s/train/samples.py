@@ -55,6 +55,6 @@ class Validation:
 
 def chosen_by(validation: Validation | None, training: TrainConfig) -> list[Any] | None:
     """What of the validation data decides a training: for keys of the store."""
-    if validation is None or training.solver != "lbfgs" or training.l2 != "auto":
+    if validation is None or training.solver != "lbfgs":
         return None
     return [validation.rows.tolist(), validation.labels.tolist()]

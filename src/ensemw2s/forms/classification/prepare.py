@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ensemw2s.config import ExperimentConfig
+from ensemw2s.config import ExperimentConfig, ModelConfig
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.ensemble.rate import Rating, rate
@@ -15,6 +15,7 @@ from ensemw2s.forms.prepare import check_packings, with_rating
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.prompting import pooled_by_prompts
 from ensemw2s.records import Inputs, class_index
 from ensemw2s.storage.store import Store
 
@@ -43,20 +44,23 @@ class ClassModels:
         ModelError, ConfigError: a model cannot be used as configured.
     """
 
-    def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
+    def __init__(self, config: ExperimentConfig, task: Task, store: Store, on_tokens: Callable[[str, int], None]):
+        prompts = [example.prompt for example in task.examples]
+        weak, strong = (pooled_by_prompts(model, prompts) for model in (config.weak, config.strong))
         self.config, self.store, self.on_tokens = config, store, on_tokens
-        self.weak, self.strong = _backbones(config)
+        self.weak_config, self.strong_config = weak, strong
+        self.weak, self.strong = _backbones(weak, strong)
         check_packings(config, self.weak, self.strong)
         self.weak_layers = config.weak.n_layers or self.weak.n_layers
         if message := config.ensemble.beyond(self.weak_layers):
             raise ConfigError(message)
         self.depths = sorted(depths_of(config.ensemble, self.weak_layers, config.seeds))
-        check_classifier(config.weak, self.weak, store, is_exported=False, depths=self.depths)
-        check_classifier(config.strong, self.strong, store, is_exported=True)
+        check_classifier(weak, self.weak, store, is_exported=False, depths=self.depths)
+        check_classifier(strong, self.strong, store, is_exported=True)
 
     def rated(self, task: Task) -> Task:
         """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
-        config, model = self.config, self.config.weak
+        config, model = self.config, self.weak_config
         ids = encoded(self.weak, task.examples, model)
         cut = self.weak.cut(self.weak_layers)
         inputs = open_activations(
@@ -86,7 +90,7 @@ class ClassModels:
 
     def prepared(self, task: Task, split: Split, people: Mapping[str, str]) -> ClassPrepared:
         """Encode every prompt and cache what the models read. Raises DataError for a prompt that is too long."""
-        config, weak, strong = self.config, self.config.weak, self.config.strong
+        config, weak, strong = self.config, self.weak_config, self.strong_config
         weak_ids = encoded(self.weak, split.examples, weak)
         strong_ids = weak_ids if self.strong is self.weak else encoded(self.strong, split.examples, strong)
         at_depth: Mapping[int, Inputs] = {}
@@ -125,16 +129,15 @@ class ClassModels:
         )
 
 
-def _backbones(config: ExperimentConfig) -> tuple[Backbone, Backbone]:
-    weak, strong = config.weak, config.strong
-    if not shares_checkpoint(config):
+def _backbones(weak: ModelConfig, strong: ModelConfig) -> tuple[Backbone, Backbone]:
+    if not shares_checkpoint(weak, strong):
         return load_backbone(weak), load_backbone(strong)
     deeper = max((weak.n_layers, strong.n_layers), key=lambda n: n or 10**9)
     both = load_backbone(strong, deeper)
     return both, both
 
 
-def shares_checkpoint(config: ExperimentConfig) -> bool:
-    """Whether the weak and the strong model are cuts of one checkpoint, read in one way."""
-    alike = {"model", "revision", "dtype", "max_length", "trust_remote_code_from", "chat"}
-    return config.weak.model_dump(include=alike) == config.strong.model_dump(include=alike)
+def shares_checkpoint(weak: ModelConfig, strong: ModelConfig) -> bool:
+    """Whether both models are cuts of one checkpoint, read in one way."""
+    alike = {"pooling", "model", "revision", "dtype", "max_length", "trust_remote_code_from", "chat"}
+    return weak.model_dump(include=alike) == strong.model_dump(include=alike)

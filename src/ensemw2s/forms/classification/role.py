@@ -1,7 +1,7 @@
 """The weak or the strong model of a run of classes, with what its adapter reads of every example."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -27,7 +27,9 @@ class ClassRole(Role):
     inputs: Inputs
     """What the adapter reads of every example of the split."""
     pooled: Inputs
-    """The untrained model's pooled feature of every example, for zero-shot scoring; recomputed where not cached."""
+    """The untrained model's pooled feature of every example, by which selections compare texts."""
+    last: Inputs
+    """The untrained model's state of every example's last token, for zero-shot scoring; recomputed where not cached."""
     at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
     """As `inputs`, after fewer layers, by their number: read by ensemble members with a depth of their own."""
 
@@ -44,7 +46,7 @@ class ClassRole(Role):
 
     def features(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
         """The untrained model's pooled feature of each prompt."""
-        return torch.cat([self.pooled.batch(part)[0][:, 0].float() for part in rows.split(512)])
+        return _vectors(self.pooled, rows)
 
     def zero_shot(self, choices: Sequence[str], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
         """The untrained model's log-probabilities: each choice is scored by its first token after the prompt.
@@ -72,7 +74,11 @@ class ClassRole(Role):
                 "its own tokenizer"
             )
         with torch.no_grad():
-            return head.of_tokens(self.features(rows), torch.tensor(tokens)).log_softmax(-1)
+            return head.of_tokens(_vectors(self.last, rows), torch.tensor(tokens)).log_softmax(-1)
+
+
+def _vectors(inputs: Inputs, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
+    return torch.cat([inputs.batch(part)[0][:, 0].float() for part in rows.split(512)])
 
 
 def encoded(backbone: Backbone, examples: Sequence[Example], config: ModelConfig) -> list[list[int]]:
@@ -113,10 +119,12 @@ def make_role(
 ) -> ClassRole:
     """The role of a model whose inputs are opened."""
     cut = backbone.cut(model.n_layers or backbone.n_layers)
-    pooled = inputs
-    if model.adapter != "head":
-        off = cache.model_copy(update={"trunk_cache": "off"})
-        pooled = open_activations(cut, ids, config=model.model_copy(update={"adapter": "head"}), cache=off, store=store)
+    off, head = cache.model_copy(update={"trunk_cache": "off"}), model.model_copy(update={"adapter": "head"})
+    pooled = inputs if model.adapter == "head" else open_activations(cut, ids, config=head, cache=off, store=store)
+    at_end = replace(cut, pooling=("last",))
+    last = (
+        pooled if cut.pooling == at_end.pooling else open_activations(at_end, ids, config=head, cache=off, store=store)
+    )
     flops = 2.0 * multiplying_weights(cut)
     share = own_layers(model, cut) / cut.n_layers
     return ClassRole(
@@ -126,5 +134,6 @@ def make_role(
         own_flops=share * flops,
         inputs=inputs,
         pooled=pooled,
+        last=last,
         at_depth=at_depth or {},
     )

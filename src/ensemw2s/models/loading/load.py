@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from ensemw2s.config import ModelConfig
+from ensemw2s.config.model import Pooling
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_config, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
@@ -36,10 +37,12 @@ class Backbone:
     n_layers: int
     hidden_size: int
     """Size of a layer's output."""
-    feature_size: int
+    output_size: int
     """Size of the model's output, which differs where a family projects its last states."""
     is_causal: bool
     """Whether a token's state is independent of later tokens (measured, not declared)."""
+    pooling: tuple[Pooling, ...]
+    """What a feature is made of, side by side."""
     dtype: torch.dtype
     name: str
     fingerprint: str
@@ -53,6 +56,11 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def feature_size(self) -> int:
+        """Size of a text's pooled feature."""
+        return len(self.pooling) * self.output_size
 
     @property
     def pad_id(self) -> int:
@@ -75,6 +83,25 @@ class Backbone:
         if n_layers == self.n_layers:
             return self
         return replace(self, model=cut_model(self.model, 0, n_layers), n_layers=n_layers)
+
+
+def standard_pooling(*, is_causal: bool) -> tuple[Pooling, ...]:
+    """The last token of a causal model, which has read all others; the mean over the tokens of an encoder."""
+    return ("last",) if is_causal else ("mean",)
+
+
+def pooling_of(config: ModelConfig, *, is_causal: bool) -> tuple[Pooling, ...]:
+    """What a feature is made of under these settings. Raises ModelError for the first token of a causal model."""
+    if config.pooling is None:
+        return standard_pooling(is_causal=is_causal)
+    if config.pooling == "auto":
+        return ("last", "mean") if is_causal else ("mean", "cls")
+    if config.pooling == "cls" and is_causal:
+        raise ModelError(
+            f"{config.model}: pooling: cls reads the first token, which in a causal model has read no other; set "
+            "pooling to last or mean"
+        )
+    return (config.pooling,)
 
 
 def device() -> torch.device:
@@ -142,7 +169,8 @@ def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
                 "tensors; fetch it again"
             )
         digest = fingerprint(folder, config.revision)
-        return make_backbone(trunk, tokenizer, name=config.model, fingerprint=digest, head=head)
+        backbone = make_backbone(trunk, tokenizer, name=config.model, fingerprint=digest, head=head)
+    return replace(backbone, pooling=pooling_of(config, is_causal=backbone.is_causal))
 
 
 def load_settings(config: ModelConfig) -> PretrainedConfig:
@@ -177,19 +205,20 @@ def make_backbone(
     model.requires_grad_(False).eval()
     nn.Module.to(model, device())
     try:
-        is_causal, feature_size = _measured(model)
+        is_causal, output_size = _measured(model)
     except TypeError:
         if not has_pooler:
             raise
         setattr(model, "pooler", _NoPooler())  # noqa: B010  (a family that calls it without looking)
-        is_causal, feature_size = _measured(model)
+        is_causal, output_size = _measured(model)
     return Backbone(
         model=model,
         tokenizer=tokenizer,
         n_layers=model.config.num_hidden_layers,
         hidden_size=model.config.hidden_size,
-        feature_size=feature_size,
+        output_size=output_size,
         is_causal=is_causal,
+        pooling=standard_pooling(is_causal=is_causal),
         dtype=model.dtype,
         name=name,
         fingerprint=fingerprint,

@@ -97,7 +97,7 @@ def check_features(backbone: Backbone, depths: Sequence[int] = ()) -> None:
         whole = backbone.cut(depth)
         require(
             backbone,
-            ("features", depth, tuple(sorted(depths))),
+            ("features", backbone.pooling, depth, tuple(sorted(depths))),
             lambda depth=depth: pooled_features(backbone, texts, [*depths, backbone.n_layers], batch_tokens=64)[depth],
             lambda whole=whole: _alone(whole.model, whole, texts),
             what=f"what it makes of a text after {depth} layers changes with the padding beside it or cannot be read",
@@ -125,7 +125,7 @@ class _Probed:
         """Logits of the exported student, loaded by the library's classifier or by this package."""
         base, head = merged(self._backbone, self._adapter), head_of(self._adapter)
         tokenizer = copy.deepcopy(self._backbone.tokenizer)
-        whole = classifier(share(base), head, CHOICES, tokenizer) if self._backbone.is_causal else None
+        whole = classifier(share(base), head, CHOICES, tokenizer) if self._backbone.pooling == ("last",) else None
         if whole is not None:
             _check_tokenizer(self._backbone, whole, tokenizer)
             return classified(whole, tokenizer, self._texts)
@@ -155,7 +155,7 @@ def _alone(model: PreTrainedModel, backbone: Backbone, texts: list[list[int]]) -
     for ids in texts:
         one = torch.tensor([ids], device=backbone.device)
         mask = torch.ones_like(one)
-        features.append(pool(run_model(model, one, mask), mask, backbone.is_causal))
+        features.append(pool(run_model(model, one, mask), mask, backbone.pooling))
     return torch.cat(features).float()
 
 

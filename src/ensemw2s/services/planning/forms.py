@@ -52,7 +52,7 @@ class ClassCounts(Counts):
     def evaluating(self, n_students: int) -> list[Unit]:
         config, seen = self.config, self.n_val + self.n_tests
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
-        if config.strong.adapter != "head":  # the pooled feature of zero-shot scoring is not cached
+        if self.classes.strong.last is not self.classes.strong.inputs:  # what zero-shot scoring reads is not cached
             units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
         n_rows = 4 + len(config.ensemble.methods) + len(config.students.pairs(config.ensemble.methods))
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
@@ -61,7 +61,8 @@ class ClassCounts(Counts):
     def _is_one_pass(self) -> bool:
         """Whether the depths of one network are read together, in one pass through the deepest."""
         config = self.config
-        return config.weak.adapter == config.strong.adapter == "head" and shares_checkpoint(config)
+        is_pooled = config.weak.adapter == config.strong.adapter == "head"
+        return is_pooled and shares_checkpoint(self.classes.weak.config, self.classes.strong.config)
 
     def _n_depths(self, name: RoleName) -> int:
         """Number of depths whose features one pass through this model's trunk gives."""
