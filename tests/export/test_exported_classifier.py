@@ -106,6 +106,24 @@ def test_a_student_pools_as_it_did_in_training(family, pooling, adapter, request
     torch.testing.assert_close(load_student(folder).log_probs(PROMPTS, batch_tokens=40), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("block", "pooling"), [(0, "last"), (1, "mean")])
+def test_a_head_that_reads_one_of_two_poolings_is_exported_with_that_alone(
+    block, pooling, tiny, load_tiny, tmp_path, store
+):
+    backbone = load_tiny(tiny, pooling="auto")
+    config = ModelConfig(model="tiny", n_layers=2, pooling="auto")
+    module = build_adapter(config, backbone, 3, dropout=0.0, init_std=0.5, generator=torch.Generator().manual_seed(0))
+    module.restrict(module.blocks()[block])
+    ids = backbone.tokenizer(PROMPTS)["input_ids"]
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    folder = tmp_path / "student"
+    export_student(folder, config=config, backbone=backbone, state=owned_state(module), choices=CHOICES, card=CARD)
+    student, expected = load_student(folder), predict(module, inputs, torch.arange(len(PROMPTS)))
+    assert student.backbone.pooling == (pooling,)
+    assert (folder / "ensemw2s.json").exists() == (pooling == "mean")
+    torch.testing.assert_close(student.log_probs(PROMPTS), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("hidden", [0, 5], ids=["library", "package"])
 @pytest.mark.parametrize("link", LINKS)
 def test_a_student_is_read_as_the_folder_says_and_by_softmax_where_an_older_one_does_not(

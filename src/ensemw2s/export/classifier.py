@@ -72,8 +72,11 @@ def export_student(
     adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=unused)
     load_owned(adapter, state)
     base, head = merged(private, adapter), head_of(adapter)
+    pooling, names = config.pooling, private.pooling
+    if (narrowed := head.narrowed()) is not None:
+        head, pooling, names = narrowed[0], names[narrowed[1]], (names[narrowed[1]],)
     tokenizer = copy.deepcopy(backbone.tokenizer)
-    whole = classifier(share(base), head, choices, tokenizer) if private.pooling == ("last",) else None
+    whole = classifier(share(base), head, choices, tokenizer) if private.is_causal and names == ("last",) else None
     if whole is None:
         tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length
@@ -84,7 +87,7 @@ def export_student(
         if whole is None:
             hidden = head.hidden.out_features if head.hidden is not None else 0
             save_file(owned_state(head), temporary / HEAD)
-            about = Package(choices=tuple(choices), head_hidden=hidden, pooling=config.pooling)
+            about = Package(choices=tuple(choices), head_hidden=hidden, pooling=pooling)
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
         for name, text in (beside or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")

@@ -53,6 +53,18 @@ class Head(nn.Module):
         alone = [block_of == block for block in range(self.n_blocks)] if self.n_blocks > 1 else []
         return [*alone, torch.ones_like(block_of, dtype=torch.bool)]
 
+    def narrowed(self) -> tuple["Head", int] | None:
+        """A linear head on the one pooling that this one reads, and its number; None where it reads several."""
+        read = [b for b, is_in in enumerate(self.blocks()[:-1]) if bool(self.scale.cpu()[is_in].isfinite().any())]
+        if len(read) != 1 or self.hidden is not None:
+            return None
+        is_in = self.blocks()[read[0]]
+        alone = Head(int(is_in.sum()), len(self.score.weight), 0, 0.0, 0.0, torch.Generator())
+        with torch.no_grad():
+            alone.scale.copy_(self.scale.cpu()[is_in])
+            alone.score.weight.copy_(self.score.weight.cpu()[:, is_in])
+        return alone.to(self.scale.device), read[0]
+
     def pooled(self, values: Float[Tensor, "batch 1 dim"], mask: Int[Tensor, "batch 1"]) -> Float[Tensor, "batch dim"]:
         return values[:, 0].to(self.scale.device)
 

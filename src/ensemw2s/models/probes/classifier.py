@@ -125,7 +125,7 @@ class _Probed:
         """Logits of the exported student, loaded by the library's classifier or by this package."""
         base, head = merged(self._backbone, self._adapter), head_of(self._adapter)
         tokenizer = copy.deepcopy(self._backbone.tokenizer)
-        whole = classifier(share(base), head, CHOICES, tokenizer) if self._backbone.pooling == ("last",) else None
+        whole = classifier(share(base), head, CHOICES, tokenizer) if _has_librarys_pooling(self._backbone) else None
         if whole is not None:
             _check_tokenizer(self._backbone, whole, tokenizer)
             return classified(whole, tokenizer, self._texts)
@@ -134,6 +134,10 @@ class _Probed:
         features = pooled_features(again, self._texts, [again.n_layers], batch_tokens=64)[again.n_layers]
         with torch.no_grad():
             return head.classify(features.to(head.scale.device))
+
+
+def _has_librarys_pooling(backbone: Backbone) -> bool:
+    return backbone.is_causal and backbone.pooling == ("last",)
 
 
 def _move(adapter: Adapter, generator: Generator) -> None:
