@@ -33,6 +33,11 @@ class ClassRole(Role):
     at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
     """As `inputs`, after fewer layers, by their number: read by ensemble members with a depth of their own."""
 
+    def describe(self) -> str:
+        names = {"last": "last token", "mean": "mean over tokens", "cls": "first token"}
+        read = " or ".join(f"the {names[name]}" for name in self.backbone.pooling)
+        return super().describe() + ("" if self.backbone.pooling == ("last",) else f" on {read}")
+
     def builder(self, training: TrainConfig, n_classes: int) -> Callable[[Generator], Adapter]:
         """A function that builds an untrained adapter; its initial weights come from the generator."""
         return lambda generator: build_adapter(

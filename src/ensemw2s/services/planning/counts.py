@@ -131,7 +131,7 @@ class Counts(ABC):
     ) -> Unit:
         """Trainings on `n` examples; `share`: of the pooled feature's dimensions that is read."""
         role, amounts = self.role(name), self.amounts[name]
-        width = role.backbone.hidden_size
+        width = role.backbone.feature_size
         unread = (width - max(1, round(share * width))) * (role.config.head_hidden or len(self.prepared.task.choices))
         tokens = n * amounts.read
         spent = training_cost(
@@ -157,7 +157,8 @@ class Counts(ABC):
         """Passes of the trunk over `n` examples, of which so many vectors are kept."""
         role = self.role(name)
         tokens = round(n * self.amounts[name].read)
-        kept = round(kept_vectors) * role.backbone.hidden_size * role.backbone.dtype.itemsize
+        width = role.backbone.feature_size if role.config.adapter == "head" else role.backbone.hidden_size
+        kept = round(kept_vectors) * width * role.backbone.dtype.itemsize
         return Unit(stage, what, "read", name, count, tokens, tokens, trunk_cost(role, tokens).flops, kept)
 
     def expert_bytes(self) -> int:
