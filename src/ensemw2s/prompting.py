@@ -46,8 +46,10 @@ class _Prompting(Saved):
 
 
 def ends_in_cue(prompts: Sequence[str]) -> bool:
-    """Whether all prompts end in one word, such as "Answer:", at which a causal model is about to answer."""
-    return len({prompt.rstrip().rpartition(" ")[2].rpartition("\n")[2] for prompt in prompts}) == 1
+    """Whether a causal model is about to answer where the prompts end: all in one word, such as "Answer:", or all in a
+    question mark."""
+    ends = {prompt.rstrip().rpartition(" ")[2].rpartition("\n")[2] for prompt in prompts}
+    return len(ends) == 1 or all(end.endswith("?") for end in ends)
 
 
 def pooled_by_prompts(config: ModelConfig, prompts: Sequence[str]) -> ModelConfig:

@@ -67,23 +67,26 @@ def test_poolings_have_stored_features_of_their_own(tiny, ids, store):
     [
         (["Is it so?\nAnswer:", "What is it?\nAnswer:"], True),
         (["one. True or false?", "two. True or false?"], True),
-        (["Is Oslo in Norway?", "Is Rome in Italy?"], False),
+        (["Is Oslo in Norway?", "Is Rome in Italy? "], True),
+        (["Is Oslo in Norway?", "Rome is in Italy."], False),
+        (["My parcel is late.", "The login fails."], False),
         (["Answer: yes", "Answer: no"], False),
         (["a\nLabel:\n", "b\nLabel:\n"], True),
     ],
 )
-def test_prompts_end_in_a_cue_where_their_last_words_are_one(prompts, is_cue):
+def test_prompts_end_in_a_cue_where_their_last_words_are_one_or_all_ask(prompts, is_cue):
     assert ends_in_cue(prompts) == is_cue
     assert pooled_by_prompts(ModelConfig(), prompts).pooling == (None if is_cue else "mean")
     for set_by_user in (ModelConfig(pooling="last"), ModelConfig(chat=True)):
         assert pooled_by_prompts(set_by_user, prompts) == set_by_user
 
 
-@pytest.mark.parametrize(("prompt", "pooling"), [("{{ q }}", "mean"), ("{{ q }}\nAnswer:", None)])
+@pytest.mark.parametrize(
+    ("prompt", "pooling"), [("{{ q }} {{ id }}", "mean"), ("{{ q }}", None), ("{{ q }}\nAnswer:", None)]
+)
 def test_a_run_pools_as_its_prompts_ask_and_keeps_the_last_token_for_zero_shot(prompt, pooling, tmp_path):
     tree = tiny_tree(write_jsonl(tmp_path / "task.jsonl", comparison_rows()))
     tree["task"]["prompt"] = prompt
-    del tree["weak"]["pooling"], tree["strong"]["pooling"]
     config = parse_config(tree)
     prepared = prepare(config, Store(tmp_path / "store"), lambda name, n: None)
     assert prepared.config == config

@@ -21,8 +21,8 @@ class ModelConfig(Frozen):
     pooling: Pooling | Literal["auto"] | None = None
     """What a classifier reads of a text: the state of its last token, the mean over its tokens, or the state of its
     first token (encoders). None is the last token of a causal model whose prompts all end in one word (a cue such as
-    "Answer:"), else the mean. `auto` reads two of them, of which `solver: lbfgs` keeps what does best on easy
-    validation data."""
+    "Answer:") or in a question mark, else the mean. `auto` reads two of them, of which `solver: lbfgs` keeps what does
+    best on easy validation data."""
     head_hidden: Annotated[int, Field(ge=0)] = 0
     """Width of the head's hidden layer; 0 is a linear head (which the library's own classes can load)."""
     top_layers: Count = 2
