@@ -1,5 +1,6 @@
 """A data set as the package sees it: questions, and what the reader of a report must know about them."""
 
+from array import array
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,29 @@ class Example:
     """The true answer, one of `choices` where there are choices; None where it is unknown or sealed."""
     difficulty: float | None = None
     """Larger is harder; None until rated."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoteTable:
+    """Votes of outside voters on a task's examples, as columns: of votes, and of their entries.
+
+    A vote for one class has one entry, a distribution one for each class that it does not rule out.
+    """
+
+    voters: tuple[str, ...]
+    """Names, sorted."""
+    ids: tuple[str, ...]
+    """Examples that have votes."""
+    voter: "array[int]"
+    """Of each vote, its place in `voters`."""
+    example: "array[int]"
+    """Of each vote, its place in `ids`."""
+    vote: "array[int]"
+    """Of each entry, its vote."""
+    choice: "array[int]"
+    """Of each entry, its class."""
+    probability: "array[float]"
+    """Of each entry; those of a vote add up to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +71,5 @@ class Task:
     """With `unlabelled`: labelled hard questions, where there are any."""
     notes: tuple[str, ...] = ()
     """Warnings about the data: rows left out, spellings merged, contradictions."""
+    votes: VoteTable | None = None
+    """Choice tasks: votes of outside voters, which join the models' labels of unlabelled examples."""

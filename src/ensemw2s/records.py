@@ -108,10 +108,12 @@ class WeakLabels:
     confidence: Float[Tensor, " examples"]
     """Largest probability of `soft`."""
     agreement: Float[Tensor, " examples"]
-    """Share of members whose argmax is the ensemble's."""
+    """Of the members that vote, the share whose argmax is the ensemble's."""
     expert_ids: tuple[str, ...]
     expert_weights: Float[Tensor, " experts"]
     temperature: float
+    voted: Bool[Tensor, "experts examples"] | None = None
+    """False where a member abstains; None where all vote on everything."""
 
     @property
     def hard(self) -> Int[Tensor, " examples"]:

@@ -13,7 +13,7 @@ from ensemw2s.config import parse_config
 from ensemw2s.data import package_index, vader
 from ensemw2s.data.tasks.sentiment import Sentiment
 from ensemw2s.data.vader import DOMAINS, RATINGS, TEXTS, fetch_ratings
-from ensemw2s.errors import DataError
+from ensemw2s.errors import ConfigError, DataError
 
 TEXT = {
     "films": "1\t2.5\tA fine film.\r\n2\t-0.5\tDull &amp; long.\r\n3\t0\tA film.\r\n",
@@ -78,12 +78,41 @@ def test_class_is_the_sign_and_difficulty_the_nearness_to_zero_within_the_domain
     assert {e.id for e in only.examples} == {"tweets-1", "tweets-2"}
 
 
+def drawn(folder, **settings) -> dict[tuple[str, str], int]:
+    """Voter and text to class."""
+    votes = Sentiment(path=str(folder), **settings).load().votes
+    names = [(votes.voters[v], votes.ids[e]) for v, e in zip(votes.voter, votes.example, strict=True)]
+    return dict(zip(names, votes.choice, strict=True))
+
+
+def test_raters_vote_for_the_sign_of_a_rating_that_is_drawn_and_abstain_at_zero(folder):
+    assert Sentiment(path=str(folder)).load().votes is None
+    one, two = (drawn(folder, raters_per_item=k) for k in (1, 2))
+    assert one["rater 1", "films-1"] == two["rater 2", "films-1"] == 1
+    assert one["rater 1", "products-1_1"] == 0
+    assert ("rater 2", "products-1_1") not in two  # it has one rating
+    assert {text for _, text in two if text == "films-2"} == {"films-2"}
+    assert sum(text == "films-2" for _, text in two) == 1  # of -1 and 0
+    assert not any(text == "editorials-1_1" for _, text in two)  # rated 0
+    assert one.items() <= two.items()  # the first rater is the same whatever their number
+    others = [drawn(folder, raters_per_item=1, raters_seed=seed) for seed in range(8)]
+    assert {("rater 1", "films-2") in each for each in others} == {True, False}
+    with pytest.raises(ConfigError, match="votes and raters_per_item both say who votes"):
+        parse_config({"task": {"name": "sentiment", "votes": "v.csv", "raters_per_item": 1}})
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("tweets_anonDataRatings.txt", b"1\t3\t0\t[3]\n", "no ratings of '2'"),
         ("tweets_anonDataRatings.txt", b"1\tx\t0\t[3]\n2\t1\t0\t[1]\n", "the mean of '1' is 'x', no number"),
         ("tweets_anonDataRatings.txt", b"1\tnan\t0\t[3]\n2\t1\t0\t[1]\n", "is 'nan', no number from -4 to 4"),
+        (
+            "tweets_anonDataRatings.txt",
+            b"1\t3\t0\t[3]\n2\t1\t0\t[9]\n",
+            r"ratings of '2' are '\[9\]', no list of whole",
+        ),
+        ("tweets_anonDataRatings.txt", b"1\t3\t0\t[3]\n2\t1\t0\tx\n", "ratings of '2' are 'x', no list"),
         ("tweets_GroundTruth.txt", b"1\t3\n", "line 1: 2 columns, not at least 3"),
         ("tweets_GroundTruth.txt", b"1\t3\t\xff\n", "UnicodeDecodeError"),
     ],

@@ -12,6 +12,7 @@ from damage import DAMAGES, fresh_copy
 from ensemw2s import cli
 from ensemw2s.config import parse_config
 from ensemw2s.data.load import load_task
+from ensemw2s.data.own.votes import read_votes
 from ensemw2s.data.people import Questions, read_people
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import ConfigError, DataError, RunError
@@ -330,6 +331,24 @@ def test_a_queue_is_refused_where_it_would_overwrite_or_cannot_be_made(finished,
             write_queue(finished, output, wanted, store_root=store)
     with pytest.raises(RunError, match="run the same `ensemw2s run` again"):
         write_queue(finished, tmp_path / "q.csv", Wanted(), store_root=tmp_path / "elsewhere")
+
+
+def test_merged_answers_become_votes_of_one_voter(finished, place, kind, task_file, tmp_path, monkeypatch, capsys):
+    rows = queued(finished, tmp_path / "q.jsonl", place, budget=3)
+    with pytest.raises(RunError, match="no merged answers; merge some"):
+        merge.write_votes(finished, tmp_path / "votes.jsonl")
+    take(finished, place, [{"id": r["id"], "answer": "yes"} for r in rows])
+    with pytest.raises(ConfigError, match=r"must end in \.jsonl"):
+        merge.write_votes(finished, tmp_path / "votes.csv")
+    code, told, problems = call(monkeypatch, capsys, "queue", finished, "--votes", tmp_path / "votes.jsonl")
+    assert (code, problems) == (0, "")
+    assert "3 votes of the voter `people`" in told
+    written = [row for _, row in read_rows(str(tmp_path / "votes.jsonl"))]
+    assert sorted(row["id"] for row in written) == sorted(r["id"] for r in rows)
+    assert {(row["voter"], row["label"]) for row in written} == {("people", "yes")}
+    if kind == "classes":
+        task = load_task(config_of(kind, task_file).task)
+        assert read_votes(str(tmp_path / "votes.jsonl"), task).voters == ("people",)
 
 
 def call(monkeypatch, capsys, *arguments):

@@ -22,6 +22,10 @@ def queue(
         Path | None, typer.Option(help="File to write, .csv or .jsonl, for people to fill in.", show_default=False)
     ] = None,
     merge: Annotated[Path | None, typer.Option(help="File that they filled in.", show_default=False)] = None,
+    votes: Annotated[
+        Path | None,
+        typer.Option(help="File to write: what was merged, as votes of one voter for task.votes.", show_default=False),
+    ] = None,
     budget: Annotated[
         int | None, typer.Option(help="Items at most.  [default: all]", min=1, show_default=False)
     ] = None,
@@ -41,9 +45,22 @@ def queue(
     replace: Annotated[bool, typer.Option("--replace", help="Let new answers take the place of earlier ones.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the items that people should label first, or merge what they answered."""
-    if (output is None) == (merge is None):
-        raise ConfigError("queue: give either --output (a file to write) or --merge (a file that was filled in)")
+    """Write the items that people should label first, merge what they answered, or make votes of it."""
+    if sum(file is not None for file in (output, merge, votes)) != 1:
+        raise ConfigError(
+            "queue: give one of --output (a file to write), --merge (a file that was filled in) and --votes (a file of "
+            "votes to write)"
+        )
+    if votes is not None:
+        from ensemw2s.services.annotation.merge import write_votes
+
+        n_votes = write_votes(run_dir, votes)
+        if as_json:
+            write_json({"votes": n_votes})
+        else:
+            say(out, f"{n_votes} votes of the voter `people`: {votes}")
+            say(out, f"Use them: ensemw2s run CONFIG --set task.votes={votes}")
+        return
     if merge is not None:
         _merge(run_dir, merge, replace, as_json)
         return

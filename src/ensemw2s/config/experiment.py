@@ -125,6 +125,10 @@ class ExperimentConfig(Frozen):
             raise ValueError(message)
 
     def _check_generation(self) -> None:
+        if self.task.votes is not None:
+            raise ValueError(
+                f"task.votes: {self.task.name} is answered in words, and votes are for classes; leave it out"
+            )
         for name in ("expert_training", "student_training"):
             if getattr(self, name).class_weights != "none":
                 raise ValueError(f"{name}.class_weights: {self.task.name} is answered in words; leave it out")

@@ -1,11 +1,17 @@
 """What every task answers to the rest of the package, and the settings of difficulty and of the split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    model_serializer,
+    model_validator,
+)
 
 from ensemw2s.config.base import Count, Fraction, Frozen
 from ensemw2s.errors import ConfigError
@@ -25,6 +31,10 @@ class TaskSettings(Frozen, ABC):
 
     name: str
     """The task, by its name in the table of tasks."""
+    votes: str | None = None
+    """Tasks answered by a class: a file of votes of outside voters (people, rules, services) with the columns id,
+    voter, and label or probabilities. On unlabelled examples they join the models' labels; on labelled easy ones they
+    tell how far each voter is to be believed; on tests they are left out."""
 
     is_free: ClassVar[bool] = False
     """Whether questions are answered by a text, and not by one of a few classes."""
@@ -35,8 +45,17 @@ class TaskSettings(Frozen, ABC):
     needs_decoding: ClassVar[bool] = False
     """Whether texts other than the true answer are right, too, such as a worked solution whose last number is right.
     Models then write their answers, which are checked; otherwise the probability of the true answer suffices."""
+    younger: ClassVar[tuple[str, ...]] = ("votes",)
+    """Settings that count only where they are used: at its default, one of these is left out of what is written, so
+    that a configuration keeps the hash that it had before them, and with it its run folder."""
     template: ClassVar[str] = "{{ prompt }}"
     """The Jinja template by which an exported model makes a prompt of a row; by default the row's column `prompt`."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unused = {name for name in self.younger if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in dumped(self).items() if name not in unused}
 
     @abstractmethod
     def load(self) -> Task:

@@ -93,6 +93,14 @@ def seed_interval(per_seed: Float[Tensor, " seeds"]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, "student-t")
 
 
+def wilson(n_right: float | int, n: float | int) -> Estimate:
+    """A share of n independent trials with Wilson's interval, which stays within 0 and 1."""
+    share, z2 = n_right / n, float(stats.norm.ppf(0.5 + LEVEL / 2)) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return Estimate(share, max(middle - half, 0.0), min(middle + half, 1.0), "wilson")
+
+
 def within(estimate: Estimate, limits: Range) -> Estimate:
     """Clip an interval to the range of its figure; with few seeds Student-t can exceed it."""
     low, high = limits

@@ -75,10 +75,16 @@ def signals_of(
     soft: Float[Tensor, "items classes"],
     member: Float[Tensor, "experts items classes"],
     own: Float[Tensor, "items classes"],
+    voted: Bool[Tensor, "experts items"] | None = None,
 ) -> RoutingSignals:
-    """Routing signals from the class probabilities of the ensemble, of each member and of the checker."""
+    """Routing signals from the class probabilities of the ensemble, of each member and of the checker.
+
+    Args:
+        voted: False where a member abstains; None where all vote on everything.
+    """
     confidence, answer = soft.max(-1)
-    agreement = (member.argmax(-1) == answer).to(soft.dtype).mean(0)
+    agreement = (member.argmax(-1) == answer).to(soft.dtype)
+    agreement = agreement.mean(0) if voted is None else (agreement * voted).sum(0) / voted.sum(0)
     return RoutingSignals(confidence, agreement, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
 
 

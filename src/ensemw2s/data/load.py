@@ -1,17 +1,19 @@
 """A task's examples, and what every one of them must satisfy before any work starts."""
 
 import math
+from dataclasses import replace
 
 from ensemw2s.config import TaskSettings
+from ensemw2s.data.own.votes import read_votes
 from ensemw2s.errors import DataError
 from ensemw2s.examples import Example, Task
 
 
 def load_task(settings: TaskSettings) -> Task:
-    """Load and validate a task. Raises DataError."""
+    """Load and validate a task, with the votes of outside voters where it has some. Raises DataError."""
     task = settings.load()
     validate_task(task)
-    return task
+    return task if settings.votes is None else replace(task, votes=read_votes(settings.votes, task))
 
 
 def validate_task(task: Task) -> None:

@@ -4,6 +4,7 @@ Hutto and Gilbert, VADER: A Parsimonious Rule-based Model for Sentiment Analysis
 """
 
 import io
+import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class RatedText:
     text: str
     mean: float
     """Of the ratings, -4 to 4."""
+    ratings: tuple[int, ...]
+    """In the order of the file. No place in it is one person: batches of texts had 15 to 99 raters each."""
 
     @property
     def document(self) -> str:
@@ -93,18 +96,22 @@ def rated_texts(folder: Path, domain: str) -> Iterator[RatedText]:
         DataError: a file is missing, or a line is malformed.
     """
     stem = DOMAINS[domain]
-    texts = dict(_rows(folder / f"{stem}{TEXTS}", last=2))
-    means = dict(_rows(folder / f"{stem}{RATINGS}", last=1))
+    texts = {name: text for name, _, text in _rows(folder / f"{stem}{TEXTS}", n_columns=3)}
+    rated = {name: rest for name, *rest in _rows(folder / f"{stem}{RATINGS}", n_columns=4)}
+    place = folder / f"{stem}{RATINGS}"
     for name, text in texts.items():
-        if name not in means:
-            raise DataError(f"{folder / (stem + RATINGS)}: no ratings of {name!r}, which has a text; {AGAIN}")
-        mean = _mean(means[name])
+        if name not in rated:
+            raise DataError(f"{place}: no ratings of {name!r}, which has a text; {AGAIN}")
+        mean, ratings = _mean(rated[name][0]), _ratings(rated[name][2])
         if mean is None:
+            raise DataError(f"{place}: the mean of {name!r} is {rated[name][0]!r}, no number from -4 to 4; {AGAIN}")
+        if ratings is None:
             raise DataError(
-                f"{folder / (stem + RATINGS)}: the mean of {name!r} is {means[name]!r}, no number from -4 to 4; {AGAIN}"
+                f"{place}: the ratings of {name!r} are {rated[name][2]!r:.80}, no list of whole numbers from -4 to 4; "
+                f"{AGAIN}"
             )
         if text.strip():
-            yield RatedText(domain, name, unescape(text).strip(), mean)
+            yield RatedText(domain, name, unescape(text).strip(), mean, ratings)
 
 
 def _mean(text: str) -> float | None:
@@ -116,8 +123,18 @@ def _mean(text: str) -> float | None:
     return mean if -4 <= mean <= 4 else None
 
 
-def _rows(path: Path, *, last: int) -> Iterator[tuple[str, str]]:
-    """Name and one further column of each line of a tab-separated file."""
+def _ratings(text: str) -> tuple[int, ...] | None:
+    """A list of ratings; None where it is none."""
+    try:
+        ratings = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_list = isinstance(ratings, list) and all(type(r) is int and -4 <= r <= 4 for r in ratings)
+    return tuple(ratings) if is_list else None
+
+
+def _rows(path: Path, *, n_columns: int) -> Iterator[list[str]]:
+    """The first columns of each line of a tab-separated file."""
     try:
         lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -126,6 +143,6 @@ def _rows(path: Path, *, last: int) -> Iterator[tuple[str, str]]:
         cells = line.split("\t")
         if not line.strip():
             continue
-        if len(cells) <= last:
-            raise DataError(f"{path}, line {n}: {len(cells)} columns, not at least {last + 1}; {AGAIN}")
-        yield cells[0], cells[last]
+        if len(cells) < n_columns:
+            raise DataError(f"{path}, line {n}: {len(cells)} columns, not at least {n_columns}; {AGAIN}")
+        yield cells[:n_columns]

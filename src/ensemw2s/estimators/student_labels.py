@@ -32,7 +32,7 @@ def read_labels(X: Any, y: Any, easy_y: Any) -> tuple[Votes, np.ndarray, Int[Ten
     """
     if isinstance(y, Votes):
         member, weights, soft = (torch.as_tensor(part) for part in (y.member, y.weights, y.soft))
-        votes = Votes(member, weights, soft, y.classes)
+        votes = Votes(member, weights, soft, y.classes, None if y.voted is None else torch.as_tensor(y.voted))
         check_consistent_length(X, votes.soft)
         if len(votes.member) != len(votes.weights) or votes.member.shape[1:] != votes.soft.shape:
             raise ValueError(

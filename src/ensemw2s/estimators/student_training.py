@@ -69,7 +69,9 @@ class StudentTraining:
     def student(self, labelled: Labelled) -> Fitted:
         """The strong model trained on these labels as the recipe says."""
         loss = self._recipe.make_loss()
-        return self._fit(self._data.by_recipe(self._recipe, loss, labelled, self._votes.member), loss)
+        return self._fit(
+            self._data.by_recipe(self._recipe, loss, labelled, self._votes.member, self._votes.voted), loss
+        )
 
     def _learn(self, labelled: Labelled) -> Float[Tensor, "items classes"]:
         return self._log_probs(self._fit(self._data.pseudo_labels(labelled)), self._data.hard_rows).exp()
@@ -94,7 +96,7 @@ class StudentTraining:
         def features() -> tuple[Tensor, Tensor]:
             return self._features(self._data.hard_rows), self._features(rows[trusted])
 
-        return Evidence(self._votes.member, own, trusted_own, labels[trusted], features)
+        return Evidence(self._votes.member, own, trusted_own, labels[trusted], features, self._votes.voted)
 
     def _fit(self, supervision: Supervision, loss: WeakToStrongLoss | None = None) -> Fitted:
         seed, loss = stream_seed(self._seed, "student"), loss or CrossEntropy()

@@ -13,6 +13,7 @@ from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
+from ensemw2s.evaluation.voters import voter_figures
 from ensemw2s.names import BOOSTING
 from ensemw2s.results import (
     AnswerSample,
@@ -59,6 +60,8 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     comparisons += table.against_trivial(chosen.condition)
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)
+    voters = voter_figures([seed.voters for seed in seeds], seeds[0].signals.method, len(facts.task.choices))
+    n_voters = 0 if voters is None else len(voters.voters)
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     results = Results(
         name=config.name,
@@ -89,13 +92,15 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
                 is_tiny=config.is_tiny,
                 auto_choices=auto_choices,
                 rival=rival,
+                n_voters=n_voters,
             ),
-            is_baseline=is_baseline(chosen.condition, auto_choices),
+            is_baseline=is_baseline(chosen.condition, auto_choices, n_voters),
             seed=seeds[best_seed].seed,
             rival=None if rival is None else rival.key,
         ),
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
+        voters=voters,
         confusion=_confusion(table, shown, rival),
         samples=facts.samples,
         token_weights=facts.token_weights,

@@ -41,14 +41,16 @@ def trivial_rival(rows: Sequence[Row], chosen: Row) -> Row | None:
     return best if best is not None and on_val(best) > on_val(chosen) else None
 
 
-def is_baseline(chosen: Condition, auto_choices: Sequence[Condition]) -> bool:
+def is_baseline(chosen: Condition, auto_choices: Sequence[Condition], n_voters: int = 0) -> bool:
     """Whether the recommended condition needs no weak supervision.
 
     Args:
         chosen: the recommended condition.
         auto_choices: what `auto` stands for in each seed; empty without `auto`.
+        n_voters: number of outside voters. Where there are some, self-training has weak supervision: theirs.
     """
-    return chosen.is_baseline or (chosen == AUTO and all(each.is_baseline for each in auto_choices))
+    each = auto_choices if chosen == AUTO else (chosen,)
+    return all(c.is_baseline and not (n_voters and c.teacher == SELF) for c in each)
 
 
 def headline(
@@ -60,6 +62,7 @@ def headline(
     is_tiny: bool = False,
     auto_choices: Sequence[Condition] = (),
     rival: Row | None = None,
+    n_voters: int = 0,
 ) -> str:
     """What to use, its accuracy on the hard test, and how far it is from strong-on-easy, independent and single.
 
@@ -73,13 +76,14 @@ def headline(
         is_tiny: the models are random.
         auto_choices: as in `is_baseline`.
         rival: a trivial baseline that is better on easy-val.
+        n_voters: number of outside voters.
     """
     condition = chosen.condition
     test = "ood_test" if "ood_test" in chosen.parts else "id_test"
     difference_to = {(c.row, c.baseline): c.difference for c in comparisons if c.part == test}
     where = "held-out" if is_random_split else "hard" if test == "ood_test" else "easy"
     accuracy = _percent(chosen.parts[test]["accuracy"].interval)
-    said = f"{_named(chosen)} ({_supervision(condition, auto_choices)}): {accuracy} on the {where} test."
+    said = f"{_named(chosen)} ({_supervision(condition, auto_choices, n_voters)}): {accuracy} on the {where} test."
     text = f"Use {said}"
     if rival is not None:
         theirs = _percent(rival.parts[test]["accuracy"].interval)
@@ -118,15 +122,19 @@ def _named(row: Row) -> str:
     return row.label if row.condition.teacher == SELF else f"the {row.label}"
 
 
-def _supervision(condition: Condition, auto_choices: Sequence[Condition]) -> str:
+def _supervision(condition: Condition, auto_choices: Sequence[Condition], n_voters: int) -> str:
     """Whose labels the model learned."""
-    if is_baseline(condition, auto_choices):
+    if is_baseline(condition, auto_choices, n_voters):
         return "a baseline, no weak supervision"
-    if condition == AUTO and (n := sum(each.is_baseline for each in auto_choices)):
-        return f"in {n} of {len(auto_choices)} seeds a baseline, no weak supervision"
+    outside = f"{n_voters} outside voter{'s' if n_voters > 1 else ''}"
     if condition == AUTO:
-        return "a student of weak labels in every seed"
-    return "supervised by one weak expert" if condition.method == SINGLE else "supervised by the weak ensemble"
+        n = sum(is_baseline(each, (), n_voters) for each in auto_choices)
+        said = f"in {n} of {len(auto_choices)} seeds a baseline, no weak supervision"
+        return said if n else "a student of weak labels in every seed"
+    if condition.teacher == SELF:
+        return f"supervised by itself and {outside}"
+    said = "supervised by one weak expert" if condition.method == SINGLE else "supervised by the weak ensemble"
+    return f"{said} and {outside}" if n_voters else said
 
 
 def _percent(interval: Interval) -> str:

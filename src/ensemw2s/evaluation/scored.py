@@ -83,6 +83,30 @@ class PseudoLabels:
 
 
 @dataclass(frozen=True)
+class ScoredVoters:
+    """Outside voters in one seed, and the labels of its unlabelled items that they have a part in."""
+
+    names: tuple[str, ...]
+    reliability: Float[Tensor, " voters"]
+    """Learned: the probability that a vote for one class is right."""
+    is_known: Bool[Tensor, " voters"]
+    """Whether it was learned from labelled examples, and not by agreement with the models' labels."""
+    n_easy: Int[Tensor, " voters"]
+    """Votes on the seed's labelled examples."""
+    n_easy_right: Int[Tensor, " voters"]
+    n_hard: Int[Tensor, " voters"]
+    """Votes on the seed's unlabelled items."""
+    n_hard_right: Int[Tensor, " voters"] | None
+    """None where nobody knows the truth, as below."""
+    is_voted_on: Bool[Tensor, " items"]
+    """By any voter."""
+    models_right: Bool[Tensor, " items"] | None
+    """Whether the label of the models alone is true."""
+    joined_right: Bool[Tensor, " items"] | None
+    """Whether that of models and voters is."""
+
+
+@dataclass(frozen=True)
 class ScoredCondition:
     """One condition of one seed."""
 
@@ -109,3 +133,5 @@ class ScoredSeed:
     """The same of the strong model that learned the easy labels."""
     pseudo_labels: Mapping[str, PseudoLabels]
     """Method to its labels, where their truth is known and their calibration is shown (generation)."""
+    voters: ScoredVoters | None = None
+    """Outside voters, and the labels that they have a part in; of the same ensemble as `signals`."""

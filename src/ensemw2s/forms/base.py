@@ -20,7 +20,7 @@ from ensemw2s.ensemble.fit import EnsembleState, FittedExpert
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
+from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.examples import Task
 from ensemw2s.forms.role import Role
 from ensemw2s.records import Expert
@@ -253,6 +253,12 @@ class ScoringForm(Protocol):
 
     def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
         """Confidence and truth of each ensemble's labels, where they are shown as a reliability diagram."""
+        ...
+
+    def voters(
+        self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None
+    ) -> ScoredVoters | None:
+        """Outside voters, and the labels that they and this ensemble came to; None where there are no such voters."""
         ...
 
     def samples(

@@ -74,7 +74,8 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
         method: routing_signals.keep(context, scoring.signals(context, work.labels, made, on_easy))
         for method, made in work.ensembles.items()
     }
-    shown = signals[curve_method(work.config.ensemble.methods)]
+    method = curve_method(work.config.ensemble.methods)
+    shown = signals[method]
     return ScoredSeed(
         seed=work.seed,
         conditions=conditions,
@@ -84,6 +85,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
         labels_right=None if hard is None else scoring.right_labels(shown.answers, hard),
         checker_right=None if hard is None else scoring.right_labels(shown.checker, hard),
         pseudo_labels={} if hard is None else scoring.pseudo_labels(work.labels, hard),
+        voters=scoring.voters(context, work.labels, work.ensembles[method], hard),
     )
 
 

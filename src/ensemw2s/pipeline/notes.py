@@ -22,7 +22,19 @@ def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
             notes.append(f"There is no zero-shot row: {reason}")
     names = {work.seed: prepared.names_of(work.context.draw.hard_unlabelled) for work in seeds}
     answered = {seed: len(people_among(people, each)) for seed, each in names.items()}
-    return notes + people_note(answered, len(people))
+    return notes + people_note(answered, len(people)) + _voters_note(prepared)
+
+
+def _voters_note(prepared: Prepared) -> list[str]:
+    if not isinstance(prepared, ClassPrepared) or prepared.votes is None:
+        return []
+    n = len(prepared.votes.voters)
+    who = "1 outside voter has" if n == 1 else f"{n} outside voters have"
+    return [
+        f"{who} a part in the labels that students learn, self-training among them, and in no test: the ensembles' "
+        "rows are those of the models alone. The strong model on easy labels learned none of their votes, so a "
+        "student's lead over it is partly theirs."
+    ]
 
 
 def _common_notes(prepared: Prepared) -> list[str]:

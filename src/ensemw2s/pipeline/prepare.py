@@ -7,6 +7,7 @@ from ensemw2s.config import ExperimentConfig
 from ensemw2s.data.load import load_task
 from ensemw2s.data.people import read_people
 from ensemw2s.data.splits import Split, make_split
+from ensemw2s.data.votes import placed
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.ensemble.rate import learners
 from ensemw2s.examples import Task
@@ -27,11 +28,11 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
         DataError: as the loaders and the split say; `students.people` cannot be used.
     """
     check_methods(config)
-    check_methods(config)
     task = load_task(config.task)
     people_of(config, task)
     if config.difficulty.source == "column":
-        return task, make_split(task, config.split)
+        split = make_split(task, config.split)
+        return _noted(task, split), split
     learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return task, None
 
@@ -62,6 +63,7 @@ def prepare(
     if split is None:
         task = rated_by_chance(task, config) if is_plan else models.rated(task)
         split = make_split(task, config.split)
+        task = _noted(task, split)
     return models.prepared(_sealed(task), split, people)
 
 
@@ -71,6 +73,11 @@ def form_of(prepared: Prepared) -> TaskForm:
         return answer_form(prepared)
     assert isinstance(prepared, ClassPrepared)
     return class_form(prepared)
+
+
+def _noted(task: Task, split: Split) -> Task:
+    """The task with notes on votes that no part of the split has a use for."""
+    return task if task.votes is None else replace(task, notes=(*task.notes, *placed(task.votes, split).notes))
 
 
 def _sealed(task: Task) -> Task:

@@ -54,7 +54,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     }
     for section, values in changes.items():
         tree[section] |= values
-    tree["students"]["people"] = None  # their items are not among the generated ones
+    tree["task"]["votes"] = tree["students"]["people"] = None  # their items are not among the generated ones
     tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8

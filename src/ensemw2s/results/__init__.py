@@ -24,6 +24,8 @@ from ensemw2s.results.run import (
     TaskInfo,
     TokenShare,
     TokenWeights,
+    Voter,
+    Voters,
 )
 from ensemw2s.results.timing import StageTime, Timing
 
@@ -60,4 +62,6 @@ __all__ = [
     "Timing",
     "TokenShare",
     "TokenWeights",
+    "Voter",
+    "Voters",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -70,6 +70,7 @@ class StudentData:
         loss: WeakToStrongLoss,
         labelled: Labelled,
         member: Float[Tensor, "experts hard classes"],
+        voted: Bool[Tensor, "experts hard"] | None = None,
     ) -> Supervision:
         """What a recipe's student is trained on.
 
@@ -77,9 +78,11 @@ class StudentData:
 
         Args:
             member: each member's own distribution over the classes, for losses that learn from each.
+            voted: False where a member abstains; the label that the others came to then stands for its own.
         """
         labelled = self.with_people(labelled)
-        member = torch.where((self.people >= 0)[:, None], labelled.soft, member)
+        has_own = self.people < 0 if voted is None else voted & (self.people < 0)
+        member = torch.where(has_own[..., None], member, labelled.soft)
         rows, soft = self.hard_rows[labelled.keep], labelled.soft[labelled.keep]
         given = [soft, *(member[:, labelled.keep].float() if loss.needs_members else ())]
         if recipe.labels == "hard":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.core.arrays import accepts_arrays
@@ -27,6 +27,8 @@ class Votes(NamedTuple):
     """The ensemble's calibrated vote."""
     classes: tuple[Any, ...] | None = None
     """What each column stands for; None where that is the column's index."""
+    voted: Bool[Tensor, "experts items"] | None = None
+    """False where a member abstains, whose distribution is then uniform; None where all vote on everything."""
 
     @property
     def probabilities(self) -> Float[Tensor, "items classes"]:
@@ -45,14 +47,24 @@ class Votes(NamedTuple):
 
     @property
     def agreement(self) -> Float[Tensor, " items"]:
-        """Share of the members whose likeliest class is the ensemble's."""
-        return (self.member.argmax(-1) == self.soft.argmax(-1)).float().mean(0)
+        """Of the members that vote, the share whose likeliest class is the ensemble's."""
+        return agreement(self.member, self.soft.argmax(-1), self.voted).float()
 
     @property
     def labels(self) -> list[Any]:
         """The likeliest class of each item."""
         columns = self.soft.argmax(-1).tolist()
         return columns if self.classes is None else [self.classes[column] for column in columns]
+
+
+def agreement(
+    member: Float[Tensor, "experts items classes"],
+    answer: Int[Tensor, " items"],
+    voted: Bool[Tensor, "experts items"] | None = None,
+) -> Float[Tensor, " items"]:
+    """Of the members that vote, the share whose likeliest class is the answer, in float64."""
+    agrees = (member.argmax(-1) == answer).double()
+    return agrees.mean(0) if voted is None else (agrees * voted).sum(0) / voted.sum(0)
 
 
 class Labelled(NamedTuple):

@@ -53,7 +53,7 @@ def expectation_maximisation(
     [items, classes] for each member.
 
     Args:
-        answer: the class that each member gives.
+        answer: the class that each member gives; -1 where it abstains.
         prior: s of each example; None estimates the classes' frequencies along the way.
         smoothing: pseudo-count of every cell of a confusion matrix.
     """
@@ -64,7 +64,7 @@ def expectation_maximisation(
         s = q.mean(0, keepdim=True) if prior is None else prior.double()
         joint = s.clamp_min(_FLOOR).log().expand(len(q), -1).clone()  # log s_y prod_m C_m[y, vote_m]
         for given, matrix in zip(answer, confusion, strict=True):
-            joint += matrix.log().T.contiguous()[given]
+            joint += torch.cat([matrix.log().T, torch.zeros_like(matrix[:1])])[given]  # -1 adds the last row, 0
         objective.append(float(joint.logsumexp(-1).sum() + smoothing * confusion.log().sum()))
         before, q = q, joint.softmax(-1)
         if len(objective) >= max_steps or float((q - before).abs().amax()) < _TOLERANCE:
@@ -76,7 +76,8 @@ def _confusion(
 ) -> Float[Tensor, "classes classes"]:
     """One member's confusion matrix (row: truth) from its answers and the distribution of the truth."""
     n_classes = q.shape[1]
-    counts = torch.zeros(n_classes, n_classes, dtype=q.dtype).index_add_(0, given, q).T  # [truth, answer]
+    counts = torch.zeros(n_classes + 1, n_classes, dtype=q.dtype).index_add_(0, given % (n_classes + 1), q)
+    counts = counts[:n_classes].T  # [truth, answer], without abstentions
     counts = (counts + smoothing).clamp_min(_FLOOR)
     return counts / counts.sum(-1, keepdim=True)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ensemw2s.core.arrays import accepts_arrays
@@ -116,19 +116,30 @@ class CoSupervised(TrainsStudents):
 
     @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        labelled = everything(votes.member.double().mean(0))
+        member, voted = votes.member, votes.voted
+        if voted is None:
+            mean = member.double().mean(0)
+        else:
+            mean = (member.double() * voted[:, :, None]).sum(0) / voted.sum(0)[:, None]
+        labelled = everything(mean)
         for _ in range(self.rounds):
-            labelled = specialists(votes.member, learn(labelled))
+            labelled = specialists(member, learn(labelled), voted)
         return labelled
 
 
-def specialists(member: Float[Tensor, "experts items classes"], student: Float[Tensor, "items classes"]) -> Labelled:
-    """Label each example with the member of least KL(student || member); keep it where their answers agree.
+def specialists(
+    member: Float[Tensor, "experts items classes"],
+    student: Float[Tensor, "items classes"],
+    voted: Bool[Tensor, "experts items"] | None = None,
+) -> Labelled:
+    """Label each example with the voting member of least KL(student || member); keep it where their answers agree.
 
     Where they agree on no example, all are kept.
     """
     s = student.double().clamp_min(_FLOOR)
     distance = (s * (s.log() - member.double().clamp_min(_FLOOR).log())).sum(-1)
+    if voted is not None:
+        distance = distance.masked_fill(~voted, torch.inf)
     chosen = member[distance.argmin(0), torch.arange(member.shape[1])]
     keep = chosen.argmax(-1) == student.argmax(-1)
     return Labelled(chosen.float(), keep if bool(keep.any()) else torch.ones_like(keep))

@@ -9,6 +9,9 @@ from torch import Tensor
 from ensemw2s.core.arrays import accepts_arrays
 from ensemw2s.core.labels.base import Labelled, Learn, NoStudents, Votes, everything
 
+_LEAST = 1e-12
+"""Smallest weight where members abstain: those that are left may have none."""
+
 
 @dataclass(frozen=True)
 class Vote(NoStudents):
@@ -39,15 +42,21 @@ class Alpha(NoStudents):
 
 
 def answers(votes: Votes) -> Int[Tensor, "experts items"]:
-    """Likeliest class of each member; of equally likely ones the first."""
-    return votes.member.argmax(-1)
+    """Likeliest class of each member, of equally likely ones the first; -1 where it abstains."""
+    answer = votes.member.argmax(-1)
+    return answer if votes.voted is None else answer.masked_fill(~votes.voted, -1)
 
 
 def vote_share(
     answer: Int[Tensor, "experts items"], n_classes: int, weights: Float[Tensor, " experts"] | None = None
 ) -> Float[Tensor, "items classes"]:
-    """Share of the members, or of their weights, that answers each class, in float64."""
+    """Share of the members, or of their weights, that answers each class, in float64; -1 abstains."""
     w = torch.ones(len(answer)) if weights is None else weights
     w = w.double() / w.double().sum()
-    share = torch.zeros(answer.shape[1], n_classes, dtype=torch.float64)
-    return share.scatter_add_(1, answer.T, w.expand(answer.shape[1], -1))
+    abstains = bool((answer < 0).any())
+    if abstains:
+        w = w.clamp_min(_LEAST)
+    share = torch.zeros(answer.shape[1], n_classes + 1, dtype=torch.float64)
+    share.scatter_add_(1, answer.T % (n_classes + 1), w.expand(answer.shape[1], -1))  # -1 becomes the last column
+    share = share[:, :n_classes]
+    return share / share.sum(-1, keepdim=True) if abstains else share.contiguous()

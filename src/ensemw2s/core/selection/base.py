@@ -22,6 +22,8 @@ class Evidence(NamedTuple):
     trusted_labels: Int[Tensor, " trusted"]
     features: Callable[[], tuple[Tensor, Tensor]]
     """Computes the strong model's pooled features, [items, dim] and [trusted, dim]; called only where needed."""
+    voted: Bool[Tensor, "experts items"] | None = None
+    """False where a member abstains; None where all vote on everything."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ensemw2s.core.arrays import accepts_arrays
-from ensemw2s.core.labels.base import Labelled
+from ensemw2s.core.labels.base import Labelled, agreement
 from ensemw2s.core.selection.base import Evidence, best_share, check_share
 
 
@@ -48,7 +48,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Keep labels that at least a share of the members gives; where there are none, those that most members give."""
+    """Keep labels that at least a share of the members gives, of those that vote; else those that most of them give."""
 
     for_generation: ClassVar[bool] = True
     reads_own: ClassVar[bool] = False
@@ -59,7 +59,7 @@ class Agreement:
 
     @accepts_arrays
     def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
-        score = (evidence.member.argmax(-1) == labelled.soft.argmax(-1)).double().mean(0)
+        score = agreement(evidence.member, labelled.soft.argmax(-1), evidence.voted)
         # The tolerance lets 0.6 be three of five, whatever the rounding.
         least = min(self.least, float(score[labelled.keep].max())) - 1e-9
         return labelled._replace(keep=labelled.keep & (score >= least))

@@ -19,6 +19,7 @@ from ensemw2s.ensemble.methods import Draw, Samples
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
 from ensemw2s.models.adapters import n_used
@@ -161,8 +162,11 @@ class ClassExperts:
         return costs.total(parts)
 
     def label(self, seed: SeedContext, ensemble: Ensemble, voters: ClassVoters) -> tuple[WeakLabels, Cost]:
+        """The ensemble's labels, which outside voters have a part in."""
         hard = seed.draw.hard_unlabelled
         labels = ensemble.label(hard, self.prepared.names_of(hard))
+        if (outside := SeedVoters.of(self.prepared, seed)) is not None:
+            labels = joined_labels(labels, outside.names, outside.hard, outside.trust(labels.soft))
         record = {
             "ids": labels.ids,
             "expert_ids": labels.expert_ids,
@@ -171,6 +175,8 @@ class ClassExperts:
         }
         names = ("soft", "member", "confidence", "agreement", "expert_weights")
         tensors = {name: getattr(labels, name) for name in names}
+        if labels.voted is not None:
+            tensors["voted"] = labels.voted
         key = artifact_key(LABEL_VERSION, {"record": record, "soft": canonical_hash(labels.soft.tolist())})
         seed.memo("labels", key, lambda: Artifact(tensors, record))
         return labels, NOTHING

@@ -1,10 +1,11 @@
 """Both models of a run of classes, loaded and probed, and what they read of every example."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ensemw2s.config import ExperimentConfig, ModelConfig
 from ensemw2s.data.splits import Split
+from ensemw2s.data.votes import PlacedVotes, placed
 from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.ensemble.rate import Rating, rate
 from ensemw2s.errors import ConfigError
@@ -26,6 +27,8 @@ class ClassPrepared(Prepared):
 
     weak: ClassRole
     strong: ClassRole
+    votes: PlacedVotes | None = None
+    """Of outside voters, on examples that are no test."""
 
     @property
     def n_classes(self) -> int:
@@ -110,11 +113,12 @@ class ClassModels:
             strong_inputs = opened(self.strong, strong_ids, strong, config.cache, self.store, self.on_tokens)
         return ClassPrepared(
             config,
-            task,
+            replace(task, votes=None),
             split,
             make_role(weak, self.weak, weak_inputs, weak_ids, config.cache, self.store, at_depth),
             make_role(strong, self.strong, strong_inputs, strong_ids, config.cache, self.store),
             people,
+            None if task.votes is None else placed(task.votes, split),
         )
 
     def _pooled(self, backbone: Backbone, ids: list[list[int]], depths: list[int]) -> Mapping[int, Inputs]:

@@ -9,20 +9,20 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ensemw2s.core import metrics
-from ensemw2s.core.labels import Votes
+from ensemw2s.core.labels.outside import right_votes
 from ensemw2s.core.routing import Trusted, signals_of
 from ensemw2s.data.balance import is_uneven
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored
+from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
+from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
 from ensemw2s.records import WeakLabels
 from ensemw2s.results import AnswerSample, Cost, TokenWeights
-from ensemw2s.results.conditions import SELF
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,21 @@ class ClassScoring:
     ) -> RoutingRecord:
         choices, hard = self.prepared.task.choices, labels[ensemble.method]
         assert isinstance(hard, WeakLabels)
-        own: Votes = labels[SELF]
+        own, checker_val = ClassStudents(self.prepared).checker_says(seed, on_easy)
         val = ensemble.label(seed.draw.easy_val, [])
+        if (voters := SeedVoters.of(self.prepared, seed)) is not None:
+            assert self.prepared.votes is not None
+            models = ensemble.label(seed.draw.hard_unlabelled, [])
+            on_val = self.prepared.votes.on(seed.draw.easy_val)
+            val = joined_labels(val, voters.names, on_val, voters.trust(models.soft))
         truth = self.prepared.split.easy_labels[seed.draw.easy_val]
-        checker_val = ClassStudents(self.prepared).checker_says(seed, on_easy)[1]
-        members = [tuple(choices[k] for k in member) for member in hard.member.argmax(-1).T.tolist()]
+        answers = hard.member.argmax(-1)
+        if hard.voted is not None:
+            answers[~hard.voted] = len(choices)
+        named = (*choices, "")  # an abstention is an empty answer
+        members = [tuple(named[k] for k in member) for member in answers.T.tolist()]
         trusted = Trusted(
-            signals_of(val.soft, val.member, checker_val),
+            signals_of(val.soft, val.member, checker_val, val.voted),
             val.soft.argmax(-1) == truth,
             checker_val.argmax(-1) == truth,
         )
@@ -74,8 +82,8 @@ class ClassScoring:
             hard.ids,
             tuple(choices[k] for k in hard.hard.tolist()),
             tuple(members),
-            tuple(choices[k] for k in own.soft.argmax(-1).tolist()),
-            signals_of(hard.soft, hard.member, own.soft),
+            tuple(choices[k] for k in own.argmax(-1).tolist()),
+            signals_of(hard.soft, hard.member, own, hard.voted),
             trusted,
         )
 
@@ -86,6 +94,28 @@ class ClassScoring:
 
     def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
         return {}  # the conditions' own confidence is shown
+
+    def voters(
+        self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None
+    ) -> ScoredVoters | None:
+        voters = SeedVoters.of(self.prepared, seed)
+        if voters is None:
+            return None
+        hard, models = labels[ensemble.method], ensemble.label(seed.draw.hard_unlabelled, [])
+        trust = voters.trust(models.soft)
+        assert truth is None or isinstance(truth, Tensor)
+        return ScoredVoters(
+            voters.names,
+            trust.reliability(self.prepared.n_classes),
+            trust.is_known,
+            voters.easy.voted.sum(1),
+            right_votes(voters.easy, voters.easy_labels),
+            voters.hard.voted.sum(1),
+            None if truth is None else right_votes(voters.hard, truth),
+            voters.hard.voted.any(0),
+            None if truth is None else models.hard == truth,
+            None if truth is None else hard.hard == truth,
+        )
 
     def samples(
         self, seed: SeedContext, labels: Mapping[str, Any], method: str, truth: Truth | None

@@ -22,6 +22,7 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import VAL
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
+from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.costs import training_cost, trunk_cost
@@ -67,7 +68,7 @@ class ClassBallot:
         prepared, draw = self.students.prepared, self.seed.draw
         own, trusted = self.students.checker_says(self.seed, self.checker)
         labels = prepared.split.easy_labels[draw.easy_val]
-        return Evidence(self.votes.member, own, trusted, labels, lambda: self._features)
+        return Evidence(self.votes.member, own, trusted, labels, lambda: self._features, self.votes.voted)
 
     @cached_property
     def _features(self) -> tuple[Float[Tensor, "hard dim"], Float[Tensor, "val dim"]]:
@@ -85,7 +86,7 @@ class ClassBallot:
             self.students.people(self.seed),
         )
         loss = recipe.make_loss()
-        supervision = data.by_recipe(recipe, loss, labelled, self.votes.member)
+        supervision = data.by_recipe(recipe, loss, labelled, self.votes.member, self.votes.voted)
         parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
         return ClassTrainingSet(supervision, loss, parts, self.students.validation(self.seed))
 
@@ -126,7 +127,9 @@ class ClassStudents:
 
     def self_labels(self, seed: SeedContext, voters: ClassVoters) -> tuple[Votes, Cost]:
         own, _ = self.checker_says(seed, voters)
-        return Votes(own[None], torch.ones(1), own), NOTHING
+        votes = Votes(own[None], torch.ones(1), own)
+        outside = SeedVoters.of(self.prepared, seed)
+        return votes if outside is None else outside.join(votes), NOTHING
 
     def checker_says(
         self, seed: SeedContext, checker: ClassVoters
@@ -149,7 +152,7 @@ class ClassStudents:
         self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: ClassVoters
     ) -> ClassBallot:
         said = labels[teacher]
-        votes = said if teacher == SELF else Votes(said.member, said.expert_weights, said.soft)
+        votes = said if teacher == SELF else Votes(said.member, said.expert_weights, said.soft, voted=said.voted)
         return ClassBallot(self, seed, votes, on_easy)
 
     def deciding(self, training_set: ClassTrainingSet) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ensemw2s.core.routing import RoutingSignals
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import Growth, PseudoLabels, Scored
+from ensemw2s.evaluation.scored import Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
 from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
@@ -116,6 +116,11 @@ class AnswerScoring:
             for method, given in labels.items()
             if method != SELF
         }
+
+    def voters(
+        self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None
+    ) -> ScoredVoters | None:
+        return None  # they vote for classes
 
     def samples(
         self, seed: SeedContext, labels: Mapping[str, Any], method: str, truth: Truth | None

@@ -17,7 +17,7 @@ from ensemw2s.data.people import (
     people_rows,
 )
 from ensemw2s.data.readers.stream import stream_rows
-from ensemw2s.errors import RunError
+from ensemw2s.errors import ConfigError, RunError
 from ensemw2s.storage.checksums import facts, facts_of
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.storage.locks import run_lock
@@ -65,6 +65,22 @@ def read_merged(run_dir: Path) -> dict[str, str]:
             raise RunError(f"{row.place}: not an answer that was merged; mend or delete the line")
         answers[name] = answer
     return answers
+
+
+def write_votes(run_dir: Path, output: Path) -> int:
+    """Write all merged answers of a run as votes of one voter, `people`, for `task.votes`. Returns their number.
+
+    Raises:
+        ConfigError: the output is no .jsonl file.
+        RunError: there are no answers, what was merged is damaged, or the file cannot be written.
+    """
+    if output.suffix.lower() != ".jsonl":
+        raise ConfigError(f"--votes: {output} must end in .jsonl")
+    answers = read_merged(run_dir)
+    if not answers:
+        raise RunError(f"{run_dir}: no merged answers; merge some: ensemw2s queue {run_dir} --merge FILE")
+    write_atomic(output, _lines({"id": n, "voter": "people", "label": answers[n]} for n in sorted(answers)))
+    return len(answers)
 
 
 def merge_answers(
