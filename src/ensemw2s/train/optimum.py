@@ -12,10 +12,9 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.head import Head
 from ensemw2s.records import Inputs
-from ensemw2s.train.samples import Supervision, Validation
+from ensemw2s.train.samples import N_FOLDS, Supervision, Validation
+from ensemw2s.training_end import TrainingEnd
 
-N_FOLDS = 5
-"""Where the penalty is to be chosen and no validation data are given."""
 FLOOR = 1e-3
 """Smallest spread of a feature in units of its magnitude. A head has no intercept: features that hardly vary take its
 place, and a constant one would take it for nothing."""
@@ -32,7 +31,7 @@ def fit_optimum(
     *,
     seed: int,
     validation: Validation | None,
-) -> None:
+) -> TrainingEnd:
     """Set a head's scale and weights to the minimum of the mean weighted loss plus l2/2 times the squared weights.
 
     Features are divided by their standard deviation over the samples. With `l2: auto` the penalty is that of least log
@@ -60,7 +59,7 @@ def fit_optimum(
         targets = targets._replace(soft=targets.soft.double())
         return lambda logits: (weights * loss(logits, targets, GlobalStats(), train_frac=1.0)).sum() / len(samples)
 
-    everything = torch.arange(len(features))
+    everything, held_out_loss = torch.arange(len(features)), None
     fitter, whole = LinearFitter(features), objective(everything)
     l2 = config.l2
     if l2 == "auto":
@@ -71,7 +70,7 @@ def fit_optimum(
             def judge(weight: Float[Tensor, "classes features"]) -> float:
                 return float(torch.nn.functional.cross_entropy(held_out @ weight.T, labels))
 
-            trials = [(fitter, whole, judge)]
+            trials, held_out_loss = [(fitter, whole, judge)], judge
         else:
             trials = []
             folds = sampling.group_folds([str(r) for r in supervision.rows.tolist()], N_FOLDS, stream(seed, "penalty"))
@@ -90,6 +89,16 @@ def fit_optimum(
     with torch.no_grad():
         head.score.weight.copy_(found.weight.masked_fill(head.scale.cpu().isinf(), 0.0))
     head.eval()
+    right = (features.double() @ found.weight.T).argmax(-1) == supervision.targets.soft.argmax(-1)
+    return TrainingEnd(
+        ended="converged" if found.converged else "gave_up",
+        converged=found.converged,
+        steps=found.evaluations,
+        training_loss=found.loss,
+        training_accuracy=float(right.double().mean()),
+        validation_loss=None if held_out_loss is None else held_out_loss(found.weight),
+        gradient=found.gradient,
+    )
 
 
 @torch.no_grad()
