@@ -74,7 +74,7 @@ def students_on_the_way(config: ExperimentConfig) -> int:
 def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) -> float:
     """How a training is timed: a head's steps cost the same whatever they read, other adapters pay by the token."""
     if training.solver == "lbfgs":
-        return training.passes * n
+        return float(training.passes * n)
     return training.epochs * n / training.batch_size if adapter == "head" else training.epochs * tokens
 
 
