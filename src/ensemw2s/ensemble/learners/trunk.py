@@ -27,6 +27,7 @@ class TrunkFitted:
     link: str = SOFTMAX
     """How its logits become log-probabilities: that of the loss by which it was trained."""
     end: TrainingEnd | None = None
+    """How its training ended."""
 
     def log_probs(self, X: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
         return predict(self.module, self.inputs, X, link=self.link)
