@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ensemw2s.examples import Example
 from ensemw2s.names import Outcome
+from ensemw2s.training_end import TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,12 @@ class Expert:
     """alpha_t in nats, capped; 1 for methods that do not weigh."""
     outcome: Outcome
     training_tokens: int
-    """Number of tokens that training would have read without the cached trunk."""
+    """Number of tokens that training, also on held-out folds, would have read without the cached trunk."""
     view: View = WHOLE
+    end: TrainingEnd | None = None
+    """How its training ended; None where the store or the learner does not say."""
+    validations: int = 0
+    """Passes over the validation data in training, also on held-out folds."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ensemw2s.core.boosting import boost_round
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
 from ensemw2s.ensemble import rate
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, grow, held_out_errors
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, grow, held_out_errors
 from ensemw2s.ensemble.label import choose
 from ensemw2s.ensemble.learners import trunk as trunk_learner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
@@ -143,10 +143,10 @@ def test_held_out_errors_come_from_models_that_did_not_see_the_group(monkeypatch
     monkeypatch.setattr(trunk_learner, "train", train)
     monkeypatch.setattr(trunk_learner, "predict", predict)
     state = EnsembleState.start("boosting", 0, N_TRAIN)
-    is_wrong, tokens = held_out_errors(weak()[0], state, EnsembleConfig(n_folds=5))
+    is_wrong, spent = held_out_errors(weak()[0], state, EnsembleConfig(n_folds=5))
     assert len(trained_on) == 5
     assert len(is_wrong) == N_TRAIN
-    assert tokens == 6 * 4 * 4 * N_TRAIN
+    assert spent == Spent(6 * 4 * 4 * N_TRAIN)
 
 
 def test_a_first_expert_no_better_than_the_prior_is_an_error_and_a_later_one_is_dropped():
@@ -156,7 +156,7 @@ def test_a_first_expert_no_better_than_the_prior_is_an_error_and_a_later_one_is_
     with pytest.raises(ModelError, match="nothing to boost"):
         grow(state, fitted, config, 0.01)
     after = grow(state, fitted, config, 0.5)
-    useless = FittedExpert(fitted.state, fitted.log_probs, torch.ones(N_TRAIN, dtype=torch.bool), 0)
+    useless = FittedExpert(fitted.state, fitted.log_probs, torch.ones(N_TRAIN, dtype=torch.bool), Spent())
     ended = grow(after, useless, config, 0.5)
     assert ended.finished
     assert ended.experts == after.experts

@@ -136,8 +136,8 @@ def test_every_form_of_boosting_grows_and_repeats_itself(weak, unit, changes):
             fitted = fit_answer_expert(one, state, config)
             is_wrong = wrong_samples(one, fitted.is_wrong, one.rows)
             if config.error_source == "folds":
-                is_wrong, tokens = held_out_errors(one, state, config)
-                assert tokens > 0
+                is_wrong, spent = held_out_errors(one, state, config)
+                assert spent.tokens > 0
             fitted = replace(fitted, is_wrong=is_wrong)
             assert len(fitted.is_wrong) == one.n_samples
             state = grow(state, fitted, config, prior_error(one, config))

@@ -13,11 +13,13 @@ from rich.console import Console
 from ensemw2s.report.figures import figures
 from ensemw2s.report.page import render, write_report
 from ensemw2s.report.table import comparison_table, leaderboard, percent, points, short, terminal_table
+from ensemw2s.report.trainings import MEANING
 from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
+from ensemw2s.training_end import TrainingEnd
 
 SECTIONS = [
     *("headline", "rows", "gains", "pgr", "rounds", "answers", "difficulty"),
-    *("reliability", "people", "correlation", "time", "task", "notes", "configuration"),
+    *("reliability", "people", "correlation", "trainings", "time", "task", "notes", "configuration"),
 ]
 CHROMIUM = shutil.which("chromium")
 
@@ -26,6 +28,12 @@ def text(table) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
+
+
+def cells_of(page: str, section: str) -> list[list[str]]:
+    """The cells of a section's table, line by line."""
+    table = page.split(f'<section id="{section}">')[1].split("</section>")[0].split("<tbody>")[1]
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in table.split("<tr>")[1:]]
 
 
 def charts(page: str) -> dict:
@@ -74,6 +82,35 @@ def test_nothing_that_a_browser_obeys_stays_in_the_page_or_its_charts(results, t
     ):
         assert not set(evil) - set("[31m") & set(text)
     assert "\\x1b[31m\\x9b\\x7f\\x0c\\u202e\\u2066\\u2028" in page
+
+
+def test_a_row_whose_learner_did_not_converge_carries_a_mark_and_its_end_is_told(results, timing):
+    stopped = TrainingEnd("stopped_early", True, 120, 24, 22, 0.25, 0.9, 0.5, 24)
+    short = TrainingEnd("all_epochs", False, 60, 12, None, 0.65, 0.7)
+    fitted = TrainingEnd("converged", True, 31, training_loss=0.3, gradient=1e-9)
+    ends = {"strong_on_easy": (fitted,) * 3, "ceiling": (stopped, short, stopped), "boosting": (stopped, None, stopped)}
+    rows = tuple(row.model_copy(update={"trainings": ends.get(row.key, ())}) for row in results.rows)
+    changed = results.model_validate_json(results.model_copy(update={"rows": rows}).model_dump_json())
+    assert [changed.row(key).converged for key in ("strong_on_easy", "ceiling", "boosting", "zero_shot")] == [
+        True,
+        False,
+        None,
+        None,
+    ]
+    page, terminal = render(changed, timing), text(terminal_table(changed))
+    told = {line[0]: line[1:] for line in cells_of(page, "trainings")}
+    assert told["strong model on easy labels"] == ["at the optimum", "3 of 3", "–", "31", "0.300", "–", "–"]
+    label = changed.row("ceiling").label
+    assert told[label + "°"][:4] == ["2 stopped early, 1 took all epochs", "2 of 3", "12–24", "60–120"]
+    assert told[label + "°"][4:] == ["0.383", "83.3", "0.500"]
+    assert told["boosted ensemble"][:2] == ["2 stopped early, 1 unknown", "2 of 3"]
+    assert len(told) == 3
+    assert page.count(f"{label}°") == 2
+    assert MEANING in page
+    assert f"{label}°" in terminal
+    assert MEANING in terminal
+    assert "°" not in text(terminal_table(results)) + render(results, timing)
+    assert "Unknown: this run was made before it was kept." in render(results, timing)
 
 
 def test_what_is_missing_is_said(results):

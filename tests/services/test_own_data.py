@@ -251,6 +251,20 @@ def test_what_is_written_fits_the_longest_answer(files):
     assert "at most" in said["weak"]
 
 
+def test_learners_are_trained_to_the_end_whatever_the_answers(files):
+    """Heads at their optimum for classes; what takes steps ends when easy validation data no longer improve."""
+    assert {made()[name]["solver"] for name in ("expert_training", "student_training")} == {"lbfgs"}
+    write_jsonl(files / "labelled.jsonl", [{"question": f"Write {i}", "answer": f"{i} words"} for i in range(60)])
+    write_jsonl(files / "unlabelled.jsonl", [{"question": f"Write {i}"} for i in range(100, 160)])
+    made()
+    config = load_config(Path("my.yaml"))
+    assert config.is_generation
+    for training in (config.expert_training, config.student_training):
+        assert training.patience is not None
+        # The floor is reached before the bound, or nothing could end early.
+        assert training.epochs * -(-config.split.n_easy_train // training.batch_size) > training.min_steps
+
+
 def test_a_file_that_is_there_is_replaced_only_by_force(files):
     made()
     with pytest.raises(ConfigError, match=r"my\.yaml: there is such a file; .* --force"):

@@ -78,6 +78,18 @@ def test_the_weak_models_rating_is_not_done(task_file):
     assert "rating" in found.notes[0]
 
 
+def test_trainings_with_patience_are_counted_with_all_their_epochs(task_file):
+    steps = {"epochs": 9, "schedule": "constant"}
+    plain, patient = (
+        make_plan(config_of("words", task_file, student_training=steps | more), calibrated=False)
+        for more in ({}, {"patience": 2})
+    )
+    assert plain.notes == ()
+    assert "counted with all their epochs" in patient.notes[0]
+    assert patient.tokens == plain.tokens
+    assert patient.flops > plain.flops  # the passes over validation data
+
+
 def test_what_a_run_refuses_is_refused(task_file):
     with pytest.raises(ModelError, match="99"):
         make_plan(config_of("classes", task_file, weak={"n_layers": 99}), calibrated=False)

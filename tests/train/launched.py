@@ -16,21 +16,26 @@ from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
-from ensemw2s.train.answers import AnswerSupervision, train_answers
+from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
-from ensemw2s.train.samples import Supervision
+from ensemw2s.train.samples import Supervision, Validation
 
 LENGTHS = tuple(5 + 3 * i % 17 for i in range(17))  # 17 rows in batches of 4: the last one has a single row
 TRAINING = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, checkpoint_steps=3, micro_batch_size=1)
+
+
+PATIENT = TRAINING.model_copy(
+    update={"epochs": 12, "patience": 1, "min_steps": 4, "schedule": "constant", "checkpoint_steps": 5}
+)
 
 
 class Stopped(Exception):
     pass
 
 
-def train_all(output: Path, store_root: Path, n_steps: int | None = None) -> None:
-    """Write to `output` what came out of the trainings.
+def train_all(output: Path, store_root: Path, n_steps: int | None = None, training: TrainConfig = TRAINING) -> None:
+    """Write to `output` what came out of the trainings, their ends included; `patience` ends them by five rows.
 
     With `n_steps` they stop there, as if the machine had failed, and leave their checkpoints in the store.
     """
@@ -46,28 +51,34 @@ def train_all(output: Path, store_root: Path, n_steps: int | None = None) -> Non
     answers = AnswerTokens(ids, tuple(n - 3 for n in LENGTHS))
     weights = torch.rand(len(answers.targets), generator=draw)
     soft = torch.rand(len(ids), 2, generator=draw).softmax(-1)
-    rows = torch.arange(len(ids))
+    rows, held = torch.arange(len(ids)), torch.arange(12, 17)
+    learned = rows if training.patience is None else rows[:12]
     for adapter in ("lora", "full"):
         config = ModelConfig(model="tiny", n_layers=4, adapter=adapter)  # pyright: ignore[reportArgumentType]
         backbone = load_backbone(config)
         inputs = IdInputs(answers.read, backbone.pad_id)
         if adapter == "full":
             module = AnswerModel(backbone, backbone.unembedding, config, generator=stream(0, "init"))
-            lesson, kept = AnswerSupervision(answers, rows, weights), Checkpointer(store, "words")
+            lesson, kept = AnswerSupervision(answers, learned, weights), Checkpointer(store, "words")
             try:
-                train_answers(module, inputs, lesson, TRAINING, seed=0, checkpointer=kept, on_step=on_step)
+                known = AnswerValidation(inputs, answers, held)
+                options = {"validation": known, "checkpointer": kept, "on_step": on_step}
+                end = train_answers(module, inputs, lesson, training, seed=0, **options)
             except Stopped:
                 continue
             out["words/gold"] = score_answers([module], inputs, answers, rows).gold[0]
         else:
             module = build_adapter(config, backbone, 2, dropout=0.0, init_std=0.02, generator=stream(0, "init"))
-            lesson, kept = Supervision(rows, WeakBatch(soft=soft), torch.ones(len(ids))), Checkpointer(store, "classes")
+            lesson = Supervision(learned, WeakBatch(soft=soft[learned]), torch.ones(len(learned)))
+            kept, known = Checkpointer(store, "classes"), Validation(held, soft[held].argmax(-1))
             loss = LogConf(aux_coef=0.6, warmup_frac=0.5)  # its statistics are of the whole batch
             try:
-                train(module, inputs, lesson, loss, TRAINING, seed=0, checkpointer=kept, on_step=on_step)
+                options = {"validation": known, "checkpointer": kept, "on_step": on_step}
+                end = train(module, inputs, lesson, loss, training, seed=0, **options)
             except Stopped:
                 continue
             out["classes/gold"] = predict(module, inputs, rows)
+        out[f"{adapter}/end"] = torch.tensor([end.steps, end.kept_epoch or 0, end.training_loss])
         out |= {f"{adapter}/{name}": tensor for name, tensor in owned_state(module).items()}
     if launch.rank() == 0:
         save_file(out, output)

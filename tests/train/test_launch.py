@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from launched import train_all
+from launched import PATIENT, TRAINING, train_all
 from safetensors.torch import load_file
 
 from ensemw2s.config import ExperimentConfig
@@ -41,12 +41,14 @@ def forked(arguments: list[object], folder: Path, home: Path) -> list[int]:
     return in_launch(2, member)
 
 
-def trained(folder: Path, name: str, *, n: int, sharded: bool = False, store: Path | None = None, stop: int = 0):
+def trained(
+    folder: Path, name: str, *, n: int, sharded: bool = False, store: Path | None = None, stop: int = 0, how=TRAINING
+):
     output, store = folder / f"{name}.safetensors", store or folder / f"store-{name}"
     if n == 1:
-        train_all(output, store, stop or None)
+        train_all(output, store, stop or None, how)
     else:
-        assert in_launch(n, lambda: train_all(output, store, stop or None), sharded=sharded) == [0] * n
+        assert in_launch(n, lambda: train_all(output, store, stop or None, how), sharded=sharded) == [0] * n
     return load_file(output)
 
 
@@ -78,6 +80,17 @@ def test_a_training_resumes_on_another_number_of_processes(tmp_path, alone, firs
     assert stopped == {}
     assert len(list((store / "checkpoints").glob("*/*"))) == 2
     assert_same(trained(tmp_path, "resumed", n=then[0], sharded=then[1], store=store), alone)
+
+
+@pytest.mark.slow
+def test_all_processes_end_a_training_with_patience_at_the_step_of_one_also_resumed(tmp_path):
+    one = trained(tmp_path, "one", n=1, how=PATIENT)
+    ends = [one[f"{adapter}/end"] for adapter in ("lora", "full")]
+    assert all(4 <= int(end[0]) < 36 for end in ends)  # of 12 epochs of 3 steps
+    assert_same(trained(tmp_path, "two", n=2, how=PATIENT), one)
+    store = tmp_path / "store"
+    assert trained(tmp_path, "stopped", n=2, sharded=True, store=store, stop=6, how=PATIENT) == {}
+    assert_same(trained(tmp_path, "resumed", n=2, sharded=True, store=store, how=PATIENT), one)
 
 
 SMALL = {

@@ -19,8 +19,8 @@ from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store
 from ensemw2s.train.checkpoint import Checkpointer, snapshot
-from ensemw2s.train.loop import n_steps, predict, train
-from ensemw2s.train.optim import learning_rate_at, make_optimizer
+from ensemw2s.train.loop import predict, train
+from ensemw2s.train.optim import learning_rate_at, make_optimizer, n_steps
 from ensemw2s.train.samples import Supervision, balanced
 
 DIM, N = 6, 24

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Count, Fraction, Frozen
+from ensemw2s.training_end import TrainingEnd
 
 SEARCH_PASSES, FIT_PASSES = 300, 30
 """Passes over the data that a fit by `lbfgs` is counted as: with a search for the penalty, and without."""
@@ -18,6 +19,14 @@ class TrainConfig(Frozen):
     """`lbfgs`: weight of the penalty on the squared weights, beside the mean loss; `auto` is chosen on easy validation
     data."""
     epochs: Count = 10
+    """With `patience`, the most."""
+    patience: Count | None = None
+    """`adamw`: end once so many epochs in a row were no better by the log loss on easy validation data than the best
+    before them, and keep the weights of that best epoch; null trains exactly `epochs`. Needs `schedule: constant`: a
+    rate that falls towards the last of `epochs` would be judged by an end that is not reached."""
+    min_steps: Count = 100
+    """`patience`: no training ends before so many optimiser steps. Warm-up, a curriculum and what a loss changes over
+    a training take these steps, at most the whole training, so that `epochs` is a bound and nothing else."""
     batch_size: Count = 64
     """Examples per optimiser step."""
     micro_batch_size: Count | Literal["auto"] | None = None
@@ -45,25 +54,46 @@ class TrainConfig(Frozen):
     """`balanced`: every class counts the same in the loss, however many examples have it. Tasks answered by a class."""
     checkpoint_steps: Count = 25
     """`top`, `lora`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
-    moments: with `full` three times the model in float32."""
+    moments, with `patience` the best weights, too: with `full` three or four times the model in float32."""
+
+    @model_validator(mode="after")
+    def _can_stop_early(self) -> "TrainConfig":
+        if self.patience is not None and self.solver == "lbfgs":
+            raise ValueError(
+                f"patience ({self.patience}): solver: lbfgs takes no epochs and ends at the optimum; leave patience "
+                "out, or choose solver: adamw"
+            )
+        if self.patience is not None and self.schedule != "constant":
+            raise ValueError(
+                f"patience ({self.patience}) ends a training before its last epoch, towards which schedule: "
+                f"{self.schedule} lowers the learning rate; set schedule: constant, or leave patience out"
+            )
+        return self
 
     @property
     def readings(self) -> int:
-        """How often a training reads each example's text, for its cost; `lbfgs` reads features once."""
+        """How often a training reads each example's text at most; `lbfgs` reads features once."""
         return self.epochs if self.solver == "adamw" else 1
 
     @property
     def passes(self) -> int:
-        """How often a training uses each example, for its cost; of `lbfgs` a round number, near what was measured."""
+        """How often a training uses each example at most; of `lbfgs` a round number, near what was measured."""
         if self.solver == "adamw":
             return self.epochs
         return SEARCH_PASSES if self.l2 == "auto" else FIT_PASSES
+
+    def passes_of(self, end: TrainingEnd | None) -> int:
+        """How often a training that ended so used each example, for its cost; None: before ends were kept."""
+        return self.passes if end is None or end.epochs is None else end.epochs
+
+    def readings_of(self, end: TrainingEnd | None) -> int:
+        """How often it read each example's text."""
+        return self.readings if end is None or end.epochs is None else end.epochs
 
     @property
     def deciding(self) -> dict[str, Any]:
         """What decides the result of a training: for keys of the store."""
         if self.solver == "lbfgs":
             return self.model_dump(include={"solver", "l2", "class_weights"})
-        return self.model_dump(
-            exclude={"solver", "l2", "micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"}
-        )
+        without = {"solver", "l2", "micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"}
+        return self.model_dump(exclude=without | ({"patience", "min_steps"} if self.patience is None else set()))

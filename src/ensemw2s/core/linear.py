@@ -40,6 +40,8 @@ class LinearFit:
     """Mean weighted loss, without the penalty."""
     evaluations: int
     """Passes over all rows, each with its gradient."""
+    gradient: float
+    """Largest component of the gradient at the end, in whitened coordinates."""
     converged: bool
 
 
@@ -102,8 +104,9 @@ class LinearFitter:
         weights = scale * torch.from_numpy(found.x.reshape(shape))
         with torch.no_grad():
             loss = float(objective(self._rows @ weights))
-        converged = bool(np.abs(found.jac).max(initial=0.0) <= 100 * TOLERANCE)
-        return LinearFit((self._basis @ weights).T.contiguous(), l2, loss, int(found.nfev), converged)
+        gradient = float(np.abs(found.jac).max(initial=0.0))
+        weight = (self._basis @ weights).T.contiguous()
+        return LinearFit(weight, l2, loss, int(found.nfev), gradient, gradient <= 100 * TOLERANCE)
 
 
 Trial = tuple[LinearFitter, Objective, Callable[[Float[Tensor, "classes features"]], float]]

@@ -1,6 +1,6 @@
 """Rounds of experts, over any learner. What differs between ensemble methods is in `methods`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,34 @@ from torch import Tensor, nn
 from ensemw2s.config import EnsembleConfig, GenerationConfig
 from ensemw2s.core import sampling
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.learners.base import Fitted, Learner, adapted, take
+from ensemw2s.ensemble.learners.base import Fitted, Learner, adapted, end_of, take
 from ensemw2s.ensemble.methods import Draw, Samples, expert_stream, make_method
 from ensemw2s.errors import ModelError
 from ensemw2s.records import WHOLE, Expert, View
+from ensemw2s.training_end import TrainingEnd
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What trainings read."""
+
+    tokens: int = 0
+    """In training."""
+    validations: int = 0
+    """Passes over the validation data."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Spent":
+        """What an artifact's record says; before `patience` no training read validation data."""
+        return cls(record["training_tokens"], record.get("validations", 0))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For an artifact's record."""
+        return {"training_tokens": self.tokens, "validations": self.validations}
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.tokens + other.tokens, self.validations + other.validations)
 
 
 @dataclass(frozen=True)
@@ -32,8 +56,8 @@ class Weak:
     n_classes: int
     n_layers: int = 0
     """Of the weak model; 0 where it has none."""
-    training_tokens: Callable[[Int[Tensor, " rows"]], int] = lambda rows: 0
-    """Tokens that a training on these rows reads; 0 where they are not texts."""
+    training_tokens: Callable[[Int[Tensor, " rows"], TrainingEnd | None], int] = lambda rows, end: 0
+    """Tokens that a training on these rows read that ended so; 0 where they are not texts."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +67,16 @@ class FittedExpert:
     state: dict[str, Tensor]
     log_probs: Float[Tensor, "examples classes"]
     is_wrong: Bool[Tensor, " train"]
-    training_tokens: int
+    spent: Spent
     view: View = WHOLE
+    end: TrainingEnd | None = None
     model: Fitted | None = None
     """The classifier itself; None where the expert comes from the store."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For an artifact's record."""
+        return self.spent.record | ({} if self.end is None else self.end.record)
 
 
 @dataclass(frozen=True)
@@ -90,20 +120,20 @@ def fit_expert(weak: Weak, state: EnsembleState, config: EnsembleConfig) -> Fitt
 
     `is_wrong` holds its errors on its own training rows; see `held_out_errors`.
     """
-    model, tokens = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
+    model, spent = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
     log_probs = model.log_probs(weak.X)
     is_wrong = log_probs[weak.rows].argmax(-1) != weak.labels
     view = state.next_view(config, weak.n_layers)
-    return FittedExpert(model.state(), log_probs, is_wrong, tokens, view, model)
+    return FittedExpert(model.state(), log_probs, is_wrong, spent, view, end_of(model), model)
 
 
-def held_out_errors(weak: Weak, state: EnsembleState, config: EnsembleConfig) -> tuple[Bool[Tensor, " train"], int]:
-    """Which training rows the next expert gets wrong without having seen their group; and the training tokens."""
+def held_out_errors(weak: Weak, state: EnsembleState, config: EnsembleConfig) -> tuple[Bool[Tensor, " train"], Spent]:
+    """Which training rows the next expert gets wrong without having seen their group; and what the folds read."""
 
-    def judge(inside: Tensor, outside: Tensor, seed: int) -> tuple[Sequence[Tensor], int]:
-        model, tokens = _train_on(weak, inside, state, config, seed)
+    def judge(inside: Tensor, outside: Tensor, seed: int) -> tuple[Sequence[Tensor], Spent]:
+        model, spent = _train_on(weak, inside, state, config, seed)
         held_out = model.log_probs(take(weak.X, weak.rows[outside]))
-        return (held_out.argmax(-1) != weak.labels[outside]).split(1), tokens
+        return (held_out.argmax(-1) != weak.labels[outside]).split(1), spent
 
     return cross_fitted(weak.group_ids, config.n_folds, state.next_stream, judge)
 
@@ -112,23 +142,23 @@ def cross_fitted(
     group_ids: Sequence[str],
     n_folds: int,
     seed: int,
-    judge: Callable[[Int[Tensor, " inside"], Int[Tensor, " outside"], int], tuple[Sequence[Tensor], int]],
-) -> tuple[Bool[Tensor, " samples"], int]:
-    """Errors on held-out folds, in the order of the training rows; and the training tokens of all folds.
+    judge: Callable[[Int[Tensor, " inside"], Int[Tensor, " outside"], int], tuple[Sequence[Tensor], Spent]],
+) -> tuple[Bool[Tensor, " samples"], Spent]:
+    """Errors on held-out folds, in the order of the training rows; and what all folds read.
 
     Args:
         seed: of the expert that is judged.
-        judge: trains on the rows inside and returns one tensor of errors for each row outside, and its tokens; its
+        judge: trains on the rows inside and returns one tensor of errors for each row outside, and what it read; its
             last argument is the fold's own seed.
     """
     folds = sampling.group_folds(group_ids, n_folds, stream(seed, "folds"))
     errors: dict[int, Tensor] = {}
-    spent = 0
+    spent = Spent()
     for fold in range(n_folds):
         inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
-        parts, tokens = judge(inside, outside, stream_seed(seed, "fold", fold))
+        parts, of_fold = judge(inside, outside, stream_seed(seed, "fold", fold))
         errors.update(zip(outside.tolist(), parts, strict=True))
-        spent += tokens
+        spent += of_fold
     return torch.cat([errors[i] for i in range(len(group_ids))]), spent
 
 
@@ -138,8 +168,8 @@ def _train_on(
     state: EnsembleState,
     config: EnsembleConfig,
     seed: int,
-) -> tuple[Fitted, int]:
-    """A classifier trained on the method's draw from `candidates` (positions in weak.rows), and its training tokens."""
+) -> tuple[Fitted, Spent]:
+    """A classifier trained on the method's draw from `candidates` (positions in weak.rows), and what it read."""
     draw = state.next_draw(config, Samples(state.sample_weights[candidates], len(candidates)), seed)
     chosen = candidates[draw.rows]
     learner = adapted(
@@ -150,7 +180,8 @@ def _train_on(
     )
     target = nn.functional.one_hot(weak.labels[chosen], weak.n_classes).float()
     model = learner.fit(take(weak.X, weak.rows[chosen]), target, draw.weights[draw.rows], seed=seed)
-    return model, weak.training_tokens(weak.rows[chosen])
+    end = end_of(model)
+    return model, Spent(weak.training_tokens(weak.rows[chosen], end), 0 if end is None else end.validations)
 
 
 def grow(state: EnsembleState, fitted: FittedExpert, config: EnsembleConfig, prior_error: float) -> EnsembleState:
@@ -178,8 +209,10 @@ def grow(state: EnsembleState, fitted: FittedExpert, config: EnsembleConfig, pri
         weighted_error=error,
         expert_weight=alpha,
         outcome=outcome,
-        training_tokens=fitted.training_tokens,
+        training_tokens=fitted.spent.tokens,
         view=fitted.view,
+        end=fitted.end,
+        validations=fitted.spent.validations,
     )
     # An expert that is no better than the prior has no vote: it is dropped, and its cost is not hidden by a retry.
     kept = state.experts if outcome == "no_better_than_prior" else (*state.experts, expert)

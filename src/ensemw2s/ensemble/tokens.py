@@ -15,13 +15,14 @@ from transformers import PreTrainedTokenizerBase
 from ensemw2s.config import EnsembleConfig, GenerationConfig, TrainConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.choices import likeliest
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, cross_fitted
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, cross_fitted
 from ensemw2s.ensemble.methods import Draw, Samples
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs
-from ensemw2s.train.answers import AnswerSupervision, train_answers
+from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, train_answers
+from ensemw2s.training_end import TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class WeakAnswers:
     generation: GenerationConfig
     options: Options | None = None
     """Where an answer is one of the question's options and boosting weighs answers."""
+    validation: AnswerValidation | None = None
+    """Ends a training with `patience`."""
 
     def tokens_of(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " tokens"]:
         """The counted answer tokens of these rows."""
@@ -87,23 +90,23 @@ def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleC
     `log_probs` of the result holds the true tokens' log-probabilities alone, [training tokens, 1], and `is_wrong` the
     errors of all training tokens: `wrong_samples` makes errors of what is boosted of them.
     """
-    module, tokens = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
+    module, end, spent = _train_on(weak, torch.arange(len(weak.rows)), state, config, state.next_stream)
     scores = score_answers([module], weak.inputs, weak.answers, weak.rows)
-    return FittedExpert(owned_state(module), scores.gold[0].unsqueeze(1), scores.wrong[0], tokens)
+    return FittedExpert(owned_state(module), scores.gold[0].unsqueeze(1), scores.wrong[0], spent, end=end)
 
 
 def held_out_errors(
     weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig
-) -> tuple[Bool[Tensor, " samples"], int]:
-    """Which samples the next expert gets wrong without having seen the answer, by folds; and the training tokens.
+) -> tuple[Bool[Tensor, " samples"], Spent]:
+    """Which samples the next expert gets wrong without having seen the answer, by folds; and what the folds read.
 
     An expert that knows its training answers by heart has no errors there for boosting to follow.
     """
 
-    def judge(inside: Tensor, outside: Tensor, seed: int) -> tuple[Sequence[Tensor], int]:
-        module, tokens = _train_on(weak, inside, state, config, seed)
+    def judge(inside: Tensor, outside: Tensor, seed: int) -> tuple[Sequence[Tensor], Spent]:
+        module, _, spent = _train_on(weak, inside, state, config, seed)
         sizes = [len(_samples_of(weak, outside[i : i + 1])) for i in range(len(outside))]
-        return errors(weak, module, outside).split(sizes), tokens
+        return errors(weak, module, outside).split(sizes), spent
 
     return cross_fitted(weak.group_ids, config.n_folds, state.next_stream, judge)
 
@@ -193,15 +196,16 @@ def _train_on(
     state: EnsembleState,
     config: EnsembleConfig,
     seed: int,
-) -> tuple[AnswerModel, int]:
-    """A module trained on the method's draw from `candidates` (positions in weak.rows), and the tokens it read."""
+) -> tuple[AnswerModel, TrainingEnd, Spent]:
+    """A module trained on the method's draw from `candidates` (positions in weak.rows), and what it read."""
     draw = next_draw(weak, state, config, candidates, seed)
     weights = token_weights(weak, candidates, draw.weights)
     chosen = candidates[draw.rows]
     module = weak.build(stream(seed, "init"))
     supervision = AnswerSupervision(weak.answers, weak.rows[chosen], weights)
-    train_answers(module, weak.inputs, supervision, weak.training, seed=seed)
-    return module, weak.training.epochs * int(weak.inputs.lengths[weak.rows[chosen]].sum())
+    end = train_answers(module, weak.inputs, supervision, weak.training, seed=seed, validation=weak.validation)
+    tokens = weak.training.readings_of(end) * int(weak.inputs.lengths[weak.rows[chosen]].sum())
+    return module, end, Spent(tokens, end.validations)
 
 
 __all__ = [

@@ -20,6 +20,7 @@ from ensemw2s.models.trunk import pooled_features
 from ensemw2s.records import WHOLE, Inputs, View
 from ensemw2s.train.loop import predict
 from ensemw2s.train.samples import Supervision
+from ensemw2s.training_end import TrainingEnd
 
 
 class _Memory:
@@ -121,6 +122,8 @@ class TextFitted:
     depth: int | None = None
     link: str = SOFTMAX
     """How its logits become log-probabilities: that of the loss by which it was trained."""
+    end: TrainingEnd | None = None
+    """How its training ended."""
 
     def log_probs(self, X: Sequence[str]) -> Float[Tensor, "texts classes"]:
         inputs, rows = self.model.open(X, self.depth)
@@ -171,7 +174,7 @@ class TextLearner:
             scale_rows=rows[len(X) :] if scale else None,
         )
         fitted = learner.fit_supervision(rows[: len(X)], supervision, loss, seed=seed)
-        return TextFitted(self.model, fitted.module, self.view.depth, fitted.link)
+        return TextFitted(self.model, fitted.module, self.view.depth, fitted.link, fitted.end)
 
 
 def are_texts(X: Any) -> bool:

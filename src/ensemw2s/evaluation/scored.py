@@ -10,6 +10,7 @@ from torch import Tensor
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
+from ensemw2s.training_end import TrainingEnd
 
 VAL = "easy_val"
 
@@ -114,6 +115,8 @@ class ScoredCondition:
     cost: Cost
     n_experts: int | None = None
     """T, for ensembles and their students."""
+    ends: tuple[TrainingEnd | None, ...] = ()
+    """How the trainings behind it ended; None where nobody knows."""
 
 
 @dataclass(frozen=True)

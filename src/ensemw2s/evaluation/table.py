@@ -113,6 +113,7 @@ class Table:
             parts=parts,
             cost=costs.mean(each.cost for each in per_seed),
             n_experts=tuple(each.n_experts for each in per_seed if each.n_experts is not None),
+            trainings=tuple(end for each in per_seed for end in each.ends),
         )
 
     def comparisons(self) -> list[Comparison]:

@@ -46,6 +46,7 @@ def _rounds(
             outcome=expert.outcome,
             member_accuracy=alone[t],
             ensemble_accuracy=together[t],
+            training=expert.end,
         )
         for t, (last, expert) in enumerate(zip(before, experts, strict=True))
     )

@@ -16,7 +16,7 @@ from ensemw2s.config import ExperimentConfig, Recipe, TrainConfig
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.splits import Draw, Split
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
@@ -106,8 +106,8 @@ class ExpertTrainer(Protocol):
 
     def errors(
         self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
-    ) -> tuple[Bool[Tensor, " samples"], int]:
-        """Which samples the expert gets wrong, or its like on folds that they did not see; and the tokens read."""
+    ) -> tuple[Bool[Tensor, " samples"], Spent]:
+        """Which samples the expert gets wrong, or its like on folds that they did not see; and what that read."""
         ...
 
     def judging(self) -> dict[str, Any]:

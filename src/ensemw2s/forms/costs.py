@@ -51,5 +51,17 @@ def evaluation_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount,
     return _cost(flops + 2.0 * role.head_weights * answer_tokens, examples)
 
 
+def validation_cost(
+    role: Role, *, owned: int, passes: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0
+) -> Cost:
+    """Passes over validation data in training, by which `patience` ends it, without the trunk's pass; FLOPs alone.
+
+    Args:
+        tokens: of the validation data, as `examples` and `answer_tokens`.
+    """
+    once = evaluation_cost(role, owned=owned, tokens=tokens, examples=examples, answer_tokens=answer_tokens)
+    return _cost(passes * once.flops)
+
+
 def _cost(flops: float, evaluations: Amount = 0) -> Cost:
     return Cost(training_tokens=0, expert_evaluations=evaluations, flops=flops)

@@ -55,9 +55,11 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
             {part: scoring.score(context, outcome.voters, part, truth) for part, truth in parts.items()},
             costs.total([outcome.cost, spent]),
             outcome.n_experts,
+            outcome.ends,
         )
     if work.chosen is not None:
-        conditions[AUTO] = ScoredCondition(conditions[work.chosen].parts, work.outcomes[AUTO].cost)
+        chosen, auto = conditions[work.chosen], work.outcomes[AUTO]
+        conditions[AUTO] = ScoredCondition(chosen.parts, auto.cost, ends=auto.ends)
     ensembles = [
         GrownEnsemble(
             method,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, grow
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, grow
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.ensemble.methods import make_method, max_members
 from ensemw2s.errors import DataError
@@ -16,6 +16,7 @@ from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble
 from ensemw2s.storage.store import Artifact, Store, artifact_key
+from ensemw2s.training_end import TrainingEnd
 
 EXPERT_VERSION = 5
 
@@ -31,6 +32,9 @@ class Outcome:
     """T, for ensembles and their students."""
     key: str | None = None
     """Of a trained student, in the store."""
+    ends: tuple[TrainingEnd | None, ...] = ()
+    """How the trainings of those who answer ended, and of students on the way to its labels; None where an old store
+    does not say."""
 
 
 class SeedWork:
@@ -86,6 +90,7 @@ class SeedWork:
         self.outcomes[SINGLE_LONG] = Outcome(
             self.form.experts.expert_voters(self.context, expert, key),
             self.form.experts.cost(self.context, [expert], long),
+            ends=(expert.end,),
         )
         yield
 
@@ -108,6 +113,7 @@ class SeedWork:
             self.form.experts.ensemble_voters(self.context, made),
             self.form.experts.cost(self.context, state.experts, trainer.training),
             n_experts=selected,
+            ends=tuple(expert.end for expert in made.voting),
         )
 
     def _best_single(self) -> None:
@@ -120,7 +126,8 @@ class SeedWork:
         assert best is not None, "every run has an ensemble method"
         _, made, place = best
         voters = self.form.experts.expert_voters(self.context, made.experts[place], made.keys[place])
-        self.outcomes[BEST_SINGLE] = Outcome(voters, costs.total(each.cost for each in self.outcomes.values()))
+        spent = costs.total(each.cost for each in self.outcomes.values())
+        self.outcomes[BEST_SINGLE] = Outcome(voters, spent, ends=(made.experts[place].end,))
 
     def _expert(self, trainer: ExpertTrainer, state: EnsembleState) -> tuple[str, FittedExpert]:
         """One expert, from the store or trained; the key holds all that decides it and nothing else."""
@@ -146,12 +153,12 @@ class SeedWork:
         deciding |= trainer.judging()
 
         def judge() -> Artifact:
-            is_wrong, tokens = trainer.errors(fitted, state, by_folds=by_folds)
-            return Artifact({"is_wrong": is_wrong}, {"training_tokens": tokens})
+            is_wrong, spent = trainer.errors(fitted, state, by_folds=by_folds)
+            return Artifact({"is_wrong": is_wrong}, spent.record)
 
         judged = self.context.memo("errors", artifact_key(EXPERT_VERSION, deciding), judge)
-        tokens = fitted.training_tokens + judged.record["training_tokens"]
-        return key, replace(fitted, is_wrong=judged.tensors["is_wrong"], training_tokens=tokens)
+        spent = fitted.spent + Spent.of(judged.record)
+        return key, replace(fitted, is_wrong=judged.tensors["is_wrong"], spent=spent)
 
     def label(self) -> Iterator[None]:
         """Let every ensemble label the unlabelled examples; yields after each."""

@@ -1,6 +1,6 @@
 """Every training of the strong model in one seed: baselines, a student per teacher and recipe, the ceiling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +17,7 @@ from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
 from ensemw2s.storage.store import Artifact, artifact_key
 from ensemw2s.train.checkpoint import Checkpointer
+from ensemw2s.training_end import TrainingEnd
 
 STUDENT_VERSION = 4
 ON_THE_WAY = Recipe(labels="hard")
@@ -37,7 +38,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
     spent |= {method: work.outcomes[ensemble(method)].cost for method in work.ensembles}
     for teacher, recipe in config.students.pairs(config.ensemble.methods):
         ballot = form.ballot(context, work.labels, teacher, recipe, on_easy.voters)
-        labelled, on_the_way = _labelled(work, ballot, recipe)
+        labelled, on_the_way, ends = _labelled(work, ballot, recipe)
         select = recipe.make_selection()
         labelled = select(ballot.answered(labelled), ballot.evidence(reads_own=select.reads_own))
         if select.reads_own and teacher != SELF:
@@ -50,6 +51,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
             ballot.training_set(labelled, recipe),
             label_cost,
             n_experts=n_experts,
+            on_the_way=ends,
         )
         yield
     if config.students.method == "auto":
@@ -62,29 +64,38 @@ def train_students(work: SeedWork) -> Iterator[None]:
     yield
 
 
-def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled, list[Cost]]:
-    """What a recipe's label model makes of the votes, and what each student on the way cost."""
+def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled, list[Cost], list[TrainingEnd | None]]:
+    """What a recipe's label model makes of the votes; what each student on the way cost, and how its training ended."""
     spent: list[Cost] = []
+    ends: list[TrainingEnd | None] = []
     how = ON_THE_WAY if work.config.is_generation else Recipe()
 
     def learn(labelled: Labelled) -> Tensor:
         training_set = ballot.training_set(labelled, how, on_the_way=True)
         key, artifact = _trained(work, training_set)
         answers, asking = ballot.add(work.context, work.form.students.voters(training_set, artifact, key))
+        ends.append(TrainingEnd.of(artifact.record))
         spent.extend([work.form.students.cost(training_set, artifact), asking])
         return answers
 
-    return recipe.make_label_model()(ballot.votes, learn), spent
+    return recipe.make_label_model()(ballot.votes, learn), spent, ends
 
 
 def _student(
-    work: SeedWork, condition: Condition, training_set: Any, label_cost: Cost, *, n_experts: int | None = None
+    work: SeedWork,
+    condition: Condition,
+    training_set: Any,
+    label_cost: Cost,
+    *,
+    n_experts: int | None = None,
+    on_the_way: Sequence[TrainingEnd | None] = (),
 ) -> Outcome:
     """Train (or find) the student of a condition."""
     key, artifact = _trained(work, training_set)
     form = work.form.students
     cost = costs.total([label_cost, form.cost(training_set, artifact)])
-    work.outcomes[condition] = Outcome(form.voters(training_set, artifact, key), cost, n_experts, key)
+    ends = (*on_the_way, TrainingEnd.of(artifact.record))
+    work.outcomes[condition] = Outcome(form.voters(training_set, artifact, key), cost, n_experts, key, ends)
     return work.outcomes[condition]
 
 

@@ -14,6 +14,7 @@ from ensemw2s.names import BOOSTING
 from ensemw2s.report.charts import PARTS
 from ensemw2s.report.figures import figures
 from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
+from ensemw2s.report.trainings import MEANING, training_lines
 from ensemw2s.results import Interval, Results, Timing
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import visible
@@ -36,6 +37,8 @@ def render(results: Results, timing: Timing | None) -> str:
         lines=lines,
         kinds=KINDS,
         test=PARTS[results.hardest_test],
+        trainings=training_lines(results),
+        meaning=MEANING,
         uneven=any(line.balanced for line in lines),
         bar=lambda interval: bar(interval, low, high),
         gains=distances(results),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from ensemw2s.report.trainings import MEANING, mark
 from ensemw2s.results import Comparison, Interval, Results, Row, RunComparison
 from ensemw2s.results.conditions import STRONG_ON_EASY
 from ensemw2s.text import visible
@@ -36,6 +37,8 @@ class Line:
     evaluations: str
     flops: str
     recommended: bool
+    mark: str
+    """Empty, or that a model of the row did not converge."""
 
 
 def leaderboard(results: Results) -> list[Line]:
@@ -86,13 +89,16 @@ def terminal_table(results: Results) -> Table:
     table = Table(
         title=shown(f"{results.name}: {results.metric} in %, 95% intervals over {_seeds(results)}"),
         title_justify="left",
+        caption_justify="left",
     )
     table.add_column("row", overflow="fold")
-    has_ood = results.hardest_test == "ood_test"
+    lines, has_ood = leaderboard(results), results.hardest_test == "ood_test"
+    if any(line.mark for line in lines):
+        table.caption = MEANING
     for column in ("ID", *(["OOD"] if has_ood else []), "tokens", "FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
     kind = ""
-    for line in leaderboard(results):
+    for line in lines:
         if line.kind != kind:
             kind = line.kind
             table.add_section()
@@ -100,7 +106,7 @@ def terminal_table(results: Results) -> Table:
         style = "bold green" if line.recommended else ""
         label = line.label.removeprefix("student of the ")  # stated in the section's title
         tests = (line.id_test.partition(" ")[0], line.ood_test) if has_ood else (line.id_test,)
-        cells = (label, *tests, line.tokens, line.flops)
+        cells = (label + line.mark, *tests, line.tokens, line.flops)
         table.add_row(*map(shown, cells), style=style)
     return table
 
@@ -153,4 +159,5 @@ def _line(row: Row, results: Results) -> Line:
         evaluations=short(row.cost.expert_evaluations),
         flops=short(row.cost.flops),
         recommended=row.key == (results.recommendation.rival or results.recommendation.row),
+        mark=mark(row),
     )

@@ -8,6 +8,7 @@ from typing import Literal
 from ensemw2s.names import Outcome
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.conditions import Condition, RowKind
+from ensemw2s.training_end import TrainingEnd
 
 SCHEMA_VERSION = 2
 
@@ -27,6 +28,16 @@ class Row(Record):
     cost: Cost
     n_experts: tuple[int, ...] = ()
     """T per seed, for ensembles and their students."""
+    trainings: tuple[TrainingEnd | None, ...] = ()
+    """Of all seeds, how each training ended: of those who answer (an ensemble's voting experts), and of the students
+    that its label model asked. None where it was stored before this was kept."""
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether all of these trainings converged; None where nothing is trained, or nobody knows."""
+        if any(end is not None and not end.converged for end in self.trainings):
+            return False
+        return None if not self.trainings or None in self.trainings else True
 
 
 class Comparison(Record):
@@ -67,6 +78,8 @@ class Round(Record):
     """part to accuracy of this expert alone."""
     ensemble_accuracy: dict[str, float]
     """part to accuracy of the first t experts together."""
+    training: TrainingEnd | None = None
+    """How the expert's training ended; None where it was stored before this was kept."""
 
 
 class EnsembleTrace(Record):

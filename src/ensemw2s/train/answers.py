@@ -1,14 +1,17 @@
 """Training on answer tokens: a weight for each token, and one normaliser for the whole data set."""
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.config import TrainConfig
+from ensemw2s.config import TrainConfig, canonical_hash
+from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses.tokens import token_loss, token_loss_through
 from ensemw2s.core.pacing import Pace
 from ensemw2s.models.language import AnswerModel
@@ -17,7 +20,12 @@ from ensemw2s.models.packing import plan
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import optimise
+from ensemw2s.train.micro import Tally
+from ensemw2s.train.samples import held_out_fold
+from ensemw2s.training_end import TrainingEnd
 
+VALIDATION_TOKENS = 2048
+"""Prompt and answer tokens of validation data in one batch, padding included."""
 HEAD_TOKENS = 128
 """Number of answer tokens that the vocabulary head is applied to at a time; their logits are the largest tensor."""
 
@@ -34,6 +42,23 @@ class AnswerSupervision:
     """Curriculum; None trains on all rows from the start."""
 
 
+@dataclass(frozen=True)
+class AnswerValidation:
+    """True answers that a training does not learn from."""
+
+    inputs: Inputs
+    """Activations of `answers.read`, below the module's layers."""
+    answers: AnswerTokens
+    rows: Int[Tensor, " val"]
+
+
+def ended_by(validation: AnswerValidation | None, training: TrainConfig) -> dict[str, Any]:
+    """What of the validation data decides a training, where anything does: for keys of the store."""
+    if validation is None or training.patience is None:
+        return {}
+    return {"validation": canonical_hash([validation.answers.ids[r] for r in validation.rows.tolist()])}
+
+
 def train_answers(
     module: AnswerModel,
     inputs: Inputs,
@@ -41,9 +66,10 @@ def train_answers(
     config: TrainConfig,
     *,
     seed: int,
+    validation: AnswerValidation | None = None,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> TrainingEnd:
     """Train `module` in place on the weighted cross-entropy of answer tokens, teacher-forced.
 
     The loss of a data set is sum_i w_i CE_i / n over its n answer tokens (2410.04571, section 3). A step on a batch
@@ -52,19 +78,69 @@ def train_answers(
 
     Args:
         inputs: activations of `answers.read`, below the module's layers.
+        validation: ends a training with `patience`; None holds a fifth of the rows out.
     """
+    if config.patience is not None and validation is None:
+        supervision, validation = _held_out(inputs, supervision, seed)
     rows = supervision.rows
     scale = len(rows) / (config.batch_size * len(supervision.answers.tokens_of(rows)))
 
-    def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
+    def accumulate(micro: Sequence[Tensor], train_frac: float) -> Tally:
+        tally = torch.zeros(3)
         for part in micro:
             # A process without rows computes one with weight 0, because sharded weights are gathered in every pass.
             batch, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
             with only_answers_read(module, inputs, supervision.answers, batch, packing=config.packing):
-                answer_loss(module, inputs, supervision, batch).mul(share).backward()
+                loss = answer_loss(module, inputs, supervision, batch)
+                loss.mul(share).backward()
+            n_tokens, nobody_looks = len(supervision.answers.tokens_of(rows[part])), math.nan
+            if n_tokens:
+                tally = tally.to(loss.device) + torch.stack([loss.detach(), *loss.new_tensor([nobody_looks, n_tokens])])
+        return tally
 
-    lengths, pace = inputs.lengths[rows], supervision.pace
-    optimise(module, lengths, accumulate, config, seed=seed, pace=pace, checkpointer=checkpointer, on_step=on_step)
+    def judge() -> float:
+        assert validation is not None
+        return validation_loss(module, validation, packing=config.packing)
+
+    return optimise(
+        module,
+        inputs.lengths[rows],
+        accumulate,
+        config,
+        seed=seed,
+        judge=judge,
+        pace=supervision.pace,
+        checkpointer=checkpointer,
+        on_step=on_step,
+    )
+
+
+@torch.no_grad()
+def validation_loss(module: AnswerModel, validation: AnswerValidation, *, packing: bool = False) -> float:
+    """Mean negative log-likelihood of an answer token, teacher-forced, in nats."""
+    module.eval()
+    inputs, answers, rows = validation.inputs, validation.answers, validation.rows
+    total = 0.0
+    for batch in length_batches(inputs.lengths[rows].tolist(), VALIDATION_TOKENS):
+        part = rows[torch.tensor(batch)]
+        with only_answers_read(module, inputs, answers, part, packing=packing):
+            states = answer_states(module, inputs, answers, part)
+        targets = answers.targets[answers.tokens_of(part)].to(states.device)
+        for state, target in zip(states.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True):
+            log_probs = module.logits(state).float().log_softmax(-1)
+            total -= float(log_probs.gather(-1, target[:, None]).double().sum())
+    return total / len(answers.tokens_of(rows))
+
+
+def _held_out(inputs: Inputs, supervision: AnswerSupervision, seed: int) -> tuple[AnswerSupervision, AnswerValidation]:
+    """The training data without a fifth of their rows, and that fifth."""
+    is_held, pace = held_out_fold(supervision.rows, seed), supervision.pace
+    kept = replace(
+        supervision,
+        rows=supervision.rows[~is_held],
+        pace=None if pace is None else replace(pace, hardness=pace.hardness[~is_held]),
+    )
+    return kept, AnswerValidation(inputs, supervision.answers, supervision.rows[is_held])
 
 
 def answer_loss(

@@ -34,7 +34,7 @@ class Checkpointer:
 def snapshot(module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Tensor]:
     """Everything that the next step depends on, unsharded, so that any number of processes can resume it."""
     state = {"step": torch.tensor(step), "rng": torch.get_rng_state()}
-    for name, parameter in _owned(module):
+    for name, parameter in owned_parameters(module):
         state[f"parameter/{name}"] = launch.whole(parameter.detach())
         # A weight that no gradient has reached has no moments.
         moments = optimizer.state.get(parameter, {})
@@ -45,7 +45,7 @@ def snapshot(module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> 
 def restore(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> int:
     """Load a snapshot into module and optimiser. Returns the number of steps done."""
     with torch.no_grad():
-        for name, parameter in _owned(module):
+        for name, parameter in owned_parameters(module):
             parameter.copy_(launch.like(state[f"parameter/{name}"].to(parameter.device), parameter))
             moments = {m: state[f"{m}/{name}"].to(parameter.device) for m in _MOMENTS if f"{m}/{name}" in state}
             if moments:
@@ -59,5 +59,6 @@ def restore(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str
     return int(state["step"])
 
 
-def _owned(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def owned_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The trained parameters, by name."""
     return [(name, p) for name, p in module.named_parameters() if p.requires_grad]

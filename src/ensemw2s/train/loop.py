@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core import metrics
 from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.pacing import Pace
@@ -18,15 +19,12 @@ from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.records import Inputs
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
-from ensemw2s.train.micro import Accumulate, MicroBatches
-from ensemw2s.train.optim import learning_rate_at, make_optimizer
+from ensemw2s.train.micro import Accumulate, MicroBatches, Tally
+from ensemw2s.train.optim import learning_rate_at, make_optimizer, n_scheduled, n_steps
 from ensemw2s.train.optimum import fit_optimum
-from ensemw2s.train.samples import Supervision, Validation, balanced
-
-
-def n_steps(n_samples: int, config: TrainConfig) -> int:
-    """Number of optimiser steps of a whole training."""
-    return config.epochs * -(-n_samples // config.batch_size)
+from ensemw2s.train.progress import Progress
+from ensemw2s.train.samples import Supervision, Validation, balanced, held_out
+from ensemw2s.training_end import TrainingEnd
 
 
 def train(
@@ -40,7 +38,7 @@ def train(
     validation: Validation | None = None,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> TrainingEnd:
     """Train `module` in place. The result does not depend on interruptions or on the size of micro-batches.
 
     The loss of a step is sum_i w_i loss_i / batch_size over its global batch; the gradients of its micro-batches add
@@ -49,7 +47,8 @@ def train(
     Args:
         module: called as module(values, mask) -> logits [batch, classes].
         seed: seed of the order of the samples and of dropout.
-        validation: chooses the penalty of `solver: lbfgs`.
+        validation: chooses the penalty of `solver: lbfgs`, or the end of a training with `patience`; None holds a fifth
+            of the samples out, or for a penalty each fifth in turn.
         checkpointer: keeps snapshots, from which an interrupted training resumes; None keeps none.
     """
 
@@ -59,11 +58,27 @@ def train(
     if config.solver == "lbfgs":
         return fit_optimum(module, inputs, supervision, loss, config, seed=seed, validation=validation)
 
-    def accumulate(micro: Sequence[Tensor], train_frac: float) -> None:
-        _accumulate(module, inputs, supervision, loss, config, micro, train_frac=train_frac)
+    if config.patience is not None and validation is None:
+        supervision, validation = held_out(supervision, seed)
 
-    lengths, pace = inputs.lengths[supervision.rows], supervision.pace
-    optimise(module, lengths, accumulate, config, seed=seed, pace=pace, checkpointer=checkpointer, on_step=on_step)
+    def accumulate(micro: Sequence[Tensor], train_frac: float) -> Tally:
+        return _accumulate(module, inputs, supervision, loss, config, micro, train_frac=train_frac)
+
+    def judge() -> float:
+        assert validation is not None
+        return metrics.log_loss(predict(module, inputs, validation.rows, link=loss.link), validation.labels)
+
+    return optimise(
+        module,
+        inputs.lengths[supervision.rows],
+        accumulate,
+        config,
+        seed=seed,
+        judge=judge,
+        pace=supervision.pace,
+        checkpointer=checkpointer,
+        on_step=on_step,
+    )
 
 
 def optimise(
@@ -73,15 +88,19 @@ def optimise(
     config: TrainConfig,
     *,
     seed: int,
+    judge: Callable[[], float],
     pace: Pace | None = None,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> TrainingEnd:
     """Run the optimiser steps of a training over samples of these lengths in tokens.
 
     With `config.shuffle` samples are shuffled in every epoch, within the curriculum where there is one. A training goes
     on from the checkpointer's snapshot if it has one, and leaves the module in evaluation mode. In a launch of several
     processes each takes its part of every batch, and all make the same step.
+
+    Args:
+        judge: loss of the module on validation data, by which `config.patience` ends the training.
 
     Raises:
         ModelError: with `micro_batch_size: auto`, not even one sample fits into memory.
@@ -89,6 +108,7 @@ def optimise(
     n_samples = len(lengths)
     total = n_steps(n_samples, config)
     per_epoch = total // config.epochs
+    scheduled = n_scheduled(total, config)
     if launch.is_sharded():
         sharded(module)
     optimizer = make_optimizer(module, config)
@@ -100,32 +120,37 @@ def optimise(
         torch.manual_seed(stream_seed(seed, "dropout", *([launch.rank()] if launch.rank() else [])))
         micro = MicroBatches(module, config)
         micro.try_out(lengths, config.batch_size, accumulate)
-        done = 0
+        done, progress = 0, Progress(module, config, total, judge)
         if checkpointer is not None and (saved := checkpointer.load()) is not None:
             done = restore(module, optimizer, saved)
+            progress.resume(done, saved)
         for step in range(done, total):
             epoch, position = divmod(step, per_epoch)
             if position == 0 or step == done:
                 draw = stream(seed, "order", epoch)
                 if pace is not None:
-                    order = pace.epoch_order(epoch, config.epochs, config.batch_size, draw)
+                    order = pace.epoch_order(epoch, -(-scheduled // per_epoch), config.batch_size, draw)
                 elif config.shuffle:
                     order = torch.randperm(n_samples, generator=draw)
                 else:
                     order = torch.arange(n_samples)
             index = order[position * config.batch_size : (position + 1) * config.batch_size]
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, total, config)
-            micro.accumulate(index, step / total, accumulate)
+                group["lr"] = learning_rate_at(step, scheduled, config)
+            tally = micro.accumulate(index, min(step / scheduled, 1.0), accumulate)
             launch.sum_gradients(module)
             if config.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
             on_step(step + 1, total)
-            if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0 and step + 1 < total:
-                checkpointer.save(snapshot(module, optimizer, step + 1))
+            if progress.is_over(tally):
+                break
+            if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0:
+                checkpointer.save(snapshot(module, optimizer, step + 1) | progress.state())
+    progress.keep_best()
     launch.gather_back(module)
     module.eval()
+    return progress.end()
 
 
 def _accumulate(
@@ -137,7 +162,7 @@ def _accumulate(
     micro: Sequence[Int[Tensor, " _"]],
     *,
     train_frac: float,
-) -> None:
+) -> Tally:
     """Add the gradient of this process's part of a global batch to the module's parameters."""
     mine = supervision.take(torch.cat(list(micro)))
     stats = GlobalStats()
@@ -149,12 +174,17 @@ def _accumulate(
             parts = [_logits(module, inputs, supervision.rows, part) for part in micro]
             stats = _global_stats(loss, torch.cat(parts), mine)
         torch.set_rng_state(state)
+    tally = torch.zeros(3)
     for part in micro:
         logits = _logits(module, inputs, supervision.rows, part)
         if loss.needs_stats and len(micro) == 1:
             stats = _global_stats(loss, logits.detach(), mine)
-        per_example = loss(logits, supervision.take(part), stats, train_frac=train_frac)
-        ((supervision.weights[part] * per_example).sum() / config.batch_size).backward()
+        targets = supervision.take(part)
+        total = (supervision.weights[part] * loss(logits, targets, stats, train_frac=train_frac)).sum()
+        (total / config.batch_size).backward()
+        right = logits.argmax(-1) == targets.soft.to(logits.device).argmax(-1)
+        tally = tally.to(total.device) + torch.stack([total.detach(), right.sum(), torch.full_like(total, len(part))])
+    return tally
 
 
 def _logits(

@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 
-Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], None]
-"""accumulate(micro-batches, train_frac) adds the gradient of this process's part of a global batch. All processes have
-equally many micro-batches, some of which may be empty."""
+Tally = Float[Tensor, "3"]
+"""Of some samples (in generation: answer tokens) the sum of their weighted losses, how many were answered truly (NaN
+where nobody looks), and their number."""
+Accumulate = Callable[[Sequence[Int[Tensor, " _"]], float], Tally]
+"""accumulate(micro-batches, train_frac) adds the gradient of this process's part of a global batch, and says how these
+samples fared. All processes have equally many micro-batches, some of which may be empty."""
 
 
 class MicroBatches:
@@ -28,8 +31,8 @@ class MicroBatches:
         self._is_auto = config.micro_batch_size == "auto"
         self.size = config.batch_size if isinstance(config.micro_batch_size, str | None) else config.micro_batch_size
 
-    def accumulate(self, index: Int[Tensor, " batch"], train_frac: float, work: Accumulate) -> None:
-        """Compute the gradient of this global batch into the module's parameters.
+    def accumulate(self, index: Int[Tensor, " batch"], train_frac: float, work: Accumulate) -> Tally:
+        """Compute the gradient of this global batch into the module's parameters; what this process's part gave.
 
         Raises:
             ModelError: a single sample does not fit.

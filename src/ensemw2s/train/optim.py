@@ -8,8 +8,19 @@ from torch import nn
 from ensemw2s.config import TrainConfig
 
 
+def n_steps(n_samples: int, config: TrainConfig) -> int:
+    """Number of optimiser steps of a training over all its epochs."""
+    return config.epochs * -(-n_samples // config.batch_size)
+
+
+def n_scheduled(total: int, config: TrainConfig) -> int:
+    """Number of steps over which all schedules of a training run: all, or where it may end early those that it takes
+    at least."""
+    return total if config.patience is None else min(total, config.min_steps)
+
+
 def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
-    """Learning rate of step `step` (from 0) of `n_steps`: linear warm-up, then the schedule."""
+    """Learning rate of step `step` (from 0) of `n_steps` scheduled ones: linear warm-up, then the schedule."""
     n_warmup = round(config.warmup_frac * n_steps)
     if step < n_warmup:
         return config.learning_rate * (step + 1) / n_warmup

@@ -1,6 +1,7 @@
 """Linear heads at the optimum of their loss, instead of as many optimiser steps as were set."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,10 +15,9 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.head import Head
 from ensemw2s.records import Inputs
-from ensemw2s.train.samples import Supervision, Validation
+from ensemw2s.train.samples import N_FOLDS, Supervision, Validation
+from ensemw2s.training_end import TrainingEnd
 
-N_FOLDS = 5
-"""Where the penalty is to be chosen and no validation data are given."""
 FLOOR = 1e-3
 """Smallest spread of a feature in units of its magnitude. A head has no intercept: features that hardly vary take its
 place, and a constant one would take it for nothing."""
@@ -34,7 +34,7 @@ def fit_optimum(
     *,
     seed: int,
     validation: Validation | None,
-) -> None:
+) -> TrainingEnd:
     """Set a head's scale and weights to the minimum of the mean weighted loss plus l2/2 times the squared weights.
 
     Features are divided by their standard deviation over the samples. With `l2: auto` the penalty is that of least log
@@ -63,15 +63,33 @@ def fit_optimum(
         targets = targets._replace(soft=targets.soft.double())
         return lambda logits: (weights * loss(logits, targets, GlobalStats(), train_frac=1.0)).sum() / len(samples)
 
-    fitter, l2, is_read = _chosen(
-        head, inputs, supervision, config, features, objective, seed=seed, validation=validation
-    )
-    fit = fitter.fit(objective(torch.arange(len(features))), n_classes, l2)
+    choice = _chosen(head, inputs, supervision, config, features, objective, seed=seed, validation=validation)
+    fit = choice.fitter.fit(objective(torch.arange(len(features))), n_classes, choice.l2)
     with torch.no_grad():
         head.score.weight.zero_()
-        head.score.weight[:, is_read] = fit.weight.to(head.score.weight)
-        head.restrict(is_read)
+        head.score.weight[:, choice.is_read] = fit.weight.to(head.score.weight)
+        head.restrict(choice.is_read)
     head.eval()
+    likeliest = (features[:, choice.is_read].double() @ fit.weight.T).argmax(-1)
+    return TrainingEnd(
+        ended="converged" if fit.converged else "gave_up",
+        converged=fit.converged,
+        steps=fit.evaluations,
+        training_loss=fit.loss,
+        training_accuracy=float((likeliest == supervision.targets.soft.argmax(-1)).double().mean()),
+        validation_loss=choice.judge(fit.weight) if choice.judge is not None else None,
+        gradient=fit.gradient,
+        l2=choice.l2,
+    )
+
+
+class _Choice(NamedTuple):
+    fitter: LinearFitter
+    """To all samples."""
+    l2: float
+    is_read: Bool[Tensor, " dim"]
+    judge: Callable[[Float[Tensor, "classes features"]], float] | None
+    """Log loss of weights on the validation data, where these chose."""
 
 
 def _chosen(
@@ -84,35 +102,37 @@ def _chosen(
     *,
     seed: int,
     validation: Validation | None,
-) -> tuple[LinearFitter, float, Bool[Tensor, " dim"]]:
-    """The fitter to all samples, the penalty, and the dimensions that are read."""
-    n_classes = supervision.targets.soft.shape[1]
-    unread = head.scale.cpu().isinf()
+) -> _Choice:
+    """The penalty, and which of several poolings are read."""
+    n_classes, unread = supervision.targets.soft.shape[1], head.scale.cpu().isinf()
     readings = [is_read & ~unread for is_read in head.blocks()]
-    if config.l2 != "auto" and len(readings) == 1:
-        return LinearFitter(features[:, readings[0]]), config.l2, readings[0]
+    # Where some are unread already and the penalty is set, nothing is left to be chosen.
+    if config.l2 != "auto" and (len(readings) == 1 or bool(unread.any())):
+        return _Choice(LinearFitter(features[:, readings[-1]]), config.l2, readings[-1], None)
     penalties = PENALTIES if config.l2 == "auto" else (config.l2,)
     if validation is not None:
         held_out = (_features(head, inputs, validation.rows) / head.scale.cpu()).double()
     else:
         folds = sampling.group_folds([str(r) for r in supervision.rows.tolist()], N_FOLDS, stream(seed, "penalty"))
-    best = None
+    best, least = None, float("inf")
     for is_read in readings:
-        fitter = LinearFitter(features[:, is_read])
+        fitter, judge = LinearFitter(features[:, is_read]), None
         if validation is not None:
-            left, labels = held_out[:, is_read], validation.labels
-
-            def judge(weight: Float[Tensor, "classes features"], left: Tensor = left, labels: Tensor = labels) -> float:
-                return float(torch.nn.functional.cross_entropy(left @ weight.T, labels))
-
+            judge = _log_loss_on(held_out[:, is_read], validation.labels)
             trials = [(fitter, objective(torch.arange(len(features))), judge)]
         else:
-            trials = [_fold_trial(features[:, is_read], objective, folds == fold) for fold in range(N_FOLDS)]
-        l2, least = best_penalty(trials, n_classes, penalties)
-        if best is None or least < best[0]:
-            best = least, (fitter, l2, is_read)
+            trials = [_fold_trial(features[:, is_read], objective, torch.eq(folds, fold)) for fold in range(N_FOLDS)]
+        l2, judged = best_penalty(trials, n_classes, penalties)
+        if best is None or judged < least:
+            best, least = _Choice(fitter, l2, is_read, judge), judged
     assert best is not None
-    return best[1]
+    return best
+
+
+def _log_loss_on(
+    features: Float[Tensor, "val features"], labels: Int[Tensor, " val"]
+) -> Callable[[Float[Tensor, "classes features"]], float]:
+    return lambda weight: float(torch.nn.functional.cross_entropy(features @ weight.T, labels))
 
 
 def _fold_trial(

@@ -1,15 +1,18 @@
 """What a training learns from, and what its settings are chosen by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.core import sampling
 from ensemw2s.core.losses import WeakBatch
 from ensemw2s.core.pacing import Pace
+from ensemw2s.core.seeds import stream
+from ensemw2s.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,41 @@ class Validation:
     labels: Int[Tensor, " val"]
 
 
+N_FOLDS = 5
+"""Parts of the samples of which some are held out where validation data are needed and none are given."""
+
+
+def held_out(supervision: Supervision, seed: int) -> tuple[Supervision, Validation]:
+    """The samples without a fifth of their rows, and that fifth with the likeliest class of each row's target."""
+    is_held = held_out_fold(supervision.rows, seed)
+    rest, held = (~is_held).nonzero()[:, 0], is_held.nonzero()[:, 0]
+    pace = supervision.pace
+    kept = Supervision(
+        supervision.rows[rest],
+        supervision.take(rest),
+        supervision.weights[rest],
+        None if pace is None else replace(pace, hardness=pace.hardness[rest]),
+    )
+    return kept, Validation(supervision.rows[held], supervision.targets.soft[held].argmax(-1))
+
+
+def held_out_fold(rows: Int[Tensor, " samples"], seed: int) -> Bool[Tensor, " samples"]:
+    """Which samples are held out to end a training by: a fifth, the copies of one row together.
+
+    Raises:
+        DataError: there are not two rows.
+    """
+    n_rows = len(rows.unique())
+    if n_rows < 2:
+        raise DataError(
+            f"patience holds out a part of the examples where no validation data are given, and there is {n_rows}; "
+            "give more, or leave patience out"
+        )
+    folds = sampling.group_folds([str(r) for r in rows.tolist()], min(N_FOLDS, n_rows), stream(seed, "validation"))
+    return folds == 0
+
+
 def chosen_by(validation: Validation | None, training: TrainConfig) -> list[Any] | None:
     """What of the validation data decides a training: for keys of the store."""
-    if validation is None or training.solver != "lbfgs":
-        return None
-    return [validation.rows.tolist(), validation.labels.tolist()]
+    chooses = training.solver == "lbfgs" or training.patience is not None
+    return [validation.rows.tolist(), validation.labels.tolist()] if validation is not None and chooses else None

@@ -10,6 +10,7 @@ from ensemw2s.core.losses import WeakToStrongLoss
 from ensemw2s.errors import ConfigError
 from ensemw2s.records import WHOLE, View
 from ensemw2s.train.samples import Supervision
+from ensemw2s.training_end import TrainingEnd
 
 
 @runtime_checkable
@@ -75,6 +76,12 @@ class AdaptableLearner(Learner, Protocol):
             seed: of the member, the same for the classifiers on its held-out folds.
         """
         ...
+
+
+def end_of(fitted: Fitted) -> TrainingEnd | None:
+    """How the training of a classifier ended, where it has an `end` that says so."""
+    end = getattr(fitted, "end", None)
+    return end if isinstance(end, TrainingEnd) else None
 
 
 def adapted(learner: Learner, X: Any, view: View, seed: int) -> Learner:

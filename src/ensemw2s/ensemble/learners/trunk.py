@@ -15,6 +15,7 @@ from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale, head_of, ow
 from ensemw2s.records import Inputs, View
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision, Validation
+from ensemw2s.training_end import TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class TrunkFitted:
     inputs: Inputs
     link: str = SOFTMAX
     """How its logits become log-probabilities: that of the loss by which it was trained."""
+    end: TrainingEnd | None = None
+    """How its training ended."""
 
     def log_probs(self, X: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
         return predict(self.module, self.inputs, X, link=self.link)
@@ -48,7 +51,7 @@ class TrunkLearner:
     feature_seed: int = 0
     """Of the draw of these dimensions."""
     validation: Validation | None = None
-    """Chooses the penalty of `solver: lbfgs`."""
+    """Chooses the penalty of `solver: lbfgs`, or the end of a training with `patience`."""
     scale_rows: Int[Tensor, " rows"] | None = None
     """Rows that the head's feature scale is measured on; None: those that it is trained on."""
 
@@ -78,9 +81,9 @@ class TrunkLearner:
         if self.feature_share < 1:
             head = head_of(module)
             head.restrict(sampling.subspace(len(head.scale), self.feature_share, stream(self.feature_seed, "features")))
-        train(module, self.inputs, supervision, loss, self.training, seed=seed, validation=self.validation)
-        return TrunkFitted(module, self.inputs, loss.link)
+        end = train(module, self.inputs, supervision, loss, self.training, seed=seed, validation=self.validation)
+        return TrunkFitted(module, self.inputs, loss.link, end)
 
-    def training_tokens(self, X: Int[Tensor, " rows"]) -> int:
-        """Tokens that a training on these rows reads, as if there were no cache."""
-        return self.training.readings * int(self.inputs.lengths[X].sum())
+    def training_tokens(self, X: Int[Tensor, " rows"], end: TrainingEnd | None) -> int:
+        """Tokens that a training on these rows read, as if there were no cache."""
+        return self.training.readings_of(end) * int(self.inputs.lengths[X].sum())

@@ -12,7 +12,7 @@ from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, fit_expert, held_out_errors
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.label import Ensemble, best_size
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import Draw, Samples
@@ -21,12 +21,13 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
-from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import n_used
 from ensemw2s.records import Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 from ensemw2s.train.samples import Validation, chosen_by
+from ensemw2s.training_end import TrainingEnd
 
 LABEL_VERSION = 2
 
@@ -75,19 +76,19 @@ class ClassTrainer:
         fitted = fit_expert(self.weak, state, self.prepared.config.ensemble)
         tensors = {f"state/{name}": t for name, t in fitted.state.items()}
         tensors |= {"log_probs": fitted.log_probs, "is_wrong": fitted.is_wrong}
-        return Artifact(tensors, {"training_tokens": fitted.training_tokens})
+        return Artifact(tensors, fitted.record)
 
     def fitted(self, artifact: Artifact, state: EnsembleState) -> FittedExpert:
         tensors = artifact.tensors
         view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
-        tokens = artifact.record["training_tokens"]
-        return FittedExpert(artifact.state, tensors["log_probs"], tensors["is_wrong"], tokens, view)
+        spent, end = Spent.of(artifact.record), TrainingEnd.of(artifact.record)
+        return FittedExpert(artifact.state, tensors["log_probs"], tensors["is_wrong"], spent, view, end)
 
     def errors(
         self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
-    ) -> tuple[Bool[Tensor, " samples"], int]:
+    ) -> tuple[Bool[Tensor, " samples"], Spent]:
         if not by_folds:
-            return fitted.is_wrong, 0
+            return fitted.is_wrong, Spent()
         return held_out_errors(self.weak, state, self.prepared.config.ensemble)
 
     def judging(self) -> dict[str, Any]:
@@ -152,13 +153,16 @@ class ClassExperts:
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
         """One pass of the trunk over all examples gives every depth; each expert is evaluated on all of them."""
+        n_val, n_val_tokens = len(seed.draw.easy_val), int(self.prepared.weak.inputs.lengths[seed.draw.easy_val].sum())
         role, n_all = self.prepared.weak, len(self.prepared.split.examples)
         n_tokens = int(role.inputs.lengths.sum())
         parts = [trunk_cost(role, n_tokens)]
         for expert in experts:
-            owned, seen = n_used(expert.state), training.passes * len(seed.draw.easy_train)
+            owned, seen = n_used(expert.state), training.passes_of(expert.end) * len(seed.draw.easy_train)
             parts.append(training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen))
             parts.append(evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n_all))
+            passes = expert.validations
+            parts.append(validation_cost(role, owned=owned, passes=passes, tokens=n_val_tokens, examples=n_val))
         return costs.total(parts)
 
     def label(self, seed: SeedContext, ensemble: Ensemble, voters: ClassVoters) -> tuple[WeakLabels, Cost]:

@@ -25,7 +25,7 @@ from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
-from ensemw2s.forms.costs import training_cost, trunk_cost
+from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, n_trainable, owned_state
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF
@@ -34,6 +34,7 @@ from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision, Validation, chosen_by
 from ensemw2s.train.supervision import StudentData, true_labels
+from ensemw2s.training_end import TrainingEnd
 
 HARD = "hard_unlabelled"
 
@@ -175,7 +176,7 @@ class ClassStudents:
         role, config = self.prepared.strong, self.prepared.config
         module = role.builder(config.student_training, self.prepared.n_classes)(stream(seed, "init"))
         fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
-        train(
+        end = train(
             module,
             role.inputs,
             training_set.supervision,
@@ -193,7 +194,7 @@ class ClassStudents:
             batch_tokens=config.cache.batch_tokens,
         )
         tensors = {f"state/{name}": t for name, t in owned_state(module).items()}
-        return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)})
+        return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)} | end.record)
 
     def voters(self, training_set: ClassTrainingSet, artifact: Artifact, key: str) -> ClassVoters:
         sizes = [len(rows) for rows in training_set.parts.values()]
@@ -202,12 +203,15 @@ class ClassStudents:
 
     def cost(self, training_set: ClassTrainingSet, artifact: Artifact) -> Cost:
         role, training = self.prepared.strong, self.prepared.config.student_training
-        rows = training_set.supervision.rows
-        n_tokens = int(role.inputs.lengths[rows].sum())
-        owned = artifact.record["owned"]
-        tokens, examples = training.readings * n_tokens, training.passes * len(rows)
-        trained = training_cost(role, owned=owned, tokens=tokens, examples=examples)
-        return costs.total([trunk_cost(role, n_tokens), trained])
+        rows, val, end = training_set.supervision.rows, training_set.validation.rows, TrainingEnd.of(artifact.record)
+        n_tokens, owned = int(role.inputs.lengths[rows].sum()), artifact.record["owned"]
+        tokens, examples = training.readings_of(end) * n_tokens, training.passes_of(end) * len(rows)
+        parts = [trunk_cost(role, n_tokens), training_cost(role, owned=owned, tokens=tokens, examples=examples)]
+        if end is not None and end.validations:
+            n_val, passes = int(role.inputs.lengths[val].sum()), end.validations
+            parts.append(trunk_cost(role, n_val))
+            parts.append(validation_cost(role, owned=owned, passes=passes, tokens=n_val, examples=len(val)))
+        return costs.total(parts)
 
     def log_likelihood(self, seed: SeedContext, voters: ClassVoters) -> Float[Tensor, " val"]:
         labels = self.prepared.split.easy_labels[seed.draw.easy_val]

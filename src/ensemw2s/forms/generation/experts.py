@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Ensemble, expert_weights
 from ensemw2s.ensemble.methods import Draw
 from ensemw2s.ensemble.tokens import (
@@ -26,13 +26,15 @@ from ensemw2s.ensemble.tokens import (
 )
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
-from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Right, Scorer
 from ensemw2s.records import AnswerTokens, Expert
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact
+from ensemw2s.train.answers import AnswerValidation, ended_by
+from ensemw2s.training_end import TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -65,28 +67,30 @@ class AnswerTrainer:
             "weak": self.prepared.weak.fingerprint,
             # What a sample is decides nothing where all count alike.
             "samples": None if draw.is_even else [generation.boost_unit, generation.count_trivial],
+            **ended_by(self.weak.validation, self.training),
         }
 
     def fit(self, state: EnsembleState) -> Artifact:
         fitted = fit_answer_expert(self.weak, state, self.prepared.config.ensemble)
         tensors = {f"state/{name}": t for name, t in fitted.state.items()}
         tensors |= {"gold": fitted.log_probs, "is_wrong": fitted.is_wrong}
-        return Artifact(tensors, {"training_tokens": fitted.training_tokens})
+        return Artifact(tensors, fitted.record)
 
     def fitted(self, artifact: Artifact, state: EnsembleState) -> FittedExpert:
         tensors = artifact.tensors
         is_wrong = wrong_samples(self.weak, tensors["is_wrong"], self.weak.rows)
-        return FittedExpert(artifact.state, tensors["gold"], is_wrong, artifact.record["training_tokens"])
+        spent, end = Spent.of(artifact.record), TrainingEnd.of(artifact.record)
+        return FittedExpert(artifact.state, tensors["gold"], is_wrong, spent, end=end)
 
     def errors(
         self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
-    ) -> tuple[Bool[Tensor, " samples"], int]:
+    ) -> tuple[Bool[Tensor, " samples"], Spent]:
         if by_folds:
             return held_out_errors(self.weak, state, self.prepared.config.ensemble)
         if not self.judges_apart:
-            return fitted.is_wrong, 0
+            return fitted.is_wrong, Spent()
         (model,) = self.prepared.weak.load([fitted.state])
-        return errors(self.weak, model, torch.arange(len(self.weak.rows))), 0
+        return errors(self.weak, model, torch.arange(len(self.weak.rows))), Spent()
 
     def judging(self) -> dict[str, Any]:
         options, generation = self.weak.options, self.weak.generation
@@ -115,8 +119,9 @@ class AnswerExperts:
         prepared, role, rows, answers = self.prepared, self.prepared.weak, seed.draw.easy_train, self.easy
         generation = prepared.config.generation
         trivial = trivial_tokens(answers, role.backbone.tokenizer)
+        inputs = role.open(answers.read)
         weak = WeakAnswers(
-            inputs=role.open(answers.read),
+            inputs=inputs,
             answers=answers,
             rows=rows,
             # The split's own groups: they hold together what has like text, too.
@@ -126,6 +131,7 @@ class AnswerExperts:
             training=training,
             generation=generation,
             options=self._options(seed) if prepared.by_choice and generation.boost_unit == "sequence" else None,
+            validation=AnswerValidation(inputs, answers, seed.draw.easy_val),
         )
         return AnswerTrainer(prepared, weak)
 
@@ -172,19 +178,19 @@ class AnswerExperts:
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
         """One pass of the trunk over what is learned and validated on; each expert scores easy-val."""
-        role, epochs, val = self.prepared.weak, training.epochs, seed.draw.easy_val
+        role, val = self.prepared.weak, seed.draw.easy_val
         n_val, n_val_answer = tokens_of(self.easy, val)
         n_train, _ = tokens_of(self.easy, seed.draw.easy_train)
         parts = [trunk_cost(role, n_train + n_val)]
         for expert in experts:
-            owned, n_answer = owned_by(expert.state), epochs * len(expert.log_probs)
-            seen = epochs * len(seed.draw.easy_train)
+            owned, epochs = owned_by(expert.state), training.passes_of(expert.end)
+            n_answer, seen = epochs * len(expert.log_probs), epochs * len(seed.draw.easy_train)
             parts.append(
                 training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen, answer_tokens=n_answer)
             )
-            parts.append(
-                evaluation_cost(role, owned=owned, tokens=n_val, examples=len(val), answer_tokens=n_val_answer)
-            )
+            scored = {"owned": owned, "tokens": n_val, "examples": len(val), "answer_tokens": n_val_answer}
+            parts.append(evaluation_cost(role, **scored))
+            parts.append(validation_cost(role, passes=expert.validations, **scored))
         return costs.total(parts)
 
     def label(self, seed: SeedContext, ensemble: Ensemble, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:

@@ -17,7 +17,7 @@ from ensemw2s.data.people import people_among
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
-from ensemw2s.forms.costs import training_cost, trunk_cost
+from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.labels import (
     PseudoAnswers,
@@ -33,9 +33,10 @@ from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
 from ensemw2s.storage.store import Artifact
-from ensemw2s.train.answers import AnswerSupervision, train_answers
+from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, ended_by, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.supervision import weights_and_pace
+from ensemw2s.training_end import TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class AnswerTrainingSet:
     inputs: Inputs
     """Trunk activations of the supervision's answers."""
     supervision: AnswerSupervision
+    validation: AnswerValidation
+    """The easy answers that may end the training."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ class AnswerBallot:
         of_rows, pace = weights_and_pace(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
         weights = torch.ones(len(both.targets))
         weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
-        return AnswerTrainingSet(inputs, AnswerSupervision(both, learned, weights, pace))
+        supervision = AnswerSupervision(both, learned, weights, pace)
+        return AnswerTrainingSet(inputs, supervision, self.students.validation(self.seed))
 
     def _with_people(self, texts: list[str], labelled: Labelled) -> Labelled:
         """Put people's answers in the place of pseudo-answers, as certain, so that no recipe drops one."""
@@ -170,13 +174,18 @@ class AnswerStudents:
 
     def on_easy(self, seed: SeedContext) -> AnswerTrainingSet:
         ones = torch.ones(len(self.easy.targets))
-        return AnswerTrainingSet(self.easy_inputs, AnswerSupervision(self.easy, seed.draw.easy_train, ones))
+        supervision = AnswerSupervision(self.easy, seed.draw.easy_train, ones)
+        return AnswerTrainingSet(self.easy_inputs, supervision, self.validation(seed))
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> AnswerTrainingSet:
         role, hard = self.prepared.strong, seed.draw.hard_unlabelled
         given = role.answers(hard, [str(text) for text in truth], self.prepared.names_of(hard))
         supervision = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
-        return AnswerTrainingSet(role.open(given.read), supervision)
+        return AnswerTrainingSet(role.open(given.read), supervision, self.validation(seed))
+
+    def validation(self, seed: SeedContext) -> AnswerValidation:
+        """Easy validation data, with their true answers."""
+        return AnswerValidation(self.easy_inputs, self.easy, seed.draw.easy_val)
 
     def self_labels(self, seed: SeedContext, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
         labels = write_pseudo_answers(self.prepared, seed, voters, ["strong_on_easy"])
@@ -195,30 +204,46 @@ class AnswerStudents:
             "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
             "weights": canonical_hash(supervision.weights[answers.tokens_of(rows)].tolist()),
             "pace": None if pace is None else canonical_hash(pace.deciding),
+            **ended_by(training_set.validation, self.prepared.config.student_training),
         }
 
     def fit(self, training_set: AnswerTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
         training = self.prepared.config.student_training
         module = self.prepared.strong.builder(training)(stream(seed, "init"))
-        supervision = training_set.supervision
-        train_answers(module, training_set.inputs, supervision, training, seed=seed, checkpointer=checkpointer)
-        return Artifact({f"state/{n}": t for n, t in owned_state(module).items()}, {"owned": n_trainable(module)})
+        end = train_answers(
+            module,
+            training_set.inputs,
+            training_set.supervision,
+            training,
+            seed=seed,
+            validation=training_set.validation,
+            checkpointer=checkpointer,
+        )
+        state = {f"state/{n}": t for n, t in owned_state(module).items()}
+        return Artifact(state, {"owned": n_trainable(module)} | end.record)
 
     def voters(self, training_set: AnswerTrainingSet, artifact: Artifact, key: str) -> AnswerVoters:
         return AnswerVoters.one(self.prepared.strong, key, artifact.state)
 
     def cost(self, training_set: AnswerTrainingSet, artifact: Artifact) -> Cost:
-        role, epochs = self.prepared.strong, self.prepared.config.student_training.epochs
+        role, end = self.prepared.strong, TrainingEnd.of(artifact.record)
+        epochs, owned = self.prepared.config.student_training.passes_of(end), artifact.record["owned"]
         answers, rows = training_set.supervision.answers, training_set.supervision.rows
         n_tokens = int(training_set.inputs.lengths[rows].sum())
         trained = training_cost(
             role,
-            owned=artifact.record["owned"],
+            owned=owned,
             tokens=epochs * n_tokens,
             examples=epochs * len(rows),
             answer_tokens=epochs * len(answers.tokens_of(rows)),
         )
-        return costs.total([trunk_cost(role, n_tokens), trained])
+        parts = [trunk_cost(role, n_tokens), trained]
+        if end is not None and end.validations:
+            val = training_set.validation
+            n_val, n_answer = int(val.inputs.lengths[val.rows].sum()), len(val.answers.tokens_of(val.rows))
+            scored = {"owned": owned, "tokens": n_val, "examples": len(val.rows), "answer_tokens": n_answer}
+            parts += [trunk_cost(role, n_val), validation_cost(role, passes=end.validations, **scored)]
+        return costs.total(parts)
 
     def log_likelihood(self, seed: SeedContext, voters: AnswerVoters) -> Float[Tensor, " val"]:
         scores = Scorer(self.prepared, seed.store).scores(voters, self.easy, seed.draw.easy_val)

@@ -1,12 +1,12 @@
 """The configuration that `ensemw2s init` writes: commented text, with sizes from the data."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from ensemw2s.config import ModelConfig
+from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.config.generation import fitting_tokens
 from ensemw2s.data.own.sides import sides_by_file
 from ensemw2s.data.tasks.files import Files
@@ -17,21 +17,8 @@ from ensemw2s.services.onboarding.lengths import positions_here
 MIN_LABELLED = 20
 MOST = {"easy_pool": 4000, "hard_pool": 8000, "id_test": 1000, "ood_test": 2000}
 """By default no part is larger: it would cost more time than it narrows the intervals."""
-TRAINING = {
-    "choice": [
-        "# Heads at the optimum of their loss, the penalty chosen on easy validation data.",
-        "expert_training: {solver: lbfgs}",
-        "student_training: {solver: lbfgs}",
-        "students: {recipes: [{}, {with_easy: true}, {labels: hard}]}",
-    ],
-    "free": [
-        "expert_training: {epochs: 4, batch_size: 16, learning_rate: 1.0e-3}",
-        "student_training: {epochs: 4, batch_size: 16, learning_rate: 1.0e-3}",
-        "ensemble: {n_rounds: 4, prior: pretrained, shrinkage: 0.3, select_by: accuracy}",
-        "students: {recipes: [{labels: hard}, {labels: hard, with_easy: true}]}",
-    ],
-}
-"""By the form of the answers."""
+BATCH_SIZE = 16
+"""Of trainings by optimiser steps."""
 
 
 def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks: Sequence[str] = ()) -> str:
@@ -45,6 +32,7 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
     """
     examples = (*task.examples, *task.unlabelled, *task.test)
     is_free = task.answer_form == "free"
+    rated, sizes = _parts(config, task)
     longest = max(len(e.prompt.encode()) for e in examples)
     longest_answer = max(len(e.answer.encode()) for e in examples if e.answer is not None)
     # What `auto` takes of answers whose every byte is a token, and of an answer that is learned.
@@ -60,11 +48,12 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
             "seeds: [0, 1, 2]  # each draws its own examples from the pools; fewer cost less and say less",
             "task:",
             *(f"  {line}" for line in _task_lines(config, task, leaks)),
-            *_split_lines(config, task),
+            *rated,
+            *_split_lines(sizes),
             f"# No text has more tokens than bytes; the longest prompt has {longest:,}. A longer one is refused.",
             f"weak: {{model: {_quoted(weak)}{adapter}, max_length: {_read_by(weak, max_length)}}}{same}",
             f"strong: {{model: {_quoted(strong)}{adapter}, max_length: {_read_by(strong, max_length)}}}",
-            *TRAINING[task.answer_form],
+            *_training_lines(sizes["easy_train"], is_free=is_free),
             *([_generation_line(config)] if is_free else []),
             "",
         ]
@@ -100,8 +89,29 @@ def _task_lines(config: Files, task: Task, leaks: Sequence[str]) -> list[str]:
     return lines
 
 
-def _split_lines(config: Files, task: Task) -> list[str]:
-    """Sizes of the parts: all that there is, up to MOST."""
+def _training_lines(n_train: int, *, is_free: bool) -> list[str]:
+    """How experts and students are trained: each until more training changes nothing."""
+    if not is_free:
+        return [
+            "# Heads at the optimum of their loss, the penalty chosen on easy validation data.",
+            "expert_training: {solver: lbfgs}",
+            "student_training: {solver: lbfgs}",
+            "students: {recipes: [{}, {with_easy: true}, {labels: hard}]}",
+        ]
+    # Room for ten epochs, and for four times the optimiser steps that a training takes at least.
+    epochs = max(10, -(-4 * TrainConfig().min_steps // -(-n_train // BATCH_SIZE)))
+    how = f"epochs: {epochs}, patience: 2, schedule: constant, batch_size: {BATCH_SIZE}, learning_rate: 1.0e-3"
+    return [
+        "# Until two epochs in a row are no better on easy validation data; epochs is the most.",
+        f"expert_training: {{{how}}}",
+        f"student_training: {{{how}}}",
+        "ensemble: {n_rounds: 4, prior: pretrained, shrinkage: 0.3, select_by: accuracy}",
+        "students: {recipes: [{labels: hard}, {labels: hard, with_easy: true}]}",
+    ]
+
+
+def _parts(config: Files, task: Task) -> tuple[list[str], dict[str, int]]:
+    """How difficulty is found, as lines, and the sizes of the parts: all that there is, up to MOST."""
     rated: list[str] = []
     if task.unlabelled:
         sides = Counter(sides_by_file(task)[1])
@@ -139,13 +149,17 @@ def _split_lines(config: Files, task: Task) -> list[str]:
     sizes["hard_unlabelled"] = max(1, 3 * sizes["hard_pool"] // 4)
     if ood:
         sizes["ood_test"] = min(ood, MOST["ood_test"])
+    return rated, sizes
+
+
+def _split_lines(sizes: Mapping[str, int]) -> list[str]:
     notes = {
         "id_test": "held out from the labelled questions",
         "easy_pool": "of which each seed draws the next two",
         "hard_pool": "of which each seed draws the next",
     }
     lines = [f"  n_{name}: {n}" + (f"  # {notes[name]}" if name in notes else "") for name, n in sizes.items()]
-    return [*rated, "split:", *lines]
+    return ["split:", *lines]
 
 
 def _generation_line(config: Files) -> str:

@@ -175,4 +175,4 @@ def held(inputs: Inputs, rows: Int[Tensor, " rows"]) -> Inputs:
 def _short(training: TrainConfig) -> TrainConfig:
     """One epoch; the search for a size that fits is no part of a step."""
     micro = None if training.micro_batch_size == "auto" else training.micro_batch_size
-    return training.model_copy(update={"epochs": 1, "micro_batch_size": micro})
+    return training.model_copy(update={"epochs": 1, "patience": None, "micro_batch_size": micro})

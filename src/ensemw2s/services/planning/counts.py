@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.forms.base import Prepared
-from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.role import Role
 from ensemw2s.services.planning.units import (
     RoleName,
@@ -129,21 +129,33 @@ class Counts(ABC):
         kept: int | None = None,
         share: float | int = 1.0,
     ) -> Unit:
-        """Trainings on `n` examples; `share`: of the pooled feature's dimensions that is read."""
+        """Trainings on `n` examples, with `patience` of all their epochs.
+
+        Args:
+            share: of the pooled feature's dimensions, that is read.
+        """
         role, amounts = self.role(name), self.amounts[name]
         width = role.backbone.feature_size
         unread = (width - max(1, round(share * width))) * (role.config.head_hidden or len(self.prepared.task.choices))
-        tokens = n * amounts.read
+        tokens, owned = n * amounts.read, amounts.owned - unread
         spent = training_cost(
             role,
-            owned=amounts.owned - unread,
+            owned=owned,
             tokens=round(training.readings * tokens),
             examples=training.passes * n,
             answer_tokens=training.passes * n * amounts.answer,
         )
-        amount = training_amount(role.config.adapter, training, n, tokens)
+        validated = validation_cost(
+            role,
+            owned=owned,
+            passes=0 if training.patience is None else training.epochs,
+            tokens=self.n_val * amounts.read,
+            examples=self.n_val,
+            answer_tokens=self.n_val * amounts.answer,
+        )
+        amount, flops = training_amount(role.config.adapter, training, n, tokens), spent.flops + validated.flops
         stored = self.expert_bytes() if kept is None else kept
-        return Unit(stage, what, "train", name, count, amount, int(spent.training_tokens), spent.flops, stored)
+        return Unit(stage, what, "train", name, count, amount, int(spent.training_tokens), flops, stored)
 
     def scored(self, stage: Stage, what: str, name: RoleName, n: int, count: int) -> Unit:
         """Evaluations of `n` examples."""

@@ -70,8 +70,16 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
         device=str(prepared.strong.backbone.device),
         peak_memory=peak,
         disk=sum(unit.count * unit.kept for unit in units),
-        notes=("the weak model's rating of difficulty is not counted",) if is_rated else (),
+        notes=_notes(config, is_rated=is_rated),
     )
+
+
+def _notes(config: ExperimentConfig, *, is_rated: bool) -> tuple[str, ...]:
+    """What the figures leave out, or take at its most."""
+    notes = ["the weak model's rating of difficulty is not counted"] if is_rated else []
+    if any(training.patience is not None for training in (config.expert_training, config.student_training)):
+        notes.append("trainings with patience are counted with all their epochs: most end before, and cost less")
+    return tuple(notes)
 
 
 def _line(unit: Unit, rates: Rates | None) -> PlanLine:
