@@ -45,7 +45,7 @@ class TrainConfig(Frozen):
     """`balanced`: every class counts the same in the loss, however many examples have it. Tasks answered by a class."""
     checkpoint_steps: Count = 25
     """`top`, `lora`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
-    moments: with `full` three times the model in float32."""
+    moments: with `full` three times those weights in float32."""
 
     @property
     def readings(self) -> int:

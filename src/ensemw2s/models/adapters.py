@@ -52,7 +52,7 @@ class Top(nn.Module):
 
 
 class Whole(nn.Module):
-    """All layers on token ids, with low-rank updates or with every weight trained, followed by a head.
+    """All layers on token ids, with low-rank updates or trained themselves, followed by a head.
 
     Args:
         model: the backbone's model, made trainable by `add_lora` or `own_model`.
@@ -119,7 +119,8 @@ def build_adapter(
         add_lora(model, config, dropout, generator)
         return (Whole if n == backbone.n_layers else Top)(model, backbone.is_causal, head)
     if config.adapter == "full":
-        return Whole(own_model(backbone.model), backbone.is_causal, head, backbone.dtype)
+        model = own_model(backbone.model, train_embeddings=config.train_embeddings)
+        return Whole(model, backbone.is_causal, head, backbone.dtype)
     return head
 
 
