@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ensemw2s.config import Recipe
 from ensemw2s.errors import RunError
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import Comparison, Interval, Row
@@ -49,6 +50,11 @@ def is_baseline(chosen: Condition, auto_choices: Sequence[Condition]) -> bool:
         auto_choices: what `auto` stands for in each seed; empty without `auto`.
     """
     return chosen.is_baseline or (chosen == AUTO and all(each.is_baseline for each in auto_choices))
+
+
+def learns_labels(condition: Condition, recipes: Sequence[Recipe]) -> bool:
+    """Whether a condition's student learns labelled easy examples, which a last training may add to."""
+    return condition == STRONG_ON_EASY or any(r.with_easy for r in recipes if r.name == condition.recipe)
 
 
 def headline(

@@ -40,8 +40,10 @@ def train(
     validation: Validation | None = None,
     checkpointer: Checkpointer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> float | None:
     """Train `module` in place. The result does not depend on interruptions or on the size of micro-batches.
+
+    Returns the penalty of `solver: lbfgs`, as it was set or chosen; None for other solvers.
 
     The loss of a step is sum_i w_i loss_i / batch_size over its global batch; the gradients of its micro-batches add
     up to that of the whole batch.

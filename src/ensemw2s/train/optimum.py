@@ -32,8 +32,10 @@ def fit_optimum(
     *,
     seed: int,
     validation: Validation | None,
-) -> None:
+) -> float:
     """Set a head's scale and weights to the minimum of the mean weighted loss plus l2/2 times the squared weights.
+
+    Returns l2, as it was set or chosen.
 
     Features are divided by their standard deviation over the samples. With `l2: auto` the penalty is that of least log
     loss on the validation data, or without any on held-out folds of the samples (copies of one row in one fold).
@@ -90,6 +92,7 @@ def fit_optimum(
     with torch.no_grad():
         head.score.weight.copy_(found.weight.masked_fill(head.scale.cpu().isinf(), 0.0))
     head.eval()
+    return l2
 
 
 @torch.no_grad()

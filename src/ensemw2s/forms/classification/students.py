@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
@@ -20,7 +20,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import VAL
-from ensemw2s.forms.base import SeedContext, Truth, rows_of
+from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
@@ -44,7 +44,8 @@ class ClassTrainingSet:
     supervision: Supervision
     loss: WeakToStrongLoss
     parts: Mapping[str, Int[Tensor, " _"]]
-    validation: Validation
+    validation: Validation | None
+    """None where they are learned, too: nothing is chosen by them then."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,22 @@ class ClassBallot:
         role, draw = self.students.prepared.strong, self.seed.draw
         return role.features(draw.hard_unlabelled), role.features(draw.easy_val)
 
-    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> ClassTrainingSet:
+    def training_set(
+        self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
+    ) -> ClassTrainingSet:
         prepared, draw = self.students.prepared, self.seed.draw
+        rows, labels = self.students.labels(self.seed, known)
         data = StudentData(
-            draw.easy_train,
-            prepared.split.easy_labels[draw.easy_train],
+            rows,
+            labels,
             draw.hard_unlabelled,
             prepared.split.difficulty,
             self.students.people(self.seed),
         )
         loss = recipe.make_loss()
         supervision = data.by_recipe(recipe, loss, labelled, self.votes.member)
+        if known is not None:
+            return ClassTrainingSet(supervision, loss, {}, None)
         parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
         return ClassTrainingSet(supervision, loss, parts, self.students.validation(self.seed))
 
@@ -109,9 +115,11 @@ class ClassStudents:
     def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[ClassVoters, Cost]]:
         return class_rivals(self.prepared, seed)
 
-    def on_easy(self, seed: SeedContext) -> ClassTrainingSet:
-        rows = seed.draw.easy_train
-        supervision = true_labels(rows, self.prepared.split.easy_labels[rows], self.prepared.n_classes)
+    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> ClassTrainingSet:
+        rows, labels = self.labels(seed, known)
+        supervision = true_labels(rows, labels, self.prepared.n_classes)
+        if known is not None:
+            return ClassTrainingSet(supervision, CrossEntropy(), {}, None)
         parts = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
         return ClassTrainingSet(supervision, CrossEntropy(), parts, self.validation(seed))
 
@@ -119,6 +127,13 @@ class ClassStudents:
         assert isinstance(truth, Tensor)
         supervision = true_labels(seed.draw.hard_unlabelled, truth, self.prepared.n_classes)
         return ClassTrainingSet(supervision, CrossEntropy(), rows_of(self.prepared, seed), self.validation(seed))
+
+    def labels(self, seed: SeedContext, known: Labels | None) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:
+        """Rows and classes of `known`, or without that of the seed's easy training examples."""
+        if known is None:
+            return seed.draw.easy_train, self.prepared.split.easy_labels[seed.draw.easy_train]
+        assert isinstance(known.truth, Tensor)
+        return known.rows, known.truth
 
     def validation(self, seed: SeedContext) -> Validation:
         """Easy validation data, with their labels."""
@@ -168,29 +183,34 @@ class ClassStudents:
             "evaluated": [rows.tolist() for rows in training_set.parts.values()],
         }
 
-    def fit(self, training_set: ClassTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
-        role, config = self.prepared.strong, self.prepared.config
-        module = role.builder(config.student_training, self.prepared.n_classes)(stream(seed, "init"))
+    def fit(
+        self, training_set: ClassTrainingSet, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
+    ) -> Artifact:
+        role = self.prepared.strong
+        module = role.builder(training, self.prepared.n_classes)(stream(seed, "init"))
         fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
-        train(
+        l2 = train(
             module,
             role.inputs,
             training_set.supervision,
             training_set.loss,
-            config.student_training,
+            training,
             seed=seed,
             validation=training_set.validation,
             checkpointer=checkpointer,
         )
-        log_probs = predict(
-            module,
-            role.inputs,
-            torch.cat(list(training_set.parts.values())),
-            link=training_set.loss.link,
-            batch_tokens=config.cache.batch_tokens,
-        )
+        log_probs = torch.empty(0, self.prepared.n_classes)
+        if training_set.parts:
+            log_probs = predict(
+                module,
+                role.inputs,
+                torch.cat(list(training_set.parts.values())),
+                link=training_set.loss.link,
+                batch_tokens=self.prepared.config.cache.batch_tokens,
+            )
         tensors = {f"state/{name}": t for name, t in owned_state(module).items()}
-        return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)})
+        record = {"owned": n_trainable(module)} | ({} if l2 is None else {"l2": l2})
+        return Artifact(tensors | {"log_probs": log_probs}, record)
 
     def voters(self, training_set: ClassTrainingSet, artifact: Artifact, key: str) -> ClassVoters:
         sizes = [len(rows) for rows in training_set.parts.values()]
