@@ -47,6 +47,9 @@ def test_twenty_kills_across_the_stages_leave_the_results_of_an_undisturbed_run(
         "student_training": {"epochs": 18, "dropout": 0.2, "checkpoint_steps": 2},
         "expert_training": {"dropout": 0.2},
         "cache": {"shard_rows": 40},
+        # Whichever is recommended learns easy labels, so it is trained once more.
+        "students": {"recipes": [{"with_easy": True}, {"loss": "logconf", "with_easy": True}]},
+        "deliver": {"refit": True},
     }
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(merged(tiny_tree(task_file), changes)))

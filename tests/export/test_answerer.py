@@ -5,8 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
+from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.export.answerer import export_language
+from ensemw2s.forms.generation.role import load_role
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import owned_state
 from ensemw2s.models.inputs import IdInputs
@@ -51,10 +53,12 @@ def trained(folder, store, **settings):
     return module, inputs, config, backbone, unembedding
 
 
-@pytest.mark.parametrize("adapter", ["top", "lora", "full"])
+@pytest.mark.parametrize("adapter", ["top", "lora", "full", "full with embeddings"])
 @pytest.mark.parametrize("family", ["tiny", "untied"])
 def test_the_exported_language_model_scores_as_the_trained_one(family, adapter, request, store, tmp_path):
+    adapter, _, embeddings = adapter.partition(" with ")
     settings = {"top": {"top_layers": 1}, "lora": {"lora_layers": 1}, "full": {}}[adapter]
+    settings |= {"train_embeddings": bool(embeddings)}
     folder = request.getfixturevalue(family)
     module, inputs, config, backbone, unembedding = trained(folder, store, adapter=adapter, n_layers=3, **settings)
     state = owned_state(module)
@@ -80,10 +84,57 @@ def test_the_exported_language_model_scores_as_the_trained_one(family, adapter, 
 @pytest.mark.parametrize("family", ["tiny", "untied"])
 def test_full_trains_embeddings_and_head_and_leaves_the_backbone_alone(family, request, store):
     folder = request.getfixturevalue(family)
-    module, _, _, backbone, unembedding = trained(folder, store, adapter="full")
+    module, _, _, backbone, unembedding = trained(folder, store, adapter="full", train_embeddings=True)
     state = owned_state(module)
     assert ("own_head.model.lm_head.weight" in state) == (family == "untied")
     assert not torch.equal(state["upper.embed_tokens.weight"], backbone.model.get_input_embeddings().weight)
     assert not torch.equal(module.unembedding, unembedding.weight)
     fresh = load_backbone(ModelConfig(model=str(folder), dtype="float32"))
     assert all(torch.equal(a, b) for a, b in zip(backbone.model.parameters(), fresh.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("family", ["tiny", "untied"])
+def test_full_freezes_a_head_that_is_tied_to_the_embeddings_and_trains_any_other(family, request, store):
+    module, _, _, backbone, unembedding = trained(request.getfixturevalue(family), store, adapter="full")
+    state, embeddings = owned_state(module), backbone.model.get_input_embeddings().weight
+    assert not any("embed_tokens" in name for name in state)
+    assert module.upper.get_input_embeddings().weight is embeddings
+    fresh = load_backbone(ModelConfig(model=backbone.name, dtype="float32"))
+    assert torch.equal(embeddings, fresh.model.get_input_embeddings().weight)
+    n_layers = sum(p.numel() for p in backbone.model.parameters()) - embeddings.numel()
+    if family == "tiny":
+        assert module.head.weight is embeddings
+        assert sum(t.numel() for t in state.values()) == n_layers
+    else:
+        assert not torch.equal(state["own_head.model.lm_head.weight"], unembedding.weight)
+        assert sum(t.numel() for t in state.values()) == n_layers + unembedding.weight.numel()
+
+
+@pytest.mark.parametrize("family", ["tiny", "untied"])
+def test_members_of_full_share_what_is_frozen(family, request):
+    folder = str(request.getfixturevalue(family))
+    n_bytes = {}
+    for trains in (False, True):
+        config = ModelConfig(model=folder, dtype="float32", adapter="full", train_embeddings=trains)
+        backbone = load_backbone(config)
+        head = vocabulary_head(backbone)
+        models = [AnswerModel(backbone, head, config, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+        members = SharedTrunk(backbone, models)
+        ids = torch.arange(5, 11).view(2, 3)
+        states = members.read(ids, torch.ones_like(ids), None)[:, :, -1]
+        alone = torch.cat([members.alone(i).logits(states[[i]]) for i in range(3)])
+        torch.testing.assert_close(members.logits(states), alone)
+        n_bytes[trains] = members.n_bytes
+    table = 4 * backbone.model.get_input_embeddings().weight.numel()
+    assert n_bytes[True] - n_bytes[False] == 3 * table  # beside the backbone's own, which all have for reading
+
+
+@pytest.mark.parametrize("family", ["tiny", "untied"])
+@pytest.mark.parametrize("settings", [{"adapter": "lora"}, {"adapter": "full"}, {"train_embeddings": True}])
+def test_costs_know_whether_the_vocabulary_head_is_trained(family, settings, request, store):
+    folder = str(request.getfixturevalue(family))
+    config = ModelConfig(**({"model": folder, "dtype": "float32", "adapter": "full"} | settings))
+    role = load_role(config, CacheConfig(), store, lambda *_: None, 0.0)
+    (module,) = role.load([])
+    assert role.trains_head == any(p.requires_grad for p in module.head.parameters())
+    assert role.trains_head == (config.adapter == "full" and (family == "untied" or config.train_embeddings))

@@ -12,8 +12,12 @@ TRUNK, OWN, HEAD = 1000, 200, 50
 """Weights below the adapter's layers, of these, and of the vocabulary head."""
 
 
-class AnswerRole(Role):
+class FrozenHead(Role):
     head_weights = HEAD
+
+
+class TrainedHead(FrozenHead):
+    trains_head = True
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,12 @@ def test_classes_by_hand(role_of, adapter, owned, training, evaluation):
     assert (evaluated.flops, evaluated.training_tokens, evaluated.expert_evaluations) == (evaluation, 0, 5)
 
 
-@pytest.mark.parametrize(("adapter", "per_use"), [("top", 4), ("lora", 4), ("full", 6)])
-def test_answer_tokens_go_through_the_vocabulary_head(role_of, adapter, per_use):
-    plain, answering = role_of(adapter), role_of(adapter, AnswerRole)
+@pytest.mark.parametrize(
+    ("adapter", "kind", "per_use"),
+    [("top", FrozenHead, 4), ("lora", FrozenHead, 4), ("full", FrozenHead, 4), ("full", TrainedHead, 6)],
+)
+def test_answer_tokens_go_through_the_vocabulary_head(role_of, adapter, kind, per_use):
+    plain, answering = role_of(adapter), role_of(adapter, kind)
     amounts = {"owned": 16, "tokens": 30, "examples": 5}
     more = training_cost(answering, **amounts, answer_tokens=7).flops - training_cost(plain, **amounts).flops
     assert more == per_use * HEAD * 7

@@ -12,10 +12,12 @@ from ensemw2s.models.adapters import (
     n_trainable,
     owned_state,
 )
+from ensemw2s.models.assembly import merged
 from ensemw2s.models.head import Head
 from ensemw2s.models.trunk import pooled_features
 
 ADAPTERS = ["head", "top", "lora", "full"]
+NAMES = ("embed_tokens.weight", "wte.weight", "wpe.weight")
 CACHE = CacheConfig(trunk_cache="memory", batch_tokens=64)
 
 
@@ -159,8 +161,40 @@ def test_the_pretrained_models_own_dropout_stays_off_in_training(gpt2, load_tiny
     assert any(m.p > 0 for m in backbone.model.modules() if isinstance(m, torch.nn.Dropout))
 
 
-def test_full_owns_every_weight_and_trains_the_embeddings_too(backbone, ids, store):
-    config = config_of("full")
+@pytest.mark.parametrize("family", ["tiny", "gpt2", "tiny_encoder"])
+def test_full_leaves_the_embeddings_frozen_and_shared(family, load_tiny, request, ids, store):
+    backbone = load_tiny(request.getfixturevalue(family)).cut(2)
+    config = config_of("full").model_copy(update={"n_layers": 2})
+    tables = {name: p for name, p in backbone.model.named_parameters() if "embeddings." in name or name in NAMES}
+    tables = {name: p for name, p in tables.items() if p.ndim == 2}
+    before = {name: p.clone() for name, p in tables.items()}
+    module = build(config, backbone)
+    weights = dict(backbone.model.named_parameters())
+    n_owned = sum(p.numel() for p in weights.values()) - sum(p.numel() for p in tables.values())
+    assert n_trainable(module) == n_owned + 3 * backbone.feature_size
+    inputs = open_activations(backbone, ids, config=config, cache=CACHE, store=store)
+    train(module, inputs)
+    after, whole = owned_state(module), dict(module.model.named_parameters())
+    assert {f"model.{name}" for name in weights.keys() - tables.keys()} | {"head.score.weight", "head.scale"} == (
+        after.keys()
+    )
+    for name, table in tables.items():
+        assert whole[name] is table
+        assert table.grad is None
+        assert torch.equal(table, before[name])
+    assert not any(torch.equal(after[f"model.{name}"], weights[name]) for name in weights.keys() - tables.keys())
+
+
+def test_only_what_changes_the_meaning_of_full_changes_its_key():
+    now, then = config_of("full").deciding, config_of("full", train_embeddings=True).deciding
+    assert now.pop("train_embeddings") is False
+    assert now == then  # an older store has what the old meaning made
+    for adapter in ("head", "top", "lora"):
+        assert "train_embeddings" not in config_of(adapter).deciding
+
+
+def test_full_trains_the_embeddings_too_where_asked(backbone, ids, store):
+    config = config_of("full", train_embeddings=True)
     module = build(config, backbone)
     cut = backbone.cut(3).model
     owned = owned_state(module)
@@ -174,11 +208,12 @@ def test_full_owns_every_weight_and_trains_the_embeddings_too(backbone, ids, sto
     assert moved == {name for name, _ in cut.named_parameters()}
 
 
-def test_full_computes_in_the_trunks_dtype_over_float32_weights(tiny, ids, store):
+@pytest.mark.parametrize("train_embeddings", [False, True])
+def test_full_computes_in_the_trunks_dtype_over_float32_weights(train_embeddings, tiny, ids, store):
     from ensemw2s.models.loading.load import load_backbone
 
     backbone = load_backbone(ModelConfig(model=str(tiny), dtype="bfloat16"))
-    config = config_of("full")
+    config = config_of("full", train_embeddings=train_embeddings)
     module = build(config, backbone)
     seen = []
     module.model.layers[0].mlp.down_proj.register_forward_hook(lambda _m, _i, output: seen.append(output.dtype))
@@ -186,7 +221,11 @@ def test_full_computes_in_the_trunks_dtype_over_float32_weights(tiny, ids, store
     first = train(module, inputs, 1)
     assert train(module, inputs, 12) < first
     assert set(seen) == {torch.bfloat16}
-    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert {p.dtype for p in module.parameters() if p.requires_grad} == {torch.float32}
+    assert module.model.embed_tokens.weight.dtype == (torch.float32 if train_embeddings else torch.bfloat16)
+    exported = merged(backbone.cut(3), module)
+    assert {p.dtype for p in exported.parameters()} == {torch.float32}
+    assert module.model.embed_tokens.weight.dtype == (torch.float32 if train_embeddings else torch.bfloat16)
 
 
 def test_top_layers_must_leave_a_trunk(backbone):

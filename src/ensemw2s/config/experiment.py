@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from ensemw2s.config.base import Frozen
+from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.generation import GenerationConfig
 from ensemw2s.config.model import CacheConfig, ModelConfig
@@ -38,6 +39,7 @@ class ExperimentConfig(Frozen):
     students: StudentConfig = StudentConfig()
     generation: GenerationConfig = GenerationConfig()
     cache: CacheConfig = CacheConfig()
+    deliver: DeliverConfig = DeliverConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExperimentConfig":

@@ -16,8 +16,11 @@ class ModelConfig(Frozen):
     n_layers: Count | None = None
     """Cut to the first layers; None keeps all."""
     adapter: Literal["head", "top", "lora", "full"] = "head"
-    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight
-    (embeddings and, in generation, the vocabulary head among them) in float32."""
+    """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight (but
+    see `train_embeddings`) in float32."""
+    train_embeddings: bool = False
+    """`full`: whether the embeddings of tokens and positions are trained, too. In generation a vocabulary head that is
+    tied to them is trained or frozen with them; a head of its own is always trained."""
     pooling: Pooling | Literal["auto"] | None = None
     """What a classifier reads of a text: the state of its last token, the mean over its tokens, or the state of its
     first token (encoders). None is the last token of a causal model whose prompts all end in one word (a cue such as
@@ -55,6 +58,8 @@ class ModelConfig(Frozen):
         where = {"model", "revision", "max_length", "dtype", "trust_remote_code_from"}
         # Younger settings count only where they are used, so that what older stores hold stays good.
         unused = {name for name in ("lora_targets", "chat", "pooling") if not getattr(self, name)}
+        if self.train_embeddings or self.adapter != "full":  # `full` once trained them always
+            unused.add("train_embeddings")
         return self.model_dump(exclude=where | unused)
 
 

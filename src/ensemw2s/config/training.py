@@ -54,7 +54,7 @@ class TrainConfig(Frozen):
     """`balanced`: every class counts the same in the loss, however many examples have it. Tasks answered by a class."""
     checkpoint_steps: Count = 25
     """`top`, `lora`, `full`: optimiser steps between a student's checkpoints. One holds what is trained and its two
-    moments, with `patience` the best weights, too: with `full` three or four times the model in float32."""
+    moments, with `patience` the best weights, too: with `full` three or four times those weights in float32."""
 
     @model_validator(mode="after")
     def _can_stop_early(self) -> "TrainConfig":

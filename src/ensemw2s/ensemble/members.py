@@ -52,7 +52,7 @@ class SharedTrunk:
     """Answer models over one frozen trunk, which runs once for all of them, as does the vocabulary head.
 
     Upper layers with low-rank updates (`lora`) are run together, copies of upper layers (`top`) one after another, and
-    models that train every weight (`full`) share nothing.
+    models of `full` share their frozen embeddings at most.
 
     Families whose cache of keys and values cannot be continued (measured: Mamba, RecurrentGemma) read all tokens anew
     at every step.
@@ -85,9 +85,10 @@ class SharedTrunk:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the weights in memory: embeddings, trunk, upper layers of each member, vocabulary head if untied."""
-        modules = [self._embed, *([] if self._trunk is None else [self._trunk]), *(m.upper for m in self._models)]
-        return memory_of(p for module in (*modules, self._models[0].head) for p in module.parameters())
+        """Bytes of the weights in memory: embeddings, trunk, upper layers and head of each member; shared ones once."""
+        modules = [self._embed, *([] if self._trunk is None else [self._trunk])]
+        modules += [part for model in self._models for part in (model.upper, model.head)]
+        return memory_of(p for module in modules for p in module.parameters())
 
     def _tries_memory(self, backbone: Backbone, n_own: int) -> bool:
         key = ("memory", n_own, self._models[0].owns_all, self._stack is not None)

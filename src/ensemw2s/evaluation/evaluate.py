@@ -9,7 +9,7 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
-from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row, trivial_rival
+from ensemw2s.evaluation.recommend import headline, is_baseline, learns_labels, recommended_row, trivial_rival
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
@@ -63,6 +63,9 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     voters = voter_figures([seed.voters for seed in seeds], seeds[0].signals.method, len(facts.task.choices))
     n_voters = 0 if voters is None else len(voters.voters)
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
+    exported = seeds[best_seed].chosen or chosen.condition
+    n_labels = facts.task.sizes["easy_pool"] + facts.task.sizes["id_test"]
+    is_refit = config.deliver.refit and learns_labels(exported, config.students.recipes)
     results = Results(
         name=config.name,
         config=config.model_dump(mode="json"),
@@ -97,6 +100,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
             is_baseline=is_baseline(chosen.condition, auto_choices, n_voters),
             seed=seeds[best_seed].seed,
             rival=None if rival is None else rival.key,
+            refit_on=n_labels if is_refit else None,
         ),
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
@@ -104,9 +108,25 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         confusion=_confusion(table, shown, rival),
         samples=facts.samples,
         token_weights=facts.token_weights,
-        notes=facts.notes,
+        notes=(*facts.notes, *_refit_note(config.deliver.refit, n_labels if is_refit else None)),
     )
     return results, table.tensors()
+
+
+def _refit_note(is_asked: bool, n_labels: int | None) -> list[str]:
+    """What the exported student learned beyond the one of the figures."""
+    if not is_asked:
+        return []
+    if n_labels is None:
+        return [
+            "The exported student is the one of these figures: it learned no labelled examples, so there were none to "
+            "train it on once more (deliver.refit)."
+        ]
+    return [
+        f"The exported student was trained once more, on all {n_labels:,} labelled examples, the ID test's among them, "
+        "with every choice as it was made before. All figures here are those of the student before that training; "
+        "this ID test cannot judge the exported one."
+    ]
 
 
 def _shown(table: Table, chosen: str) -> list[NamedCondition]:

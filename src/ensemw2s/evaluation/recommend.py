@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ensemw2s.config import Recipe
 from ensemw2s.errors import RunError
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import Comparison, Interval, Row
@@ -51,6 +52,11 @@ def is_baseline(chosen: Condition, auto_choices: Sequence[Condition], n_voters: 
     """
     each = auto_choices if chosen == AUTO else (chosen,)
     return all(c.is_baseline and not (n_voters and c.teacher == SELF) for c in each)
+
+
+def learns_labels(condition: Condition, recipes: Sequence[Recipe]) -> bool:
+    """Whether a condition's student learns labelled easy examples, which a last training may add to."""
+    return condition == STRONG_ON_EASY or any(r.with_easy for r in recipes if r.name == condition.recipe)
 
 
 def headline(

@@ -19,7 +19,7 @@ Trained by EnsemW2S {version} in the run "{name}" (configuration {config_hash}),
 - Base: {strong}. Supervisor: {weak}.
 - Answers: {choices}.
 - {metric} over the run's seeds: ID {id_test}, OOD {ood_test}. This folder is the seed that was best on easy-val.
-{reading}- Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
+{refit}{reading}- Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.
 
 The base model's and the data's own licences apply.
 """
@@ -35,7 +35,15 @@ def model_card(results: Results, *, classes: str, probabilities: str | None = No
         else "unknown (no test set)"
         for part in ("id_test", "ood_test")
     }
+    refit = ""
+    if chosen.refit_on is not None:
+        refit = (
+            f"- After these figures were taken, this student was trained once more, on all {chosen.refit_on:,} "
+            "labelled examples of the run, those of its ID test among them. The figures are of the student before "
+            "that.\n"
+        )
     return CARD.format(
+        refit=refit,
         label=markdown(row.label),
         version=results.versions["ensemw2s"],
         name=markdown(results.name),

@@ -54,7 +54,7 @@ def export_student(
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
     architecture cut, trained layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels, a
     padding token of its own. Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside
-    it. Memory: one float32 copy of the model, two with `full`.
+    it. Memory: one float32 copy of the model, and with `full` one more of what is trained.
 
     Args:
         card: text of README.md.

@@ -33,6 +33,14 @@ Truth = Int[Tensor, " _"] | tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class Labels:
+    """Examples of the split with their true answers, for a training."""
+
+    rows: Int[Tensor, " rows"]
+    truth: Truth
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A validated experiment, ready to train. It holds no true answer beside those of the easy pool and the seal."""
 
@@ -171,11 +179,15 @@ class Ballot(Protocol):
         """What a selection may ask for."""
         ...
 
-    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> Any:
+    def training_set(
+        self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
+    ) -> Any:
         """What a student of these labels learns.
 
         Args:
             on_the_way: the student is a label model's, which is asked for its labels and not tested.
+            known: learned in the place of the easy training examples, by a student that is neither validated nor
+                tested.
         """
         ...
 
@@ -188,8 +200,8 @@ class StudentForm(Protocol):
         """The untrained strong model as the one who answers; None where it cannot."""
         ...
 
-    def on_easy(self, seed: SeedContext) -> Any:
-        """The training set of the strong model on true easy labels."""
+    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> Any:
+        """The training set of the strong model on true easy labels; `known` as in `Ballot.training_set`."""
         ...
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> Any:
@@ -214,8 +226,14 @@ class StudentForm(Protocol):
         """What of a training set decides the student: for its key in the store."""
         ...
 
-    def fit(self, training_set: Any, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
-        """Train a student."""
+    def fit(
+        self, training_set: Any, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
+    ) -> Artifact:
+        """Train a student. The artifact's record has `owned`, its trained parameters, and `end`, a `TrainingEnd`."""
+        ...
+
+    def read_alike(self, training_set: Any, voters: Any) -> Any:
+        """The training set for a student that reads of a text what this one was found to read best."""
         ...
 
     def voters(self, training_set: Any, artifact: Artifact, key: str) -> Any:

@@ -30,10 +30,10 @@ def training_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount, a
     elif adapter == "top":
         flops = 6.0 * owned * tokens
     elif adapter == "full":
-        flops = 3.0 * role.own_flops * tokens  # `owned` has the embeddings too, which are looked up
+        flops = 3.0 * role.own_flops * tokens  # `owned` may have the embeddings, which are looked up
     else:
         flops = (2.0 * role.own_flops + 6.0 * owned) * tokens
-    flops += (6.0 if adapter == "full" else 4.0) * role.head_weights * answer_tokens
+    flops += (6.0 if role.trains_head else 4.0) * role.head_weights * answer_tokens
     return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
 
 

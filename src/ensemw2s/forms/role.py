@@ -25,6 +25,11 @@ class Role:
         return 0
 
     @property
+    def trains_head(self) -> bool:
+        """Whether these are trained, too."""
+        return False
+
+    @property
     def fingerprint(self) -> dict[str, object]:
         """What decides a training: the weights, the cut, the arithmetic and the adapter."""
         return {**self.config.deciding, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
@@ -36,7 +41,7 @@ class Role:
             "head": "a trained head",
             "top": f"{self.config.top_layers} trained upper layers",
             "lora": f"LoRA on {'all' if n == self.backbone.n_layers else f'the upper {n}'} layers",
-            "full": "all weights trained",
+            "full": "all weights trained" if self.config.train_embeddings else "all weights but embeddings trained",
         }
         hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
         return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"

@@ -53,7 +53,7 @@ class Top(nn.Module):
 
 
 class Whole(nn.Module):
-    """All layers on token ids, with low-rank updates or with every weight trained, followed by a head.
+    """All layers on token ids, with low-rank updates or trained themselves, followed by a head.
 
     Args:
         model: the backbone's model, made trainable by `add_lora` or `own_model`.
@@ -123,7 +123,8 @@ def build_adapter(
         add_lora(model, config, dropout, generator)
         return (Whole if n == backbone.n_layers else Top)(model, backbone.pooling, head)
     if config.adapter == "full":
-        return Whole(own_model(backbone.model), backbone.pooling, head, backbone.dtype)
+        model = own_model(backbone.model, train_embeddings=config.train_embeddings)
+        return Whole(model, backbone.pooling, head, backbone.dtype)
     return head
 
 

@@ -20,7 +20,7 @@ from transformers import (
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import Adapter, Whole
 from ensemw2s.models.head import Head
-from ensemw2s.models.loading.anatomy import final_norm, layers_of, share
+from ensemw2s.models.loading.anatomy import embeddings_of, final_norm, layers_of, share
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS
@@ -43,7 +43,7 @@ def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
         if isinstance(module, LoraLayer):
             trained.set_submodule(name, _plain(module))
     if isinstance(adapter, Whole):
-        return trained
+        return _in_one_dtype(trained)
     base = share(backbone.model)
     trained_layers = layers_of(trained)
     places = [
@@ -140,6 +140,16 @@ def _plain(module: LoraLayer) -> nn.Module:
             setattr(base, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
         module.merge()
     return base
+
+
+def _in_one_dtype(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with its embeddings in the dtype of the layers above, which may have been trained alone."""
+    dtype, embeddings = next(layers_of(model).parameters()).dtype, {id(p) for p in embeddings_of(model)}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if id(parameter) in embeddings and parameter.dtype != dtype:
+                setattr(module, name, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
+    return model
 
 
 def _own_padding(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:

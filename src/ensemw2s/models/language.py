@@ -37,13 +37,15 @@ class AnswerModel(nn.Module):
 
     The head, with whatever the family does to its logits, is shared and applied only where it is needed: in training
     and scoring at positions before an answer token, in decoding at the last one. With `adapter: full` there is no
-    trunk: the model reads token ids, and embeddings and head are trained, too (tied where the checkpoint ties them).
+    trunk: the model reads token ids, and a head of the checkpoint's own is trained, too. A head that is tied to the
+    embeddings is trained with them (`train_embeddings`), or frozen and shared with them: if the head alone went on, it
+    would be untied, and the exported student another model than the checkpoint's.
 
     Args:
         backbone: backbone cut to the layers that are used.
         unembedding: its `vocabulary_head`.
         config: `adapter: top` trains a float32 copy of `own_layers(config, backbone)` upper layers, `lora` low-rank
-            updates on them, `full` a float32 copy of the whole model.
+            updates on them, `full` a float32 copy of the model.
         dropout: dropout in the low-rank branch.
         init_noise: standard deviation of Gaussian noise added to every trained matrix, relative to the standard
             deviation of its entries (for `lora` noise on B, relative to A). A source of diversity.
@@ -65,13 +67,16 @@ class AnswerModel(nn.Module):
         super().__init__()
         self._shared = (unembedding,)  # in a tuple: no parameter, no buffer, no part of any state
         self.owns_all = config.adapter == "full"
-        """Whether it reads token ids and trains its own vocabulary head."""
+        """Whether it has all layers and reads token ids."""
+        self.own_head: VocabularyHead | None = None
+        """The vocabulary head where any of it is trained."""
         self.first_layer = backbone.n_layers - own_layers(config, backbone)
         """Number of trunk layers below it."""
         self._dtype = backbone.dtype if self.owns_all else torch.float32
         if self.owns_all:
-            self.upper = own_model(backbone.model)
-            self.own_head = unembedding.own(_embeddings(backbone.model), _embeddings(self.upper))
+            self.upper = own_model(backbone.model, train_embeddings=config.train_embeddings)
+            head = unembedding.own(_embeddings(backbone.model), _embeddings(self.upper))
+            self.own_head = head if any(p.requires_grad for p in head.parameters()) else None
         else:
             self.upper = upper_layers(backbone, own_layers(config, backbone))
             if config.adapter == "top":
@@ -109,7 +114,7 @@ class AnswerModel(nn.Module):
     @property
     def head(self) -> VocabularyHead:
         """The vocabulary head, its own or the shared one."""
-        return self.own_head if self.owns_all else self._shared[0]
+        return self._shared[0] if self.own_head is None else self.own_head
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab dim"]:
@@ -139,7 +144,7 @@ def member_logits(
     models: Sequence[AnswerModel], states: Float[Tensor, "members positions dim"]
 ) -> Float[Tensor, "members positions vocab"]:
     """Next-token logits of each member, in float32. A shared head is applied once to the states of all members."""
-    if models[0].owns_all:
+    if models[0].own_head is not None:
         return torch.stack([model.logits(state).float() for model, state in zip(models, states, strict=True)])
     return models[0].logits(states.flatten(0, 1)).float().unflatten(0, states.shape[:2])
 

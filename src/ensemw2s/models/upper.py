@@ -1,7 +1,6 @@
 """Upper layers that an adapter runs itself, and how they are trained: low-rank updates, or copies of the weights."""
 
 import contextlib
-import copy
 import functools
 import math
 import warnings
@@ -18,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from ensemw2s.config import ModelConfig
 from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.anatomy import cut_model, final_norm, layer_list, layers_of
+from ensemw2s.models.loading.anatomy import cut_model, embeddings_of, final_norm, layer_list, layers_of, trainable_copy
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.probes import PROBE_ERRORS
 from ensemw2s.models.trunk import pad, run_model
@@ -60,9 +59,13 @@ def own_weights(upper: PreTrainedModel) -> None:
                 setattr(module, key, nn.Parameter(parameter.detach().clone().float()))
 
 
-def own_model(model: PreTrainedModel) -> PreTrainedModel:
-    """A trainable float32 copy of the whole model, with its pretrained dropout switched off."""
-    trainable = copy.deepcopy(model).float().requires_grad_(True)
+def own_model(model: PreTrainedModel, *, train_embeddings: bool) -> PreTrainedModel:
+    """A trainable float32 copy of the model, with its pretrained dropout switched off.
+
+    Without `train_embeddings` the copy's embeddings are the model's own tensors, frozen and in its dtype.
+    """
+    frozen = [] if train_embeddings else embeddings_of(model)
+    trainable = trainable_copy(model, {id(parameter): parameter for parameter in frozen})
     no_dropout(trainable)
     return trainable
 

@@ -1,12 +1,12 @@
 """The vocabulary head: from final states to next-token logits, exactly as the library's causal model does it."""
 
-import copy
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+from ensemw2s.models.loading.anatomy import trainable_copy
 
 POSITIONS = 64
 """Number of positions whose logits are computed at a time where only some tokens' logits are kept."""
@@ -57,8 +57,9 @@ class VocabularyHead(nn.Module):
         return torch.cat([self(part)[:, tokens].float().cpu() for part in states.split(POSITIONS)])
 
     def own(self, embeddings: Tensor, own_embeddings: Tensor) -> "VocabularyHead":
-        """A trainable float32 copy; weights tied to `embeddings` are tied to `own_embeddings` in it."""
-        return copy.deepcopy(self, {id(embeddings): own_embeddings}).float().requires_grad_(True)
+        """A trainable float32 copy; weights tied to `embeddings` are `own_embeddings` in it, trained or frozen as those
+        are."""
+        return trainable_copy(self, {id(embeddings): own_embeddings})
 
     def _logits(self, states: Float[Tensor, "positions dim"]) -> Float[Tensor, "positions vocab"]:
         return self.model(inputs_embeds=states.unsqueeze(0)).logits[0]

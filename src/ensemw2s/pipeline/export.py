@@ -1,6 +1,5 @@
 """What a user leaves with: the recommended student and the best ensemble, each a folder that stands alone."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ensemw2s.core.losses import LINKS
@@ -19,11 +18,14 @@ from ensemw2s.results.conditions import ensemble
 from ensemw2s.tables import METHODS
 
 
-def export_run(run_dir: Path, results: Results, seeds: Sequence[SeedWork]) -> None:
-    """Write `student`, the recommended one of its best seed, and `ensemble`, of the method that is best on easy-val."""
-    work = next(w for w in seeds if w.seed == results.recommendation.seed)
-    condition = results.row(results.recommendation.row).condition
-    _export_student(run_dir / "student", results, work.prepared, work.outcomes[condition].voters)
+def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVoters | AnswerVoters) -> None:
+    """Write `student` and `ensemble`, of the seed's method that is best on easy-val.
+
+    Args:
+        work: the recommended student's seed.
+        voters: this student as the one who answers (`refit.exported`).
+    """
+    _export_student(run_dir / "student", results, work.prepared, voters)
     methods = [m for m in METHODS if m in work.ensembles]  # of equals the first of the table
     accuracy = {m: results.row(ensemble(m).key).parts["easy_val"]["accuracy"].interval.mean for m in methods}
     made = work.ensembles[max(methods, key=accuracy.__getitem__)]

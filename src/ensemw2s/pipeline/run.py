@@ -16,6 +16,7 @@ from ensemw2s.models.loading.checkpoint import resolve
 from ensemw2s.pipeline.evaluate import evaluate_run
 from ensemw2s.pipeline.export import export_run
 from ensemw2s.pipeline.prepare import prepare
+from ensemw2s.pipeline.refit import exported
 from ensemw2s.pipeline.run_folder import (
     ITEMS,
     REPORT,
@@ -66,10 +67,11 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
         with journal.stage("evaluate", store, total=0):
             before = [len(work.context.used) for work in seeds]
             results, items = evaluate_run(seeds)
+            student = exported(results, seeds)
             if launch.rank() == 0:
                 write(run_dir, ITEMS, save(items))
                 with launch.alone():
-                    export_run(run_dir, results, seeds)
+                    export_run(run_dir, results, *student)
         used = [u for work, n in zip(seeds, before, strict=True) for u in work.context.used[n:]]
         write_manifest(run_dir, "evaluate", config, used)
         write(run_dir, RESULTS, results.model_dump_json(indent=2) + "\n")

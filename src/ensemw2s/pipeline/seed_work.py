@@ -1,6 +1,6 @@
 """The work of one seed, stage by stage: experts, labels, students. Each unit goes through the store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.ensemble.methods import make_method, max_members
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import ExpertTrainer, Prepared, SeedContext, TaskForm
+from ensemw2s.forms.base import ExpertTrainer, Labels, Prepared, SeedContext, TaskForm
 from ensemw2s.names import SINGLE
 from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.results import Condition, Cost
@@ -32,6 +32,11 @@ class Outcome:
     """T, for ensembles and their students."""
     key: str | None = None
     """Of a trained student, in the store."""
+    record: Mapping[str, Any] | None = None
+    """Of that artifact."""
+    training_on: Callable[[Labels | None], Any] | None = None
+    """Of a student that learns true labels: its training set with these in the place of the easy training examples;
+    None gives the one that it was trained on."""
     ends: tuple[TrainingEnd | None, ...] = ()
     """How the trainings of those who answer ended, and of students on the way to its labels; None where an old store
     does not say."""

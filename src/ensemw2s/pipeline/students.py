@@ -1,16 +1,17 @@
 """Every training of the strong model in one seed: baselines, a student per teacher and recipe, the ceiling."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from ensemw2s.config import Recipe
+from ensemw2s.config import Recipe, TrainConfig
 from ensemw2s.core.labels import Labelled
 from ensemw2s.core.seeds import stream_seed
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.base import Ballot
+from ensemw2s.forms.base import Ballot, Labels
 from ensemw2s.pipeline import auto
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
 from ensemw2s.results import Condition, Cost
@@ -31,7 +32,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
         work.outcomes[condition] = Outcome(*rival)
     if (untrained := form.zero_shot(context)) is not None:
         work.outcomes[ZERO_SHOT] = Outcome(*untrained)
-    on_easy = _student(work, STRONG_ON_EASY, form.on_easy(context), NOTHING)
+    on_easy = _student(work, STRONG_ON_EASY, lambda known: form.on_easy(context, known), NOTHING)
     yield
     work.labels[SELF], spent_on_self = form.self_labels(context, on_easy.voters)
     spent = {SELF: costs.total([on_easy.cost, spent_on_self])}
@@ -48,10 +49,11 @@ def train_students(work: SeedWork) -> Iterator[None]:
         _student(
             work,
             student(teacher, recipe.name),
-            ballot.training_set(labelled, recipe),
+            partial(_training_set, ballot, labelled, recipe),
             label_cost,
             n_experts=n_experts,
             on_the_way=ends,
+            learns_labels=recipe.with_easy,
         )
         yield
     if config.students.method == "auto":
@@ -60,8 +62,13 @@ def train_students(work: SeedWork) -> Iterator[None]:
     if sealed is None:
         return  # nobody knows the true answers
     places = context.draw.hard_unlabelled - work.prepared.split.pools["hard_pool"].start
-    _student(work, CEILING, form.on_truth(context, sealed.open("ceiling", places)), NOTHING)
+    truth = sealed.open("ceiling", places)
+    _student(work, CEILING, lambda _: form.on_truth(context, truth), NOTHING, learns_labels=False)
     yield
+
+
+def _training_set(ballot: Ballot, labelled: Labelled, recipe: Recipe, known: Labels | None) -> Any:
+    return ballot.training_set(labelled, recipe, known=known)
 
 
 def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled, list[Cost], list[TrainingEnd | None]]:
@@ -72,7 +79,7 @@ def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled,
 
     def learn(labelled: Labelled) -> Tensor:
         training_set = ballot.training_set(labelled, how, on_the_way=True)
-        key, artifact = _trained(work, training_set)
+        key, artifact = trained(work, training_set, work.config.student_training)
         answers, asking = ballot.add(work.context, work.form.students.voters(training_set, artifact, key))
         ends.append(TrainingEnd.of(artifact.record))
         spent.extend([work.form.students.cost(training_set, artifact), asking])
@@ -84,37 +91,56 @@ def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled,
 def _student(
     work: SeedWork,
     condition: Condition,
-    training_set: Any,
+    training_on: Callable[[Labels | None], Any],
     label_cost: Cost,
     *,
     n_experts: int | None = None,
     on_the_way: Sequence[TrainingEnd | None] = (),
+    learns_labels: bool = True,
 ) -> Outcome:
-    """Train (or find) the student of a condition."""
-    key, artifact = _trained(work, training_set)
+    """Train (or find) the student of a condition.
+
+    Args:
+        training_on: as in `Outcome`.
+        learns_labels: whether there are easy training examples among what it learns.
+    """
+    training_set = training_on(None)
+    key, artifact = trained(work, training_set, work.config.student_training)
     form = work.form.students
-    cost = costs.total([label_cost, form.cost(training_set, artifact)])
-    ends = (*on_the_way, TrainingEnd.of(artifact.record))
-    work.outcomes[condition] = Outcome(form.voters(training_set, artifact, key), cost, n_experts, key, ends)
+    work.outcomes[condition] = Outcome(
+        form.voters(training_set, artifact, key),
+        costs.total([label_cost, form.cost(training_set, artifact)]),
+        n_experts,
+        key,
+        artifact.record,
+        training_on if learns_labels else None,
+        (*on_the_way, TrainingEnd.of(artifact.record)),
+    )
     return work.outcomes[condition]
 
 
-def _trained(work: SeedWork, training_set: Any) -> tuple[str, Artifact]:
+def student_stream(work: SeedWork) -> int:
+    """Random stream of the seed's students, one for all conditions: they differ by their labels alone."""
+    return stream_seed(work.seed, "student")
+
+
+def trained(work: SeedWork, training_set: Any, training: TrainConfig) -> tuple[str, Artifact]:
     """A student of this training set, from the store or trained, and its key there."""
-    config, role, form = work.config, work.prepared.strong, work.form.students
-    seed = stream_seed(work.seed, "student")  # one stream for all conditions: they differ by their labels alone
+    role, form, seed = work.prepared.strong, work.form.students, student_stream(work)
     key = artifact_key(
         STUDENT_VERSION,
         {
             **form.deciding(training_set),
             "strong": role.fingerprint,
-            "training": config.student_training.deciding,
+            "training": training.deciding,
             "stream": seed,
         },
     )
     checkpointer = Checkpointer(work.context.store, key)
     # A head is trained in seconds: it is not worth a snapshot.
     kept = None if role.config.adapter == "head" else checkpointer
-    artifact = work.context.memo("students", key, lambda: form.fit(training_set, seed=seed, checkpointer=kept))
+    artifact = work.context.memo(
+        "students", key, lambda: form.fit(training_set, training, seed=seed, checkpointer=kept)
+    )
     checkpointer.clear()
     return key, artifact

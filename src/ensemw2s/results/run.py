@@ -244,6 +244,9 @@ class Recommendation(Record):
     """Whose student is exported: the one with the best easy-val accuracy."""
     rival: str | None = None
     """Row of the trivial baseline that is best on easy-val, where it is above `row` there: it is to be used instead."""
+    refit_on: int | None = None
+    """Number of labelled examples that the exported student was trained on once more; None: it is the one of the
+    figures."""
 
 
 class Results(Record):

@@ -1,15 +1,15 @@
 """Students that classify: what each learns, how it is trained, and what it says of every part."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
@@ -20,13 +20,13 @@ from ensemw2s.errors import ModelError
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import VAL
-from ensemw2s.forms.base import SeedContext, Truth, rows_of
+from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
-from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, n_trainable, owned_state
+from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
@@ -46,7 +46,10 @@ class ClassTrainingSet:
     supervision: Supervision
     loss: WeakToStrongLoss
     parts: Mapping[str, Int[Tensor, " _"]]
-    validation: Validation
+    validation: Validation | None
+    """None where they are learned, too: nothing is chosen by them then."""
+    is_read: Bool[Tensor, " dim"] | None = None
+    """Dimensions of the feature that a head reads, where that is settled."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,22 @@ class ClassBallot:
         role, draw = self.students.prepared.strong, self.seed.draw
         return role.features(draw.hard_unlabelled), role.features(draw.easy_val)
 
-    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> ClassTrainingSet:
+    def training_set(
+        self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
+    ) -> ClassTrainingSet:
         prepared, draw = self.students.prepared, self.seed.draw
+        rows, labels = self.students.labels(self.seed, known)
         data = StudentData(
-            draw.easy_train,
-            prepared.split.easy_labels[draw.easy_train],
+            rows,
+            labels,
             draw.hard_unlabelled,
             prepared.split.difficulty,
             self.students.people(self.seed),
         )
         loss = recipe.make_loss()
         supervision = data.by_recipe(recipe, loss, labelled, self.votes.member, self.votes.voted)
+        if known is not None:
+            return ClassTrainingSet(supervision, loss, {}, None)
         parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
         return ClassTrainingSet(supervision, loss, parts, self.students.validation(self.seed))
 
@@ -111,9 +119,11 @@ class ClassStudents:
     def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[ClassVoters, Cost]]:
         return class_rivals(self.prepared, seed)
 
-    def on_easy(self, seed: SeedContext) -> ClassTrainingSet:
-        rows = seed.draw.easy_train
-        supervision = true_labels(rows, self.prepared.split.easy_labels[rows], self.prepared.n_classes)
+    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> ClassTrainingSet:
+        rows, labels = self.labels(seed, known)
+        supervision = true_labels(rows, labels, self.prepared.n_classes)
+        if known is not None:
+            return ClassTrainingSet(supervision, CrossEntropy(), {}, None)
         parts = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
         return ClassTrainingSet(supervision, CrossEntropy(), parts, self.validation(seed))
 
@@ -121,6 +131,13 @@ class ClassStudents:
         assert isinstance(truth, Tensor)
         supervision = true_labels(seed.draw.hard_unlabelled, truth, self.prepared.n_classes)
         return ClassTrainingSet(supervision, CrossEntropy(), rows_of(self.prepared, seed), self.validation(seed))
+
+    def labels(self, seed: SeedContext, known: Labels | None) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:
+        """Rows and classes of `known`, or without that of the seed's easy training examples."""
+        if known is None:
+            return seed.draw.easy_train, self.prepared.split.easy_labels[seed.draw.easy_train]
+        assert isinstance(known.truth, Tensor)
+        return known.rows, known.truth
 
     def validation(self, seed: SeedContext) -> Validation:
         """Easy validation data, with their labels."""
@@ -170,29 +187,36 @@ class ClassStudents:
             "loss": [type(training_set.loss).__name__, asdict(training_set.loss)],  # pyright: ignore[reportArgumentType]
             "validation": chosen_by(training_set.validation, self.prepared.config.student_training),
             "evaluated": [rows.tolist() for rows in training_set.parts.values()],
+            **({} if training_set.is_read is None else {"is_read": training_set.is_read.tolist()}),
         }
 
-    def fit(self, training_set: ClassTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
-        role, config = self.prepared.strong, self.prepared.config
-        module = role.builder(config.student_training, self.prepared.n_classes)(stream(seed, "init"))
+    def fit(
+        self, training_set: ClassTrainingSet, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
+    ) -> Artifact:
+        role = self.prepared.strong
+        module = role.builder(training, self.prepared.n_classes)(stream(seed, "init"))
         fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
+        if training_set.is_read is not None:
+            head_of(module).restrict(training_set.is_read)
         end = train(
             module,
             role.inputs,
             training_set.supervision,
             training_set.loss,
-            config.student_training,
+            training,
             seed=seed,
             validation=training_set.validation,
             checkpointer=checkpointer,
         )
-        log_probs = predict(
-            module,
-            role.inputs,
-            torch.cat(list(training_set.parts.values())),
-            link=training_set.loss.link,
-            batch_tokens=config.cache.batch_tokens,
-        )
+        log_probs = torch.empty(0, self.prepared.n_classes)
+        if training_set.parts:
+            log_probs = predict(
+                module,
+                role.inputs,
+                torch.cat(list(training_set.parts.values())),
+                link=training_set.loss.link,
+                batch_tokens=self.prepared.config.cache.batch_tokens,
+            )
         tensors = {f"state/{name}": t for name, t in owned_state(module).items()}
         return Artifact(tensors | {"log_probs": log_probs}, {"owned": n_trainable(module)} | end.record)
 
@@ -201,14 +225,22 @@ class ClassStudents:
         log_probs = dict(zip(training_set.parts, artifact.tensors["log_probs"].split(sizes), strict=True))
         return ClassVoters(log_probs, training_set.loss.link, artifact.state)
 
+    def read_alike(self, training_set: ClassTrainingSet, voters: ClassVoters) -> ClassTrainingSet:
+        scale = (voters.state or {}).get("scale")
+        if scale is None or bool(scale.isfinite().all()):
+            return training_set
+        return replace(training_set, is_read=scale.isfinite())
+
     def cost(self, training_set: ClassTrainingSet, artifact: Artifact) -> Cost:
         role, training = self.prepared.strong, self.prepared.config.student_training
-        rows, val, end = training_set.supervision.rows, training_set.validation.rows, TrainingEnd.of(artifact.record)
+        rows, end = training_set.supervision.rows, TrainingEnd.of(artifact.record)
         n_tokens, owned = int(role.inputs.lengths[rows].sum()), artifact.record["owned"]
         tokens, examples = training.readings_of(end) * n_tokens, training.passes_of(end) * len(rows)
         parts = [trunk_cost(role, n_tokens), training_cost(role, owned=owned, tokens=tokens, examples=examples)]
         if end is not None and end.validations:
-            n_val, passes = int(role.inputs.lengths[val].sum()), end.validations
+            assert training_set.validation is not None
+            val, passes = training_set.validation.rows, end.validations
+            n_val = int(role.inputs.lengths[val].sum())
             parts.append(trunk_cost(role, n_val))
             parts.append(validation_cost(role, owned=owned, passes=passes, tokens=n_val, examples=len(val)))
         return costs.total(parts)

@@ -40,6 +40,13 @@ class AnswerRole(Role):
         return self.unembedding.n_weights
 
     @property
+    def trains_head(self) -> bool:
+        if self.config.adapter != "full":
+            return False
+        is_tied = self.unembedding.weight is self.backbone.model.get_input_embeddings().weight
+        return self.config.train_embeddings or not is_tied
+
+    @property
     def fingerprint(self) -> dict[str, object]:
         return {**super().fingerprint, "init_noise": self.init_noise}
 

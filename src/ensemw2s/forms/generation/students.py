@@ -6,17 +6,17 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.config import Recipe, canonical_hash
+from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext, Truth, rows_of
+from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.labels import (
@@ -46,8 +46,21 @@ class AnswerTrainingSet:
     inputs: Inputs
     """Trunk activations of the supervision's answers."""
     supervision: AnswerSupervision
-    validation: AnswerValidation
+    validation: AnswerValidation | None
     """The easy answers that may end the training."""
+
+
+@dataclass(frozen=True)
+class LabelledAnswers:
+    """True answers as the strong model's tokens."""
+
+    answers: AnswerTokens
+    inputs: Inputs
+    """Their trunk activations."""
+    rows: Int[Tensor, " answers"]
+    """Of the split."""
+    learned: Int[Tensor, " learned"]
+    """Places among the answers."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,9 @@ class AnswerBallot:
         own[owner, torch.tensor([k for _, k in places])] = means.exp().float()
         return own
 
-    def training_set(self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False) -> AnswerTrainingSet:
+    def training_set(
+        self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
+    ) -> AnswerTrainingSet:
         """What a recipe learns of the likeliest texts, and of the easy answers where it shall.
 
         Raises:
@@ -114,18 +129,18 @@ class AnswerBallot:
             )
         rows = hard[answered]
         given = prepared.strong.answers(rows, [texts[i] for i in answered], prepared.names_of(rows))
-        easy = self.students.easy
-        both, inputs = join(easy, given), joined_inputs(self.students.easy_inputs, prepared.strong.open(given.read))
-        learned = len(easy.ids) + kept
+        easy = self.students.labels(self.seed, known)
+        both, inputs = join(easy.answers, given), joined_inputs(easy.inputs, prepared.strong.open(given.read))
+        learned = len(easy.answers.ids) + kept
         if recipe.with_easy:
-            learned = torch.cat([self.seed.draw.easy_train, learned])
+            learned = torch.cat([easy.learned, learned])
         difficulty = prepared.split.difficulty
-        of_each = torch.cat([difficulty[: len(easy.ids)], difficulty[rows]])
+        of_each = torch.cat([difficulty[easy.rows], difficulty[rows]])
         of_rows, pace = weights_and_pace(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
         weights = torch.ones(len(both.targets))
         weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
         supervision = AnswerSupervision(both, learned, weights, pace)
-        return AnswerTrainingSet(inputs, supervision, self.students.validation(self.seed))
+        return AnswerTrainingSet(inputs, supervision, self.students.validation(self.seed) if known is None else None)
 
     def _with_people(self, texts: list[str], labelled: Labelled) -> Labelled:
         """Put people's answers in the place of pseudo-answers, as certain, so that no recipe drops one."""
@@ -172,10 +187,20 @@ class AnswerStudents:
     def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[GivenAnswers, Cost]]:
         return answer_rivals(self.prepared, seed)
 
-    def on_easy(self, seed: SeedContext) -> AnswerTrainingSet:
-        ones = torch.ones(len(self.easy.targets))
-        supervision = AnswerSupervision(self.easy, seed.draw.easy_train, ones)
-        return AnswerTrainingSet(self.easy_inputs, supervision, self.validation(seed))
+    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> AnswerTrainingSet:
+        easy = self.labels(seed, known)
+        ones = torch.ones(len(easy.answers.targets))
+        supervision = AnswerSupervision(easy.answers, easy.learned, ones)
+        return AnswerTrainingSet(easy.inputs, supervision, self.validation(seed) if known is None else None)
+
+    def labels(self, seed: SeedContext, known: Labels | None) -> LabelledAnswers:
+        """The answers of `known`, all of them learned, or without that the easy pool's, of which the training examples
+        are."""
+        if known is None:
+            return LabelledAnswers(self.easy, self.easy_inputs, torch.arange(len(self.easy.ids)), seed.draw.easy_train)
+        role, texts = self.prepared.strong, [str(text) for text in known.truth]
+        answers = role.answers(known.rows, texts, self.prepared.names_of(known.rows))
+        return LabelledAnswers(answers, role.open(answers.read), known.rows, torch.arange(len(texts)))
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> AnswerTrainingSet:
         role, hard = self.prepared.strong, seed.draw.hard_unlabelled
@@ -207,8 +232,9 @@ class AnswerStudents:
             **ended_by(training_set.validation, self.prepared.config.student_training),
         }
 
-    def fit(self, training_set: AnswerTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
-        training = self.prepared.config.student_training
+    def fit(
+        self, training_set: AnswerTrainingSet, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
+    ) -> Artifact:
         module = self.prepared.strong.builder(training)(stream(seed, "init"))
         end = train_answers(
             module,
@@ -225,6 +251,9 @@ class AnswerStudents:
     def voters(self, training_set: AnswerTrainingSet, artifact: Artifact, key: str) -> AnswerVoters:
         return AnswerVoters.one(self.prepared.strong, key, artifact.state)
 
+    def read_alike(self, training_set: AnswerTrainingSet, voters: AnswerVoters) -> AnswerTrainingSet:
+        return training_set
+
     def cost(self, training_set: AnswerTrainingSet, artifact: Artifact) -> Cost:
         role, end = self.prepared.strong, TrainingEnd.of(artifact.record)
         epochs, owned = self.prepared.config.student_training.passes_of(end), artifact.record["owned"]
@@ -240,6 +269,7 @@ class AnswerStudents:
         parts = [trunk_cost(role, n_tokens), trained]
         if end is not None and end.validations:
             val = training_set.validation
+            assert val is not None
             n_val, n_answer = int(val.inputs.lengths[val.rows].sum()), len(val.answers.tokens_of(val.rows))
             scored = {"owned": owned, "tokens": n_val, "examples": len(val.rows), "answer_tokens": n_answer}
             parts += [trunk_cost(role, n_val), validation_cost(role, passes=end.validations, **scored)]

@@ -1,12 +1,15 @@
 """Finding a pretrained model's layers and final norm, and cutting it to some layers without a copy."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ensemw2s.errors import ModelError
+
+Model = TypeVar("Model", bound=nn.Module)
 
 FINAL_NORMS = (
     *("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "embedding_norm"),
@@ -66,6 +69,33 @@ def share(model: PreTrainedModel) -> PreTrainedModel:
     """A copy of the model's modules over the same tensors, so that modules can be replaced at no cost in memory."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def trainable_copy(model: Model, kept: Mapping[int, Tensor]) -> Model:
+    """A copy whose weights are float32 and trained.
+
+    Args:
+        kept: tensors that take the place of others, by the others' id; they are neither copied nor changed.
+    """
+    copied = copy.deepcopy(model, dict(kept))
+    unchanged = {id(tensor) for tensor in kept.values()}
+    for parameter in copied.parameters():
+        if id(parameter) not in unchanged:
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+    for buffer in copied.buffers():
+        if buffer.is_floating_point():
+            buffer.data = buffer.data.float()
+    return copied
+
+
+def embeddings_of(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Weights that are looked up by a token, its position or its type before the first layer. Raises ModelError."""
+    within = {id(module) for module in layers_of(model).modules()}
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and id(m) not in within]
+    # A family's own class may be no `nn.Embedding`.
+    found = {id(p): p for module in (model.get_input_embeddings(), *tables) for p in module.parameters()}
+    return list(found.values())
 
 
 def cut_model(model: PreTrainedModel, start: int, stop: int) -> PreTrainedModel:

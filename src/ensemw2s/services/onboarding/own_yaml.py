@@ -55,6 +55,8 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
             f"strong: {{model: {_quoted(strong)}{adapter}, max_length: {_read_by(strong, max_length)}}}",
             *_training_lines(sizes["easy_train"], is_free=is_free),
             *([_generation_line(config)] if is_free else []),
+            "# The exported student is trained once more, on all that is labelled; the figures are of the one before.",
+            "deliver: {refit: true}",
             "",
         ]
     )

@@ -79,7 +79,7 @@ class Counts(ABC):
         """Every unit of the run, in its order."""
         experts, students = self._experts(), self._students()
         n_students = sum(unit.count for unit in students if unit.verb == "train")
-        units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students)]
+        units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students), *self._refit()]
         return [unit for unit in units if unit.count and unit.amount]
 
     def _experts(self) -> list[Unit]:
@@ -112,6 +112,15 @@ class Counts(ABC):
             units.append(self.trained("students", what, "strong", training, self.n_hard, count, kept=kept))
             units += self.on_the_way(count)
         return units
+
+    def _refit(self) -> list[Unit]:
+        """The exported student's last training, on at most all labels and the unlabelled examples of one seed."""
+        if not self.config.deliver.refit:
+            return []
+        n = sum(len(self.prepared.split.pools[part]) for part in ("easy_pool", "id_test"))
+        n += self.n_hard if any(recipe.with_easy for recipe in self.config.students.recipes) else 0
+        training, kept = self.config.student_training, 4 * self.amounts["strong"].owned
+        return [self.trained("evaluate", "the exported student, once more", "strong", training, n, 1, kept=kept)]
 
     def role(self, name: RoleName) -> Role:
         """The weak or the strong model."""

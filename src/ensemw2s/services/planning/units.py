@@ -71,7 +71,7 @@ def students_on_the_way(config: ExperimentConfig) -> int:
     return sum(recipe.make_label_model().n_students for _, recipe in pairs)
 
 
-def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) -> float:
+def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) -> int | float:
     """How a training is timed: a head's steps cost the same whatever they read, other adapters pay by the token."""
     if training.solver == "lbfgs":
         return float(training.passes * n)
