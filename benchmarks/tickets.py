@@ -68,7 +68,6 @@ RAMBLING = [
     "{aside} Anyway, {matter} {fault}. {aside2}",
     "{aside} {aside2} What I am writing for is that {matter} {fault}.",
     "So {matter} {fault}, can you believe it. {aside} {aside2}",
-    "{aside} Not that {other} {fault_of_other}, that is fine by now; it is {matter} that {fault}.",
 ]
 ASIDES = [
     "I have been a customer since my sister showed me your shop.",
@@ -79,8 +78,6 @@ ASIDES = [
     "I do not want to complain, I am usually very patient.",
     "Sorry for my English, I write this on the train.",
     "Last month everything went well with {other}.",
-    "Before you ask, {other} is not the matter this time.",
-    "My husband thought at first it was about {other}.",
 ]
 
 
@@ -93,11 +90,10 @@ def tickets(n: int, *, is_plain: bool, rng: random.Random) -> list[dict[str, str
             "matter": rng.choice(MATTERS[label]),
             "fault": rng.choice(FAULTS[label]),
             "other": rng.choice(MATTERS[other]),
-            "fault_of_other": rng.choice(FAULTS[other]),
         }
         words |= {name: rng.choice(ASIDES).format(**words) for name in ("aside", "aside2")}
         text = rng.choice(PLAIN if is_plain else RAMBLING).format(**words)
-        rows.append({"text": _mistyped(text[0].upper() + text[1:], 0.01 if is_plain else 0.04, rng), "team": label})
+        rows.append({"text": _mistyped(text[0].upper() + text[1:], 0.01 if is_plain else 0.02, rng), "team": label})
     return rows
 
 
@@ -143,7 +139,10 @@ def on_features(files: dict[str, list[dict[str, str]]], n_train: int, n_layers: 
                 ids = backbone.tokenizer([row["text"] + cue for row in rows])["input_ids"]
                 X.append(pooled_features(backbone, ids, [n_layers], batch_tokens=2048)[n_layers].double().numpy())
             y = [np.array([row["team"] for row in rows]) for rows in parts]
-            fitted = make_pipeline(StandardScaler(), LogisticRegressionCV(max_iter=2000)).fit(X[0], y[0])
+            fitted = make_pipeline(
+                StandardScaler(),
+                LogisticRegressionCV(max_iter=2000, l1_ratios=(0,), scoring="neg_log_loss"),
+            ).fit(X[0], y[0])
             found[f"{pooling}{' cued' if cue else ''}"] = float((fitted.predict(X[1]) == y[1]).mean())
     return found
 

@@ -1,10 +1,12 @@
 """Linear heads at the optimum of their loss, instead of as many optimiser steps as were set."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
@@ -21,6 +23,8 @@ from ensemw2s.training_end import TrainingEnd
 FLOOR = 1e-3
 """Smallest spread of a feature in units of its magnitude. A head has no intercept: features that hardly vary take its
 place, and a constant one would take it for nothing."""
+SMALL = 500_000
+"""Numbers in the features, in the basis that a fit sees, below which one thread is faster than several."""
 ROWS = 512
 """Examples whose features are read at a time."""
 
@@ -63,8 +67,9 @@ def fit_optimum(
         targets = targets._replace(soft=targets.soft.double())
         return lambda logits: (weights * loss(logits, targets, GlobalStats(), train_frac=1.0)).sum() / len(samples)
 
-    choice = _chosen(head, inputs, supervision, config, features, objective, seed=seed, validation=validation)
-    fit = choice.fitter.fit(objective(torch.arange(len(features))), n_classes, choice.l2)
+    with _threads_worth_their_cost(features):
+        choice = _chosen(head, inputs, supervision, config, features, objective, seed=seed, validation=validation)
+        fit = choice.fitter.fit(objective(torch.arange(len(features))), n_classes, choice.l2)
     with torch.no_grad():
         head.score.weight.zero_()
         head.score.weight[:, choice.is_read] = fit.weight.to(head.score.weight)
@@ -143,6 +148,20 @@ def _fold_trial(
     inside, outside = (~is_outside).nonzero()[:, 0], is_outside.nonzero()[:, 0]
     rest, left = objective(outside), features[outside].double()
     return LinearFitter(features[inside]), objective(inside), lambda weight: float(rest(left @ weight.T))
+
+
+@contextlib.contextmanager
+def _threads_worth_their_cost(features: Float[Tensor, "samples dim"]) -> Iterator[None]:
+    """SciPy's steps on vectors in one thread, and torch's on small features: threads that wait for each other made a
+    fit to 192 examples twenty times slower."""
+    n_threads = torch.get_num_threads()
+    if len(features) * min(features.shape) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter
+from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.prompting import answer_text
@@ -126,10 +127,10 @@ def make_role(
     cut = backbone.cut(model.n_layers or backbone.n_layers)
     off, head = cache.model_copy(update={"trunk_cache": "off"}), model.model_copy(update={"adapter": "head"})
     pooled = inputs if model.adapter == "head" else open_activations(cut, ids, config=head, cache=off, store=store)
-    at_end = replace(cut, pooling=("last",))
-    last = (
-        pooled if cut.pooling == at_end.pooling else open_activations(at_end, ids, config=head, cache=off, store=store)
-    )
+    if "last" in cut.pooling and isinstance(pooled, PooledInputs):
+        last = pooled.part(cut.pooling.index("last"), cut.output_size)
+    else:
+        last = open_activations(replace(cut, pooling=("last",)), ids, config=head, cache=off, store=store)
     flops = 2.0 * multiplying_weights(cut)
     share = own_layers(model, cut) / cut.n_layers
     return ClassRole(

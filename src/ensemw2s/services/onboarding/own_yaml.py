@@ -38,7 +38,7 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
     # What `auto` takes of answers whose every byte is a token, and of an answer that is learned.
     new_tokens = max(fitting_tokens(longest_answer + 2), longest_answer + 2) if is_free else 0
     max_length = _round_up(longest + new_tokens + 64, 64)
-    adapter = ", adapter: top, top_layers: 2" if is_free else ""
+    adapter = ", adapter: top, top_layers: 2" if is_free else ", pooling: auto"
     same = "  # one model twice: cut this one with n_layers, or it is no weaker" if weak == strong else ""
     return "\n".join(
         [

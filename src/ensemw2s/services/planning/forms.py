@@ -6,7 +6,7 @@ from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.models.adapters import n_trainable, owned_state
-from ensemw2s.models.inputs import EmbeddedInputs, IdInputs
+from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Stage, Unit, training_roles
 
@@ -52,7 +52,7 @@ class ClassCounts(Counts):
     def evaluating(self, n_students: int) -> list[Unit]:
         config, seen = self.config, self.n_val + self.n_tests
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
-        if self.classes.strong.last is not self.classes.strong.inputs:  # what zero-shot scoring reads is not cached
+        if not isinstance(self.classes.strong.last, PooledInputs):  # what zero-shot scoring reads is not cached
             units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
         n_rows = 4 + len(config.ensemble.methods) + len(config.students.pairs(config.ensemble.methods))
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
