@@ -78,7 +78,7 @@ def test_every_command_of_the_guide_does_what_it_says(files, monkeypatch, capsys
 
 
 def test_every_template_of_the_guide_fits_its_columns():
-    (block,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.S)
+    (block,) = re.findall(r"```yaml\n(task:\n  prompt.*?)```", GUIDE, re.S)
     row = {"question": "Q", "passage": "P" * 3000, "hint": None, "Question text": "T", "options": ["a", "b"]}
     prompts = [Template(d["task"]["prompt"]).render("here", row) for d in yaml.safe_load_all(block)]
     assert prompts == ["Q", "P" * 2000 + "\nQuestion: Q\nAnswer:", "Question: T\nA. a\nB. b\nAnswer:"]
@@ -95,6 +95,7 @@ def made(**changes: object) -> dict:
 def test_classes_are_told_from_the_columns_and_sizes_from_the_rows(files):
     tree = made(test="test.jsonl")
     assert tree["task"]["prompt"] == "{{ question }}\nAnswer:"
+    assert tree["weak"]["pooling"] == tree["strong"]["pooling"] == "auto"
     assert tree["task"]["choices"] == ["no", "yes"]
     split = check(load_config(Path("my.yaml")))[1]
     assert {name: len(rows) for name, rows in split.pools.items()} == {

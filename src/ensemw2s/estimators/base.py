@@ -72,10 +72,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def as_learner(model: Any, training: TrainConfig, X: Any, *, parameter: str) -> Learner:
+def as_learner(model: Any, training: TrainConfig | None, X: Any, *, parameter: str) -> Learner:
     """A model's name or configuration, a classifier of scikit-learn or a learner, as a learner.
 
     Args:
+        training: of a pretrained model; None is as in `TextLearner`.
         X: valid rows that it will learn from; how a pretrained model reads texts depends on whether they end in a cue.
         parameter: name of the estimator's parameter that the model was given as.
 

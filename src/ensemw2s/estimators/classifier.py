@@ -53,7 +53,7 @@ class EnsemW2SClassifier(Classifier):
     validation_fraction : float
         `recipe="auto"`: share of each class of the labelled rows that is held out to compare the candidates.
     weak_training, strong_training : TrainConfig or None
-        How pretrained models are trained.
+        How pretrained models are trained; None as in `WeakEnsemble` and `Student`.
     random_state : int, RandomState or None
         Of the draws and the trainings.
 
@@ -129,7 +129,7 @@ class EnsemW2SClassifier(Classifier):
         seed = self._seed()
         X, labels, is_labelled = self._labelled_rows(X, y)
         self.classes_ = several_classes(labels)
-        learner = as_learner(self.strong, self.strong_training or TrainConfig(), X, parameter="strong")
+        learner = as_learner(self.strong, self.strong_training, X, parameter="strong")
         if isinstance(learner, TextLearner):
             learner.model.open(X)  # all texts in one pass of the frozen model
         known, unknown = (torch.from_numpy(np.flatnonzero(mask)) for mask in (is_labelled, ~is_labelled))

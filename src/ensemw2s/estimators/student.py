@@ -25,7 +25,8 @@ class Student(Classifier):
         How it is trained: the name of a loss, or the loss, the label model, the selection and the other settings of
         a `Recipe`. Classifiers of scikit-learn are trained with the loss `xent`.
     training : TrainConfig or None
-        How a pretrained model is trained.
+        How a pretrained model is trained; None fits a linear head to the optimum of its loss where it has one, and
+        takes the steps of `TrainConfig()` elsewhere.
     validation_fraction : float
         Share of each class of the easy examples that selections may trust, because the strong model whose opinion
         they ask did not learn them.
@@ -96,7 +97,7 @@ class Student(Classifier):
         votes, self.classes_, easy_labels = read_labels(X, y, easy_y)
         if easy is not None:
             X = joined(X, self._checked_rows(easy_X, is_fit=False), easy_labels)
-        learner = as_learner(self.strong, self.training or TrainConfig(), X, parameter="strong")
+        learner = as_learner(self.strong, self.training, X, parameter="strong")
         training = StudentTraining(learner, X, votes, easy_labels, recipe, self.validation_fraction, seed)
         self.labels_ = training.labels()
         self.fitted_ = training.student(self.labels_)

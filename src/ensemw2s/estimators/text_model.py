@@ -138,7 +138,8 @@ class TextLearner:
     """Trains an adapter on texts."""
 
     model: TextModel
-    training: TrainConfig
+    training: TrainConfig | None = None
+    """None: a linear head is fitted to the optimum of its loss where it has one; else as many steps as are usual."""
     view: View = WHOLE
     view_seed: int = 0
     scale_texts: Sequence[str] | None = None
@@ -162,19 +163,24 @@ class TextLearner:
         self, X: Sequence[str], supervision: Supervision, loss: WeakToStrongLoss, *, seed: int
     ) -> TextFitted:
         """As `StudentLearner.fit_supervision`."""
-        n_classes = supervision.targets.soft.shape[1]
+        n_classes, training = supervision.targets.soft.shape[1], self.training or self._usual(supervision, loss)
         scale = list(self.scale_texts or ())[:SCALE_ROWS]
         inputs, rows = self.model.open([*X, *scale], self.view.depth)
         learner = TrunkLearner(
             inputs,
-            lambda generator: self.model.build(n_classes, self.training, generator),
-            self.training,
+            lambda generator: self.model.build(n_classes, training, generator),
+            training,
             feature_share=self.view.feature_share,
             feature_seed=self.view_seed,
             scale_rows=rows[len(X) :] if scale else None,
         )
         fitted = learner.fit_supervision(rows[: len(X)], supervision, loss, seed=seed)
         return TextFitted(self.model, fitted.module, self.view.depth, fitted.link, fitted.end)
+
+    def _usual(self, supervision: Supervision, loss: WeakToStrongLoss) -> TrainConfig:
+        is_linear = self.model.config.adapter == "head" and not self.model.config.head_hidden
+        is_convex = getattr(loss, "is_convex", False) and supervision.pace is None
+        return TrainConfig(solver="lbfgs") if is_linear and is_convex else TrainConfig()
 
 
 def are_texts(X: Any) -> bool:

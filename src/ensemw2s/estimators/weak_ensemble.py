@@ -53,7 +53,8 @@ class WeakEnsemble(Classifier):
         Share of each class that is held out to choose the size and the temperature. Where that leaves no example, all
         members vote, uncalibrated.
     training : TrainConfig or None
-        How heads of pretrained models are trained.
+        How heads of pretrained models are trained; None fits them to the optimum of their loss, the penalty chosen
+        on held-out folds.
     random_state : int, RandomState or None
         Of the validation part, the draws and the trainings.
 
@@ -134,9 +135,7 @@ class WeakEnsemble(Classifier):
         labels, seed = torch.from_numpy(np.searchsorted(self.classes_, y)), self._seed()
         held_out = sampling.stratified_holdout(labels, float(self.validation_fraction), stream(seed, "validation"))
         rows = (~held_out).nonzero()[:, 0]
-        learners = tuple(
-            as_learner(each, self.training or TrainConfig(), X, parameter="weak") for each in _pool(self.weak)
-        )
+        learners = tuple(as_learner(each, self.training, X, parameter="weak") for each in _pool(self.weak))
         weak = Weak(
             learners=learners,
             X=X,
