@@ -12,7 +12,8 @@ from ensemw2s.errors import DataError, ModelError, RunError
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
-from ensemw2s.models.loading.load import load_backbone, pooling_of
+from ensemw2s.models.loading.load import load_backbone
+from ensemw2s.models.loading.pooling import pooling_of
 from ensemw2s.train.loop import predict
 
 PROMPTS = [

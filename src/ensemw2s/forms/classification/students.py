@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.labels import Labelled, Votes
-from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
+from ensemw2s.core.losses import CrossEntropy
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
@@ -25,6 +25,7 @@ from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
+from ensemw2s.forms.classification.training_set import ClassTrainingSet
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
 from ensemw2s.results import Condition, Cost
@@ -32,24 +33,11 @@ from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
-from ensemw2s.train.samples import Supervision, Validation, chosen_by
+from ensemw2s.train.samples import Validation, chosen_by
 from ensemw2s.train.supervision import StudentData, true_labels
 from ensemw2s.training_end import TrainingEnd
 
 HARD = "hard_unlabelled"
-
-
-@dataclass(frozen=True)
-class ClassTrainingSet:
-    """What one student learns, and of which rows it is asked right after."""
-
-    supervision: Supervision
-    loss: WeakToStrongLoss
-    parts: Mapping[str, Int[Tensor, " _"]]
-    validation: Validation | None
-    """None where they are learned, too: nothing is chosen by them then."""
-    is_read: Bool[Tensor, " dim"] | None = None
-    """Dimensions of the feature that a head reads, where that is settled."""
 
 
 @dataclass(frozen=True)

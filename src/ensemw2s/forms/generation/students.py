@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import Recipe, TrainConfig, canonical_hash
@@ -29,6 +29,7 @@ from ensemw2s.forms.generation.labels import (
 from ensemw2s.forms.generation.prepare import AnswerPrepared, join, joined_inputs
 from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
@@ -37,30 +38,6 @@ from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, ended_by
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.supervision import weights_and_pace
 from ensemw2s.training_end import TrainingEnd
-
-
-@dataclass(frozen=True)
-class AnswerTrainingSet:
-    """What one student learns."""
-
-    inputs: Inputs
-    """Trunk activations of the supervision's answers."""
-    supervision: AnswerSupervision
-    validation: AnswerValidation | None
-    """The easy answers that may end the training."""
-
-
-@dataclass(frozen=True)
-class LabelledAnswers:
-    """True answers as the strong model's tokens."""
-
-    answers: AnswerTokens
-    inputs: Inputs
-    """Their trunk activations."""
-    rows: Int[Tensor, " answers"]
-    """Of the split."""
-    learned: Int[Tensor, " learned"]
-    """Places among the answers."""
 
 
 @dataclass(frozen=True)

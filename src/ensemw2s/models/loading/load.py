@@ -20,6 +20,7 @@ from ensemw2s.config.model import Pooling
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_config, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
+from ensemw2s.models.loading.pooling import pooling_of, standard_pooling
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS, explained
@@ -83,25 +84,6 @@ class Backbone:
         if n_layers == self.n_layers:
             return self
         return replace(self, model=cut_model(self.model, 0, n_layers), n_layers=n_layers)
-
-
-def standard_pooling(*, is_causal: bool) -> tuple[Pooling, ...]:
-    """The last token of a causal model, which has read all others; the mean over the tokens of an encoder."""
-    return ("last",) if is_causal else ("mean",)
-
-
-def pooling_of(config: ModelConfig, *, is_causal: bool) -> tuple[Pooling, ...]:
-    """What a feature is made of under these settings. Raises ModelError for the first token of a causal model."""
-    if config.pooling is None:
-        return standard_pooling(is_causal=is_causal)
-    if config.pooling == "auto":
-        return ("last", "mean") if is_causal else ("mean", "cls")
-    if config.pooling == "cls" and is_causal:
-        raise ModelError(
-            f"{config.model}: pooling: cls reads the first token, which in a causal model has read no other; set "
-            "pooling to last or mean"
-        )
-    return (config.pooling,)
 
 
 def device() -> torch.device:
