@@ -1,0 +1,33 @@
+"""What a student that generates answers is trained on."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Int
+from torch import Tensor
+
+from ensemw2s.records import AnswerTokens, Inputs
+from ensemw2s.train.answers import AnswerSupervision, AnswerValidation
+
+
+@dataclass(frozen=True)
+class AnswerTrainingSet:
+    """What one student learns."""
+
+    inputs: Inputs
+    """Trunk activations of the supervision's answers."""
+    supervision: AnswerSupervision
+    validation: AnswerValidation | None
+    """The easy answers that may end the training."""
+
+
+@dataclass(frozen=True)
+class LabelledAnswers:
+    """True answers as the strong model's tokens."""
+
+    answers: AnswerTokens
+    inputs: Inputs
+    """Their trunk activations."""
+    rows: Int[Tensor, " answers"]
+    """Of the split."""
+    learned: Int[Tensor, " learned"]
+    """Places among the answers."""
