@@ -340,7 +340,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "setting of another task": (
         2,
-        ["task.worked: no such setting of the task files", "valid settings there: name, path"],
+        ["task.worked: no such setting of the task files", "valid settings there: name, votes, path"],
         lambda p: p.run({"task": {"worked": True}}),
     ),
     "misspelt setting": (2, ["did you mean 'n_rounds'"], lambda p: p.run({"ensemble": {"n_round": 3}})),

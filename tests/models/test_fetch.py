@@ -242,7 +242,7 @@ def test_an_encoder_is_taken_out_of_its_wheel_as_it_is_and_both_models_can_be_it
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
     sides = {"weak": {"model": NAME, "n_layers": 1}, "strong": {"model": NAME, "n_layers": 2}, "seeds": [0]}
     results = run(parse_config(merged(tiny_tree(task_file), sides)), tmp_path / "run", store_root=tmp_path / "store")
-    assert results.strong == f"{NAME}, first 2 layers, a trained head"
+    assert results.strong == f"{NAME}, first 2 layers, a trained head on the mean over tokens"
 
 
 @pytest.mark.parametrize("file", ["toy/model/config.json", "toy/model/model.safetensors"])

@@ -64,8 +64,9 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     n_voters = 0 if voters is None else len(voters.voters)
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     exported = seeds[best_seed].chosen or chosen.condition
-    n_labels = facts.task.sizes["easy_pool"] + facts.task.sizes["id_test"]
-    is_refit = config.deliver.refit and learns_labels(exported, config.students.recipes)
+    refit_on = None
+    if config.deliver.refit and learns_labels(exported, config.students.recipes):
+        refit_on = facts.task.sizes["easy_pool"] + facts.task.sizes["id_test"]
     results = Results(
         name=config.name,
         config=config.model_dump(mode="json"),
@@ -100,7 +101,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
             is_baseline=is_baseline(chosen.condition, auto_choices, n_voters),
             seed=seeds[best_seed].seed,
             rival=None if rival is None else rival.key,
-            refit_on=n_labels if is_refit else None,
+            refit_on=refit_on,
         ),
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
@@ -108,7 +109,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         confusion=_confusion(table, shown, rival),
         samples=facts.samples,
         token_weights=facts.token_weights,
-        notes=(*facts.notes, *_refit_note(config.deliver.refit, n_labels if is_refit else None)),
+        notes=(*facts.notes, *_refit_note(config.deliver.refit, refit_on)),
     )
     return results, table.tensors()
 
