@@ -169,6 +169,7 @@ def test_the_pooling_that_was_chosen_stays(task_file, tmp_path, recommended, tra
     first, last = trainings[0][5], trainings[-1][5]
     assert trainings[-1][2] is None
     assert torch.equal(last.scale.isfinite(), first.scale.isfinite())
+    assert (first.n_blocks, last.n_blocks) == (2, 1)  # the last has no choice
     assert not torch.equal(last.score.weight, first.score.weight)
 
 

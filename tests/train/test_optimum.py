@@ -118,6 +118,25 @@ def test_of_two_poolings_those_of_least_loss_on_validation_data_are_read(informa
     assert bool(trained(2, validation=None)[0].scale.isfinite()[block == informative].all())
 
 
+@pytest.mark.parametrize("read", [DIM, 2 * DIM])
+def test_where_the_pooling_is_settled_nothing_is_chosen(read, inputs, labels, monkeypatch):
+    monkeypatch.setattr("ensemw2s.train.optimum.best_penalty", lambda *_: pytest.fail("a choice"))
+    values = inputs.batch(torch.arange(N))[0][:, 0]
+    both = PooledInputs((torch.cat([values, values.flip(0)], dim=1),), inputs.lengths)
+    module = Head(2 * DIM, 2, 0, 0.0, 0.02, stream(0, "head"))
+    module.n_blocks = 2
+    module.settle(torch.arange(2 * DIM) < read)
+    train(
+        module,
+        both,
+        supervision(labels, torch.arange(80)),
+        CrossEntropy(),
+        TrainConfig(solver="lbfgs", l2=0.05),
+        seed=0,
+    )
+    assert int(module.scale.isfinite().sum()) == read
+
+
 def test_what_has_no_optimum_is_refused(inputs, labels):
     sup = supervision(labels, torch.arange(80))
     with pytest.raises(ConfigError, match="fits a linear head"):

@@ -46,6 +46,11 @@ class Head(nn.Module):
         """
         self.scale.masked_fill_(~is_read.to(self.scale.device), math.inf)
 
+    def settle(self, is_read: Bool[Tensor, " dim"]) -> None:
+        """As `restrict`, and leave no choice between poolings to the training."""
+        self.restrict(is_read)
+        self.n_blocks = 1
+
     def blocks(self) -> list[Bool[Tensor, " dim"]]:
         """The dimensions of each pooling by itself, and of all together, where there are several."""
         width = len(self.scale) // self.n_blocks

@@ -111,9 +111,8 @@ def _chosen(
     """The penalty, and which of several poolings are read."""
     n_classes, unread = supervision.targets.soft.shape[1], head.scale.cpu().isinf()
     readings = [is_read & ~unread for is_read in head.blocks()]
-    # Where some are unread already and the penalty is set, nothing is left to be chosen.
-    if config.l2 != "auto" and (len(readings) == 1 or bool(unread.any())):
-        return _Choice(LinearFitter(features[:, readings[-1]]), config.l2, readings[-1], None)
+    if config.l2 != "auto" and len(readings) == 1:
+        return _Choice(LinearFitter(features[:, readings[0]]), config.l2, readings[0], None)
     penalties = PENALTIES if config.l2 == "auto" else (config.l2,)
     if validation is not None:
         held_out = (_features(head, inputs, validation.rows) / head.scale.cpu()).double()

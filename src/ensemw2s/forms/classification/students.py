@@ -185,7 +185,7 @@ class ClassStudents:
         module = role.builder(training, self.prepared.n_classes)(stream(seed, "init"))
         fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
         if training_set.is_read is not None:
-            head_of(module).restrict(training_set.is_read)
+            head_of(module).settle(training_set.is_read)
         end = train(
             module,
             role.inputs,
@@ -215,7 +215,7 @@ class ClassStudents:
 
     def read_alike(self, training_set: ClassTrainingSet, voters: ClassVoters) -> ClassTrainingSet:
         scale = (voters.state or {}).get("scale")
-        if scale is None or bool(scale.isfinite().all()):
+        if scale is None or len(self.prepared.strong.backbone.pooling) == 1:
             return training_set
         return replace(training_set, is_read=scale.isfinite())
 
