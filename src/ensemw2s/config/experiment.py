@@ -105,7 +105,7 @@ class ExperimentConfig(Frozen):
             training: TrainConfig = getattr(self, name)
             if training.solver != "lbfgs":
                 continue
-            if model.adapter != "head" or model.head_hidden or training.dropout:
+            if not model.is_linear or training.dropout:
                 role = "weak" if model is self.weak else "strong"
                 raise ValueError(
                     f"{name}.solver: lbfgs fits a linear head; set {role}.adapter: head, {role}.head_hidden: 0 and "

@@ -53,6 +53,11 @@ class ModelConfig(Frozen):
         return self
 
     @property
+    def is_linear(self) -> bool:
+        """Whether a linear head is all that is trained."""
+        return self.adapter == "head" and not self.head_hidden
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """What decides a training beside the weights, which their own fingerprint names: for keys of the store."""
         where = {"model", "revision", "max_length", "dtype", "trust_remote_code_from"}

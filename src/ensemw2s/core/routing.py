@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ensemw2s.core.labels.base import agreement
+
 ROUTES = ("accept", "check", "person")
 
 
@@ -83,9 +85,8 @@ def signals_of(
         voted: False where a member abstains; None where all vote on everything.
     """
     confidence, answer = soft.max(-1)
-    agreement = (member.argmax(-1) == answer).to(soft.dtype)
-    agreement = agreement.mean(0) if voted is None else (agreement * voted).sum(0) / voted.sum(0)
-    return RoutingSignals(confidence, agreement, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
+    agrees = agreement(member, answer, voted).to(soft.dtype)
+    return RoutingSignals(confidence, agrees, own.gather(1, answer[:, None])[:, 0].to(soft.dtype))
 
 
 def thresholds(

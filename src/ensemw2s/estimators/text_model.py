@@ -19,6 +19,7 @@ from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.records import WHOLE, Inputs, View
 from ensemw2s.train.loop import predict
+from ensemw2s.train.optimum import has_optimum
 from ensemw2s.train.samples import Supervision
 from ensemw2s.training_end import TrainingEnd
 
@@ -178,9 +179,8 @@ class TextLearner:
         return TextFitted(self.model, fitted.module, self.view.depth, fitted.link, fitted.end)
 
     def _usual(self, supervision: Supervision, loss: WeakToStrongLoss) -> TrainConfig:
-        is_linear = self.model.config.adapter == "head" and not self.model.config.head_hidden
-        is_convex = getattr(loss, "is_convex", False) and supervision.pace is None
-        return TrainConfig(solver="lbfgs") if is_linear and is_convex else TrainConfig()
+        is_fitted = self.model.config.is_linear and has_optimum(loss, supervision)
+        return TrainConfig(solver="lbfgs" if is_fitted else "adamw")
 
 
 def are_texts(X: Any) -> bool:

@@ -25,6 +25,7 @@ from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.loading.contents import read_settings, strings_of
 from ensemw2s.models.loading.load import Backbone, load_backbone, make_backbone
+from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.trunk import pooled_features
@@ -72,11 +73,13 @@ def export_student(
     adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=unused)
     load_owned(adapter, state)
     base, head = merged(private, adapter), head_of(adapter)
-    pooling, names = config.pooling, private.pooling
+    pooling, read = config.pooling, private.pooling
     if (narrowed := head.narrowed()) is not None:
-        head, pooling, names = narrowed[0], names[narrowed[1]], (names[narrowed[1]],)
+        head, place = narrowed
+        pooling, read = read[place], read[place : place + 1]
     tokenizer = copy.deepcopy(backbone.tokenizer)
-    whole = classifier(share(base), head, choices, tokenizer) if private.is_causal and names == ("last",) else None
+    is_plain = is_librarys(read, is_causal=private.is_causal)
+    whole = classifier(share(base), head, choices, tokenizer) if is_plain else None
     if whole is None:
         tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length

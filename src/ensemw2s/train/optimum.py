@@ -29,6 +29,11 @@ ROWS = 512
 """Examples whose features are read at a time."""
 
 
+def has_optimum(loss: WeakToStrongLoss, supervision: Supervision) -> bool:
+    """Whether a linear head has one: the loss is convex, and all samples are learned at once."""
+    return getattr(loss, "is_convex", False) and supervision.pace is None
+
+
 def fit_optimum(
     head: object,
     inputs: Inputs,
@@ -52,7 +57,7 @@ def fit_optimum(
         raise ConfigError(
             "solver: lbfgs fits a linear head; set adapter: head, head_hidden: 0 and dropout: 0, or solver: adamw"
         )
-    if not getattr(loss, "is_convex", False) or supervision.pace is not None:
+    if not has_optimum(loss, supervision):
         raise ConfigError(
             f"solver: lbfgs finds the optimum of a convex loss of all samples at once, which {type(loss).__name__} or "
             "a curriculum has not; choose loss: xent or smoothing without a curriculum, or solver: adamw"

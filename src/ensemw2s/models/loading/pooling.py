@@ -10,6 +10,11 @@ def standard_pooling(*, is_causal: bool) -> tuple[Pooling, ...]:
     return ("last",) if is_causal else ("mean",)
 
 
+def is_librarys(pooling: tuple[Pooling, ...], *, is_causal: bool) -> bool:
+    """Whether the library's own classifier of a causal model pools so; that of an encoder never does."""
+    return is_causal and pooling == standard_pooling(is_causal=True)
+
+
 def pooling_of(config: ModelConfig, *, is_causal: bool) -> tuple[Pooling, ...]:
     """What a feature is made of, side by side. Raises ModelError for the first token of a causal model."""
     if config.pooling is None:

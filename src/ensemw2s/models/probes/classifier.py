@@ -18,6 +18,7 @@ from ensemw2s.models.adapters import Adapter, build_adapter, head_of
 from ensemw2s.models.assembly import classified, classifier, merged, plain_again
 from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
@@ -125,7 +126,8 @@ class _Probed:
         """Logits of the exported student, loaded by the library's classifier or by this package."""
         base, head = merged(self._backbone, self._adapter), head_of(self._adapter)
         tokenizer = copy.deepcopy(self._backbone.tokenizer)
-        whole = classifier(share(base), head, CHOICES, tokenizer) if _has_librarys_pooling(self._backbone) else None
+        is_plain = is_librarys(self._backbone.pooling, is_causal=self._backbone.is_causal)
+        whole = classifier(share(base), head, CHOICES, tokenizer) if is_plain else None
         if whole is not None:
             _check_tokenizer(self._backbone, whole, tokenizer)
             return classified(whole, tokenizer, self._texts)
@@ -134,10 +136,6 @@ class _Probed:
         features = pooled_features(again, self._texts, [again.n_layers], batch_tokens=64)[again.n_layers]
         with torch.no_grad():
             return head.classify(features.to(head.scale.device))
-
-
-def _has_librarys_pooling(backbone: Backbone) -> bool:
-    return backbone.is_causal and backbone.pooling == ("last",)
 
 
 def _move(adapter: Adapter, generator: Generator) -> None:
