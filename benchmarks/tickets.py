@@ -3,7 +3,7 @@
     python benchmarks/tickets.py [--seeds 10] [--weak-layers 12] [--strong-layers 24]
 
 Each seed writes its own tickets (400 labelled, 3,000 unlabelled, 1,000 to test), lets `ensemw2s init` write the
-configuration, runs it, and compares the recommended row with TF-IDF and logistic regression (the run's own rival) and
+configuration (three draws of the labelled tickets), runs it, and compares the recommended row with TF-IDF and logistic regression (the run's own rival) and
 with logistic regressions of scikit-learn on pooled features of the strong model: of the last token and of the mean,
 after the bare text and after a cue. Of these four the best is told by its right answers on the test itself, which
 favours it. The results are in benchmarks/results/tickets.jsonl, a line per seed.
@@ -122,7 +122,7 @@ def ran(folder: Path, seed: int, layers: tuple[int, int]) -> tuple[Results, dict
         Wishes(**paths, answer="team", weak="smollm2-135m", strong="smollm2-135m"), written, ask=None, accept=True
     )
     tree: dict[str, Any] = yaml.safe_load(written.read_text(encoding="utf-8"))
-    tree |= {"seeds": [seed]}
+    tree |= {"seeds": [3 * seed, 3 * seed + 1, 3 * seed + 2]}
     tree["split"]["seed"] = seed
     tree["weak"]["n_layers"], tree["strong"]["n_layers"] = layers
     return run(parse_config(tree), folder / "run", store_root=folder / "store"), files

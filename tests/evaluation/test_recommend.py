@@ -74,7 +74,7 @@ def test_a_trivial_rival_that_is_better_on_easy_validation_data_is_what_to_use()
     assert chosen.key == "strong_on_easy"  # what is exported; the tests have no say in either choice
     rival = trivial_rival(rows, chosen)
     assert rival is not None
-    assert rival.key == "tfidf"
+    assert rival.row.key == "tfidf"
     text = headline(chosen, (), primary="xent-soft", rival=rival)
     assert text.startswith("Use no language model: TF-IDF and logistic regression on easy labels, with 70.0% [")
     assert "The best trained model is the strong model on easy labels (a baseline, no weak supervision): 60.0%" in text

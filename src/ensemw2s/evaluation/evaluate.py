@@ -56,7 +56,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     rows = tuple(table.row(each) for each in conditions)
     comparisons = table.comparisons()
     chosen = recommended_row(rows)
-    rival = trivial_rival(rows, chosen)
+    rival = trivial_rival(rows, chosen, seeds)
     comparisons += table.against_trivial(chosen.condition)
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)
@@ -100,13 +100,13 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
             ),
             is_baseline=is_baseline(chosen.condition, auto_choices, n_voters),
             seed=seeds[best_seed].seed,
-            rival=None if rival is None else rival.key,
+            rival=None if rival is None else rival.row.key,
             refit_on=refit_on,
         ),
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
         voters=voters,
-        confusion=_confusion(table, shown, rival),
+        confusion=_confusion(table, shown, None if rival is None else rival.row),
         samples=facts.samples,
         token_weights=facts.token_weights,
         notes=(*facts.notes, *_refit_note(config.deliver.refit, refit_on)),

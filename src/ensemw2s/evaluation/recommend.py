@@ -1,9 +1,12 @@
 """Which condition to use, chosen on easy validation data alone, and how far it is from the others, in a sentence."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ensemw2s.config import Recipe
 from ensemw2s.errors import RunError
+from ensemw2s.evaluation.scored import ScoredSeed
+from ensemw2s.evaluation.steadiness import can_tell_apart, steadiness
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import Comparison, Interval, Row
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition, student
@@ -32,14 +35,43 @@ def recommended_row(rows: Sequence[Row]) -> Row:
     return max(candidates, key=score)
 
 
-def trivial_rival(rows: Sequence[Row], chosen: Row) -> Row | None:
-    """The trivial baseline of best mean accuracy on easy-val, where that is above the chosen row's; else None."""
+@dataclass(frozen=True)
+class Rival:
+    """A trivial baseline that is to be used instead of the chosen row."""
+
+    row: Row
+    steadiness: tuple[float, float] | None = None
+    """Its own and the chosen row's, where easy-val cannot tell them apart and this decided."""
+
+
+def trivial_rival(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] = ()) -> Rival | None:
+    """The trivial baseline to be used instead of the chosen row, if there is one.
+
+    Where easy-val cannot tell the two apart, it is the one whose answers to the unlabelled examples hang less on which
+    labelled examples were drawn (`evaluation/steadiness.py`); else, and where a run has one seed, the one with the
+    higher mean accuracy on easy-val.
+    """
 
     def on_val(row: Row) -> float:
         return row.parts["easy_val"]["accuracy"].interval.mean
 
-    best = max((row for row in rows if row.condition.is_trivial), key=on_val, default=None)
-    return best if best is not None and on_val(best) > on_val(chosen) else None
+    found = list[Rival]()
+    for row in (row for row in rows if row.condition.is_trivial):
+        steady = None if can_tell_apart(seeds, row.condition, chosen.condition) else _steady(seeds, row, chosen)
+        if steady is None and on_val(row) > on_val(chosen):
+            found.append(Rival(row))
+        if steady is not None and steady[0] > steady[1]:
+            found.append(Rival(row, steady))
+
+    def rank(rival: Rival) -> tuple[bool, float]:
+        return rival.steadiness is None, on_val(rival.row) if rival.steadiness is None else rival.steadiness[0]
+
+    return max(found, key=rank, default=None)
+
+
+def _steady(seeds: Sequence[ScoredSeed], row: Row, chosen: Row) -> tuple[float, float] | None:
+    mine, theirs = (steadiness(seeds, each.condition) for each in (row, chosen))
+    return None if mine is None or theirs is None else (mine, theirs)
 
 
 def is_baseline(chosen: Condition, auto_choices: Sequence[Condition], n_voters: int = 0) -> bool:
@@ -67,7 +99,7 @@ def headline(
     is_random_split: bool = False,
     is_tiny: bool = False,
     auto_choices: Sequence[Condition] = (),
-    rival: Row | None = None,
+    rival: Rival | None = None,
     n_voters: int = 0,
 ) -> str:
     """What to use, its accuracy on the hard test, and how far it is from strong-on-easy, independent and single.
@@ -81,7 +113,7 @@ def headline(
         is_random_split: no part is harder than another.
         is_tiny: the models are random.
         auto_choices: as in `is_baseline`.
-        rival: a trivial baseline that is better on easy-val.
+        rival: a trivial baseline that is to be used instead.
         n_voters: number of outside voters.
     """
     condition = chosen.condition
@@ -92,13 +124,18 @@ def headline(
     said = f"{_named(chosen)} ({_supervision(condition, auto_choices, n_voters)}): {accuracy} on the {where} test."
     text = f"Use {said}"
     if rival is not None:
-        theirs = _percent(rival.parts[test]["accuracy"].interval)
-        text = (
-            f"Use no language model: {rival.label}, with {theirs} on the {where} test. The best trained model is {said}"
-        )
+        theirs = _percent(rival.row.parts[test]["accuracy"].interval)
+        text = f"Use no language model: {rival.row.label}, with {theirs} on the {where} test."
+        if rival.steadiness is not None:
+            own, other = rival.steadiness
+            text += (
+                f" Easy validation data cannot tell it from the best trained model, but its answers to the unlabelled "
+                f"questions change less with the labelled ones that are drawn (kappa {own:.2f} against {other:.2f})."
+            )
+        text += f" The best trained model is {said}"
     rivals = {STRONG_ON_EASY: "strong-on-easy"}
     if rival is not None:
-        rivals = {rival.condition: rival.label} | rivals
+        rivals = {rival.row.condition: rival.row.label} | rivals
     if condition.group == "student":
         recipe = condition.recipe or primary
         rivals[student(INDEPENDENT, recipe)] = "the independent ensemble's student"

@@ -12,7 +12,8 @@ from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.training_end import TrainingEnd
 
-VAL = "easy_val"
+VAL, HARD = "easy_val", "hard_unlabelled"
+"""Parts of a seed's own draw that conditions are asked about; the tests are those of the split."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class ScoredCondition:
     """T, for ensembles and their students."""
     ends: tuple[TrainingEnd | None, ...] = ()
     """How the trainings behind it ended; None where nobody knows."""
+    hard_answers: Int[Tensor, " hard"] | None = None
+    """The class that it gives to each of `ScoredSeed.hard_rows`; None where it was not asked."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ class ScoredSeed:
     """Everything that one seed gives to the evaluation."""
 
     seed: int
+    hard_rows: Int[Tensor, " hard"]
+    """Which examples of the split are its unlabelled ones."""
     conditions: Mapping[Condition, ScoredCondition]
     ensembles: Sequence[GrownEnsemble]
     chosen: Condition | None

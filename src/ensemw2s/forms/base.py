@@ -255,6 +255,10 @@ class ScoringForm(Protocol):
         """A condition's answers to a part; the truth of easy-val is known to the form."""
         ...
 
+    def hard_answers(self, voters: Any) -> Int[Tensor, " hard"] | None:
+        """The classes that a condition gives to the unlabelled examples; None where it was not asked."""
+        ...
+
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth: ...
 
     def test_cost(self, seed: SeedContext, ensemble: Ensemble, truths: Mapping[str, Truth]) -> Cost:

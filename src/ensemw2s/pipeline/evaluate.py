@@ -1,6 +1,7 @@
 """The last stage: the seals are opened, every condition's answers are held against the truth, the figures follow."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -56,10 +57,11 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
             costs.total([outcome.cost, spent]),
             outcome.n_experts,
             outcome.ends,
+            scoring.hard_answers(outcome.voters),
         )
     if work.chosen is not None:
         chosen, auto = conditions[work.chosen], work.outcomes[AUTO]
-        conditions[AUTO] = ScoredCondition(chosen.parts, auto.cost, ends=auto.ends)
+        conditions[AUTO] = replace(chosen, cost=auto.cost, n_experts=None, ends=auto.ends)
     ensembles = [
         GrownEnsemble(
             method,
@@ -80,6 +82,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
     shown = signals[method]
     return ScoredSeed(
         seed=work.seed,
+        hard_rows=context.draw.hard_unlabelled,
         conditions=conditions,
         ensembles=ensembles,
         chosen=work.chosen,

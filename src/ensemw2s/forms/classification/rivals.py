@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 from ensemw2s.core.metrics import log_loss
 from ensemw2s.ensemble.learners.base import take
 from ensemw2s.ensemble.learners.sklearn import SklearnFitted, SklearnLearner
+from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
@@ -30,7 +31,7 @@ WORDS = r"\w+|[^\w\s]"
 def class_rivals(prepared: ClassPrepared, seed: SeedContext) -> dict[Condition, tuple[ClassVoters, Cost]]:
     """What the trivial rivals of one seed say of every part, and what they cost."""
     labels = prepared.split.easy_labels[seed.draw.easy_train]
-    rows = rows_of(prepared, seed)
+    rows = _asked(prepared, seed)
     share = (torch.bincount(labels, minlength=prepared.n_classes) + 1.0).log().log_softmax(-1)
     majority = ClassVoters({part: share.expand(len(each), -1) for part, each in rows.items()})
     texts = _Texts(prepared, seed)
@@ -50,7 +51,7 @@ class _Texts:
 
     def __init__(self, prepared: ClassPrepared, seed: SeedContext):
         self._prompts = [example.prompt for example in prepared.split.examples]
-        self._rows = rows_of(prepared, seed)
+        self._rows = _asked(prepared, seed)
         self._val = (seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val])
         known = torch.cat([seed.draw.easy_train, seed.draw.hard_unlabelled])
         self._vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORDS)
@@ -77,6 +78,10 @@ class _Texts:
         for part, rows in self._rows.items():
             said[part] = fitted.log_probs(self.of(rows))
         return ClassVoters(said)
+
+
+def _asked(prepared: ClassPrepared, seed: SeedContext) -> dict[str, Int[Tensor, " rows"]]:
+    return rows_of(prepared, seed) | {HARD: seed.draw.hard_unlabelled}
 
 
 def _cost(flops: float) -> Cost:

@@ -15,7 +15,7 @@ from ensemw2s.data.balance import is_uneven
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
+from ensemw2s.evaluation.scored import HARD, VAL, Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
@@ -43,6 +43,10 @@ class ClassScoring:
                 figures["auroc"] = metrics.auroc(log_probs, labels)
         confidence = log_probs.double().exp().amax(-1)
         return Scored(log_probs.argmax(-1) == labels, figures, confidence, metrics.confusion(log_probs, labels))
+
+    def hard_answers(self, voters: ClassVoters) -> Int[Tensor, " hard"] | None:
+        said = voters.log_probs.get(HARD)
+        return None if said is None else said.argmax(-1)
 
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
         rows, labels = rows_of(self.prepared, seed)[part], self._labels(seed, part, truth)

@@ -19,7 +19,7 @@ from ensemw2s.data.people import people_among
 from ensemw2s.errors import ModelError
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.evaluation.scored import VAL
+from ensemw2s.evaluation.scored import HARD, VAL
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.outside import SeedVoters
@@ -36,8 +36,6 @@ from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Validation, chosen_by
 from ensemw2s.train.supervision import StudentData, true_labels
 from ensemw2s.training_end import TrainingEnd
-
-HARD = "hard_unlabelled"
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class ClassBallot:
         supervision = data.by_recipe(recipe, loss, labelled, self.votes.member, self.votes.voted)
         if known is not None:
             return ClassTrainingSet(supervision, loss, {}, None)
-        parts = {HARD: draw.hard_unlabelled} if on_the_way else rows_of(prepared, self.seed)
+        parts = {HARD: draw.hard_unlabelled} | ({} if on_the_way else rows_of(prepared, self.seed))
         return ClassTrainingSet(supervision, loss, parts, self.students.validation(self.seed))
 
 
@@ -112,7 +110,7 @@ class ClassStudents:
         supervision = true_labels(rows, labels, self.prepared.n_classes)
         if known is not None:
             return ClassTrainingSet(supervision, CrossEntropy(), {}, None)
-        parts = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
+        parts = {HARD: seed.draw.hard_unlabelled} | rows_of(self.prepared, seed)
         return ClassTrainingSet(supervision, CrossEntropy(), parts, self.validation(seed))
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> ClassTrainingSet:

@@ -57,6 +57,9 @@ class AnswerScoring:
         }
         return Scored(right, figures)
 
+    def hard_answers(self, voters: Any) -> None:
+        return None  # answers in words are no classes
+
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
         rows, truths = self._questions(seed, part, truth)
         voters = AnswerExperts(self.prepared).all_voters(ensemble)
