@@ -3,10 +3,10 @@
     python benchmarks/tickets.py [--seeds 10] [--weak-layers 12] [--strong-layers 24]
 
 Each seed writes its own tickets (400 labelled, 3,000 unlabelled, 1,000 to test), lets `ensemw2s init` write the
-configuration (three draws of the labelled tickets), runs it, and compares the recommended row with TF-IDF and logistic regression (the run's own rival) and
-with logistic regressions of scikit-learn on pooled features of the strong model: of the last token and of the mean,
-after the bare text and after a cue. Of these four the best is told by its right answers on the test itself, which
-favours it. The results are in benchmarks/results/tickets.jsonl, a line per seed.
+configuration (three draws of the labelled tickets), runs it, and compares the recommended row with TF-IDF and logistic
+regression (the run's own rival) and with logistic regressions of scikit-learn on pooled features of the strong model:
+of the last token and of the mean, after the bare text and after a cue. Of these four the best is told by its right
+answers on the test itself, which favours it. The results are in benchmarks/results/tickets.jsonl, a line per seed.
 """
 
 import argparse
@@ -14,22 +14,16 @@ import json
 import random
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-import yaml
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ensemw2s.config import ModelConfig, parse_config
-from ensemw2s.core.intervals import seed_interval
+from ensemw2s.config import ModelConfig
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
-from ensemw2s.pipeline.run import run
-from ensemw2s.results import Results
-from ensemw2s.services.onboarding.own_data import Wishes, write_config
+from own_files import line_of, ran, show
 
 RESULTS = Path(__file__).parent / "results" / "tickets.jsonl"
 N_LABELLED, N_UNLABELLED, N_TEST = 400, 3000, 1000
@@ -105,27 +99,13 @@ def _mistyped(text: str, share: float, rng: random.Random) -> str:
     )
 
 
-def ran(folder: Path, seed: int, layers: tuple[int, int]) -> tuple[Results, dict[str, list[dict[str, str]]]]:
-    """The run of one seed, and its files."""
+def files_of(seed: int) -> dict[str, list[dict[str, str]]]:
     rng = random.Random(f"tickets {seed}")
-    files = {
+    return {
         "labelled": tickets(N_LABELLED, is_plain=True, rng=rng),
         "unlabelled": tickets(N_UNLABELLED, is_plain=False, rng=rng),
         "test": tickets(N_TEST, is_plain=False, rng=rng),
     }
-    for name, rows in files.items():
-        shown = [{"text": row["text"]} for row in rows] if name == "unlabelled" else rows
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shown), encoding="utf-8")
-    paths = {name: str(folder / f"{name}.jsonl") for name in files}
-    written = folder / "tickets.yaml"
-    write_config(
-        Wishes(**paths, answer="team", weak="smollm2-135m", strong="smollm2-135m"), written, ask=None, accept=True
-    )
-    tree: dict[str, Any] = yaml.safe_load(written.read_text(encoding="utf-8"))
-    tree |= {"seeds": [3 * seed, 3 * seed + 1, 3 * seed + 2]}
-    tree["split"]["seed"] = seed
-    tree["weak"]["n_layers"], tree["strong"]["n_layers"] = layers
-    return run(parse_config(tree), folder / "run", store_root=folder / "store"), files
 
 
 def on_features(files: dict[str, list[dict[str, str]]], n_train: int, n_layers: int) -> dict[str, float]:
@@ -154,27 +134,18 @@ def main() -> None:
     parser.add_argument("--weak-layers", type=int, default=12)
     parser.add_argument("--strong-layers", type=int, default=24)
     options = parser.parse_args()
+    changes = {"weak": {"n_layers": options.weak_layers}, "strong": {"n_layers": options.strong_layers}}
     lines = []
     for seed in range(options.first, options.first + options.seeds):
+        files = files_of(seed)
         with tempfile.TemporaryDirectory() as folder:
-            results, files = ran(Path(folder), seed, (options.weak_layers, options.strong_layers))
-        rows = {row.key: row for row in results.rows}
-        best = results.recommendation.rival or results.recommendation.row
-        line: dict[str, Any] = {"seed": seed, "recommended": rows[best].label}
-        for part in ("id_test", "ood_test"):
-            line[part] = {
-                name: rows[key].parts[part]["accuracy"].interval.mean
-                for name, key in {"recommended": best, **{key: key for key in rows}}.items()
-            }
+            results = ran(files, "team", Path(folder), seed, changes)
+        line = line_of(results, seed)
         line["features"] = on_features(files, results.task.sizes["easy_train"], options.strong_layers)
         lines.append(line)
         print(json.dumps(line), flush=True)
     RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    for part in ("id_test", "ood_test"):
-        for name in lines[0][part]:
-            if all(name in line[part] for line in lines):
-                told = seed_interval(torch.tensor([line[part][name] for line in lines], dtype=torch.float64))
-                print(f"{part:9} {name:40} {100 * told.mean:5.1f} [{100 * told.low:.1f}, {100 * told.high:.1f}]")
+    show(lines)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ class WeakLabels:
     temperature: float
     voted: Bool[Tensor, "experts examples"] | None = None
     """False where a member abstains; None where all vote on everything."""
+    models: "WeakLabels | None" = None
+    """The same without outside voters; None where there are none."""
 
     @property
     def hard(self) -> Int[Tensor, " examples"]:

@@ -10,6 +10,7 @@ from test_kill import assert_nothing_lost, kills_of
 from ensemw2s.config import parse_config
 from ensemw2s.data.load import load_task
 from ensemw2s.data.splits import make_split
+from ensemw2s.errors import ConfigError
 from ensemw2s.pipeline.run import run
 from ensemw2s.report.page import render
 from ensemw2s.results.conditions import AUTO
@@ -96,6 +97,29 @@ def test_students_learn_from_both_and_ensembles_stay_the_models_alone(finished, 
     for row in without.rows:
         same = figures_of_row(with_votes, row.key) == figures_of_row(without, row.key)
         assert same == (row.key not in taught), row.key
+
+
+def test_a_recipe_that_leaves_votes_out_is_that_of_a_run_without_voters(finished, place, task_file):
+    recipes = [{"with_easy": True}, {"with_easy": True, "outside_votes": False}]
+    both = run(
+        parse_config(tree_of(task_file, finished[1], students={"recipes": recipes})),
+        place / "both",
+        store_root=place / "store",
+    )
+    tree = merged(merged(tiny_tree(task_file), SMALL), {"students": {"recipes": [{"with_easy": True}]}})
+    without = run(parse_config(tree), place / "no voters", store_root=place / "store")
+    alone = {row.key for row in both.rows if row.condition.recipe == "xent-soft-models-alone+easy"}
+    assert len(alone) == 3  # self-training, single, boosting
+    for key in alone:
+        plain = key.replace("-models-alone", "")
+        assert figures_of_row(both, key) == figures_of_row(without, plain)
+        assert figures_of_row(both, plain) != figures_of_row(without, plain)
+
+
+def test_leaving_out_votes_that_are_not_there_is_refused(task_file):
+    tree = merged(tiny_tree(task_file), {"students": {"recipes": [{}, {"outside_votes": False}]}})
+    with pytest.raises(ConfigError, match="xent-soft-models-alone leaves outside votes out, and files has none"):
+        parse_config(tree)
 
 
 def figures_of_row(results, key):

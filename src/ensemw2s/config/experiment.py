@@ -55,6 +55,12 @@ class ExperimentConfig(Frozen):
                 f"students.recipes: {paced[0]} goes by difficulty, which nobody knows where task.unlabelled is given; "
                 "choose curriculum: confidence"
             )
+        alone = [r.name for r in self.students.recipes if not r.outside_votes]
+        if alone and not self.task.has_votes:
+            raise ValueError(
+                f"students.recipes: {alone[0]} leaves outside votes out, and {self.task.name} has none; leave "
+                "outside_votes out, or give task.votes"
+            )
         if self.split.kind == "random" and (self.task.has_unlabelled or self.difficulty.source != "column"):
             given = "task.unlabelled" if self.task.has_unlabelled else "difficulty.source"
             raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")

@@ -67,6 +67,9 @@ class Recipe(Frozen):
     labels: Literal["soft", "hard"] = "soft"
     with_easy: bool = False
     """Train on the labelled easy examples too."""
+    outside_votes: bool = True
+    """Whether the task's outside voters (`task.votes`, `task.raters_per_item`) have a part in the labels; false is the
+    models' own labels, beside which one sees what the voters are worth."""
     easy_weight: Annotated[float, Field(gt=0)] = 1.0
     """with_easy: how much an easy example counts against a pseudo-labelled one; the mean over all stays 1."""
     weigh_by: Literal["none", "confidence"] = "none"
@@ -155,6 +158,7 @@ class Recipe(Frozen):
         parts = [_shown(self.loss, self.options), self.labels]
         parts += [_shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
         parts += [_shown(self.selection, self.selection_options)] if self.selection != "all" else []
+        parts += [] if self.outside_votes else ["models-alone"]
         parts += ["weighed"] if self.weigh_by == "confidence" else []
         if self.curriculum != "none":
             parts.append(_shown("curriculum", {"by": self.curriculum} | self._pace_changed))

@@ -51,6 +51,11 @@ class TaskSettings(Frozen, ABC):
     template: ClassVar[str] = "{{ prompt }}"
     """The Jinja template by which an exported model makes a prompt of a row; by default the row's column `prompt`."""
 
+    @property
+    def has_votes(self) -> bool:
+        """Whether outside voters take part."""
+        return self.votes is not None
+
     @model_serializer(mode="wrap")
     def _without_unused(self, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         fields = type(self).model_fields

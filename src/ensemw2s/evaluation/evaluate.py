@@ -9,7 +9,7 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
-from ensemw2s.evaluation.recommend import headline, is_baseline, learns_labels, recommended_row, trivial_rival
+from ensemw2s.evaluation.recommend import Outside, headline, is_baseline, learns_labels, recommended_row, trivial_rival
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
@@ -61,7 +61,8 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)
     voters = voter_figures([seed.voters for seed in seeds], seeds[0].signals.method, len(facts.task.choices))
-    n_voters = 0 if voters is None else len(voters.voters)
+    without = frozenset(recipe.name for recipe in config.students.recipes if not recipe.outside_votes)
+    outside = Outside(0 if voters is None else len(voters.voters), without)
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     exported = seeds[best_seed].chosen or chosen.condition
     refit_on = None
@@ -96,9 +97,9 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
                 is_tiny=config.is_tiny,
                 auto_choices=auto_choices,
                 rival=rival,
-                n_voters=n_voters,
+                outside=outside,
             ),
-            is_baseline=is_baseline(chosen.condition, auto_choices, n_voters),
+            is_baseline=is_baseline(chosen.condition, auto_choices, outside),
             seed=seeds[best_seed].seed,
             rival=None if rival is None else rival.row.key,
             refit_on=refit_on,

@@ -74,16 +74,29 @@ def _steady(seeds: Sequence[ScoredSeed], row: Row, chosen: Row) -> tuple[float, 
     return None if mine is None or theirs is None else (mine, theirs)
 
 
-def is_baseline(chosen: Condition, auto_choices: Sequence[Condition], n_voters: int = 0) -> bool:
+@dataclass(frozen=True)
+class Outside:
+    """The outside voters of a run."""
+
+    n_voters: int = 0
+    without: frozenset[str] = frozenset()
+    """Names of the recipes that leave them out."""
+
+    def of(self, condition: Condition) -> int:
+        """How many voters have a part in what it learns."""
+        return 0 if condition.recipe in self.without else self.n_voters
+
+
+def is_baseline(chosen: Condition, auto_choices: Sequence[Condition], outside: Outside = Outside()) -> bool:
     """Whether the recommended condition needs no weak supervision.
 
     Args:
         chosen: the recommended condition.
         auto_choices: what `auto` stands for in each seed; empty without `auto`.
-        n_voters: number of outside voters. Where there are some, self-training has weak supervision: theirs.
+        outside: voters. Where there are some, self-training has weak supervision: theirs.
     """
     each = auto_choices if chosen == AUTO else (chosen,)
-    return all(c.is_baseline and not (n_voters and c.teacher == SELF) for c in each)
+    return all(c.is_baseline and not (c.teacher == SELF and outside.of(c)) for c in each)
 
 
 def learns_labels(condition: Condition, recipes: Sequence[Recipe]) -> bool:
@@ -100,7 +113,7 @@ def headline(
     is_tiny: bool = False,
     auto_choices: Sequence[Condition] = (),
     rival: Rival | None = None,
-    n_voters: int = 0,
+    outside: Outside = Outside(),
 ) -> str:
     """What to use, its accuracy on the hard test, and how far it is from strong-on-easy, independent and single.
 
@@ -114,14 +127,14 @@ def headline(
         is_tiny: the models are random.
         auto_choices: as in `is_baseline`.
         rival: a trivial baseline that is to be used instead.
-        n_voters: number of outside voters.
+        outside: voters.
     """
     condition = chosen.condition
     test = "ood_test" if "ood_test" in chosen.parts else "id_test"
     difference_to = {(c.row, c.baseline): c.difference for c in comparisons if c.part == test}
     where = "held-out" if is_random_split else "hard" if test == "ood_test" else "easy"
     accuracy = _percent(chosen.parts[test]["accuracy"].interval)
-    said = f"{_named(chosen)} ({_supervision(condition, auto_choices, n_voters)}): {accuracy} on the {where} test."
+    said = f"{_named(chosen)} ({_supervision(condition, auto_choices, outside)}): {accuracy} on the {where} test."
     text = f"Use {said}"
     if rival is not None:
         theirs = _percent(rival.row.parts[test]["accuracy"].interval)
@@ -165,19 +178,20 @@ def _named(row: Row) -> str:
     return row.label if row.condition.teacher == SELF else f"the {row.label}"
 
 
-def _supervision(condition: Condition, auto_choices: Sequence[Condition], n_voters: int) -> str:
+def _supervision(condition: Condition, auto_choices: Sequence[Condition], outside: Outside) -> str:
     """Whose labels the model learned."""
-    if is_baseline(condition, auto_choices, n_voters):
+    if is_baseline(condition, auto_choices, outside):
         return "a baseline, no weak supervision"
-    outside = f"{n_voters} outside voter{'s' if n_voters > 1 else ''}"
+    n_voters = outside.of(condition)
+    voters = f"{n_voters} outside voter{'s' if n_voters > 1 else ''}"
     if condition == AUTO:
-        n = sum(is_baseline(each, (), n_voters) for each in auto_choices)
+        n = sum(is_baseline(each, (), outside) for each in auto_choices)
         said = f"in {n} of {len(auto_choices)} seeds a baseline, no weak supervision"
         return said if n else "a student of weak labels in every seed"
     if condition.teacher == SELF:
-        return f"supervised by itself and {outside}"
+        return f"supervised by itself and {voters}"
     said = "supervised by one weak expert" if condition.method == SINGLE else "supervised by the weak ensemble"
-    return f"{said} and {outside}" if n_voters else said
+    return f"{said} and {voters}" if n_voters else said
 
 
 def _percent(interval: Interval) -> str:

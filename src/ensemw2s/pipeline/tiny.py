@@ -55,6 +55,10 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     for section, values in changes.items():
         tree[section] |= values
     tree["task"]["votes"] = tree["students"]["people"] = None  # their items are not among the generated ones
+    if config.task.votes is not None:  # with them, recipes that leave them out would be others twice
+        recipes = config.students.recipes
+        kept = [r for r in recipes if r.outside_votes] or [recipes[0].model_copy(update={"outside_votes": True})]
+        tree["students"]["recipes"] = [recipe.model_dump() for recipe in kept]
     tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8

@@ -36,6 +36,10 @@ class Sentiment(TaskSettings):
             raise ValueError("votes and raters_per_item both say who votes; leave one of them out")
         return self
 
+    @property
+    def has_votes(self) -> bool:
+        return super().has_votes or self.raters_per_item > 0
+
     def load(self) -> Task:
         """One example per text whose mean rating is not zero; its class is the sign of the mean.
 

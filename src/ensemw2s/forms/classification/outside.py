@@ -59,4 +59,5 @@ def joined_labels(labels: WeakLabels, names: tuple[str, ...], votes: OutsideVote
         expert_ids=labels.expert_ids + tuple(f"voter/{name}" for name in names),
         expert_weights=both.weights,
         voted=both.voted,
+        models=labels,
     )

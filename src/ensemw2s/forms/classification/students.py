@@ -130,10 +130,12 @@ class ClassStudents:
         return Validation(seed.draw.easy_val, self.prepared.split.easy_labels[seed.draw.easy_val])
 
     def self_labels(self, seed: SeedContext, voters: ClassVoters) -> tuple[Votes, Cost]:
-        own, _ = self.checker_says(seed, voters)
-        votes = Votes(own[None], torch.ones(1), own)
-        outside = SeedVoters.of(self.prepared, seed)
+        votes, outside = self._own_votes(seed, voters), SeedVoters.of(self.prepared, seed)
         return votes if outside is None else outside.join(votes), NOTHING
+
+    def _own_votes(self, seed: SeedContext, voters: ClassVoters) -> Votes:
+        own, _ = self.checker_says(seed, voters)
+        return Votes(own[None], torch.ones(1), own)
 
     def checker_says(
         self, seed: SeedContext, checker: ClassVoters
@@ -156,7 +158,11 @@ class ClassStudents:
         self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: ClassVoters
     ) -> ClassBallot:
         said = labels[teacher]
-        votes = said if teacher == SELF else Votes(said.member, said.expert_weights, said.soft, voted=said.voted)
+        if teacher == SELF:
+            votes = said if recipe.outside_votes else self._own_votes(seed, on_easy)
+        else:
+            said = said if recipe.outside_votes else said.models or said
+            votes = Votes(said.member, said.expert_weights, said.soft, voted=said.voted)
         return ClassBallot(self, seed, votes, on_easy)
 
     def deciding(self, training_set: ClassTrainingSet) -> dict[str, Any]:
