@@ -23,6 +23,7 @@ SLOW_FILES = (
     "test_launch.py",
     "test_leaderboard.py",
     "test_promises.py",
+    "test_replication.py",
 )
 """Begun first, so that with several processes none is left with one of them at the end."""
 

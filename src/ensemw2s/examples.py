@@ -66,7 +66,8 @@ class Task:
     verifier: Literal["text", "number"] = "text"
     """Free tasks: whether the whole text of an answer must equal the true one, or its final number."""
     unlabelled: tuple[Example, ...] = ()
-    """Hard questions without answers, where the data have such; `examples` are then the easy ones."""
+    """Hard questions, where the data have them apart; `examples` are then the easy ones. Either none of them has an
+    answer, or all have one, which the split seals."""
     test: tuple[Example, ...] = ()
     """With `unlabelled`: labelled hard questions, where there are any."""
     notes: tuple[str, ...] = ()

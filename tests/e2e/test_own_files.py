@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ensemw2s.config import parse_config
+from ensemw2s.data.load import load_task
+from ensemw2s.errors import DataError
 from ensemw2s.pipeline.run import run
 from ensemw2s.report.table import terminal_table
 from ensemw2s.results import Results
@@ -84,6 +86,37 @@ def test_the_unlabelled_questions_answers_are_read_by_nobody(place: Path, withou
     tree = tree_of(place, tiny_tree(place / "labelled.jsonl"), unlabelled=str(lying))
     results, _ = finish(place, "lying", tree)
     assert results.rows == without_test[0].rows
+
+
+def sealed_run(place: Path, name: str, answer_of: dict[str, str]) -> Results:
+    rows = [json.loads(line) for line in (place / "unlabelled.jsonl").read_text().splitlines()]
+    file = write_jsonl(place / f"{name}.jsonl", [r | {"answer": answer_of[r["id"]]} for r in rows])
+    changes = {"unlabelled": str(file), "unlabelled_answers": "sealed"}
+    return finish(place, name, tree_of(place, tiny_tree(place / "labelled.jsonl"), **changes))[0]
+
+
+def test_sealed_answers_of_the_unlabelled_questions_make_a_ceiling_and_nothing_else(place: Path, without_test):
+    true = {r["id"]: r["answer"] for r in comparison_rows()}
+    flipped = {name: {"yes": "no", "no": "yes"}[answer] for name, answer in true.items()}
+    known, lying = sealed_run(place, "sealed", true), sealed_run(place, "flipped", flipped)
+    plain = without_test[0]
+    for results in (known, lying):
+        assert tuple(row for row in results.rows if row.key != "ceiling") == plain.rows
+        assert results.recommendation == plain.recommendation
+        assert results.ensembles == plain.ensembles
+    assert known.row("ceiling") != lying.row("ceiling")
+    assert known.budget != lying.budget
+    exported = [(place / name / "student" / "model.safetensors").read_bytes() for name in ("sealed", "flipped")]
+    assert exported[0] == exported[1] == (place / "without" / "student" / "model.safetensors").read_bytes()
+    assert not any("true answers of the unlabelled questions are unknown" in note for note in known.notes)
+
+
+def test_a_sealed_answer_that_is_no_class_of_the_labelled_file_is_refused_with_its_line(place: Path, tmp_path: Path):
+    rows = [{"id": f"u{i}", "q": f"Is {i} above 7?", "answer": ("yes", "maybe")[i]} for i in (0, 1)]
+    unlabelled = str(write_jsonl(tmp_path / "u.jsonl", rows))
+    task = tree_of(place, tiny_tree(place), unlabelled=unlabelled, unlabelled_answers="sealed")["task"]
+    with pytest.raises(DataError, match=r"u\.jsonl line 2, column 'answer': unknown answer 'maybe'"):
+        load_task(parse_config({"task": task}).task)
 
 
 def test_in_words_unlabelled_questions_are_answered_and_no_truth_is_shown(place: Path):

@@ -177,6 +177,9 @@ def test_size_and_temperature_are_chosen_on_validation_rows_alone_and_one_expert
         for t in (1, 2, 3)
     ]
     assert chosen.selected == scores.index(max(scores)) + 1
+    for size, voting in ((2, 2), (9, 3)):
+        settled = EnsembleConfig(n_rounds=3, select_by=size)
+        assert choose(experts, settled, val, labels[val], seed=0, prior_error=0.5).selected == voting
     alone = choose(experts[:1], config, val, labels[val], seed=0, prior_error=0.5)
     plain = (experts[0].log_probs / alone.temperature).log_softmax(-1)
     assert torch.allclose(alone.log_probs(torch.arange(N)), plain, atol=1e-5)

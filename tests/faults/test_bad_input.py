@@ -232,6 +232,12 @@ def paced_by_nothing(place: Place) -> list[str]:
     return place.run(changes | {"students": {"recipes": [{"curriculum": "difficulty"}]}})
 
 
+def half_sealed(place: Place) -> list[str]:
+    hard = place.data(lambda rows: [r | {"q": f"Hard: {r['q']}"} for r in each("answer", 4, "")(rows)], "u.jsonl")
+    task = {"unlabelled": str(hard), "unlabelled_answers": "sealed", "difficulty": None}
+    return place.run({"task": task}, command="validate")
+
+
 def recipe(settings: dict[str, Any]) -> Callable[[Place], list[str]]:
     return lambda place: place.run({"students": {"recipes": [settings]}})
 
@@ -377,6 +383,11 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
         ["easy_weight (2)", "set with_easy: true"],
         lambda p: p.run({"students": {"recipes": [{"easy_weight": 2}]}}),
     ),
+    "ladder of one round": (
+        2,
+        ["ensemble.n_rounds (1)", "two rounds or more"],
+        lambda p: p.run({"ensemble": {"n_rounds": 1}}, command="replicate"),
+    ),
     "curriculum without difficulty": (2, ["curriculum: confidence", "task.unlabelled"], paced_by_nothing),
     "no method": (2, ["ensemble.methods", "at least 1"], lambda p: p.run({"ensemble": {"methods": []}})),
     "method twice": (2, ["'bagging', 'bagging'"], lambda p: p.run({"ensemble": {"methods": ["bagging", "bagging"]}})),
@@ -451,6 +462,7 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     "score for a label": (3, ["line 5", "1.5 (float), a score"], lambda p: p.rows(each("answer", 4, 1.5))),
     "several labels": (3, ["line 5", "2 labels"], lambda p: p.rows(each("answer", 4, ["no", "yes"]))),
     "boolean among labels": (3, ["line 5", "True (bool), a boolean"], lambda p: p.rows(each("answer", 4, True))),
+    "no sealed answer": (3, ["u.jsonl line 5", "1 of 500 rows lack", "leave it out"], half_sealed),
     "no label at all": (
         3,
         ["no row has a label", "task.answer"],

@@ -35,8 +35,8 @@ class EnsembleConfig(Frozen):
     expert_weights: Literal["alpha", "equal"] = "alpha"
     temperature: Literal["fit", "none"] = "fit"
     """Classes: whether the ensemble's probabilities are calibrated on easy validation data, or given as they are."""
-    select_by: Literal["accuracy", "log_loss"] = "log_loss"
-    """What chooses T on the easy validation part."""
+    select_by: Literal["accuracy", "log_loss"] | Count = "log_loss"
+    """What chooses T on the easy validation part; a number is T itself, or all members where there are fewer."""
 
     @field_validator("methods")
     @classmethod

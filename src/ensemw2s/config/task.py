@@ -41,7 +41,7 @@ class TaskSettings(Frozen, ABC):
     has_options: ClassVar[bool] = False
     """Whether each question has its own list of possible answers (`Example.choices`). Tasks answered by a text."""
     has_unlabelled: ClassVar[bool] = False
-    """Whether `load` gives the hard questions apart, without answers and without difficulty (`Task.unlabelled`)."""
+    """Whether `load` gives the hard questions apart, without difficulty (`Task.unlabelled`)."""
     needs_decoding: ClassVar[bool] = False
     """Whether texts other than the true answer are right, too, such as a worked solution whose last number is right.
     Models then write their answers, which are checked; otherwise the probability of the true answer suffices."""

@@ -23,5 +23,5 @@ def uncertainty(
 def p_true_difficulty(
     log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """1 - p(true label), the rating of 2410.04571. It uses the labels of the hard examples, too."""
+    """1 - p(true label), by which 2410.04571 rates (not cross-fitted). It uses the labels of the hard examples, too."""
     return 1.0 - log_probs.gather(1, labels[:, None])[:, 0].exp()

@@ -31,8 +31,8 @@ def validate_task(task: Task) -> None:
     seen: set[str] = set()
     known = set(task.choices)  # a table of answers has thousands
     is_free = task.answer_form == "free"
-    labelled = (*task.examples, *task.test)
-    for example in (*labelled, *task.unlabelled):
+    labelled = (*task.examples, *task.test, *(e for e in task.unlabelled if e.answer is not None))
+    for example in (*task.examples, *task.test, *task.unlabelled):
         if example.id in seen:
             raise DataError(f"{task.name}: the id {example.id!r} occurs twice; ids must be unique")
         seen.add(example.id)

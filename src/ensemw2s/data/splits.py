@@ -50,7 +50,7 @@ class Split:
     easy_answers: tuple[str, ...]
     """True answers of the easy pool."""
     sealed: dict[str, SealedLabels]
-    """True answers of the other pools; an unlabelled file has none."""
+    """True answers of the other pools; of an unlabelled file only where it brings them."""
     difficulty: Float[Tensor, " examples"]
     groups: Int[Tensor, " examples"]
     config: SplitConfig
@@ -186,8 +186,8 @@ def _assemble(
         members = sorted(parts[name])
         pools[name] = range(len(rows), len(rows) + len(members))
         rows += members
-        if name == "hard_pool" and task.unlabelled:
-            continue
+        if name == "hard_pool" and any(examples[i].answer is None for i in members):
+            continue  # an unlabelled file
         answers[name] = [str(examples[i].answer) for i in members]
         if name not in TESTS and len(set(answers[name])) < 2:
             raise DataError(

@@ -89,7 +89,7 @@ def best_size(
     val_rows: Int[Tensor, " batch"],
     val_labels: Int[Tensor, " batch"],
 ) -> tuple[int, float]:
-    """T by the configured rule and the temperature, both from easy validation data alone.
+    """T by the configured rule (or as configured) and the temperature, both from easy validation data alone.
 
     Ties go to the smaller ensemble.
     """
@@ -99,6 +99,8 @@ def best_size(
     is_fitted = config.temperature == "fit"
     temperatures = [fit_temperature(stage, val_labels) if is_fitted else 1.0 for stage in stages]
     calibrated = [apply_temperature(s, t) for s, t in zip(stages, temperatures, strict=True)]
+    if isinstance(config.select_by, int):
+        return (size := min(config.select_by, len(stages))), temperatures[size - 1]
     if config.select_by == "accuracy":
         scores = [metrics.accuracy(c, val_labels) for c in calibrated]
     else:

@@ -2,7 +2,7 @@
 
 `entropy` and `margin` need no labels of the examples that they score, but their raters are trained on some. A random
 part of the task is set aside for that and not used otherwise, so that no label of the hard examples has an effect.
-`p_true` (the rating of 2410.04571) uses every label, and the split says so.
+`p_true` uses every label, and the split says so; 2410.04571 rates by it without folds, on examples learned from.
 
 In generation the label-free kinds are means over the tokens of the rater's greedy answer, and `p_true` is the mean over
 those of the true answer. Sums would rate long answers as hard.

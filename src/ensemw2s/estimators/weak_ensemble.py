@@ -47,8 +47,8 @@ class WeakEnsemble(Classifier):
         Number of held-out folds.
     vote : {"soft", "hard", "log"}
         How the members' votes are combined (`core.voting`).
-    select_by : {"log_loss", "accuracy"}
-        By what the size of the ensemble is chosen on the validation part.
+    select_by : {"log_loss", "accuracy"} or int
+        By what the size of the ensemble is chosen on the validation part; a number is the size.
     validation_fraction : float
         Share of each class that is held out to choose the size and the temperature. Where that leaves no example, all
         members vote, uncalibrated.
@@ -94,7 +94,7 @@ class WeakEnsemble(Classifier):
         error_source: str = "train",
         n_folds: int = 5,
         vote: str = "soft",
-        select_by: str = "log_loss",
+        select_by: str | int = "log_loss",
         validation_fraction: float | int = 0.2,
         training: TrainConfig | None = None,
         random_state: Any = None,

@@ -45,21 +45,21 @@ def load_files(config: Files) -> Task:
     test = _Labelled()
     if config.test:
         test = _labelled(config, config.test, config.test_split, "test/", config.choices or labelled.labels)
-    unlabelled = []
-    if config.unlabelled:
-        rows = read_rows(config.unlabelled, split=config.unlabelled_split)
-        unlabelled = _examples(config, [(i, *row, None) for i, row in enumerate(rows, start=1)], "unlabelled/")
+    unlabelled = _unlabelled(config, config.unlabelled, config.choices or labelled.labels) if config.unlabelled else []
     both = [*labelled.examples, *test.examples]
     notes = [*labelled.notes, *test.notes]
     if config.answer_form == "free":
-        choices = tuple(sorted({e.answer for _, e in both if e.answer is not None}))
+        choices = tuple(sorted({e.answer for _, e in (*both, *unlabelled) if e.answer is not None}))
     else:
         counts = Counter(e.answer for _, e in both if e.answer is not None)
         choices, class_of = _classes(config, counts, [e.answer for _, e in labelled.examples if e.answer is not None])
         notes += choices_notes(choices) if config.choices else []
         for each in (labelled, test):
             each.examples = [(p, _classed(p, e, choices, class_of, config.answer)) for p, e in each.examples]
-        unlabelled = [(place, replace(example, choices=choices)) for place, example in unlabelled]
+        # Sealed answers have no part in what the classes are, nor in the notes.
+        sealed = {e.answer for _, e in unlabelled if e.answer is not None}
+        spelt = {answer: choice for answer in sealed if (choice := spelt_as(answer, choices)) is not None}
+        unlabelled = [(p, _classed(p, e, choices, spelt, config.answer)) for p, e in unlabelled]
         notes += spelling_notes(config.answer, counts, class_of)
     notes += contradictions(
         (place, f"{e.prompt}\x1f{e.choices if config.options else ''}", e.answer)
@@ -123,6 +123,20 @@ def _labelled(config: Files, path: str, split: str, prefix: str, classes: Sequen
     return _Labelled(
         [rows[i - 1] for i, *_ in known], [label for *_, label in known], _examples(config, known, prefix), notes
     )
+
+
+def _unlabelled(config: Files, path: str, classes: Sequence[str]) -> list[Placed]:
+    """The unlabelled file, with the answers that are to be sealed where the settings say that it has them."""
+    rows = read_rows(path, split=config.unlabelled_split)
+    labels = [None] * len(rows) if config.unlabelled_answers == "ignored" else labels_of(rows, config, classes)
+    lacking = [place for (place, _), label in zip(rows, labels, strict=True) if label is None]
+    if lacking and config.unlabelled_answers == "sealed":
+        raise DataError(
+            f"{lacking[0]}: no answer in the column {config.answer!r}, which {len(lacking):,} of {len(rows):,} rows "
+            "lack, and task.unlabelled_answers: sealed needs them all; fill them in, delete these rows, or leave it out"
+        )
+    numbered = [(i, *row, label) for i, (row, label) in enumerate(zip(rows, labels, strict=True), start=1)]
+    return _examples(config, numbered, "unlabelled/")
 
 
 def _examples(config: Files, rows: Sequence[tuple[int, str, dict[str, Any], str | None]], prefix: str) -> list[Placed]:

@@ -5,7 +5,7 @@
 
 import string
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -28,8 +28,11 @@ class Files(TaskSettings):
     as train[:20000] or train+test."""
     unlabelled: str | None = None
     """Questions without answers, as `path`. They are the hard side and all of `path` is the easy one, so difficulty has
-    no part; nothing that needs their true answers (ceiling, PGR) can be known."""
+    no part; nothing that needs their true answers (ceiling, PGR) can be known, unless `unlabelled_answers` says so."""
     unlabelled_split: str = "train"
+    unlabelled_answers: Literal["ignored", "sealed"] = "ignored"
+    """`sealed`: every row of `unlabelled` has its true answer in the column `answer`. Nothing learns or chooses by
+    these but the ceiling, and the evaluation counts with them (PGR, how many weak labels are right)."""
     test: str | None = None
     """With `unlabelled`: labelled questions of that kind, as `path`; without it there is no OOD test."""
     test_split: str = "test"
@@ -61,6 +64,8 @@ class Files(TaskSettings):
     group: str | None = None
     """A column of what a split must not tear apart; None puts each row in its own group."""
 
+    younger: ClassVar[tuple[str, ...]] = (*TaskSettings.younger, "unlabelled_answers")
+
     @property
     def is_free(self) -> bool:
         return self.answer_form == "free"
@@ -84,6 +89,8 @@ class Files(TaskSettings):
                 "test is given without unlabelled: one file alone is split by difficulty, with a test of its own; give "
                 "the unlabelled questions, too, or leave test out"
             )
+        if self.unlabelled_answers == "sealed" and not self.unlabelled:
+            raise ValueError("unlabelled_answers: sealed needs the file that has them; name it with unlabelled")
         if self.unlabelled and self.difficulty:
             raise ValueError("difficulty has no part where unlabelled is given; leave one of them out")
         if self.options and self.answer_form != "free":

@@ -146,6 +146,8 @@ class AnswerExperts:
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         config = self.prepared.config.ensemble
+        if isinstance(config.select_by, int):
+            return min(config.select_by, len(experts)), 1.0
         voters = self._voters(experts, keys, expert_weights(experts, config))
         if config.select_by == "accuracy":
             stages = self._val_right(seed, voters).together.double().mean(1).tolist()
