@@ -75,7 +75,10 @@ def test_mc_nemars_test_tells_apart_what_differs_on_enough_items():
 def test_a_trivial_rival_is_used_where_it_is_better_or_as_good_and_steadier(val, steady, is_used):
     right = {TFIDF: first(val[0]), STRONG_ON_EASY: first(val[1])}
     made = seeds({TFIDF: steady[0], STRONG_ON_EASY: steady[1]}, right)
-    rows = [row("tfidf", val[0] / 80, 0.9), row("strong_on_easy", val[1] / 80, 0.6)]
+    rows = [
+        row(key, n / 80, 0.9).model_copy(update={"steadiness": steadiness(made, condition)})
+        for key, condition, n in (("tfidf", TFIDF, val[0]), ("strong_on_easy", STRONG_ON_EASY, val[1]))
+    ]
     rival = trivial_rival(rows, rows[1], made)
     assert (rival is not None) == is_used
     if rival is not None and rival.steadiness is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ensemw2s.config import Recipe
 from ensemw2s.errors import RunError
 from ensemw2s.evaluation.scored import ScoredSeed
-from ensemw2s.evaluation.steadiness import can_tell_apart, steadiness
+from ensemw2s.evaluation.steadiness import can_tell_apart
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import Comparison, Interval, Row
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition, student
@@ -57,21 +57,16 @@ def trivial_rival(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] 
 
     found = list[Rival]()
     for row in (row for row in rows if row.condition.is_trivial):
-        steady = None if can_tell_apart(seeds, row.condition, chosen.condition) else _steady(seeds, row, chosen)
-        if steady is None and on_val(row) > on_val(chosen):
-            found.append(Rival(row))
-        if steady is not None and steady[0] > steady[1]:
-            found.append(Rival(row, steady))
+        is_better, mine, theirs = on_val(row) > on_val(chosen), row.steadiness, chosen.steadiness
+        if mine is None or theirs is None or can_tell_apart(seeds, row.condition, chosen.condition):
+            found += [Rival(row)] if is_better else []
+        elif mine > theirs:
+            found.append(Rival(row, (mine, theirs)))
 
     def rank(rival: Rival) -> tuple[bool, float]:
         return rival.steadiness is None, on_val(rival.row) if rival.steadiness is None else rival.steadiness[0]
 
     return max(found, key=rank, default=None)
-
-
-def _steady(seeds: Sequence[ScoredSeed], row: Row, chosen: Row) -> tuple[float, float] | None:
-    mine, theirs = (steadiness(seeds, each.condition) for each in (row, chosen))
-    return None if mine is None or theirs is None else (mine, theirs)
 
 
 @dataclass(frozen=True)

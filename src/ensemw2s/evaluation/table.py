@@ -13,6 +13,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.conditions import NamedCondition
 from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
 from ensemw2s.evaluation.scored import VAL, HeldOutItems, Scored, ScoredSeed
+from ensemw2s.evaluation.steadiness import steadiness
 from ensemw2s.names import BOOSTING, INDEPENDENT
 from ensemw2s.names import SINGLE as SINGLE_METHOD
 from ensemw2s.results import (
@@ -114,6 +115,7 @@ class Table:
             cost=costs.mean(each.cost for each in per_seed),
             n_experts=tuple(each.n_experts for each in per_seed if each.n_experts is not None),
             trainings=tuple(end for each in per_seed for end in each.ends),
+            steadiness=steadiness(self.seeds, condition),
         )
 
     def comparisons(self) -> list[Comparison]:
