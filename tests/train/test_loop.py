@@ -182,7 +182,8 @@ def test_padding_changes_no_prediction_of_a_module_that_reads_tokens(tiny_top):
 
 def test_a_snapshot_is_plain_tensors_and_holds_no_frozen_weight(tiny_top):
     module, data = tiny_top
-    optimizer = make_optimizer(module, stepped())
+    optimizer = make_optimizer(module, stepped(adam_beta2=0.95))
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.9, 0.95)]
     module(*data.batch(torch.arange(4))).sum().backward()
     optimizer.step()
     state = snapshot(module, optimizer, 7)

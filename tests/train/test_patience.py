@@ -180,6 +180,8 @@ def test_keys_know_of_patience_and_its_data_only_where_they_are_used(validation)
     assert not {"patience", "min_steps"} & old.deciding.keys()
     assert old.model_copy(update={"min_steps": 7}).deciding == old.deciding
     assert {"patience", "min_steps"} <= PATIENT.deciding.keys()
+    assert "adam_beta2" not in old.deciding
+    assert stepped(adam_beta2=0.95).deciding == old.deciding | {"adam_beta2": 0.95}
     assert chosen_by(validation, old) is None
     assert chosen_by(validation, PATIENT) == [validation.rows.tolist(), validation.labels.tolist()]
     answers = AnswerTokens(((3, 4, 5), (3, 6, 5)), (1, 1))

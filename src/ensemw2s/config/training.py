@@ -42,6 +42,8 @@ class TrainConfig(Frozen):
     """Put short sequences of a batch side by side instead of padding each to the longest: same gradients, less work
     where lengths differ much. Causal models; `head` reads no sequences."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """How much AdamW's mean of squared gradients keeps of itself at a step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_frac: Fraction = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -113,4 +115,9 @@ class TrainConfig(Frozen):
         if self.is_fitted:
             return self.model_dump(include={"solver", "l2", "class_weights"})
         without = {"solver", "l2", "micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"}
-        return self.model_dump(exclude=without | ({"patience", "min_steps"} if self.patience is None else set()))
+        # Younger settings count only where they are used, so that what older stores hold stays good.
+        if self.patience is None:
+            without |= {"patience", "min_steps"}
+        if self.adam_beta2 == type(self).model_fields["adam_beta2"].default:
+            without.add("adam_beta2")
+        return self.model_dump(exclude=without)
