@@ -25,7 +25,7 @@ from ensemw2s.train.supervision import true_labels
 from side_by_side import seconds
 
 LAYERS, BATCH, STEPS, RUNS, ANSWER = 4, 16, 4, 5, 4
-TRAINING = TrainConfig(epochs=1, batch_size=BATCH, learning_rate=1e-5)
+TRAINING = TrainConfig(solver="adamw", epochs=1, patience=None, batch_size=BATCH, learning_rate=1e-5)
 
 Work = tuple[int, Callable[[], None]]
 """Number of trained weights, and some optimiser steps."""

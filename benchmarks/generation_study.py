@@ -148,7 +148,7 @@ def screened(config: ExperimentConfig, seed: int) -> dict[str, Any]:
     assert isinstance(prepared, AnswerPrepared), "the study is of generation"
     work, experts = SeedWork(prepared, store, seed), AnswerExperts(prepared)
     method = config.ensemble.methods[0]
-    trainer = experts.trainer(work.context, config.expert_training)
+    trainer = experts.trainer(work.context, config.training_of_experts)
     for _ in work.fit_ensemble(method, trainer, trainer.prior_error()):
         pass
     ensemble = work.ensembles[method]

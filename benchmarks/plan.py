@@ -26,6 +26,7 @@ SPLIT = {
 }
 RECIPES = {"recipes": [{}, {"with_easy": True}]}
 LAYERS: dict[str, Any] = {"adapter": "top", "top_layers": 2}
+TRAINING = {"epochs": 2, "patience": None, "schedule": "cosine", "batch_size": 16, "learning_rate": 1e-4}
 CONFIGS: dict[str, dict[str, Any]] = {
     "classes, heads": {"seeds": [0, 1], "weak": {"n_layers": 8}, "strong": {"n_layers": 20}},
     "classes, upper layers": {
@@ -33,8 +34,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "split": SPLIT,
         "weak": {"n_layers": 8, **LAYERS},
         "strong": {"n_layers": 12, **LAYERS},
-        "expert_training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-4},
-        "student_training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-4},
+        "expert_training": TRAINING,
+        "student_training": TRAINING,
         "ensemble": {"n_rounds": 3, "methods": ["single", "independent", "bagging"]},
         "students": RECIPES,
     },

@@ -32,7 +32,7 @@ from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import difficulty_bins
 
 DIM, N, N_MEMBERS = 16, 1500, 5
-CONFIG = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02)
+CONFIG = TrainConfig(solver="adamw", epochs=12, patience=None, schedule="cosine", batch_size=64, learning_rate=0.02)
 PLANTS = {"independent": 2.5, "correlated": 1.5, "systematic": 1.2}
 """Kind of error to its standard deviation, in distances from the plane."""
 UNEVEN = (0.4, 1.5, 3.0, 4.0, 5.0)

@@ -42,7 +42,9 @@ def rounds() -> None:
     values = torch.randn(N_ALL, DIM, generator=generator)
     labels = (values[:N_TRAIN, :4].sum(1) + 2 * torch.randn(N_TRAIN, generator=generator) > 0).long()
     inputs = Counted(values)
-    training = TrainConfig(epochs=8, batch_size=64, learning_rate=3e-3)
+    training = TrainConfig(
+        solver="adamw", epochs=8, patience=None, schedule="cosine", batch_size=64, learning_rate=3e-3
+    )
     learner = TrunkLearner(inputs, lambda g: Head(DIM, 2, 0, 0.0, 0.02, g), training)
     groups = [str(i) for i in range(N_TRAIN)]
     weak = Weak((learner,), torch.arange(N_ALL), torch.arange(N_TRAIN), labels, groups, n_classes=2)

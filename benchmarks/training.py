@@ -48,7 +48,15 @@ def ours(backbone: Backbone, answers: AnswerTokens, *, packing: bool = False) ->
     inputs = EmbeddedInputs(backbone, answers.read)
     weights = torch.rand(len(answers.targets), generator=stream(0, "weights")) * 2
     lesson = AnswerSupervision(answers, torch.arange(len(answers.ids)), weights)
-    config = TrainConfig(epochs=1, batch_size=BATCH, learning_rate=RATE, packing=packing)
+    config = TrainConfig(
+        solver="adamw",
+        epochs=1,
+        patience=None,
+        schedule="cosine",
+        batch_size=BATCH,
+        learning_rate=RATE,
+        packing=packing,
+    )
     module = AnswerModel(backbone, backbone.unembedding, CONFIG, generator=stream(0, "init"))
     return lambda: train_answers(module, inputs, lesson, config, seed=0)
 

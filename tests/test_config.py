@@ -85,6 +85,10 @@ def test_settings_cannot_be_changed():
         ({"task": FILES | {"unlabelled_answers": "sealed"}}, ["task: unlabelled_answers: sealed needs the file"]),
         ({"task": "geo-facts"}, ["task: input should be a valid dictionary", "got 'geo-facts'"]),
         ({"students": {"recipes": [{}, {}]}}, ["lists a recipe twice"]),
+        (
+            {"student_training": {"schedule": "cosine"}},
+            ["student_training: schedule: cosine", "patience (5)", "set patience: null, or schedule: constant"],
+        ),
     ],
 )
 def test_every_bad_setting_is_named_with_its_value_and_mend(tree, words):

@@ -3,7 +3,19 @@
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemw2s.config import TrainConfig
+
+STEPS = {"solver": "adamw", "epochs": 10, "patience": None, "schedule": "cosine"}
+"""A training that takes all its steps, few and quick: how it ends has no part in what most tests look at."""
+
+
+def stepped(**settings: Any) -> "TrainConfig":
+    from ensemw2s.config import TrainConfig
+
+    return TrainConfig(**(STEPS | settings))
 
 
 def comparison_rows(n: int = 500, seed: int = 0) -> list[dict[str, Any]]:
@@ -23,7 +35,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def tiny_tree(task_file: Path) -> dict[str, Any]:
     """A configuration of a whole experiment that takes about two seconds."""
-    training = {"epochs": 4, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.1}
+    training = STEPS | {"epochs": 4, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.1}
     return {
         "name": "tiny",
         "seeds": [0, 1],
@@ -49,7 +61,7 @@ def tiny_tree(task_file: Path) -> dict[str, Any]:
 
 def tiny_words_tree(task_file: Path) -> dict[str, Any]:
     """The same questions answered in words: a whole generation experiment that takes a few seconds."""
-    training = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
+    training = STEPS | {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
     changes = {
         "name": "tiny-words",
         "task": {"answer_form": "free"},

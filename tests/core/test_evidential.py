@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from test_loss_targets_and_weights import Features, batch, value
 from torch.distributions import Dirichlet, kl_divergence
 
-from ensemw2s.config import TrainConfig
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.labels import everything
 from ensemw2s.core.losses import LINKS, CrossEntropy, GlobalStats, WeakBatch
@@ -17,6 +16,7 @@ from ensemw2s.models.head import Head
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import StudentData
+from tiny_run import stepped
 
 
 def doubles(*rows):
@@ -87,7 +87,7 @@ def test_evidence_that_died_stays_dead_under_relu_and_comes_back_under_softplus(
     module = Head(4, 2, hidden=0, dropout=0.0, init_std=0.0, generator=torch.Generator())
     with torch.no_grad():
         module.score.weight.fill_(-0.5)  # every logit is below 0
-    config = TrainConfig(epochs=60, batch_size=16, learning_rate=0.1, weight_decay=0.0)
+    config = stepped(epochs=60, batch_size=16, learning_rate=0.1, weight_decay=0.0)
     lesson = Supervision(torch.arange(64), WeakBatch(soft=soft, member=soft[None]), torch.ones(64))
     loss = Evidential(evidence=evidence)
     train(module, Features(x), lesson, loss, config, seed=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy, one_hot
 
-from ensemw2s.config import TrainConfig, parse_config
+from ensemw2s.config import parse_config
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.losses import CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.targets import Entropy, Product, Smoothing
@@ -21,7 +21,7 @@ from ensemw2s.tables import LOSSES
 from ensemw2s.train.loop import train
 from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import difficulty_bins, weights_and_pace
-from tiny_run import merged, tiny_tree
+from tiny_run import merged, stepped, tiny_tree
 
 N, K = 8, 3
 
@@ -148,7 +148,7 @@ def test_eight_accumulated_batches_of_one_equal_one_of_eight(name):
     weights = []
     for micro in (None, 1):
         module = Head(5, K, hidden=0, dropout=0.0, init_std=0.1, generator=torch.Generator().manual_seed(2))
-        config = TrainConfig(epochs=3, batch_size=8, learning_rate=0.05, micro_batch_size=micro)
+        config = stepped(epochs=3, batch_size=8, learning_rate=0.05, micro_batch_size=micro)
         train(module, inputs, supervision, LOSSES[name](), config, seed=0)
         weights.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert torch.allclose(*weights, atol=1e-6)

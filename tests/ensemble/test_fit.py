@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ensemw2s.config import DifficultyConfig, EnsembleConfig, TrainConfig
+from ensemw2s.config import DifficultyConfig, EnsembleConfig
 from ensemw2s.core.boosting import boost_round
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
@@ -18,6 +18,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.train.samples import Supervision
+from tiny_run import stepped
 
 DIM, N, N_TRAIN = 5, 90, 50
 
@@ -29,7 +30,7 @@ def weak(epochs: int = 6) -> tuple[Weak, torch.Tensor]:
     learner = TrunkLearner(
         inputs=PooledInputs((values,), torch.full((N,), 4)),
         build=lambda g: Head(DIM, 2, 0, 0.0, 0.02, g),
-        training=TrainConfig(epochs=epochs, batch_size=16, learning_rate=0.02),
+        training=stepped(epochs=epochs, batch_size=16, learning_rate=0.02),
     )
     return (
         Weak(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ensemw2s.config import CacheConfig, DecodingConfig, DifficultyConfig, ModelConfig, TrainConfig
+from ensemw2s.config import CacheConfig, DecodingConfig, DifficultyConfig, ModelConfig
 from ensemw2s.data.encode import encode_answers
 from ensemw2s.ensemble import rate
 from ensemw2s.ensemble.members import SharedTrunk
@@ -11,6 +11,7 @@ from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store
+from tiny_run import stepped
 
 CONFIG = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)
 DECODING = DecodingConfig(max_new_tokens=5, temperature=0.7)
@@ -35,7 +36,7 @@ class Rated:
             lambda ids: open_activations(self.backbone, ids, config=CONFIG, cache=CacheConfig(), store=store),
             GROUPS,
             self.build,
-            TrainConfig(epochs=2, batch_size=4, learning_rate=0.01),
+            stepped(epochs=2, batch_size=4, learning_rate=0.01),
             DECODING,
             self.config,
             seed=0,

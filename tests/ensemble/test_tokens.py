@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ensemw2s.config import CacheConfig, EnsembleConfig, GenerationConfig, ModelConfig, TrainConfig
+from ensemw2s.config import CacheConfig, EnsembleConfig, GenerationConfig, ModelConfig
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.ensemble.fit import EnsembleState, grow
 from ensemw2s.ensemble.scores import score_answers
@@ -24,6 +24,7 @@ from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store
+from tiny_run import stepped
 
 CONFIG = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)
 TEXTS = ["a.", "b", "a", "ab.", "a", "b"]
@@ -47,7 +48,7 @@ def weak(tmp_path_factory):
             group_ids=[str(i) for i in range(n_train)],
             counted=torch.ones_like(trivial) if generation.count_trivial else ~trivial,
             build=lambda g: AnswerModel(backbone, backbone.unembedding, CONFIG, init_noise=0.1, generator=g),
-            training=TrainConfig(epochs=epochs, batch_size=2, learning_rate=0.01),
+            training=stepped(epochs=epochs, batch_size=2, learning_rate=0.01),
             generation=generation,
         )
 

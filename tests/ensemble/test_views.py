@@ -9,7 +9,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from ensemw2s.config import EnsembleConfig, TrainConfig
+from ensemw2s.config import EnsembleConfig
 from ensemw2s.config.ensemble import dealt_depths
 from ensemw2s.core.sampling import dealt, subspace
 from ensemw2s.core.seeds import stream
@@ -22,6 +22,7 @@ from ensemw2s.models.adapters import n_used
 from ensemw2s.models.head import Head
 from ensemw2s.tables import METHODS
 from ensemw2s.train.loop import predict
+from tiny_run import stepped
 
 DIM, N, N_TRAIN, N_LAYERS = 10, 400, 200, 6
 
@@ -42,7 +43,7 @@ def weak(hidden: int = 0, epochs: int = 4, **training) -> Weak:
     learner = TrunkLearner(
         inputs=inputs(values),
         build=lambda g: Head(DIM, 2, hidden, 0.0, 0.02, g),
-        training=TrainConfig(**({"epochs": epochs, "batch_size": 50, "learning_rate": 0.02} | training)),
+        training=stepped(**({"epochs": epochs, "batch_size": 50, "learning_rate": 0.02} | training)),
         at_depth={d: inputs(values + n) for d, n in noise.items()},
     )
     return Weak(

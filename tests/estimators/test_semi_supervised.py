@@ -12,15 +12,15 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ensemw2s import EnsemW2SClassifier
-from ensemw2s.config import TrainConfig
 from ensemw2s.estimators.classifier import AUTO, BASELINE
+from tiny_run import stepped
 
 STUMP = DecisionTreeClassifier(max_depth=1)
 NOT_APPLIED = {
     "check_do_not_raise_errors_in_init_or_set_params": "the tests check annotations at run time: wrong types raise",
     "check_classifiers_classes": "it has -1 as a class, which marks unlabelled rows here",
 }
-TRAINING = TrainConfig(epochs=20, learning_rate=0.02, batch_size=16)
+TRAINING = stepped(epochs=20, learning_rate=0.02, batch_size=16)
 
 
 @parametrize_with_checks(

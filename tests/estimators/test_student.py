@@ -14,16 +14,17 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ensemw2s import Student, WeakEnsemble, load_student
-from ensemw2s.config import ModelConfig, Recipe, TrainConfig
+from ensemw2s.config import ModelConfig, Recipe
 from ensemw2s.core.labels import Votes
 from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.export.classifier import export_student
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
+from tiny_run import stepped
 
 NOT_APPLIED = {
     "check_do_not_raise_errors_in_init_or_set_params": "the tests check annotations at run time: wrong types raise",
 }
-TRAINING = TrainConfig(epochs=20, learning_rate=0.02, batch_size=16)
+TRAINING = stepped(epochs=20, learning_rate=0.02, batch_size=16)
 TEXTS = [f"{word} {i}" for i in range(20) for word in ("good fine nice", "bad poor awful")]
 LABELS = ["pos", "neg"] * 20
 EASY, HARD = slice(0, 16), slice(16, 40)

@@ -14,8 +14,9 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ensemw2s import WeakEnsemble
-from ensemw2s.config import ModelConfig, TrainConfig
+from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ConfigError, DataError, ModelError
+from tiny_run import stepped
 
 STUMP = DecisionTreeClassifier(max_depth=1)
 
@@ -101,7 +102,7 @@ def words() -> object:
 
 @pytest.mark.parametrize("method", ["independent", "bagging", "boosting", "subspace", "layers"])
 def test_a_model_s_name_reads_texts(method):
-    training = TrainConfig(epochs=20, learning_rate=0.02, batch_size=16)
+    training = stepped(epochs=20, learning_rate=0.02, batch_size=16)
     ensemble = WeakEnsemble("tiny", method, n_rounds=2, training=training, random_state=0).fit(TEXTS, LABELS)
     assert ensemble.score(TEXTS, LABELS) > 0.9
     assert set(ensemble.experts_[0].state()) == {"score.weight", "scale"}
@@ -110,7 +111,7 @@ def test_a_model_s_name_reads_texts(method):
 
 def test_a_model_s_layers_and_adapter_come_from_its_configuration():
     weak = ModelConfig(model="tiny", n_layers=2, adapter="top", top_layers=1)
-    training = TrainConfig(epochs=3, learning_rate=0.01, batch_size=16)
+    training = stepped(epochs=3, learning_rate=0.01, batch_size=16)
     ensemble = WeakEnsemble(weak, "bagging", n_rounds=1, training=training, random_state=0).fit(TEXTS, LABELS)
     assert any("layers.0" in name for name in ensemble.experts_[0].state())
 

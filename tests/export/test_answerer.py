@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
+from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.export.answerer import export_language
@@ -17,6 +17,7 @@ from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, train_answers
+from tiny_run import stepped
 
 ANSWERS = AnswerTokens(((5, 6, 7, 8, 1), (9, 10, 11, 1), (12, 13, 14, 15, 16, 17, 1)), (3, 2, 4))
 
@@ -47,7 +48,7 @@ def trained(folder, store, **settings):
         below = config.model_copy(update={"adapter": "top", "top_layers": own_layers(config, backbone)})
         cache = CacheConfig(trunk_cache="memory")
         inputs = open_activations(backbone, ANSWERS.read, config=below, cache=cache, store=store)
-    training = TrainConfig(epochs=2, batch_size=2, learning_rate=0.01)
+    training = stepped(epochs=2, batch_size=2, learning_rate=0.01)
     supervision = AnswerSupervision(ANSWERS, torch.arange(3), torch.ones(len(ANSWERS.targets)))
     train_answers(module, inputs, supervision, training, seed=0)
     return module, inputs, config, backbone, unembedding

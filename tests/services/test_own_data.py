@@ -20,6 +20,7 @@ from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.services.onboarding.lengths import check_lengths
 from ensemw2s.services.onboarding.own_data import Wishes, write_config
+from ensemw2s.services.planning.units import trainings_of
 from tiny_run import comparison_rows, write_jsonl
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text()
@@ -254,13 +255,15 @@ def test_what_is_written_fits_the_longest_answer(files):
 
 def test_learners_are_trained_to_the_end_whatever_the_answers(files):
     """Heads at their optimum for classes; what takes steps ends when easy validation data no longer improve."""
-    assert {made()[name]["solver"] for name in ("expert_training", "student_training")} == {"lbfgs"}
+    made()
+    config = load_config(Path("my.yaml"))
+    assert {training.is_fitted for _, training in trainings_of(config)} == {True}
     write_jsonl(files / "labelled.jsonl", [{"question": f"Write {i}", "answer": f"{i} words"} for i in range(60)])
     write_jsonl(files / "unlabelled.jsonl", [{"question": f"Write {i}"} for i in range(100, 160)])
     made()
     config = load_config(Path("my.yaml"))
     assert config.is_generation
-    for training in (config.expert_training, config.student_training):
+    for _, training in trainings_of(config):
         assert training.patience is not None
         # The floor is reached before the bound, or nothing could end early.
         assert training.epochs * -(-config.split.n_easy_train // training.batch_size) > training.min_steps

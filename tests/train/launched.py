@@ -22,7 +22,16 @@ from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision, Validation
 
 LENGTHS = tuple(5 + 3 * i % 17 for i in range(17))  # 17 rows in batches of 4: the last one has a single row
-TRAINING = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, checkpoint_steps=3, micro_batch_size=1)
+TRAINING = TrainConfig(
+    solver="adamw",
+    epochs=2,
+    patience=None,
+    schedule="cosine",
+    batch_size=4,
+    learning_rate=0.01,
+    checkpoint_steps=3,
+    micro_batch_size=1,
+)
 
 
 PATIENT = TRAINING.model_copy(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
+from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.ensemble.members import SharedTrunk
@@ -20,6 +20,7 @@ from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
+from tiny_run import stepped
 
 CONFIG = ModelConfig(model="tiny", n_layers=4, adapter="top", top_layers=2)
 N = 16
@@ -103,7 +104,7 @@ def test_eight_accumulated_batches_of_one_equal_one_of_eight(backbone, answers, 
     supervision = AnswerSupervision(answers, torch.arange(N), weights)
     states = []
     for micro in (None, 1, 3):
-        config = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-3, micro_batch_size=micro)
+        config = stepped(epochs=2, batch_size=8, learning_rate=1e-3, micro_batch_size=micro)
         module = model(backbone)
         train_answers(module, inputs, supervision, config, seed=0)
         states.append(owned_state(module))
@@ -133,7 +134,7 @@ def test_a_zero_weight_masks_the_token_and_a_double_one_counts_it_twice(backbone
 
 def test_a_training_resumed_from_its_checkpoint_ends_the_same(backbone, answers, inputs, tmp_path):
     supervision = AnswerSupervision(answers, torch.arange(N), torch.ones(len(answers.targets)))
-    config = TrainConfig(epochs=3, batch_size=4, learning_rate=1e-3, checkpoint_steps=5)
+    config = stepped(epochs=3, batch_size=4, learning_rate=1e-3, checkpoint_steps=5)
     plain = model(backbone)
     train_answers(plain, inputs, supervision, config, seed=1)
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn.functional import cross_entropy, one_hot
 
-from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
+from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch, global_stats
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream
@@ -22,6 +22,7 @@ from ensemw2s.train.checkpoint import Checkpointer, snapshot
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.optim import learning_rate_at, make_optimizer, n_steps
 from ensemw2s.train.samples import Supervision, balanced
+from tiny_run import stepped
 
 DIM, N = 6, 24
 
@@ -42,7 +43,7 @@ def supervision(weights: torch.Tensor | None = None, rows: torch.Tensor | None =
 
 
 def trained(module, sup, loss=None, seed=0, checkpointer=None, data=None, **settings):
-    config = TrainConfig(**({"epochs": 3, "batch_size": 8, "learning_rate": 0.05} | settings))
+    config = stepped(**({"epochs": 3, "batch_size": 8, "learning_rate": 0.05} | settings))
     data = inputs() if data is None else data
     train(module, data, sup, loss or CrossEntropy(), config, seed=seed, checkpointer=checkpointer)
     return owned_state(module)
@@ -93,7 +94,7 @@ def test_statistics_are_of_the_very_logits_that_are_trained_on_dropout_and_all(m
 
 
 def test_unit_weights_are_plain_training_with_the_librarys_own_loss():
-    config = TrainConfig(epochs=2, batch_size=N, learning_rate=0.05, weight_decay=0.0)
+    config = stepped(epochs=2, batch_size=N, learning_rate=0.05, weight_decay=0.0)
     module, sup = head(), supervision()
     train(module, inputs(), sup, CrossEntropy(), config, seed=0)
     plain, values = head(), inputs().batch(torch.arange(N))[0]
@@ -117,7 +118,7 @@ def test_a_zero_weight_is_a_sample_that_no_gradient_hears_of():
 
 
 def test_weights_are_not_renormalised_within_a_batch():
-    config = TrainConfig(epochs=1, batch_size=N, learning_rate=1e-6, max_grad_norm=1e9)
+    config = stepped(epochs=1, batch_size=N, learning_rate=1e-6, max_grad_norm=1e9)
     gradients = []
     for scale in (1.0, 2.0):
         module = head()
@@ -127,14 +128,14 @@ def test_weights_are_not_renormalised_within_a_batch():
 
 
 def test_the_learning_rate_warms_up_and_decays_by_hand():
-    config = TrainConfig(learning_rate=1.0, warmup_frac=0.2, schedule="cosine")
+    config = stepped(learning_rate=1.0, warmup_frac=0.2, schedule="cosine")
     rates = [learning_rate_at(s, 10, config) for s in range(10)]
     assert rates[:2] == [0.5, 1.0]
     assert rates[2] == 1.0
     assert rates[6] == pytest.approx(0.5 * (1 + math.cos(math.pi * 4 / 8)))
     linear = config.model_copy(update={"schedule": "linear"})
     assert learning_rate_at(6, 10, linear) == pytest.approx(0.5)
-    assert n_steps(9, TrainConfig(epochs=2, batch_size=4)) == 6
+    assert n_steps(9, stepped(epochs=2, batch_size=4)) == 6
 
 
 def test_training_leaves_the_callers_random_stream_alone_and_depends_on_its_seed():
@@ -181,7 +182,8 @@ def test_padding_changes_no_prediction_of_a_module_that_reads_tokens(tiny_top):
 
 def test_a_snapshot_is_plain_tensors_and_holds_no_frozen_weight(tiny_top):
     module, data = tiny_top
-    optimizer = make_optimizer(module, TrainConfig())
+    optimizer = make_optimizer(module, stepped(adam_beta2=0.95))
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.9, 0.95)]
     module(*data.batch(torch.arange(4))).sum().backward()
     optimizer.step()
     state = snapshot(module, optimizer, 7)
@@ -221,7 +223,7 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
     def fresh():
         return build_adapter(config, backbone, 2, dropout=0.2, init_std=0.02, generator=stream(0, "init"))
 
-    training = TrainConfig(epochs=2, batch_size=4, learning_rate=0.01, dropout=0.2, checkpoint_steps=2)
+    training = stepped(epochs=2, batch_size=4, learning_rate=0.01, dropout=0.2, checkpoint_steps=2)
     lesson = replace(supervision(), pace=pace)
     whole = fresh()
     train(whole, data, lesson, CrossEntropy(), training, seed=0)
@@ -288,7 +290,7 @@ def test_without_shuffling_the_order_is_that_of_the_data_in_every_epoch():
             seen.append(values[:, 0])
             return self.inner(values, mask)
 
-    config = TrainConfig(epochs=2, batch_size=8, learning_rate=0.05, shuffle=False)
+    config = stepped(epochs=2, batch_size=8, learning_rate=0.05, shuffle=False)
     train(Spy(), inputs(), supervision(), CrossEntropy(), config, seed=0)
     everything = inputs().batch(torch.arange(N))[0][:, 0]
     assert torch.equal(torch.cat(seen), torch.cat([everything, everything]))

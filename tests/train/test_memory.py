@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
+from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
@@ -21,6 +21,7 @@ from ensemw2s.train import answers as answer_training
 from ensemw2s.train.answers import AnswerSupervision, answer_loss
 from ensemw2s.train.loop import train
 from ensemw2s.train.samples import Supervision
+from tiny_run import stepped
 
 DIM, N = 6, 24
 
@@ -48,7 +49,7 @@ SUPERVISION = Supervision(torch.arange(N), WeakBatch(soft=SOFT), torch.rand(N, g
 
 
 def trained(module, micro, loss=None, **settings):
-    config = TrainConfig(epochs=3, batch_size=8, learning_rate=0.05, micro_batch_size=micro, **settings)
+    config = stepped(epochs=3, batch_size=8, learning_rate=0.05, micro_batch_size=micro, **settings)
     train(module, INPUTS, SUPERVISION, loss or CrossEntropy(), config, seed=0)
     return owned_state(module)
 
@@ -72,7 +73,7 @@ def test_the_size_is_found_on_the_longest_samples_before_the_first_step():
             seen.append(rows)
             return super().batch(rows)
 
-    config = TrainConfig(epochs=1, batch_size=4, micro_batch_size="auto", learning_rate=0.05)
+    config = stepped(epochs=1, batch_size=4, micro_batch_size="auto", learning_rate=0.05)
     inputs = Listening(INPUTS.shards, INPUTS.lengths)
     module, plain = Small(4), Small(4)
     train(module, inputs, SUPERVISION, CrossEntropy(), config, seed=0)
@@ -179,7 +180,7 @@ def test_training_with_gradient_checkpointing_ends_the_same(store):
     states = []
     for recomputed in (False, True):
         module, inputs = text_module(store, {"adapter": "lora"})
-        config = TrainConfig(epochs=1, batch_size=8, learning_rate=0.01, gradient_checkpointing=recomputed)
+        config = stepped(epochs=1, batch_size=8, learning_rate=0.01, gradient_checkpointing=recomputed)
         train(module, inputs, SUPERVISION, CrossEntropy(), config, seed=0)
         states.append(owned_state(module))
     assert all(torch.allclose(states[0][n], states[1][n], atol=1e-6) for n in states[0])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemw2s.config import ModelConfig, TrainConfig
+from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
@@ -19,6 +19,7 @@ from ensemw2s.train.answers import AnswerSupervision, answer_loss, train_answers
 from ensemw2s.train.loop import train
 from ensemw2s.train.samples import Supervision
 from tiny_families import make_tiny_encoder
+from tiny_run import stepped
 
 LENGTHS = (5, 40, 9, 17, 3, 23, 12, 31)
 
@@ -85,7 +86,7 @@ def test_a_packed_training_ends_where_the_padded_one_does(changes):
     answers, inputs = answers_of(backbone, embedded=True)
     supervision = AnswerSupervision(answers, torch.arange(len(LENGTHS)), torch.ones(len(answers.targets)))
     states = []
-    for training in (TrainConfig(epochs=3, batch_size=4), TrainConfig(epochs=3, batch_size=4, packing=True, **changes)):
+    for training in (stepped(epochs=3, batch_size=4), stepped(epochs=3, batch_size=4, packing=True, **changes)):
         module = AnswerModel(backbone, backbone.unembedding, config, init_noise=0.5, generator=stream(0, "init"))
         start = owned_state(module)
         train_answers(module, inputs, supervision, training, seed=0)
@@ -109,7 +110,7 @@ def test_classes_pack_too_and_a_head_has_nothing_to_pack(adapter):
     states = []
     for packing in (False, True):
         module = build_adapter(config, backbone, 2, dropout=0.0, init_std=0.02, generator=stream(0, "init"))
-        training = TrainConfig(epochs=2, batch_size=4, packing=packing)
+        training = stepped(epochs=2, batch_size=4, packing=packing)
         train(module, inputs, supervision, CrossEntropy(), training, seed=0)
         states.append(owned_state(module))
     for name, tensor in states[0].items():

@@ -27,10 +27,11 @@ from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.progress import Progress, stands_still
 from ensemw2s.train.samples import Supervision, Validation, chosen_by, held_out
+from tiny_run import stepped
 
 N, DIM, TRAINED = 160, 20, 40
 PATIENT = TrainConfig(
-    epochs=60, patience=3, min_steps=10, schedule="constant", warmup_frac=0.0, batch_size=8, learning_rate=0.05
+    solver="adamw", epochs=60, patience=3, min_steps=10, warmup_frac=0.0, batch_size=8, learning_rate=0.05
 )
 VALIDATION_ROWS = torch.arange(TRAINED, N)
 
@@ -156,7 +157,7 @@ def test_a_loss_stands_still_within_a_hundredth_or_a_thousandth_of_a_nat():
 )
 def test_what_is_compared_is_an_epoch_at_the_full_rate_apart(schedule, epochs, expected):
     """Linear, of eight epochs in one step each: 1/8 + 2/8 + 3/8 + 4/8 is the first sum above 1."""
-    config = TrainConfig(epochs=epochs, schedule=schedule, warmup_frac=0.0)
+    config = stepped(epochs=epochs, schedule=schedule, warmup_frac=0.0)
     progress = Progress(Head(DIM, 2, 0, 0.0, 0.02, stream(0, "head")), config, epochs, None)
     over = [progress.is_over(torch.tensor([1.0, 1.0, 2.0])) for _ in range(epochs)]
     assert over == [False] * (epochs - 1) + [True]
@@ -165,17 +166,22 @@ def test_what_is_compared_is_an_epoch_at_the_full_rate_apart(schedule, epochs, e
     assert progress.end().training_loss == 0.5
 
 
-@pytest.mark.parametrize("changes", [{"schedule": "cosine"}, {"schedule": "linear"}, {"solver": "lbfgs"}])
-def test_what_makes_no_sense_together_is_refused(changes):
-    with pytest.raises(ValidationError, match="leave patience out"):
-        TrainConfig(**({"patience": 2, "schedule": "constant"} | changes))
+@pytest.mark.parametrize("changes", [{}, {"solver": "adamw"}, {"patience": 2}])
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_rate_that_falls_towards_an_end_that_is_not_reached_is_refused(changes, schedule):
+    with pytest.raises(ValidationError, match="set patience: null, or schedule: constant"):
+        TrainConfig(schedule=schedule, **changes)
+    TrainConfig(schedule=schedule, **changes | {"patience": None})
+    TrainConfig(schedule=schedule, **changes | {"solver": "lbfgs"})  # a fit has neither
 
 
 def test_keys_know_of_patience_and_its_data_only_where_they_are_used(validation):
-    old = TrainConfig()
+    old = stepped()
     assert not {"patience", "min_steps"} & old.deciding.keys()
     assert old.model_copy(update={"min_steps": 7}).deciding == old.deciding
     assert {"patience", "min_steps"} <= PATIENT.deciding.keys()
+    assert "adam_beta2" not in old.deciding
+    assert stepped(adam_beta2=0.95).deciding == old.deciding | {"adam_beta2": 0.95}
     assert chosen_by(validation, old) is None
     assert chosen_by(validation, PATIENT) == [validation.rows.tolist(), validation.labels.tolist()]
     answers = AnswerTokens(((3, 4, 5), (3, 6, 5)), (1, 1))

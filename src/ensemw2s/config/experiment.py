@@ -12,7 +12,6 @@ from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
-from ensemw2s.tables import LOSSES
 from ensemw2s.text import name_problem
 
 
@@ -106,6 +105,20 @@ class ExperimentConfig(Frozen):
         """The template of the task's prompts, kept with everything that is exported."""
         return self.task.template
 
+    @property
+    def training_of_experts(self) -> TrainConfig:
+        """`expert_training`, resolved: experts, and those that rate difficulty, learn labels by cross-entropy."""
+        return self.expert_training.resolved(self.weak, has_optimum=True)
+
+    def training_of_students(self, *, has_optimum: bool) -> TrainConfig:
+        """`student_training`, resolved.
+
+        Args:
+            has_optimum: as in `TrainConfig.resolved`: of a student as its `Recipe.has_optimum`, of what learns true
+                labels True.
+        """
+        return self.student_training.resolved(self.strong, has_optimum=has_optimum)
+
     def _check_solvers(self) -> None:
         for name, model in (("expert_training", self.weak), ("student_training", self.strong)):
             training: TrainConfig = getattr(self, name)
@@ -115,17 +128,13 @@ class ExperimentConfig(Frozen):
                 role = "weak" if model is self.weak else "strong"
                 raise ValueError(
                     f"{name}.solver: lbfgs fits a linear head; set {role}.adapter: head, {role}.head_hidden: 0 and "
-                    f"{name}.dropout: 0, or choose adamw"
+                    f"{name}.dropout: 0, or choose auto or adamw"
                 )
-        stepped = [
-            r.name
-            for r in self.students.recipes
-            if r.curriculum != "none" or not getattr(LOSSES[r.loss], "is_convex", False)
-        ]
+        stepped = [recipe.name for recipe in self.students.recipes if not recipe.has_optimum]
         if self.student_training.solver == "lbfgs" and stepped:
             raise ValueError(
                 f"student_training.solver: lbfgs has no optimum to find of {stepped[0]} (students.recipes): its loss "
-                "is not convex, or its samples come in an order; choose adamw, or leave that recipe out"
+                "is not convex, or its samples come in an order; choose auto, which takes steps there, or adamw"
             )
 
     def _check_depths(self) -> None:

@@ -124,6 +124,11 @@ class Recipe(Frozen):
         """The loss with its options."""
         return self._made("loss")
 
+    @property
+    def has_optimum(self) -> bool:
+        """Whether a linear head has one under it: the loss is convex, and all samples are learned at once."""
+        return self.curriculum == "none" and bool(getattr(self.make_loss(), "is_convex", False))
+
     def make_label_model(self) -> "LabelModel":
         """The label model with its options."""
         return self._made("label_model")

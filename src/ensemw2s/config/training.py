@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Count, Fraction, Frozen
+from ensemw2s.config.model import ModelConfig
 from ensemw2s.training_end import TrainingEnd
 
 SEARCH_PASSES, FIT_PASSES = 300, 30
@@ -12,15 +13,17 @@ SEARCH_PASSES, FIT_PASSES = 300, 30
 
 
 class TrainConfig(Frozen):
-    solver: Literal["adamw", "lbfgs"] = "adamw"
-    """`adamw` takes optimiser steps for some epochs. `lbfgs` finds the optimum of a linear head (`adapter: head`) under
-    a convex loss (xent, smoothing); of the settings below, only `l2` and `class_weights` have a part in it."""
+    solver: Literal["auto", "adamw", "lbfgs"] = "auto"
+    """`lbfgs` finds the optimum of a linear head (`adapter: head`, no hidden layer, no dropout) under a convex loss
+    (xent, smoothing) of all samples at once (no curriculum); of the settings below, only `l2` and `class_weights` have
+    a part in it. `adamw` takes optimiser steps. `auto` is `lbfgs` wherever there is such an optimum, else `adamw`: one
+    run may fit one student and step another."""
     l2: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """`lbfgs`: weight of the penalty on the squared weights, beside the mean loss; `auto` is chosen on easy validation
     data."""
-    epochs: Count = 10
-    """With `patience`, the most."""
-    patience: Count | None = None
+    epochs: Count = 100
+    """`adamw`: passes over the data; with `patience`, the most."""
+    patience: Count | None = 5
     """`adamw`: end once so many epochs in a row were no better by the log loss on easy validation data than the best
     before them, and keep the weights of that best epoch; null trains exactly `epochs`. Needs `schedule: constant`: a
     rate that falls towards the last of `epochs` would be judged by an end that is not reached."""
@@ -39,9 +42,12 @@ class TrainConfig(Frozen):
     """Put short sequences of a batch side by side instead of padding each to the longest: same gradients, less work
     where lengths differ much. Causal models; `head` reads no sequences."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """How much AdamW's mean of squared gradients keeps of itself at a step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_frac: Fraction = 0.1
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Of the learning rate after its warm-up."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """On the head's input (`head`, `top`, `full`) or in the low-rank branch (`lora`)."""
     init_std: Annotated[float, Field(ge=0)] = 0.02
@@ -58,27 +64,40 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _can_stop_early(self) -> "TrainConfig":
-        if self.patience is not None and self.solver == "lbfgs":
+        if self.solver != "lbfgs" and self.patience is not None and self.schedule != "constant":
             raise ValueError(
-                f"patience ({self.patience}): solver: lbfgs takes no epochs and ends at the optimum; leave patience "
-                "out, or choose solver: adamw"
-            )
-        if self.patience is not None and self.schedule != "constant":
-            raise ValueError(
-                f"patience ({self.patience}) ends a training before its last epoch, towards which schedule: "
-                f"{self.schedule} lowers the learning rate; set schedule: constant, or leave patience out"
+                f"schedule: {self.schedule} lowers the learning rate towards the last of the epochs, before which "
+                f"patience ({self.patience}) ends a training; set patience: null, or schedule: constant"
             )
         return self
 
+    def resolved(self, model: ModelConfig, *, has_optimum: bool) -> "TrainConfig":
+        """This training as it is made: what `auto` stands for decided, and no patience where no steps are taken.
+
+        Args:
+            model: what is trained.
+            has_optimum: whether the loss is convex in the logits, and all samples are learned at once.
+        """
+        is_fitted = model.is_linear and has_optimum and not self.dropout
+        solver = ("lbfgs" if is_fitted else "adamw") if self.solver == "auto" else self.solver
+        no_patience = {"patience": None} if solver == "lbfgs" else {}
+        return self.model_copy(update={"solver": solver, **no_patience})
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the optimum is searched for, and no steps are taken. Only a resolved training knows."""
+        assert self.solver != "auto", "resolve the training first: TrainConfig.resolved"
+        return self.solver == "lbfgs"
+
     @property
     def readings(self) -> int:
-        """How often a training reads each example's text at most; `lbfgs` reads features once."""
-        return self.epochs if self.solver == "adamw" else 1
+        """How often a training reads each example's text at most; a fit reads features once."""
+        return 1 if self.is_fitted else self.epochs
 
     @property
     def passes(self) -> int:
-        """How often a training uses each example at most; of `lbfgs` a round number, near what was measured."""
-        if self.solver == "adamw":
+        """How often a training uses each example at most; of a fit a round number, near what was measured."""
+        if not self.is_fitted:
             return self.epochs
         return SEARCH_PASSES if self.l2 == "auto" else FIT_PASSES
 
@@ -93,7 +112,12 @@ class TrainConfig(Frozen):
     @property
     def deciding(self) -> dict[str, Any]:
         """What decides the result of a training: for keys of the store."""
-        if self.solver == "lbfgs":
+        if self.is_fitted:
             return self.model_dump(include={"solver", "l2", "class_weights"})
         without = {"solver", "l2", "micro_batch_size", "checkpoint_steps", "gradient_checkpointing", "packing"}
-        return self.model_dump(exclude=without | ({"patience", "min_steps"} if self.patience is None else set()))
+        # Younger settings count only where they are used, so that what older stores hold stays good.
+        if self.patience is None:
+            without |= {"patience", "min_steps"}
+        if self.adam_beta2 == type(self).model_fields["adam_beta2"].default:
+            without.add("adam_beta2")
+        return self.model_dump(exclude=without)

@@ -76,7 +76,7 @@ def as_learner(model: Any, training: TrainConfig | None, X: Any, *, parameter: s
     """A model's name or configuration, a classifier of scikit-learn or a learner, as a learner.
 
     Args:
-        training: of a pretrained model; None is as in `TextLearner`.
+        training: of a pretrained model; None is `TrainConfig()`.
         X: valid rows that it will learn from; how a pretrained model reads texts depends on whether they end in a cue.
         parameter: name of the estimator's parameter that the model was given as.
 
@@ -86,7 +86,7 @@ def as_learner(model: Any, training: TrainConfig | None, X: Any, *, parameter: s
     """
     if isinstance(model, str | ModelConfig):
         config = ModelConfig(model=model) if isinstance(model, str) else model
-        return TextLearner(TextModel(pooled_by_prompts(config, X)), training)
+        return TextLearner(TextModel(pooled_by_prompts(config, X)), training or TrainConfig())
     if hasattr(model, "get_params") and hasattr(model, "predict"):
         return SklearnLearner(model)
     if isinstance(model, Learner):

@@ -25,8 +25,8 @@ class Student(Classifier):
         How it is trained: the name of a loss, or the loss, the label model, the selection and the other settings of
         a `Recipe`. Classifiers of scikit-learn are trained with the loss `xent`.
     training : TrainConfig or None
-        How a pretrained model is trained; None fits a linear head to the optimum of its loss where it has one, and
-        takes the steps of `TrainConfig()` elsewhere.
+        How a pretrained model is trained; None is `TrainConfig()`: a linear head is fitted to the optimum of its loss
+        where it has one, else steps are taken until a fifth of the examples, held out, no longer improve.
     validation_fraction : float
         Share of each class of the easy examples that selections may trust, because the strong model whose opinion
         they ask did not learn them.

@@ -139,8 +139,7 @@ class TextLearner:
     """Trains an adapter on texts."""
 
     model: TextModel
-    training: TrainConfig | None = None
-    """None: a linear head is fitted to the optimum of its loss where it has one; else as many steps as are usual."""
+    training: TrainConfig
     view: View = WHOLE
     view_seed: int = 0
     scale_texts: Sequence[str] | None = None
@@ -164,7 +163,8 @@ class TextLearner:
         self, X: Sequence[str], supervision: Supervision, loss: WeakToStrongLoss, *, seed: int
     ) -> TextFitted:
         """As `StudentLearner.fit_supervision`."""
-        n_classes, training = supervision.targets.soft.shape[1], self.training or self._usual(supervision, loss)
+        n_classes = supervision.targets.soft.shape[1]
+        training = self.training.resolved(self.model.config, has_optimum=has_optimum(loss, supervision))
         scale = list(self.scale_texts or ())[:SCALE_ROWS]
         inputs, rows = self.model.open([*X, *scale], self.view.depth)
         learner = TrunkLearner(
@@ -177,10 +177,6 @@ class TextLearner:
         )
         fitted = learner.fit_supervision(rows[: len(X)], supervision, loss, seed=seed)
         return TextFitted(self.model, fitted.module, self.view.depth, fitted.link, fitted.end)
-
-    def _usual(self, supervision: Supervision, loss: WeakToStrongLoss) -> TrainConfig:
-        is_fitted = self.model.config.is_linear and has_optimum(loss, supervision)
-        return TrainConfig(solver="lbfgs" if is_fitted else "adamw")
 
 
 def are_texts(X: Any) -> bool:

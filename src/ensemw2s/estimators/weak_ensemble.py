@@ -53,8 +53,9 @@ class WeakEnsemble(Classifier):
         Share of each class that is held out to choose the size and the temperature. Where that leaves no example, all
         members vote, uncalibrated.
     training : TrainConfig or None
-        How heads of pretrained models are trained; None fits them to the optimum of their loss, the penalty chosen
-        on held-out folds.
+        How pretrained models are trained; None is `TrainConfig()`: linear heads are fitted to the optimum of their
+        loss, the penalty chosen on held-out folds, and others take steps until a fifth of the examples, held out, no
+        longer improve.
     random_state : int, RandomState or None
         Of the validation part, the draws and the trainings.
 

@@ -194,7 +194,10 @@ class Ballot(Protocol):
 
 @runtime_checkable
 class StudentForm(Protocol):
-    """Students, the strong model on true labels, and the untrained one."""
+    """Students, the strong model on true labels, and the untrained one.
+
+    A training set is a dataclass of the form's own; its `training` says how it is learned (`TrainConfig`, resolved).
+    """
 
     def zero_shot(self, seed: SeedContext) -> tuple[Any, Cost] | None:
         """The untrained strong model as the one who answers; None where it cannot."""
@@ -226,9 +229,7 @@ class StudentForm(Protocol):
         """What of a training set decides the student: for its key in the store."""
         ...
 
-    def fit(
-        self, training_set: Any, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
-    ) -> Artifact:
+    def fit(self, training_set: Any, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
         """Train a student. The artifact's record has `owned`, its trained parameters, and `end`, a `TrainingEnd`."""
         ...
 

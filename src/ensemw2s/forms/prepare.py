@@ -45,7 +45,7 @@ def with_rating(
             "task": canonical_hash(facts),
             "choices": list(task.choices),
             **deciding,
-            "training": config.expert_training.deciding,
+            "training": config.training_of_experts.deciding,
             "difficulty": config.difficulty.model_dump(),
             "seed": config.split.seed,
         },

@@ -7,6 +7,7 @@ examples. The labels of the hard test stay sealed.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def exported(results: Results, seeds: Sequence[SeedWork]) -> tuple[SeedWork, Any
         return work, outcome.voters
     assert outcome.training_on is not None, "only students that learn labels are trained once more"
     training_set = work.form.students.read_alike(outcome.training_on(all_labels(work)), outcome.voters)
-    key, artifact = trained(work, training_set, _settled(work, outcome))
+    training_set = replace(training_set, training=_settled(work, outcome, training_set.training))
+    key, artifact = trained(work, training_set)
     return work, work.form.students.voters(training_set, artifact, key)
 
 
@@ -45,17 +47,16 @@ def all_labels(work: SeedWork) -> Labels:
     return Labels(rows, (*split.easy_answers, *tested))
 
 
-def _settled(work: SeedWork, outcome: Outcome) -> TrainConfig:
-    """The training settings, with what the measured student's validation data chose: the penalty, or when to end."""
-    training = work.config.student_training
-    if training.patience is None and (training.solver != "lbfgs" or training.l2 != "auto"):
+def _settled(work: SeedWork, outcome: Outcome, training: TrainConfig) -> TrainConfig:
+    """These settings, with what the measured student's validation data chose: the penalty, or when to end."""
+    if training.patience is None and (not training.is_fitted or training.l2 != "auto"):
         return training
     assert outcome.record is not None
     end = TrainingEnd.of(outcome.record)
     if end is None:  # an older store does not say, and the same training chooses the same
         assert outcome.training_on is not None
         training_set = outcome.training_on(None)
-        artifact = work.form.students.fit(training_set, training, seed=student_stream(work), checkpointer=None)
+        artifact = work.form.students.fit(training_set, seed=student_stream(work), checkpointer=None)
         end = TrainingEnd.of(artifact.record)
         assert end is not None
     if training.patience is not None:

@@ -80,7 +80,7 @@ class SeedWork:
 
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble, and the single experts to compare it with; yields after each unit."""
-        training = self.config.expert_training
+        training = self.config.training_of_experts
         trainer = self.form.experts.trainer(self.context, training)
         prior = trainer.prior_error()
         for method in self.config.ensemble.methods:

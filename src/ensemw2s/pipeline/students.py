@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ensemw2s.config import Recipe, TrainConfig
+from ensemw2s.config import Recipe
 from ensemw2s.core.labels import Labelled
 from ensemw2s.core.seeds import stream_seed
 from ensemw2s.evaluation import costs
@@ -79,7 +79,7 @@ def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled,
 
     def learn(labelled: Labelled) -> Tensor:
         training_set = ballot.training_set(labelled, how, on_the_way=True)
-        key, artifact = trained(work, training_set, work.config.student_training)
+        key, artifact = trained(work, training_set)
         answers, asking = ballot.add(work.context, work.form.students.voters(training_set, artifact, key))
         ends.append(TrainingEnd.of(artifact.record))
         spent.extend([work.form.students.cost(training_set, artifact), asking])
@@ -105,7 +105,7 @@ def _student(
         learns_labels: whether there are easy training examples among what it learns.
     """
     training_set = training_on(None)
-    key, artifact = trained(work, training_set, work.config.student_training)
+    key, artifact = trained(work, training_set)
     form = work.form.students
     work.outcomes[condition] = Outcome(
         form.voters(training_set, artifact, key),
@@ -124,7 +124,7 @@ def student_stream(work: SeedWork) -> int:
     return stream_seed(work.seed, "student")
 
 
-def trained(work: SeedWork, training_set: Any, training: TrainConfig) -> tuple[str, Artifact]:
+def trained(work: SeedWork, training_set: Any) -> tuple[str, Artifact]:
     """A student of this training set, from the store or trained, and its key there."""
     role, form, seed = work.prepared.strong, work.form.students, student_stream(work)
     key = artifact_key(
@@ -132,15 +132,13 @@ def trained(work: SeedWork, training_set: Any, training: TrainConfig) -> tuple[s
         {
             **form.deciding(training_set),
             "strong": role.fingerprint,
-            "training": training.deciding,
+            "training": training_set.training.deciding,
             "stream": seed,
         },
     )
     checkpointer = Checkpointer(work.context.store, key)
     # A head is trained in seconds: it is not worth a snapshot.
     kept = None if role.config.adapter == "head" else checkpointer
-    artifact = work.context.memo(
-        "students", key, lambda: form.fit(training_set, training, seed=seed, checkpointer=kept)
-    )
+    artifact = work.context.memo("students", key, lambda: form.fit(training_set, seed=seed, checkpointer=kept))
     checkpointer.clear()
     return key, artifact

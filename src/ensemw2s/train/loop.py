@@ -47,6 +47,7 @@ def train(
     Args:
         module: called as module(values, mask) -> logits [batch, classes].
         seed: seed of the order of the samples and of dropout.
+        config: resolved.
         validation: chooses the penalty of `solver: lbfgs`, or the end of a training with `patience`; None holds a fifth
             of the samples out, or for a penalty each fifth in turn.
         checkpointer: keeps snapshots, from which an interrupted training resumes; None keeps none.
@@ -55,7 +56,7 @@ def train(
     if config.class_weights == "balanced":
         supervision = replace(supervision, weights=balanced(supervision.targets.soft, supervision.weights))
 
-    if config.solver == "lbfgs":
+    if config.is_fitted:
         return fit_optimum(module, inputs, supervision, loss, config, seed=seed, validation=validation)
 
     if config.patience is not None and validation is None:

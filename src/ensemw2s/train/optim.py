@@ -33,4 +33,7 @@ def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the module's trainable parameters."""
     trainable = [p for p in module.parameters() if p.requires_grad]
     # One fused kernel per step: for heads of a thousand parameters the overhead of a step dominates training.
-    return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    betas = (0.9, config.adam_beta2)
+    return torch.optim.AdamW(
+        trainable, lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay, fused=True
+    )

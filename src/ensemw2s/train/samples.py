@@ -84,7 +84,7 @@ def held_out_fold(rows: Int[Tensor, " samples"], seed: int) -> Bool[Tensor, " sa
     if n_rows < 2:
         raise DataError(
             f"patience holds out a part of the examples where no validation data are given, and there is {n_rows}; "
-            "give more, or leave patience out"
+            "give more, or set patience: null"
         )
     folds = sampling.group_folds([str(r) for r in rows.tolist()], min(N_FOLDS, n_rows), stream(seed, "validation"))
     return folds == 0
@@ -92,5 +92,5 @@ def held_out_fold(rows: Int[Tensor, " samples"], seed: int) -> Bool[Tensor, " sa
 
 def chosen_by(validation: Validation | None, training: TrainConfig) -> list[Any] | None:
     """What of the validation data decides a training: for keys of the store."""
-    chooses = training.solver == "lbfgs" or training.patience is not None
+    chooses = training.is_fitted or training.patience is not None
     return [validation.rows.tolist(), validation.labels.tolist()] if validation is not None and chooses else None

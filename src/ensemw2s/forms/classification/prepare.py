@@ -83,8 +83,8 @@ class ClassModels:
                 labels,
                 [e.group_id for e in task.examples],
                 len(task.choices),
-                role.builder(config.expert_training, len(task.choices)),
-                config.expert_training,
+                role.builder(config.training_of_experts, len(task.choices)),
+                config.training_of_experts,
                 config.difficulty,
                 seed=config.split.seed,
             )

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.config import Recipe, TrainConfig, canonical_hash
+from ensemw2s.config import Recipe, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.core.labels import Labelled, Votes
-from ensemw2s.core.losses import CrossEntropy
+from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
@@ -33,7 +33,8 @@ from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
-from ensemw2s.train.samples import Validation, chosen_by
+from ensemw2s.train.optimum import has_optimum
+from ensemw2s.train.samples import Supervision, Validation, chosen_by
 from ensemw2s.train.supervision import StudentData, true_labels
 from ensemw2s.training_end import TrainingEnd
 
@@ -81,9 +82,9 @@ class ClassBallot:
         loss = recipe.make_loss()
         supervision = data.by_recipe(recipe, loss, labelled, self.votes.member, self.votes.voted)
         if known is not None:
-            return ClassTrainingSet(supervision, loss, {}, None)
+            return self.students.training_set(supervision, loss, {}, None)
         parts = {HARD: draw.hard_unlabelled} | ({} if on_the_way else rows_of(prepared, self.seed))
-        return ClassTrainingSet(supervision, loss, parts, self.students.validation(self.seed))
+        return self.students.training_set(supervision, loss, parts, self.students.validation(self.seed))
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,25 @@ class ClassStudents:
         rows, labels = self.labels(seed, known)
         supervision = true_labels(rows, labels, self.prepared.n_classes)
         if known is not None:
-            return ClassTrainingSet(supervision, CrossEntropy(), {}, None)
+            return self.training_set(supervision, CrossEntropy(), {}, None)
         parts = {HARD: seed.draw.hard_unlabelled} | rows_of(self.prepared, seed)
-        return ClassTrainingSet(supervision, CrossEntropy(), parts, self.validation(seed))
+        return self.training_set(supervision, CrossEntropy(), parts, self.validation(seed))
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> ClassTrainingSet:
         assert isinstance(truth, Tensor)
         supervision = true_labels(seed.draw.hard_unlabelled, truth, self.prepared.n_classes)
-        return ClassTrainingSet(supervision, CrossEntropy(), rows_of(self.prepared, seed), self.validation(seed))
+        return self.training_set(supervision, CrossEntropy(), rows_of(self.prepared, seed), self.validation(seed))
+
+    def training_set(
+        self,
+        supervision: Supervision,
+        loss: WeakToStrongLoss,
+        parts: Mapping[str, Int[Tensor, " _"]],
+        validation: Validation | None,
+    ) -> ClassTrainingSet:
+        """What a student learns, and whether it is fitted or takes steps."""
+        training = self.prepared.config.training_of_students(has_optimum=has_optimum(loss, supervision))
+        return ClassTrainingSet(training, supervision, loss, parts, validation)
 
     def labels(self, seed: SeedContext, known: Labels | None) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:
         """Rows and classes of `known`, or without that of the seed's easy training examples."""
@@ -177,15 +189,13 @@ class ClassStudents:
             "weights": canonical_hash(supervision.weights.tolist()),
             "pace": None if supervision.pace is None else canonical_hash(supervision.pace.deciding),
             "loss": [type(training_set.loss).__name__, asdict(training_set.loss)],  # pyright: ignore[reportArgumentType]
-            "validation": chosen_by(training_set.validation, self.prepared.config.student_training),
+            "validation": chosen_by(training_set.validation, training_set.training),
             "evaluated": [rows.tolist() for rows in training_set.parts.values()],
             **({} if training_set.is_read is None else {"is_read": training_set.is_read.tolist()}),
         }
 
-    def fit(
-        self, training_set: ClassTrainingSet, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
-    ) -> Artifact:
-        role = self.prepared.strong
+    def fit(self, training_set: ClassTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+        role, training = self.prepared.strong, training_set.training
         module = role.builder(training, self.prepared.n_classes)(stream(seed, "init"))
         fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
         if training_set.is_read is not None:
@@ -224,7 +234,7 @@ class ClassStudents:
         return replace(training_set, is_read=scale.isfinite())
 
     def cost(self, training_set: ClassTrainingSet, artifact: Artifact) -> Cost:
-        role, training = self.prepared.strong, self.prepared.config.student_training
+        role, training = self.prepared.strong, training_set.training
         rows, end = training_set.supervision.rows, TrainingEnd.of(artifact.record)
         n_tokens, owned = int(role.inputs.lengths[rows].sum()), artifact.record["owned"]
         tokens, examples = training.readings_of(end) * n_tokens, training.passes_of(end) * len(rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from ensemw2s.config import TrainConfig
 from ensemw2s.core.losses import WeakToStrongLoss
 from ensemw2s.train.samples import Supervision, Validation
 
@@ -14,6 +15,8 @@ from ensemw2s.train.samples import Supervision, Validation
 class ClassTrainingSet:
     """What one student learns, and of which rows it is asked right after."""
 
+    training: TrainConfig
+    """Resolved."""
     supervision: Supervision
     loss: WeakToStrongLoss
     parts: Mapping[str, Int[Tensor, " _"]]

@@ -151,7 +151,7 @@ class AnswerScoring:
         ensemble = ensembles.get(BOOSTING)
         if ensemble is None or self.prepared.config.generation.boost_unit != "token":
             return ()
-        weak = AnswerExperts(self.prepared).trainer(seed, self.prepared.config.expert_training).weak
+        weak = AnswerExperts(self.prepared).trainer(seed, self.prepared.config.training_of_experts).weak
         kinds: Int[Tensor, " samples"] = weak.answers.targets[weak.tokens_of(weak.rows)]
         tokenizer = self.prepared.weak.backbone.tokenizer
         rounds = []

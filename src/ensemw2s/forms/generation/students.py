@@ -117,7 +117,8 @@ class AnswerBallot:
         weights = torch.ones(len(both.targets))
         weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
         supervision = AnswerSupervision(both, learned, weights, pace)
-        return AnswerTrainingSet(inputs, supervision, self.students.validation(self.seed) if known is None else None)
+        validation = self.students.validation(self.seed) if known is None else None
+        return AnswerTrainingSet(self.students.training, inputs, supervision, validation)
 
     def _with_people(self, texts: list[str], labelled: Labelled) -> Labelled:
         """Put people's answers in the place of pseudo-answers, as certain, so that no recipe drops one."""
@@ -135,6 +136,11 @@ class AnswerStudents:
     """Implements `forms.base.StudentForm`."""
 
     prepared: AnswerPrepared
+
+    @property
+    def training(self) -> TrainConfig:
+        """Of every student: what writes is no linear head, and takes steps."""
+        return self.prepared.config.training_of_students(has_optimum=False)
 
     @cached_property
     def easy(self) -> AnswerTokens:
@@ -168,7 +174,8 @@ class AnswerStudents:
         easy = self.labels(seed, known)
         ones = torch.ones(len(easy.answers.targets))
         supervision = AnswerSupervision(easy.answers, easy.learned, ones)
-        return AnswerTrainingSet(easy.inputs, supervision, self.validation(seed) if known is None else None)
+        validation = self.validation(seed) if known is None else None
+        return AnswerTrainingSet(self.training, easy.inputs, supervision, validation)
 
     def labels(self, seed: SeedContext, known: Labels | None) -> LabelledAnswers:
         """The answers of `known`, all of them learned, or without that the easy pool's, of which the training examples
@@ -183,7 +190,7 @@ class AnswerStudents:
         role, hard = self.prepared.strong, seed.draw.hard_unlabelled
         given = role.answers(hard, [str(text) for text in truth], self.prepared.names_of(hard))
         supervision = AnswerSupervision(given, torch.arange(len(hard)), torch.ones(len(given.targets)))
-        return AnswerTrainingSet(role.open(given.read), supervision, self.validation(seed))
+        return AnswerTrainingSet(self.training, role.open(given.read), supervision, self.validation(seed))
 
     def validation(self, seed: SeedContext) -> AnswerValidation:
         """Easy validation data, with their true answers."""
@@ -206,12 +213,11 @@ class AnswerStudents:
             "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
             "weights": canonical_hash(supervision.weights[answers.tokens_of(rows)].tolist()),
             "pace": None if pace is None else canonical_hash(pace.deciding),
-            **ended_by(training_set.validation, self.prepared.config.student_training),
+            **ended_by(training_set.validation, training_set.training),
         }
 
-    def fit(
-        self, training_set: AnswerTrainingSet, training: TrainConfig, *, seed: int, checkpointer: Checkpointer | None
-    ) -> Artifact:
+    def fit(self, training_set: AnswerTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+        training = training_set.training
         module = self.prepared.strong.builder(training)(stream(seed, "init"))
         end = train_answers(
             module,
@@ -233,7 +239,7 @@ class AnswerStudents:
 
     def cost(self, training_set: AnswerTrainingSet, artifact: Artifact) -> Cost:
         role, end = self.prepared.strong, TrainingEnd.of(artifact.record)
-        epochs, owned = self.prepared.config.student_training.passes_of(end), artifact.record["owned"]
+        epochs, owned = training_set.training.passes_of(end), artifact.record["owned"]
         answers, rows = training_set.supervision.answers, training_set.supervision.rows
         n_tokens = int(training_set.inputs.lengths[rows].sum())
         trained = training_cost(

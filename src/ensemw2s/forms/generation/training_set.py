@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
+from ensemw2s.config import TrainConfig
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation
 
@@ -13,6 +14,8 @@ from ensemw2s.train.answers import AnswerSupervision, AnswerValidation
 class AnswerTrainingSet:
     """What one student learns."""
 
+    training: TrainConfig
+    """Resolved."""
     inputs: Inputs
     """Trunk activations of the supervision's answers."""
     supervision: AnswerSupervision

@@ -95,14 +95,13 @@ def _training_lines(n_train: int, *, is_free: bool) -> list[str]:
     """How experts and students are trained: each until more training changes nothing."""
     if not is_free:
         return [
-            "# Heads at the optimum of their loss, the penalty chosen on easy validation data.",
-            "expert_training: {solver: lbfgs}",
-            "student_training: {solver: lbfgs}",
+            "# Linear heads are trained, each to the optimum of its loss; easy validation data choose its penalty.",
+            "# Layers (`adapter: top`, `lora` or `full`) would be trained until these data no longer improve.",
             "students: {recipes: [{}, {with_easy: true}, {labels: hard}]}",
         ]
     # Room for ten epochs, and for four times the optimiser steps that a training takes at least.
     epochs = max(10, -(-4 * TrainConfig().min_steps // -(-n_train // BATCH_SIZE)))
-    how = f"epochs: {epochs}, patience: 2, schedule: constant, batch_size: {BATCH_SIZE}, learning_rate: 1.0e-3"
+    how = f"epochs: {epochs}, patience: 2, batch_size: {BATCH_SIZE}, learning_rate: 1.0e-3"
     return [
         "# Until two epochs in a row are no better on easy validation data; epochs is the most.",
         f"expert_training: {{{how}}}",

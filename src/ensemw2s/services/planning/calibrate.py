@@ -24,7 +24,7 @@ from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.records import Inputs
-from ensemw2s.services.planning.units import RoleName, training_amount, training_roles
+from ensemw2s.services.planning.units import RoleName, training_amount, training_verb, trainings_of
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision
@@ -33,7 +33,7 @@ Rates = Mapping[tuple[str, str], float]
 """Verb and role to seconds per unit of amount (`units.Unit.amount`)."""
 SECONDS = 10.0
 """For all measurements together; each is made at least twice, so that large models take longer."""
-N_MEASUREMENTS = 10
+N_MEASUREMENTS = 11
 N_ROWS = 64
 """Examples that are read, scored and written."""
 
@@ -50,7 +50,7 @@ class Trial:
 def measured_rates(prepared: ClassPrepared | AnswerPrepared) -> Rates:
     """Seconds per unit of amount of every kind of work of this experiment."""
     trials: dict[tuple[str, str], Trial] = {}
-    for name, training in training_roles(prepared.config):
+    for name, training in trainings_of(prepared.config):
         short = _short(training)
         if isinstance(prepared, AnswerPrepared):
             trials |= _answer_trials(prepared, name, short)
@@ -78,7 +78,7 @@ def _class_trials(prepared: ClassPrepared, name: RoleName, training: TrainConfig
     tokens = float(inputs.lengths[:n].sum())
     return {
         ("read", name): Trial(lambda: source.batch(part), lambda: int(source.lengths[part].sum())),
-        ("train", name): Trial(
+        (training_verb(training), name): Trial(
             lambda: train(module, inputs, supervision, CrossEntropy(), training, seed=0),
             lambda: training_amount(role.config.adapter, training, n, tokens),
         ),
@@ -103,7 +103,7 @@ def _answer_trials(prepared: AnswerPrepared, name: RoleName, training: TrainConf
     ones, tokens = torch.ones(n_members), float(inputs.lengths[:n].sum())
     trials = {
         ("read", name): Trial(lambda: role.open(answers.read), lambda: sum(map(len, answers.read))),
-        ("train", name): Trial(
+        (training_verb(training), name): Trial(
             lambda: train_answers(module, inputs, supervision, training, seed=0),
             lambda: training_amount(role.config.adapter, training, n, tokens),
         ),

@@ -16,6 +16,7 @@ from ensemw2s.services.planning.units import (
     student_sizes,
     students_on_the_way,
     training_amount,
+    training_verb,
     voters,
 )
 
@@ -78,13 +79,13 @@ class Counts(ABC):
     def units(self) -> list[Unit]:
         """Every unit of the run, in its order."""
         experts, students = self._experts(), self._students()
-        n_students = sum(unit.count for unit in students if unit.verb == "train")
+        n_students = sum(unit.count for unit in students if unit.verb in ("train", "fit"))
         units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students), *self._refit()]
         return [unit for unit in units if unit.count and unit.amount]
 
     def _experts(self) -> list[Unit]:
         config, ensemble, n = self.config, self.config.ensemble, self.n_seeds
-        training = config.expert_training
+        training = config.training_of_experts
         long = training.model_copy(update={"epochs": training.epochs * ensemble.n_rounds})
         units: list[Unit] = []
         for share, count in sorted(
@@ -99,14 +100,16 @@ class Counts(ABC):
         return units
 
     def _students(self) -> list[Unit]:
-        config, training, n = self.config, self.config.student_training, self.n_seeds
+        config, n = self.config, self.n_seeds
+        training = config.training_of_students(has_optimum=True)
         kept = self.student_bytes()
         units = [self.trained("students", "strong on easy", "strong", training, self.n_easy, n, kept=kept)]
         if "hard_pool" in self.prepared.split.sealed:
             units.append(self.trained("students", "the ceiling", "strong", training, self.n_hard, n, kept=kept))
-        for size, each in student_sizes(config, self.n_easy, self.n_hard).items():
+        for (size, has_optimum), each in student_sizes(config, self.n_easy, self.n_hard).items():
+            learned = config.training_of_students(has_optimum=has_optimum)
             what = f"a student of {size}"
-            units.append(self.trained("students", what, "strong", training, size, each * n, kept=kept))
+            units.append(self.trained("students", what, "strong", learned, size, each * n, kept=kept))
         if count := students_on_the_way(config) * n:
             what = "a label model's student"
             units.append(self.trained("students", what, "strong", training, self.n_hard, count, kept=kept))
@@ -118,8 +121,10 @@ class Counts(ABC):
         if not self.config.deliver.refit:
             return []
         n = sum(len(self.prepared.split.pools[part]) for part in ("easy_pool", "id_test"))
-        n += self.n_hard if any(recipe.with_easy for recipe in self.config.students.recipes) else 0
-        training, kept = self.config.student_training, 4 * self.amounts["strong"].owned
+        with_easy = [recipe for recipe in self.config.students.recipes if recipe.with_easy]
+        n += self.n_hard if with_easy else 0
+        training = self.config.training_of_students(has_optimum=all(recipe.has_optimum for recipe in with_easy))
+        kept = 4 * self.amounts["strong"].owned
         return [self.trained("evaluate", "the exported student, once more", "strong", training, n, 1, kept=kept)]
 
     def role(self, name: RoleName) -> Role:
@@ -164,7 +169,8 @@ class Counts(ABC):
         )
         amount, flops = training_amount(role.config.adapter, training, n, tokens), spent.flops + validated.flops
         stored = self.expert_bytes() if kept is None else kept
-        return Unit(stage, what, "train", name, count, amount, int(spent.training_tokens), flops, stored)
+        verb = training_verb(training)
+        return Unit(stage, what, verb, name, count, amount, int(spent.training_tokens), flops, stored)
 
     def scored(self, stage: Stage, what: str, name: RoleName, n: int, count: int) -> Unit:
         """Evaluations of `n` examples."""

@@ -8,7 +8,7 @@ from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
-from ensemw2s.services.planning.units import RoleName, Stage, Unit, training_roles
+from ensemw2s.services.planning.units import RoleName, Stage, Unit, trainings_of
 
 
 def counts_of(prepared: ClassPrepared | AnswerPrepared) -> Counts:
@@ -21,7 +21,7 @@ class ClassCounts(Counts):
 
     def __init__(self, prepared: ClassPrepared):
         amounts: dict[str, Amounts] = {}
-        for name, training in training_roles(prepared.config):
+        for name, training in trainings_of(prepared.config):
             role = prepared.weak if name == "weak" else prepared.strong
             module = role.builder(training, prepared.n_classes)(torch.Generator())
             amounts[name] = Amounts(float(role.inputs.lengths.double().mean()), n_trainable(module))
@@ -88,7 +88,7 @@ class AnswerCounts(Counts):
         amounts: dict[str, Amounts] = {}
         rows = torch.arange(len(prepared.split.easy_answers))
         options = [len(each) for each in prepared.options(rows)] if prepared.by_choice else [1]
-        for name, training in training_roles(prepared.config):
+        for name, training in trainings_of(prepared.config):
             role = prepared.weak if name == "weak" else prepared.strong
             answers = prepared.easy_answers(role)
             owned = sum(t.numel() for t in owned_state(role.builder(training)(torch.Generator())).values())

@@ -14,7 +14,7 @@ from ensemw2s.results import Plan, PlanLine
 from ensemw2s.services.planning.calibrate import Rates, measured_rates, peak_memory
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.forms import counts_of
-from ensemw2s.services.planning.units import Unit, training_roles
+from ensemw2s.services.planning.units import Unit, trainings_of
 from ensemw2s.storage.store import Store
 
 OPTIMISER_BYTES = 16
@@ -43,7 +43,7 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
     units = counts.units()
     lines = tuple(_line(unit, rates) for unit in units)
     training = max(
-        _training_bytes(counts.role(name), training, counts.amounts[name]) for name, training in training_roles(config)
+        _training_bytes(counts.role(name), training, counts.amounts[name]) for name, training in trainings_of(config)
     )
     if prepared.strong.backbone.device.type == "cpu":
         # The measurements train and score at the run's own sizes; what a run does beyond them is to save a student.
@@ -77,7 +77,7 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
 def _notes(config: ExperimentConfig, *, is_rated: bool) -> tuple[str, ...]:
     """What the figures leave out, or take at its most."""
     notes = ["the weak model's rating of difficulty is not counted"] if is_rated else []
-    if any(training.patience is not None for training in (config.expert_training, config.student_training)):
+    if any(training.patience is not None for _, training in trainings_of(config)):
         notes.append("trainings with patience are counted with all their epochs: most end before, and cost less")
     return tuple(notes)
 
@@ -92,7 +92,7 @@ def _line(unit: Unit, rates: Rates | None) -> PlanLine:
 
 def _evaluations(units: Sequence[Unit], counts: Counts) -> int:
     """Evaluations of an example by an expert."""
-    n_experts = sum(u.count for u in units if u.verb == "train" and u.role == "weak" and "expert" in u.what)
+    n_experts = sum(u.count for u in units if u.verb in ("train", "fit") and u.role == "weak" and "expert" in u.what)
     return n_experts * counts.n_evaluated
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig
 from ensemw2s.ensemble.methods import make_method, max_members, members_of
 
-Verb = Literal["read", "train", "score", "write", "ask", "interval"]
-"""What takes time: the trunk reads, a module trains, scores given answers or writes its own, the untrained model is
-asked, items are resampled."""
+Verb = Literal["read", "train", "fit", "score", "write", "ask", "interval"]
+"""What takes time: the trunk reads, a module takes steps, is fitted to its optimum, scores given answers or writes its
+own, the untrained model is asked, items are resampled."""
 Stage = Literal["prepare", "experts", "labels", "students", "evaluate"]
 RoleName = Literal["weak", "strong", "both"]
 
@@ -26,7 +26,7 @@ class Unit:
     count: int
     """Of all seeds, at most: boosting may stop early, and what an earlier run left in the store is taken from it."""
     amount: int | float
-    """Of one, in what its verb is timed by: optimiser steps of a head, else tokens; questions for `ask`, intervals for
+    """Of one, in what its verb is timed by (`training_amount`), else tokens; questions for `ask`, intervals for
     `interval`."""
     tokens: int = 0
     """Read by one, with repetition; by training, scoring and writing together with the prompt."""
@@ -59,10 +59,11 @@ def voters(config: EnsembleConfig) -> int:
     return max_members(config)
 
 
-def student_sizes(config: ExperimentConfig, n_easy: int, n_hard: int) -> Counter[int]:
-    """How many students of one seed train on how many examples, at most: a selection may leave fewer."""
+def student_sizes(config: ExperimentConfig, n_easy: int, n_hard: int) -> Counter[tuple[int, bool]]:
+    """How many students of one seed train on how many examples, at most: a selection may leave fewer; and whether
+    under a recipe that has an optimum."""
     pairs = config.students.pairs(config.ensemble.methods)
-    return Counter(n_hard + (n_easy if recipe.with_easy else 0) for _, recipe in pairs)
+    return Counter((n_hard + (n_easy if recipe.with_easy else 0), recipe.has_optimum) for _, recipe in pairs)
 
 
 def students_on_the_way(config: ExperimentConfig) -> int:
@@ -72,12 +73,19 @@ def students_on_the_way(config: ExperimentConfig) -> int:
 
 
 def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) -> int | float:
-    """How a training is timed: a head's steps cost the same whatever they read, other adapters pay by the token."""
-    if training.solver == "lbfgs":
+    """How a training is timed: a fit by the uses of an example, a head's steps cost the same whatever they read, other
+    adapters pay by the token."""
+    if training.is_fitted:
         return float(training.passes * n)
     return training.epochs * n / training.batch_size if adapter == "head" else training.epochs * tokens
 
 
-def training_roles(config: ExperimentConfig) -> tuple[tuple[RoleName, TrainConfig], ...]:
-    """The two models, each with how it is trained."""
-    return ("weak", config.expert_training), ("strong", config.student_training)
+def training_verb(training: TrainConfig) -> Verb:
+    return "fit" if training.is_fitted else "train"
+
+
+def trainings_of(config: ExperimentConfig) -> tuple[tuple[RoleName, TrainConfig], ...]:
+    """Each way, resolved, in which one of the two models is trained."""
+    has_optimum = (True, *(recipe.has_optimum for recipe in config.students.recipes))
+    of_students = dict.fromkeys(config.training_of_students(has_optimum=each) for each in has_optimum)
+    return ("weak", config.training_of_experts), *(("strong", training) for training in of_students)
