@@ -148,8 +148,8 @@ def screened(config: ExperimentConfig, seed: int) -> dict[str, Any]:
     assert isinstance(prepared, AnswerPrepared), "the study is of generation"
     work, experts = SeedWork(prepared, store, seed), AnswerExperts(prepared)
     method = config.ensemble.methods[0]
-    trainer = experts.trainer(work.context, config.training_of_experts)
-    for _ in work.fit_ensemble(method, trainer, trainer.prior_error()):
+    pool = work.members(config.expert_training)
+    for _ in work.fit_ensemble(method, pool, pool[0].trainer.prior_error()):
         pass
     ensemble = work.ensembles[method]
     val = Scorer(prepared, store).scores(experts.all_voters(ensemble), experts.easy, work.context.draw.easy_val)

@@ -32,6 +32,26 @@ def test_overrides_apply_in_order_and_reach_nested_settings():
     assert (config.ensemble.n_rounds, config.weak.n_layers, config.seeds) == (4, None, (7,))
 
 
+def test_a_pool_is_a_list_of_models_or_names_and_one_is_the_model_itself():
+    config = parse_config({"weak": ["tf-idf", {"model": "tiny", "n_layers": 2}, "tiny"]})
+    assert [(m.model, m.n_layers) for m in config.pool] == [("tf-idf", None), ("tiny", 2), ("tiny", None)]
+    assert config.pool_names == ("tf-idf", "tiny[1]", "tiny[2]")
+    assert (
+        parse_config({"weak": ["tiny"]}) == parse_config({"weak": "tiny"}) == parse_config({"weak": {"model": "tiny"}})
+    )
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_an_override_reaches_a_member_of_a_pool(tmp_path):
+    file = tmp_path / "pool.yaml"
+    file.write_text("weak: [tf-idf, {model: tiny}]")
+    assert load_config(file, ["weak.1.n_layers=3"]).pool[1].n_layers == 3
+    assert load_config(file, ["weak.0=tiny"]).pool[0].model == "tiny"
+    for wrong in ("weak.2.n_layers=3", "weak.n_layers=3"):
+        with pytest.raises(ConfigError, match="give 0 to 1"):
+            load_config(file, [wrong])
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError):
         ExperimentConfig().seeds = (1,)
@@ -44,6 +64,24 @@ def test_settings_cannot_be_changed():
         ({"ensemble": {"n_round": 3}}, ["ensemble.n_round", "did you mean 'n_rounds'"]),
         ({"students": {"recipes": [{"los": "xent"}]}}, ["students.recipes.0.los", "did you mean 'loss'"]),
         ({"weak": {"zzzzqq": 1}}, ["weak.zzzzqq", "valid settings there", "n_layers"]),
+        ({"weak": []}, ["weak", "the list is empty"]),
+        ({"weak": [{"model": "tiny"}, {"n_layer": 2}]}, ["weak.1.n_layer", "did you mean 'n_layers'"]),
+        ({"weak": {"model": "tf-idf", "n_layers": 2}}, ["weak", "n_layers is a setting of a language model"]),
+        ({"strong": {"model": "tf-idf"}}, ["strong.model", "give a pretrained model"]),
+        (
+            {"task": {"name": "geo-countries"}, "weak": ["tiny", "tiny"], "strong": {"adapter": "lora"}},
+            ["weak: geo-countries is answered in words", "share one tokenizer"],
+        ),
+        ({"weak": ["tf-idf", "tiny"], "difficulty": {"source": "margin"}}, ["weak.0", "put a pretrained model first"]),
+        ({"weak": ["tiny", "tf-idf"], "ensemble": {"prior": "pretrained"}}, ["ensemble.prior", "`weak` is a pool"]),
+        (
+            {
+                "weak": ["tiny", {"adapter": "lora"}],
+                "expert_training": {"solver": "lbfgs"},
+                "students": {"recipes": [{}]},
+            },
+            ["expert_training.solver", "weak.1.adapter: head"],
+        ),
         ({"seeds": [1, 1]}, ["seeds must be distinct"]),
         ({"seeds": []}, ["seeds", "at least 1"]),
         ({"ensemble": {"methods": []}}, ["ensemble.methods", "at least 1"]),

@@ -78,7 +78,7 @@ def test_a_student_and_an_ensemble_are_asked_as_in_training(tmp_path, task_file,
     found = load_student(student).log_probs(["Is 9 above 3?"])
     assert torch.allclose(found, logits.log_softmax(-1), atol=1e-4)
     labeller = open_labeller(tmp_path / "run")
-    assert labeller.encode(["Is 9 above 3?"]) == ids.tolist()
+    assert labeller.readers[0].encode(["Is 9 above 3?"]) == ids.tolist()
     assert saved_template(tmp_path / "run") == "{{ q }}"
 
 
@@ -87,7 +87,7 @@ def test_one_checkpoint_may_be_asked_in_two_ways(tmp_path, task_file, chatty):
     run(parse_config(merged(tiny_tree(task_file), SMALL | models)), tmp_path / "run", store_root=tmp_path / "store")
     assert Prompting.load(tmp_path / "run" / "student").chat
     labeller = open_labeller(tmp_path / "run")
-    assert labeller.encode(["a"]) == labeller.backbone.tokenizer(["a"])["input_ids"]
+    assert labeller.readers[0].encode(["a"]) == labeller.readers[0].tokenizer(["a"])["input_ids"]
 
 
 def test_in_words_a_chat_student_answers_a_turn(tmp_path, task_file, chatty):

@@ -70,6 +70,25 @@ WHOLE = View()
 
 
 @dataclass(frozen=True)
+class Considered:
+    """A member of a pool that could have made a round's expert, and what it cost to know how good it is."""
+
+    member: int
+    """Its place in the pool."""
+    figure: float
+    """By which the round took the least error, or the most accurate: the weighted error on held-out folds, or the
+    accuracy on validation data."""
+    tokens: int
+    """Read in its trainings."""
+    validations: int
+    """Passes over the validation data in them."""
+    n_learned: int
+    """Examples that it learned from, of each training; 0 where that training is the expert's own."""
+    n_evaluated: int
+    """Examples that it was asked for."""
+
+
+@dataclass(frozen=True)
 class Expert:
     """One weak expert: its trained parameters, how it was made, and its predictions on every example of the run."""
 
@@ -99,6 +118,10 @@ class Expert:
     """How its training ended; None where the store or the learner does not say."""
     validations: int = 0
     """Passes over the validation data in training, also on held-out folds."""
+    member: int = 0
+    """Which of the pool's weak models it is, by its place."""
+    considered: tuple[Considered, ...] = ()
+    """The pool's members among which its round chose; empty where it did not choose."""
 
 
 @dataclass(frozen=True)

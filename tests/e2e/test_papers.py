@@ -76,7 +76,7 @@ def kept(config: ExperimentConfig) -> dict:
     tree = config.model_dump()
     sections = ("difficulty", "split", "students", "generation", "ensemble", "cache")
     tree = {name: tree[name] for name in sections} | {
-        "weak": config.weak.model_dump(include=model),
+        "weak": [member.model_dump(include=model) for member in config.pool],
         "strong": config.strong.model_dump(include=model),
         "task": config.task.model_dump(exclude=TASK_SIZES),
     }
@@ -93,7 +93,7 @@ def test_tiny_keeps_what_decides_which_code_runs(path: Path):
     config = load_config(path)
     found = tiny(config)
     assert kept(found) == kept(config)
-    assert (found.weak.model, found.strong.model) == ("tiny", "tiny")
+    assert {each.model for _, each in found.models} <= {"tiny", "tf-idf"}
     assert tiny(config) == found
 
 

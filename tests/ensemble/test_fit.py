@@ -34,7 +34,7 @@ def weak(epochs: int = 6) -> tuple[Weak, torch.Tensor]:
     )
     return (
         Weak(
-            learners=(learner,),
+            learner=learner,
             X=torch.arange(N),
             rows=rows,
             labels=labels[rows],
@@ -235,7 +235,7 @@ def test_no_example_is_rated_by_a_model_that_saw_it(source, monkeypatch):
     monkeypatch.setattr(rate, "predict", predict)
     config = DifficultyConfig(source=source, n_folds=3, n_labelled=45)
 
-    learner = task.learners[0]
+    learner = task.learner
 
     def rated(with_labels):
         return rate.rate(learner.inputs, with_labels, groups, 2, learner.build, learner.training, config, seed=0)

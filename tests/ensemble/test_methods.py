@@ -191,6 +191,13 @@ def test_unknown_methods_and_options_without_a_method_are_named():
         parse_config({"ensemble": {"method_options": {"halving": {"factor": 1}}}})
 
 
+@pytest.mark.parametrize("method", ["subspace", "layers"])
+def test_parts_of_one_model_are_not_read_of_a_pool(method):
+    for weak in (["tiny", "tiny"], "tf-idf"):
+        with pytest.raises(ConfigError, match=f"members of {method} read parts of one pretrained model"):
+            check_methods(parse_config({"weak": weak, "ensemble": {"methods": ["single", method]}}))
+
+
 @pytest.mark.parametrize("weak", [{"adapter": "lora"}, {"adapter": "full"}])
 def test_views_are_refused_where_there_is_no_pooled_feature(weak):
     with pytest.raises(ConfigError, match=r"weak.adapter: head"):

@@ -47,7 +47,7 @@ def weak(hidden: int = 0, epochs: int = 4, **training) -> Weak:
         at_depth={d: inputs(values + n) for d, n in noise.items()},
     )
     return Weak(
-        learners=(learner,),
+        learner=learner,
         X=torch.arange(N),
         rows=torch.arange(N_TRAIN),
         labels=labels[:N_TRAIN],
@@ -86,8 +86,8 @@ def test_a_member_of_a_subspace_is_a_head_trained_on_those_features_alone(hidden
         head.scale = head.scale[kept]
         return head
 
-    learner = replace(whole.learners[0], inputs=inputs(data()[0][:, kept]), build=sliced_head)
-    alone = replace(whole, learners=(learner,))
+    learner = replace(whole.learner, inputs=inputs(data()[0][:, kept]), build=sliced_head)
+    alone = replace(whole, learner=learner)
     fitted = fit_expert(alone, EnsembleState.start("independent", 0, N_TRAIN), EnsembleConfig())
     assert torch.allclose(expert.log_probs, fitted.log_probs, atol=1e-5)
     assert (
@@ -141,7 +141,7 @@ def test_members_read_the_depth_they_were_dealt():
         head = Head(DIM, 2, 0, 0.0, 0.02, stream(0, "any"))
         head.scale.copy_(e.state["scale"])
         head.score.weight.data.copy_(e.state["score.weight"])
-        assert torch.equal(predict(head, weak().learners[0].at_depth[e.view.depth], torch.arange(N)), e.log_probs)
+        assert torch.equal(predict(head, weak().learner.at_depth[e.view.depth], torch.arange(N)), e.log_probs)
 
 
 @pytest.mark.parametrize("method", ["subspace", "layers"])

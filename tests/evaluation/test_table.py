@@ -133,7 +133,7 @@ def test_a_trace_tells_each_expert_alone_from_all_together(items):
     member = torch.stack([first_right(0.5), ~first_right(0.5)])
     growth = Growth(member, torch.stack([first_right(0.5), first_right(0.75)]), 0.1)
     grown = GrownEnsemble("boosting", 0.5, experts, 2, 1.5, {"easy_val": growth, "ood_test": growth})
-    found = trace(grown, 7, "ood_test")
+    found = trace(grown, 7, "ood_test", ["weak"])
     assert (found.seed, found.selected, found.temperature, found.all_wrong) == (7, 2, 1.5, 0.1)
     assert [r.member_accuracy["ood_test"] for r in found.rounds] == [0.5, 0.5]
     assert [r.ensemble_accuracy["ood_test"] for r in found.rounds] == [0.5, 0.75]

@@ -11,6 +11,7 @@ from damage import DAMAGES, files_of, fresh_copy
 from ensemw2s.config import load_config
 from ensemw2s.errors import EnsemW2SError, RunError
 from ensemw2s.export.labeller import open_labeller, saved_template
+from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import answer_prompts, saved_prompting
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.labelling.folder import MANIFEST
@@ -24,14 +25,14 @@ PROMPTS = ["Is 90 above 3?", "Is 4 above 70?"]
 class Fake:
     """Answers by the prompt alone; a prompt of "long" is longer than it reads."""
 
-    fingerprint, max_length, n_tokens = "f" * 8, 6, 99
+    fingerprint = "f" * 8
 
     def __init__(self, stop_after: int = 10**9):
         self.labelled: list[str] = []
         self.stop_after = stop_after
 
-    def encode(self, prompts):
-        return [[1] * (9 if prompt == "long" else 3) for prompt in prompts]
+    def sizes(self, prompts):
+        return [(9, unreadable([1] * 9, 6, 99)) if prompt == "long" else (3, "") for prompt in prompts]
 
     def label(self, prompts):
         if len(self.labelled) >= self.stop_after:

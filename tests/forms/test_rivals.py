@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from ensemw2s.config import parse_config
+from ensemw2s.ensemble.learners.tfidf import STRENGTHS, WORDS
 from ensemw2s.forms.base import SeedContext
-from ensemw2s.forms.classification.rivals import STRENGTHS, WORDS, class_rivals
+from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.generation.rivals import answer_rivals
 from ensemw2s.pipeline.run import prepare
 from ensemw2s.results.conditions import MAJORITY, NEAREST, TFIDF, TFIDF_SELF_TRAINED

@@ -90,7 +90,7 @@ def test_a_run_pools_as_its_prompts_ask_and_keeps_the_last_token_for_zero_shot(p
     config = parse_config(tree)
     prepared = prepare(config, Store(tmp_path / "store"), lambda name, n: None)
     assert prepared.config == config
-    assert prepared.weak.config.pooling == prepared.strong.config.pooling == pooling
+    assert prepared.pool[0].config.pooling == prepared.strong.config.pooling == pooling
     rows = torch.arange(5)
     plain = parse_config(tree | {"strong": tree["strong"] | {"pooling": "last"}})
     again = prepare(plain, Store(tmp_path / "store"), lambda name, n: None)

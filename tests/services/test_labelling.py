@@ -22,6 +22,7 @@ from rich.console import Console
 from ensemw2s.cli import main
 from ensemw2s.data.readers import source
 from ensemw2s.errors import DataError, RunError
+from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.services.labelling import folder as label_folder
 from ensemw2s.services.labelling import label_file as labelling
 from ensemw2s.services.labelling.folder import MANIFEST
@@ -42,9 +43,10 @@ class Fake:
         self.labelled: list[str] = []
         self.batch_sizes: list[int] = []
 
-    def encode(self, prompts):
+    def sizes(self, prompts):
         self.encoded += prompts
-        return [[len(word) for word in prompt.split() if word != "tokenless"] for prompt in prompts]
+        found = [[len(word) for word in prompt.split() if word != "tokenless"] for prompt in prompts]
+        return [(len(ids), unreadable(ids, self.max_length, self.n_tokens)) for ids in found]
 
     def label(self, prompts):
         self.on_label(prompts)
@@ -502,8 +504,8 @@ def test_ctrl_c_keeps_finished_shards_and_leaves_nothing_half_done(tmp_path):
         "from ensemw2s.services.labelling.label_file import label_file\n"
         # What a shell starts in the background inherits an ignored Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "class Slow:\n    fingerprint = 'ffffffff'; max_length = 12; n_tokens = 99\n"
-        "    def encode(self, prompts): return [[1] * len(p.split()) for p in prompts]\n"
+        "class Slow:\n    fingerprint = 'ffffffff'\n"
+        "    def sizes(self, prompts): return [(len(p.split()), '') for p in prompts]\n"
         "    def label(self, prompts): time.sleep(0.05); return [{} for p in prompts]\n"
         "label_file(Slow(), sys.argv[1], Path(sys.argv[2]), shard_rows=5)"
     )
@@ -525,8 +527,8 @@ import sys, tracemalloc
 from pathlib import Path
 from ensemw2s.services.labelling.label_file import label_file
 class Silent:
-    fingerprint = "f"; max_length = 12; n_tokens = 99
-    def encode(self, prompts): return [[1]] * len(prompts)
+    fingerprint = "f"
+    def sizes(self, prompts): return [(1, "")] * len(prompts)
     def label(self, prompts): return [{"answer": "a"}] * len(prompts)
 def label(source): label_file(Silent(), source, Path(source + ".out"), id_column="id", shard_rows=500)
 label(sys.argv[1])

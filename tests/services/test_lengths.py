@@ -111,7 +111,7 @@ def test_a_bad_row_ends_neither_label_nor_predict(tmp_path, task_file, short, pl
     assert [label["id"] for label in labels] == ["row-1", "row-6"]
     limit = POSITIONS - (6 if plain is tiny_words_tree else 0)
     assert f"its prompt has 85 tokens and the models read at most {limit}" in errors[0]["reason"]
-    assert open_reader(tmp_path / "run").max_length == limit
+    assert open_reader(tmp_path / "run").readers[0].max_length == limit
     command = ["ensemw2s", "predict", str(tmp_path / "run"), "--input", str(mixed), "--prompt", "{{ q }}"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit, match="0"):

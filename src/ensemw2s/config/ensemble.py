@@ -27,6 +27,8 @@ class EnsembleConfig(Frozen):
     frequent class (generation: answer token)."""
     reweight: Literal["loss", "resample"] = "loss"
     error_source: Literal["train", "folds"] = "train"
+    """Whether boosting follows the errors of its members on their own training examples or of their like on held-out
+    folds; those of a pool always on folds, by which they are chosen."""
     n_folds: Annotated[int, Field(ge=2)] = 5
     shrinkage: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_expert_weight: Annotated[float, Field(gt=0)] = 4.0

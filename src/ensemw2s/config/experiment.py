@@ -1,8 +1,8 @@
 """The whole experiment as one frozen, validated tree."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from ensemw2s.config.base import Frozen
 from ensemw2s.config.deliver import DeliverConfig
@@ -21,6 +21,17 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _read_weak(value: Any) -> Any:
+    """The settings of one model, or of several; a name stands for the model of that name, a list of one for its one."""
+    if not isinstance(value, list | tuple):
+        return ModelConfig.model_validate({"model": value} if isinstance(value, str) else value)
+    named = [{"model": each} if isinstance(each, str) else each for each in value]
+    pool = TypeAdapter(tuple[ModelConfig, ...]).validate_python(named)
+    if not pool:
+        raise ValueError("the list is empty; give at least one model")
+    return pool if len(pool) > 1 else next(iter(pool))
+
+
 class ExperimentConfig(Frozen):
     """Everything that decides a result, and nothing that does not."""
 
@@ -30,7 +41,9 @@ class ExperimentConfig(Frozen):
     task: AnyTask = Field(default_factory=lambda: read_task({}))
     difficulty: DifficultyConfig = DifficultyConfig()
     split: SplitConfig = SplitConfig()
-    weak: ModelConfig = ModelConfig(n_layers=10)
+    weak: Annotated[ModelConfig | tuple[ModelConfig, ...], BeforeValidator(_read_weak)] = ModelConfig(n_layers=10)
+    """The weak model; or for tasks answered by a class a pool of several, of which each round of an ensemble takes
+    one."""
     strong: ModelConfig = ModelConfig(n_layers=20)
     expert_training: TrainConfig = TrainConfig()
     student_training: TrainConfig = TrainConfig()
@@ -65,8 +78,8 @@ class ExperimentConfig(Frozen):
             raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")
         if self.is_generation:
             self._check_generation()
-        for name in ("weak", "strong"):
-            model: ModelConfig = getattr(self, name)
+        self._check_pool()
+        for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
                     f"{name}.top_layers ({model.top_layers}) must be below {name}.n_layers ({model.n_layers})"
@@ -91,6 +104,24 @@ class ExperimentConfig(Frozen):
         return self
 
     @property
+    def pool(self) -> tuple[ModelConfig, ...]:
+        """The weak models: mostly one."""
+        return self.weak if isinstance(self.weak, tuple) else (self.weak,)
+
+    @property
+    def pool_names(self) -> tuple[str, ...]:
+        """Names of the pool's members for readers: the model's own where no other member has it."""
+        models = [member.model for member in self.pool]
+        return tuple(m if models.count(m) == 1 else f"{m}[{place}]" for place, m in enumerate(models))
+
+    @property
+    def models(self) -> list[tuple[str, ModelConfig]]:
+        """All models, each with the name of its setting."""
+        is_pool = len(self.pool) > 1
+        weak = [(f"weak.{place}" if is_pool else "weak", member) for place, member in enumerate(self.pool)]
+        return [*weak, ("strong", self.strong)]
+
+    @property
     def is_generation(self) -> bool:
         """Whether the task is answered by texts."""
         return self.task.is_free
@@ -98,7 +129,7 @@ class ExperimentConfig(Frozen):
     @property
     def is_tiny(self) -> bool:
         """Whether a model of random weights takes part, whose figures mean nothing."""
-        return "tiny" in (self.weak.model, self.strong.model)
+        return any(model.model == "tiny" for _, model in self.models)
 
     @property
     def template(self) -> str:
@@ -107,8 +138,17 @@ class ExperimentConfig(Frozen):
 
     @property
     def training_of_experts(self) -> TrainConfig:
-        """`expert_training`, resolved: experts, and those that rate difficulty, learn labels by cross-entropy."""
-        return self.expert_training.resolved(self.weak, has_optimum=True)
+        """That of the (first) weak model, which rates difficulty, too."""
+        return self.training_of(self.pool[0])
+
+    @property
+    def long_training(self) -> TrainConfig:
+        """`expert_training` of one expert that is given the whole ensemble's budget."""
+        return self.expert_training.model_copy(update={"epochs": self.expert_training.epochs * self.ensemble.n_rounds})
+
+    def training_of(self, weak: ModelConfig) -> TrainConfig:
+        """`expert_training`, resolved for a weak model: experts learn labels by cross-entropy."""
+        return self.expert_training.resolved(weak, has_optimum=True)
 
     def training_of_students(self, *, has_optimum: bool) -> TrainConfig:
         """`student_training`, resolved.
@@ -120,12 +160,12 @@ class ExperimentConfig(Frozen):
         return self.student_training.resolved(self.strong, has_optimum=has_optimum)
 
     def _check_solvers(self) -> None:
-        for name, model in (("expert_training", self.weak), ("student_training", self.strong)):
+        for role, model in self.models:
+            name = "student_training" if role == "strong" else "expert_training"
             training: TrainConfig = getattr(self, name)
             if training.solver != "lbfgs":
                 continue
             if not model.is_linear or training.dropout:
-                role = "weak" if model is self.weak else "strong"
                 raise ValueError(
                     f"{name}.solver: lbfgs fits a linear head; set {role}.adapter: head, {role}.head_hidden: 0 and "
                     f"{name}.dropout: 0, or choose auto or adamw"
@@ -138,10 +178,32 @@ class ExperimentConfig(Frozen):
             )
 
     def _check_depths(self) -> None:
-        if self.weak.n_layers is not None and (message := self.ensemble.beyond(self.weak.n_layers)):
+        first, *others = self.pool
+        depth = first.n_layers
+        if not others and depth is not None and (message := self.ensemble.beyond(depth)):
             raise ValueError(message)
 
+    def _check_pool(self) -> None:
+        if self.strong.is_tfidf:
+            raise ValueError("strong.model: tf-idf is a member of a pool of weak models; give a pretrained model")
+        first, *others = self.pool
+        if first.is_tfidf and self.difficulty.source != "column":
+            raise ValueError(
+                f"weak.0: difficulty.source ({self.difficulty.source}) is found by the first of the weak models, and "
+                "tf-idf cannot; put a pretrained model first"
+            )
+        if self.ensemble.prior == "pretrained" and (others or first.is_tfidf):
+            raise ValueError(
+                "ensemble.prior: pretrained is the error of the one weak model before training, and `weak` is a pool; "
+                "choose chance, unigram or a number"
+            )
+
     def _check_generation(self) -> None:
+        if len(self.pool) > 1 or any(model.is_tfidf for model in self.pool):
+            raise ValueError(
+                f"weak: {self.task.name} is answered in words, which members write together token by token, so they "
+                "share one tokenizer; give one pretrained model (a pool is for tasks answered by a class)"
+            )
         if self.task.votes is not None:
             raise ValueError(
                 f"task.votes: {self.task.name} is answered in words, and votes are for classes; leave it out"
@@ -149,15 +211,15 @@ class ExperimentConfig(Frozen):
         for name in ("expert_training", "student_training"):
             if getattr(self, name).class_weights != "none":
                 raise ValueError(f"{name}.class_weights: {self.task.name} is answered in words; leave it out")
-        for name in ("weak", "strong"):
-            if getattr(self, name).adapter == "head":
+        for name, model in self.models:
+            if model.adapter == "head":
                 raise ValueError(
                     f"{name}.adapter: {self.task.name} is answered in words; choose `top`, `lora` or `full`"
                 )
             new_tokens = self.generation.decoding.max_new_tokens
-            if new_tokens != "auto" and getattr(self, name).max_length <= new_tokens:
+            if new_tokens != "auto" and model.max_length <= new_tokens:
                 raise ValueError(
-                    f"{name}.max_length ({getattr(self, name).max_length}) leaves no room for a prompt before "
+                    f"{name}.max_length ({model.max_length}) leaves no room for a prompt before "
                     f"generation.decoding.max_new_tokens ({new_tokens})"
                 )
         if self.generation.answer_by == "choices" and not self.task.has_options:

@@ -57,10 +57,21 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     *parents, leaf = parts
     node: Any = tree
     for part in parents:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
+        node = node.setdefault(part, {}) if isinstance(node, dict) else node[_place(part, node, shown)]
+        if not isinstance(node, dict | list):
             raise ConfigError(f"--set {shown}: {part!r} is a single value and has no settings below it")
-    node[leaf] = load_yaml(text, f"--set {shown}", mend="quote it")
+    value = load_yaml(text, f"--set {shown}", mend="quote it")
+    if isinstance(node, dict):
+        node[leaf] = value
+    else:
+        node[_place(leaf, node, shown)] = value
+
+
+def _place(part: str, entries: list[Any], shown: str) -> int:
+    """The place of a list's entry that `--set` names by its number."""
+    if not part.isdecimal() or int(part) >= len(entries):
+        raise ConfigError(f"--set {shown}: {part!r} is no entry of the list there; give 0 to {len(entries) - 1}")
+    return int(part)
 
 
 def _section(location: Sequence[int | str], tree: Mapping[str, Any]) -> Any:

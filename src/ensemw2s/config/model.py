@@ -5,13 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Count, Frozen
+from ensemw2s.names import TFIDF
 
 Pooling = Literal["last", "mean", "cls"]
 
 
 class ModelConfig(Frozen):
     model: str = "smollm2-135m"
-    """A name that `ensemw2s fetch` knows, a hub id, a local folder, or `tiny` (random weights, for tests)."""
+    """A name that `ensemw2s fetch` knows, a hub id, a local folder, `tiny` (random weights, for tests), or in a pool of
+    weak members `tf-idf`: logistic regression on weighed words, which has no further setting."""
     revision: str | None = None
     n_layers: Count | None = None
     """Cut to the first layers; None keeps all."""
@@ -51,6 +53,19 @@ class ModelConfig(Frozen):
         if self.trust_remote_code_from not in (None, self.model):
             raise ValueError(f"trust_remote_code_from must name the model itself ({self.model!r}) or be left out")
         return self
+
+    @model_validator(mode="after")
+    def _words_alone(self) -> "ModelConfig":
+        defaults = {name: field.default for name, field in type(self).model_fields.items() if name != "model"}
+        changed = [name for name, default in defaults.items() if getattr(self, name) != default]
+        if self.is_tfidf and changed:
+            raise ValueError(f"{changed[0]} is a setting of a language model, and {TFIDF} is none; leave it out")
+        return self
+
+    @property
+    def is_tfidf(self) -> bool:
+        """Whether it is no pretrained model, but TF-IDF of words with logistic regression."""
+        return self.model == TFIDF
 
     @property
     def is_linear(self) -> bool:

@@ -14,7 +14,7 @@ from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.ensemble.learners.base import Fitted, Learner, adapted, end_of, take
 from ensemw2s.ensemble.methods import Draw, Samples, expert_stream, make_method
 from ensemw2s.errors import ModelError
-from ensemw2s.records import WHOLE, Expert, View
+from ensemw2s.records import WHOLE, Considered, Expert, View
 from ensemw2s.training_end import TrainingEnd
 
 
@@ -43,12 +43,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class Weak:
-    """What all experts of one seed share: the labelled rows, and how an expert is trained."""
+    """What all experts of one weak model and seed share: the labelled rows, and how an expert is trained."""
 
-    learners: tuple[Learner, ...]
-    """Dealt to the rounds in turn."""
+    learner: Learner
     X: Any
-    """All examples of the run, in the form that the learners read."""
+    """All examples of the run, in the form that the learner reads."""
     rows: Int[Tensor, " train"]
     labels: Int[Tensor, " train"]
     group_ids: Sequence[str]
@@ -72,6 +71,10 @@ class FittedExpert:
     end: TrainingEnd | None = None
     model: Fitted | None = None
     """The classifier itself; None where the expert comes from the store."""
+    member: int = 0
+    """As in `Expert`."""
+    considered: tuple[Considered, ...] = ()
+    """As in `Expert`."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -173,7 +176,7 @@ def _train_on(
     draw = state.next_draw(config, Samples(state.sample_weights[candidates], len(candidates)), seed)
     chosen = candidates[draw.rows]
     learner = adapted(
-        weak.learners[len(state.experts) % len(weak.learners)],
+        weak.learner,
         take(weak.X, weak.rows[candidates]),
         state.next_view(config, weak.n_layers),
         state.next_stream,  # not the fold's: what is trained on folds reads what the expert reads
@@ -213,6 +216,8 @@ def grow(state: EnsembleState, fitted: FittedExpert, config: EnsembleConfig, pri
         view=fitted.view,
         end=fitted.end,
         validations=fitted.spent.validations,
+        member=fitted.member,
+        considered=fitted.considered,
     )
     # An expert that is no better than the prior has no vote: it is dropped, and its cost is not hidden by a retry.
     kept = state.experts if outcome == "no_better_than_prior" else (*state.experts, expert)

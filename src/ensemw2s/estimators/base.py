@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, validate_data
@@ -14,7 +16,9 @@ from torch import Tensor
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.ensemble.learners.base import Learner
 from ensemw2s.ensemble.learners.sklearn import SklearnLearner
+from ensemw2s.ensemble.learners.tfidf import MAX_STEPS, tfidf_vectorizer
 from ensemw2s.estimators.text_model import TextLearner, TextModel, are_texts, checked_texts
+from ensemw2s.names import TFIDF
 from ensemw2s.prompting import pooled_by_prompts
 
 
@@ -84,6 +88,8 @@ def as_learner(model: Any, training: TrainConfig | None, X: Any, *, parameter: s
         TypeError: it is none of these.
         ModelError: the model cannot be loaded.
     """
+    if model == TFIDF or (isinstance(model, ModelConfig) and model.is_tfidf):
+        return SklearnLearner(make_pipeline(tfidf_vectorizer(), LogisticRegression(C=10.0, max_iter=MAX_STEPS)))
     if isinstance(model, str | ModelConfig):
         config = ModelConfig(model=model) if isinstance(model, str) else model
         return TextLearner(TextModel(pooled_by_prompts(config, X)), training or TrainConfig())

@@ -1,7 +1,6 @@
 """An ensemble of weak models as an estimator of scikit-learn's kind."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ from ensemw2s.core import sampling, voting
 from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.calibration import apply_temperature
 from ensemw2s.core.labels import Votes
+from ensemw2s.core.metrics import accuracy
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow, held_out_errors
+from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Weak, grow
 from ensemw2s.ensemble.label import choose, expert_weights
 from ensemw2s.ensemble.learners.base import Fitted
-from ensemw2s.ensemble.methods import make_method
+from ensemw2s.ensemble.pool import PlainMember, next_expert
 from ensemw2s.estimators.base import Classifier, as_learner, probabilities, several_classes
 from ensemw2s.estimators.text_model import TextLearner
 
@@ -30,8 +30,11 @@ class WeakEnsemble(Classifier):
     Parameters
     ----------
     weak : str, ModelConfig, classifier of scikit-learn, Learner, or a list of these
-        What each member is. A name or a ModelConfig is a pretrained model that reads texts, with a trained head. Of a
-        list, the members are dealt to the rounds in turn.
+        What each member is. A name or a ModelConfig is a pretrained model that reads texts, with a trained head;
+        "tf-idf" is logistic regression on words. A list is a pool: boosting takes in each round the one of least
+        weighted error on held-out folds, which its weights then follow whatever `error_source` says; `single` takes the
+        one that is best on the validation part (the first, where there is none); others are dealt to the rounds in
+        turn.
     method : str
         A name in the table of ensemble methods: single, independent, bagging, boosting, subspace, layers, or one that
         an installed package adds.
@@ -67,6 +70,8 @@ class WeakEnsemble(Classifier):
         Weight of each in the vote, in nats.
     expert_errors_ : ndarray of shape (n_trained,)
         Error of each under the sample weights of its round.
+    members_ : ndarray of shape (n_trained,)
+        Place in the pool of each.
     n_experts_ : int
         Number of members that vote, from the first.
     temperature_ : float
@@ -136,35 +141,40 @@ class WeakEnsemble(Classifier):
         labels, seed = torch.from_numpy(np.searchsorted(self.classes_, y)), self._seed()
         held_out = sampling.stratified_holdout(labels, float(self.validation_fraction), stream(seed, "validation"))
         rows = (~held_out).nonzero()[:, 0]
-        learners = tuple(as_learner(each, self.training, X, parameter="weak") for each in _pool(self.weak))
-        weak = Weak(
-            learners=learners,
-            X=X,
-            rows=rows,
-            labels=labels[rows],
-            group_ids=[str(row) for row in rows.tolist()],
-            n_classes=len(self.classes_),
-            n_layers=min(each.model.n_layers if isinstance(each, TextLearner) else 0 for each in learners),
-        )
+        learners = [as_learner(each, self.training, X, parameter="weak") for each in _pool(self.weak)]
+        pool = [
+            Weak(
+                learner=learner,
+                X=X,
+                rows=rows,
+                labels=labels[rows],
+                group_ids=[str(row) for row in rows.tolist()],
+                n_classes=len(self.classes_),
+                n_layers=learner.model.n_layers if isinstance(learner, TextLearner) else 0,
+            )
+            for learner in learners
+        ]
         for learner in learners:
             if isinstance(learner, TextLearner):
                 learner.model.open(X)  # all texts in one pass of the frozen model
-        self._fit_rounds(weak, config, seed, held_out.nonzero()[:, 0], labels)
+        self._fit_rounds(pool, config, seed, held_out.nonzero()[:, 0], labels)
         return self
 
-    def _fit_rounds(self, weak: Weak, config: EnsembleConfig, seed: int, val: Tensor, labels: Tensor) -> None:
-        method, prior = make_method(self.method, config), self._prior_error(weak)
-        state, experts = EnsembleState.start(self.method, seed, len(weak.rows)), list[Fitted]()
+    def _fit_rounds(self, pool: Sequence[Weak], config: EnsembleConfig, seed: int, val: Tensor, labels: Tensor) -> None:
+        prior, members = self._prior_error(pool[0]), [PlainMember(weak, config) for weak in pool]
+        state, experts = EnsembleState.start(self.method, seed, len(pool[0].rows)), list[Fitted]()
+
+        def on_validation(_: int, fitted: FittedExpert) -> float:
+            return accuracy(fitted.log_probs[val], labels[val]) if len(val) else 0.0
+
         while not state.finished:
-            fitted = fit_expert(weak, state, config)
-            if config.error_source == "folds" and method.needs_errors:
-                is_wrong, _ = held_out_errors(weak, state, config)
-                fitted = replace(fitted, is_wrong=is_wrong)
+            fitted = next_expert(members, state, config, on_validation)
             state = grow(state, fitted, config, prior)
             if len(state.experts) > len(experts) and fitted.model is not None:
                 experts.append(fitted.model)
         self.experts_ = experts
         self.expert_weights_ = expert_weights(state.experts, config).numpy()
+        self.members_ = np.array([expert.member for expert in state.experts])
         self.expert_errors_ = np.array([expert.weighted_error for expert in state.experts])
         self.n_experts_, self.temperature_ = len(experts), 1.0
         if len(val):

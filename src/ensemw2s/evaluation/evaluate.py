@@ -9,6 +9,7 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
+from ensemw2s.evaluation.pool import pool_figures
 from ensemw2s.evaluation.recommend import Outside, headline, is_baseline, learns_labels, recommended_row, trivial_rival
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
@@ -39,6 +40,8 @@ class RunFacts:
     weak: str
     strong: str
     notes: tuple[str, ...]
+    pool: tuple[str, ...] = ()
+    """Each weak model of the pool, in words."""
     samples: tuple[AnswerSample, ...] = ()
     token_weights: tuple[TokenWeights, ...] = ()
 
@@ -84,7 +87,9 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
             for each in conditions
             if each.condition.group == "student" or each.condition == STRONG_ON_EASY
         ),
-        ensembles=tuple(trace(grown, seed.seed, items.hardest) for seed in seeds for grown in seed.ensembles),
+        ensembles=tuple(
+            trace(grown, seed.seed, items.hardest, config.pool_names) for seed in seeds for grown in seed.ensembles
+        ),
         difficulty=tuple(table.difficulty(each.condition) for each in shown if items.has_difficulty),
         reliability=_reliability(table, shown),
         recommendation=Recommendation(
@@ -107,6 +112,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
         voters=voters,
+        pool=pool_figures(config.pool_names, facts.pool, seeds),
         confusion=_confusion(table, shown, None if rival is None else rival.row),
         samples=facts.samples,
         token_weights=facts.token_weights,

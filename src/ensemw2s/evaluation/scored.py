@@ -141,5 +141,7 @@ class ScoredSeed:
     """The same of the strong model that learned the easy labels."""
     pseudo_labels: Mapping[str, PseudoLabels]
     """Method to its labels, where their truth is known and their calibration is shown (generation)."""
+    alone: Sequence[Mapping[str, Scored]] = ()
+    """Part to the answers of each member of a pool, trained on all easy examples alike; empty without a pool."""
     voters: ScoredVoters | None = None
     """Outside voters, and the labels that they have a part in; of the same ensemble as `signals`."""

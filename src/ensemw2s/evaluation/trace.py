@@ -8,8 +8,12 @@ from ensemw2s.records import Expert
 from ensemw2s.results import EnsembleTrace, Round
 
 
-def trace(ensemble: GrownEnsemble, seed: int, hardest: str) -> EnsembleTrace:
-    """Errors, weights and accuracies of every round; how the members' errors correlate on the hardest test."""
+def trace(ensemble: GrownEnsemble, seed: int, hardest: str, pool: Sequence[str]) -> EnsembleTrace:
+    """Errors, weights and accuracies of every round; how the members' errors correlate on the hardest test.
+
+    Args:
+        pool: names of the weak models.
+    """
     wrong = ~ensemble.parts[hardest].member
     n = range(len(ensemble.experts))
     alone = [{p: float(g.member[t].double().mean()) for p, g in ensemble.parts.items()} for t in n]
@@ -18,7 +22,7 @@ def trace(ensemble: GrownEnsemble, seed: int, hardest: str) -> EnsembleTrace:
         method=ensemble.method,
         seed=seed,
         prior_error=ensemble.prior_error,
-        rounds=_rounds(ensemble.experts, alone, together),
+        rounds=_rounds(ensemble.experts, alone, together, pool),
         selected=ensemble.selected,
         temperature=ensemble.temperature,
         error_correlation=tuple(tuple(row) for row in metrics.error_correlation(wrong).tolist()),
@@ -27,7 +31,10 @@ def trace(ensemble: GrownEnsemble, seed: int, hardest: str) -> EnsembleTrace:
 
 
 def _rounds(
-    experts: Sequence[Expert], alone: Sequence[dict[str, float]], together: Sequence[dict[str, float]]
+    experts: Sequence[Expert],
+    alone: Sequence[dict[str, float]],
+    together: Sequence[dict[str, float]],
+    pool: Sequence[str],
 ) -> tuple[Round, ...]:
     """The record of every round.
 
@@ -47,6 +54,8 @@ def _rounds(
             member_accuracy=alone[t],
             ensemble_accuracy=together[t],
             training=expert.end,
+            member=pool[expert.member] if len(pool) > 1 else None,
+            considered={pool[each.member]: each.figure for each in expert.considered},
         )
         for t, (last, expert) in enumerate(zip(before, experts, strict=True))
     )

@@ -26,6 +26,13 @@ SCALE = ("scale", "head.scale")
 hold infinite values."""
 
 
+class SavedModel(Saved):
+    """A model of the experts. It names no trusted code; whoever opens the folder decides that."""
+
+    config: ModelConfig
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class _Ensemble(Saved):
     """Fields of every saved ensemble."""
 
@@ -59,6 +66,10 @@ class ChoiceEnsemble(_Ensemble):
     choices: Annotated[tuple[str, ...], Field(min_length=2)]
     depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
     """Depth in layers after which each expert reads features, where the depths differ; None: after the last layer."""
+    others: tuple[SavedModel, ...] = ()
+    """Of a pool: the experts' models beside `weak`."""
+    models: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Of a pool: the model of each expert; 0 is `weak`, k the k-th of `others`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChoiceEnsemble":
@@ -66,6 +77,12 @@ class ChoiceEnsemble(_Ensemble):
             raise ValueError(f"choices are not distinct: {list(self.choices)!r}")
         if self.depths is not None and len(self.depths) != len(self.expert_ids):
             raise ValueError(f"depths has {len(self.depths)} values for {len(self.expert_ids)} experts")
+        if self.models is not None and len(self.models) != len(self.expert_ids):
+            raise ValueError(f"models has {len(self.models)} values for {len(self.expert_ids)} experts")
+        if self.models is not None and set(self.models) != set(range(1 + len(self.others))):
+            raise ValueError(f"models {list(self.models)} are not the numbers of {1 + len(self.others)} models")
+        if self.models is None and self.others:
+            raise ValueError("models is missing; it says which of several models each expert reads")
         return self
 
 
@@ -99,17 +116,23 @@ class SavedEnsemble:
     record: EnsembleRecord
     states: tuple[dict[str, Tensor], ...]
     """Trained parameters of each expert."""
-    config: ModelConfig
-    """Settings of the experts' model, with the code that the caller trusts."""
+    models: tuple[SavedModel, ...]
+    """The experts' models, with the code that the caller trusts."""
     fingerprint: str
+
+    @property
+    def model_of(self) -> tuple[int, ...]:
+        """Which of `models` each expert reads."""
+        several = self.record.models if isinstance(self.record, ChoiceEnsemble) else None
+        return several or (0,) * len(self.states)
 
     @property
     def weights(self) -> Float[Tensor, " experts"]:
         return torch.tensor(self.record.expert_weights)
 
-    def max_length(self, positions: int | None) -> int:
-        """Largest number of tokens of a prompt, for a model with so many positions."""
-        longest = self.config.max_length if positions is None else min(self.config.max_length, positions)
+    def max_length(self, config: ModelConfig, positions: int | None) -> int:
+        """Largest number of tokens of a prompt, for one of the models, which has so many positions."""
+        longest = config.max_length if positions is None else min(config.max_length, positions)
         n_generated = self.record.decoding.max_new_tokens if isinstance(self.record, AnswerEnsemble) else 0
         return longest - n_generated
 
@@ -170,15 +193,23 @@ def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
     states = _states(folder, tensors, len(record.expert_ids))
     if fault := checksums.folder_fault(folder, required=(RECORD, TENSORS)):
         raise RunError(f"{folder}: the saved ensemble is damaged ({fault}); {AGAIN}")
-    if trusted not in (None, record.weak.model):
+    first = SavedModel(config=record.weak, fingerprint=record.weak_fingerprint)
+    models = (first, *(record.others if isinstance(record, ChoiceEnsemble) else ()))
+    names = list(dict.fromkeys(model.config.model for model in models))
+    if trusted not in (None, *names):
+        which = f"model is {names[0]!r}" if len(names) == 1 else f"models are {', '.join(map(repr, names))}"
         raise ConfigError(
-            f"--trust-remote-code-from: got {trusted!r}, and the experts' model is {record.weak.model!r}; "
-            "give that, or leave it out"
+            f"--trust-remote-code-from: got {trusted!r}, and the experts' {which}; give that, or leave it out"
         )
-    config = record.weak.model_copy(update={"trust_remote_code_from": trusted})
+    trusting = tuple(_trusting(model, trusted) for model in models)
     experts = (checksums.listed(folder) or {})[TENSORS]["sha256"]
     whole = canonical_hash({"record": record.model_dump(mode="json"), "experts": experts})
-    return SavedEnsemble(folder, record, states, config, whole)
+    return SavedEnsemble(folder, record, states, trusting, whole)
+
+
+def _trusting(model: SavedModel, trusted: str | None) -> SavedModel:
+    code = trusted if trusted == model.config.model else None
+    return model.model_copy(update={"config": model.config.model_copy(update={"trust_remote_code_from": code})})
 
 
 def _read_tensors(path: Path, folder: Path) -> dict[str, Tensor]:

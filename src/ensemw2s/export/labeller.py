@@ -1,57 +1,31 @@
 """A saved ensemble that labels prompts, by a class or by generation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
-
-from ensemw2s.config import CacheConfig, ModelConfig
-from ensemw2s.core import voting
-from ensemw2s.core.calibration import apply_temperature
+from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import ModelError
+from ensemw2s.export.class_labeller import ClassLabeller, ClassModel, NoStore, WordModel, load_adapter
 from ensemw2s.export.ensemble_folder import (
     AGAIN,
     AnswerEnsemble,
     ChoiceEnsemble,
-    EnsembleRecord,
+    SavedEnsemble,
+    SavedModel,
     read_ensemble,
     read_ensemble_record,
 )
-from ensemw2s.models.activations import open_activations, pooled_for_depths
-from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.language import load_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.probes.classifier import check_classifier
-from ensemw2s.prompting import prompt_ids
-from ensemw2s.records import Inputs, TensorStore
-from ensemw2s.train.loop import predict
-
-
-@dataclass(frozen=True)
-class PromptReader:
-    """Reads prompts as a saved ensemble does, without its models."""
-
-    fingerprint: str
-    max_length: int
-    """Largest number of tokens of a prompt."""
-    n_tokens: int
-    """Number of tokens that the weak model has an embedding of."""
-    tokenizer: PreTrainedTokenizerBase
-    expert_weights: Float[Tensor, " experts"]
-    record: EnsembleRecord
-
-    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt."""
-        return prompt_ids(self.tokenizer, prompts, chat=self.record.weak.chat)
 
 
 @dataclass(frozen=True)
@@ -70,71 +44,13 @@ class GenerationLabeller(PromptReader):
         labels = write_answers(
             self.members,
             self.expert_weights,
-            self.tokenizer,
-            self.encode(prompts),
+            self.readers[0].tokenizer,
+            self.readers[0].encode(prompts),
             self.record.decoding,
             vote=self.record.vote,
             row_ids=list(prompts),
         )
-        return [{**label, **_origin(self.record)} for label in labels]
-
-
-@dataclass(frozen=True)
-class ClassLabeller(PromptReader):
-    """Labels prompts by the calibrated vote of an ensemble of classifiers."""
-
-    record: ChoiceEnsemble
-    backbone: Backbone
-    adapters: tuple[Adapter, ...]
-    config: ModelConfig
-    store: TensorStore
-
-    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        """Answer, class probabilities, confidence, agreement, members' answers, and the experts' ids and weights."""
-        rows = torch.arange(len(prompts))
-        inputs = self._inputs(self.encode(prompts))
-        members = torch.stack([predict(a, i, rows) for a, i in zip(self.adapters, inputs, strict=True)])
-        vote = voting.combine(members, self.expert_weights, vote=self.record.vote)
-        probabilities = apply_temperature(vote, self.record.temperature).exp()
-        choices = self.record.choices
-        agreement = voting.agreement(members, probabilities)
-        return [
-            {
-                "answer": choices[int(p.argmax())],
-                "probability": dict(zip(choices, p.tolist(), strict=True)),
-                "confidence": float(p.max()),
-                "agreement": float(agreement[i]),
-                "members": [choices[int(k)] for k in members[:, i].argmax(-1)],
-                **_origin(self.record),
-            }
-            for i, p in enumerate(probabilities)
-        ]
-
-    def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
-        """Inputs of each expert."""
-        depths = self.record.depths
-        if depths is None:
-            cache = CacheConfig(trunk_cache="off")
-            inputs = open_activations(self.backbone, token_ids, config=self.config, cache=cache, store=self.store)
-            return [inputs] * len(self.adapters)
-        layers = [depth or self.backbone.n_layers for depth in depths]
-        cache = CacheConfig(trunk_cache="memory")  # one pass over these prompts gives the features of every depth
-        features = pooled_for_depths(self.backbone, token_ids, sorted(set(layers)), cache=cache, store=self.store)
-        return [features[depth] for depth in layers]
-
-
-class _NoStore:
-    """A store that keeps nothing: activations of prompts that are labelled once are not worth storing."""
-
-    def get(self, kind: str, key: str) -> None:
-        return None
-
-    def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return tensors
-
-    def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None: ...
-
-    def discard(self, kind: str, key: str) -> None: ...
+        return [{**label, **origin_of(self.record)} for label in labels]
 
 
 def saved_template(path: Path) -> str:
@@ -148,11 +64,13 @@ def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:
     Raises:
         RunError, ModelError, ConfigError: as `open_labeller`.
     """
-    saved = read_ensemble(path, trusted=trusted)
-    settings = load_settings(saved.config)
-    longest = saved.max_length(positions_of(settings))
-    tokenizer = load_tokenizer(saved.config)
-    return PromptReader(saved.fingerprint, longest, settings.vocab_size, tokenizer, saved.weights, saved.record)
+    saved, readers = read_ensemble(path, trusted=trusted), list[Tokens]()
+    for model in saved.models:
+        if not model.config.is_tfidf:
+            settings = load_settings(model.config)
+            longest = saved.max_length(model.config, positions_of(settings))
+            readers.append(Tokens(load_tokenizer(model.config), model.config.chat, longest, settings.vocab_size))
+    return PromptReader(saved.fingerprint, tuple(readers), saved.weights, saved.record)
 
 
 def open_labeller(path: Path, *, trusted: str | None = None) -> GenerationLabeller | ClassLabeller:
@@ -168,38 +86,58 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> GenerationLabell
         ConfigError: `trusted` is not the weak model.
     """
     saved = read_ensemble(path, trusted=trusted)
-    folder, record, config = saved.folder, saved.record, saved.config
+    record = saved.record
+    if isinstance(record, ChoiceEnsemble):
+        return _class_labeller(saved, record)
+    model = saved.models[0]
+    backbone, reader = _opened(saved, model)
+    with _fitting(saved, model):
+        head = vocabulary_head(backbone)
+        models = [load_answer_model(backbone, head, model.config, state) for state in saved.states]
+    return GenerationLabeller(saved.fingerprint, (reader,), saved.weights, record, SharedTrunk(backbone, models))
+
+
+def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabeller:
+    models: list[ClassModel | WordModel] = []
+    order: list[int] = []
+    for place, model in enumerate(saved.models):
+        own = [expert for expert, of in enumerate(saved.model_of) if of == place]
+        order += own
+        states = [saved.states[expert] for expert in own]
+        if model.config.is_tfidf:
+            with _fitting(saved, model):
+                models.append(WordModel(tuple(TfidfModel(state, len(record.choices)) for state in states)))
+            continue
+        backbone, reader = _opened(saved, model)
+        depths = None if record.depths is None else tuple(record.depths[expert] for expert in own)
+        with _fitting(saved, model):
+            if too_deep := [depth for depth in depths or () if depth is not None and depth > backbone.n_layers]:
+                raise ModelError(f"an expert reads after {too_deep[0]} layers, and the model has {backbone.n_layers}")
+            check_classifier(model.config, backbone, NoStore(), is_exported=False)
+            adapters = tuple(load_adapter(model.config, backbone, len(record.choices), state) for state in states)
+        models.append(ClassModel(reader, model.config, backbone, adapters, depths))
+    readers = tuple(model.tokens for model in models if isinstance(model, ClassModel))
+    voting_order = tuple(order.index(expert) for expert in range(len(order)))
+    return ClassLabeller(saved.fingerprint, readers, saved.weights, record, tuple(models), voting_order)
+
+
+def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:
+    """One of the models, and how it reads. Raises ModelError where it is not what the experts were trained on."""
+    config = model.config
     backbone = load_backbone(config)
-    if backbone.fingerprint != record.weak_fingerprint:
+    if backbone.fingerprint != model.fingerprint:
         raise ModelError(
-            f"{config.model}: these are not the weights that the experts of {folder} were trained on "
-            f"({backbone.fingerprint[:12]}, not {record.weak_fingerprint[:12]}); restore that model"
+            f"{config.model}: these are not the weights that the experts of {saved.folder} were trained on "
+            f"({backbone.fingerprint[:12]}, not {model.fingerprint[:12]}); restore that model"
         )
-    longest = saved.max_length(backbone.positions)
-    common = (saved.fingerprint, longest, backbone.n_tokens, backbone.tokenizer, saved.weights)
+    longest = saved.max_length(config, backbone.positions)
+    return backbone, Tokens(backbone.tokenizer, config.chat, longest, backbone.n_tokens)
+
+
+@contextmanager
+def _fitting(saved: SavedEnsemble, model: SavedModel) -> Iterator[None]:
     try:
-        if isinstance(record, AnswerEnsemble):
-            head = vocabulary_head(backbone)
-            models = [load_answer_model(backbone, head, config, state) for state in saved.states]
-            return GenerationLabeller(*common, record, SharedTrunk(backbone, models))
-        if too_deep := [depth for depth in record.depths or () if depth is not None and depth > backbone.n_layers]:
-            raise ModelError(f"an expert reads after {too_deep[0]} layers, and the model has {backbone.n_layers}")
-        check_classifier(config, backbone, _NoStore(), is_exported=False)
-        adapters = tuple(_adapter(config, backbone, len(record.choices), state) for state in saved.states)
+        yield
     except ModelError as error:
-        raise ModelError(f"{folder}: its experts do not fit the model {config.model}: {error}; {AGAIN}") from None
-    return ClassLabeller(*common, record, backbone, adapters, config, _NoStore())
-
-
-def _adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:
-    adapter = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
-    load_owned(adapter, state)
-    return adapter.eval()
-
-
-def _origin(record: EnsembleRecord) -> dict[str, Any]:
-    return {
-        "expert_ids": list(record.expert_ids),
-        "expert_weights": list(record.expert_weights),
-        "config_hash": record.config_hash,
-    }
+        name = model.config.model
+        raise ModelError(f"{saved.folder}: its experts do not fit the model {name}: {error}; {AGAIN}") from None

@@ -22,7 +22,7 @@ from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.examples import Task
-from ensemw2s.forms.role import Role
+from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.records import Expert
 from ensemw2s.results import AnswerSample, Condition, Cost, TokenWeights
 from ensemw2s.storage.store import Artifact, Store
@@ -48,10 +48,18 @@ class Prepared:
     task: Task
     """Without its examples."""
     split: Split
-    weak: Role
+    pool: tuple[WeakRole, ...]
+    """The weak models: mostly one."""
     strong: Role
     people: Mapping[str, str]
     """Id to the answer that a person gave."""
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """The pretrained models, by the names of their settings."""
+        names = [name for name, _ in self.config.models]
+        each = zip(names, (*self.pool, self.strong), strict=True)
+        return {name: role for name, role in each if isinstance(role, Role)}
 
     @property
     def names(self) -> list[str]:
@@ -112,10 +120,12 @@ class ExpertTrainer(Protocol):
         """The expert of an artifact that `fit` made."""
         ...
 
-    def errors(
-        self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
-    ) -> tuple[Bool[Tensor, " samples"], Spent]:
-        """Which samples the expert gets wrong, or its like on folds that they did not see; and what that read."""
+    def errors(self, fitted: FittedExpert) -> Bool[Tensor, " samples"]:
+        """Which samples the expert gets wrong."""
+        ...
+
+    def held_out_errors(self, state: EnsembleState) -> tuple[Bool[Tensor, " samples"], Spent]:
+        """Which samples the like of the next expert on folds that they did not see gets wrong; and what that read."""
         ...
 
     def judging(self) -> dict[str, Any]:
@@ -131,15 +141,15 @@ class ExpertTrainer(Protocol):
 class ExpertForm(Protocol):
     """Experts and what they say."""
 
-    def trainer(self, seed: SeedContext, training: TrainConfig) -> ExpertTrainer:
-        """What trains the experts of a seed."""
+    def trainers(self, seed: SeedContext, training: TrainConfig) -> Sequence[ExpertTrainer]:
+        """What trains the experts of a seed, for each weak model of the pool."""
         ...
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         """T and the temperature, both chosen on easy-val; ties go to the smaller ensemble."""
         ...
 
-    def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
+    def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
         """Accuracy of each expert alone on easy-val."""
         ...
 

@@ -4,18 +4,18 @@ A weight that is trained costs 6 FLOPs per use (2 forward, 4 backward), a frozen
 of its own), and one that is only evaluated 2. The frozen trunk below the adapter is read once and cached.
 """
 
-from ensemw2s.forms.role import Role
+from ensemw2s.forms.role import WeakRole
 from ensemw2s.results import Cost
 
 Amount = int | float
 
 
-def trunk_cost(role: Role, tokens: Amount) -> Cost:
+def trunk_cost(role: WeakRole, tokens: Amount) -> Cost:
     """One pass of the frozen trunk over these tokens: of the layers that the adapter does not run itself."""
     return _cost(role.trunk_flops * tokens)
 
 
-def training_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0) -> Cost:
+def training_cost(role: WeakRole, *, owned: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0) -> Cost:
     """A training, without the trunk's pass.
 
     Args:
@@ -37,7 +37,7 @@ def training_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount, a
     return Cost(training_tokens=tokens, expert_evaluations=0, flops=flops)
 
 
-def evaluation_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0) -> Cost:
+def evaluation_cost(role: WeakRole, *, owned: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0) -> Cost:
     """One expert's forward passes over `examples`, without the trunk's pass; arguments as in `training_cost`."""
     adapter = role.config.adapter
     if adapter == "head":
@@ -52,7 +52,7 @@ def evaluation_cost(role: Role, *, owned: int, tokens: Amount, examples: Amount,
 
 
 def validation_cost(
-    role: Role, *, owned: int, passes: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0
+    role: WeakRole, *, owned: int, passes: int, tokens: Amount, examples: Amount, answer_tokens: Amount = 0
 ) -> Cost:
     """Passes over validation data in training, by which `patience` ends it, without the trunk's pass; FLOPs alone.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ensemw2s.config import ExperimentConfig, canonical_hash
+from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonical_hash
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.rate import Rating
 from ensemw2s.examples import Task
@@ -65,11 +65,7 @@ def with_rating(
     )
 
 
-def check_packings(config: ExperimentConfig, weak: Backbone, strong: Backbone) -> None:
+def check_packing_of(training: TrainConfig, model: ModelConfig, backbone: Backbone) -> None:
     """Raises ModelError where sequences shall be packed and the model's cannot be."""
-    for model, backbone, training in (
-        (config.weak, weak, config.expert_training),
-        (config.strong, strong, config.student_training),
-    ):
-        if training.packing and model.adapter != "head":
-            check_packing(backbone)
+    if training.packing and model.adapter != "head":
+        check_packing(backbone)

@@ -1,10 +1,35 @@
 """The weak or the strong model of a run, as far as classes and generation share it."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.upper import own_layers
+
+
+@runtime_checkable
+class WeakRole(Protocol):
+    """What costs and reports ask of a weak model, be it a pretrained one or not."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def trunk_flops(self) -> float: ...
+
+    @property
+    def own_flops(self) -> float: ...
+
+    @property
+    def head_weights(self) -> int: ...
+
+    @property
+    def trains_head(self) -> bool: ...
+
+    def describe(self) -> str:
+        """One phrase for the report."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.evaluation.evaluate import RunFacts, evaluate
 from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, ScoredCondition, ScoredSeed
 from ensemw2s.forms.base import Truth
+from ensemw2s.forms.role import WeakRole
 from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
@@ -30,8 +31,9 @@ def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]
         config=first.config,
         versions={name: version(name) for name in PACKAGES},
         task=_task(first),
-        weak=first.prepared.weak.describe(),
+        weak=_described(first.prepared.pool),
         strong=first.prepared.strong.describe(),
+        pool=tuple(role.describe() for role in first.prepared.pool),
         notes=tuple(run_notes(seeds)),
         samples=first.form.scoring.samples(
             first.context, first.labels, curve_method(first.config.ensemble.methods), hard[0]
@@ -90,8 +92,18 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
         labels_right=None if hard is None else scoring.right_labels(shown.answers, hard),
         checker_right=None if hard is None else scoring.right_labels(shown.checker, hard),
         pseudo_labels={} if hard is None else scoring.pseudo_labels(work.labels, hard),
+        alone=[
+            {part: scoring.score(context, each.outcome.voters, part, truth) for part, truth in parts.items()}
+            for each in work.alone
+        ],
         voters=scoring.voters(context, work.labels, work.ensembles[method], hard),
     )
+
+
+def _described(pool: Sequence[WeakRole]) -> str:
+    """The weak models in words."""
+    each = "; ".join(role.describe() for role in pool)
+    return each if len(pool) == 1 else f"a pool of {len(pool)}: {each}"
 
 
 def _hard_truth(work: SeedWork) -> Truth | None:

@@ -7,9 +7,17 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.card import model_card
 from ensemw2s.export.classifier import export_student
-from ensemw2s.export.ensemble_folder import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord, untrusting, write_ensemble
+from ensemw2s.export.ensemble_folder import (
+    AnswerEnsemble,
+    ChoiceEnsemble,
+    EnsembleRecord,
+    SavedModel,
+    untrusting,
+    write_ensemble,
+)
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.experts import ClassVoters
+from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.pipeline.seed_work import SeedWork
@@ -72,17 +80,27 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
         "expert_ids": made.expert_ids,
         "expert_weights": weights,
         "prompt": prepared.config.template,
-        "weak": untrusting(prepared.weak.config),
-        "weak_fingerprint": prepared.weak.backbone.fingerprint,
         "config_hash": results.config_hash,
         "vote": made.config.vote,
     }
     if isinstance(prepared, AnswerPrepared):
-        return AnswerEnsemble.model_validate(common | {"decoding": prepared.decoding})
+        weak = prepared.weak
+        one = {"weak": untrusting(weak.config), "weak_fingerprint": weak.backbone.fingerprint}
+        return AnswerEnsemble.model_validate(common | one | {"decoding": prepared.decoding})
+    assert isinstance(prepared, ClassPrepared)
+    used = list(dict.fromkeys(expert.member for expert in made.voting))
+    first, *others = [
+        SavedModel(config=untrusting(role.config), fingerprint=role.checkpoint)
+        for role in (prepared.pool[member] for member in used)
+    ]
     depths = tuple(expert.view.depth for expert in made.voting)
     return ChoiceEnsemble.model_validate(
         common
         | {
+            "weak": first.config,
+            "weak_fingerprint": first.fingerprint,
+            "others": tuple(others),
+            "models": tuple(used.index(expert.member) for expert in made.voting) if others else None,
             "temperature": made.temperature,
             "choices": results.task.choices,
             "depths": depths if any(depths) else None,

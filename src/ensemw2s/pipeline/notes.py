@@ -7,6 +7,7 @@ from ensemw2s.data.people import people_among, people_note
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.forms.role import Role
 from ensemw2s.pipeline.seed_work import SeedWork
 
 
@@ -46,12 +47,18 @@ def _common_notes(prepared: Prepared) -> list[str]:
             "The split is random: the labelled, the unlabelled and both tests are samples of one distribution, and "
             "where this page says easy or hard, ID or OOD, nothing is harder than the rest."
         )
-    weak, strong = prepared.weak.backbone, prepared.strong.backbone
-    if weak.fingerprint == strong.fingerprint and weak.n_layers != strong.n_layers:
-        notes.append(
-            f"The weak and the strong model are two depths of one network ({weak.n_layers} and {strong.n_layers} "
-            f"layers of {prepared.strong.config.model}) with small trained parts."
-        )
+    strong, is_pool = prepared.strong.backbone, len(prepared.pool) > 1
+    for weak in (role.backbone for role in prepared.pool if isinstance(role, Role)):
+        if weak.fingerprint != strong.fingerprint:
+            continue
+        if weak.n_layers != strong.n_layers:
+            which = "A member of the pool" if is_pool else "The weak"
+            notes.append(
+                f"{which} and the strong model are two depths of one network ({weak.n_layers} and {strong.n_layers} "
+                f"layers of {prepared.strong.config.model}) with small trained parts."
+            )
+        elif is_pool:
+            notes.append("The strong model itself is a member of the pool, whose features supervise it, too.")
     if prepared.task.split_uses_labels:
         notes.append("The difficulty was computed from the true labels of the hard side (split_uses_labels).")
     if "hard_pool" not in prepared.split.sealed:

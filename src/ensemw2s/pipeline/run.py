@@ -141,8 +141,9 @@ def _prepare_launch(config: ExperimentConfig) -> None:
             "give a number of examples"
         )
     if launch.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
-        for model in (config.weak, config.strong):
-            resolve(model)
+        for model in (*config.pool, config.strong):
+            if not model.is_tfidf:
+                resolve(model)
     launch.agreed(None)
 
 

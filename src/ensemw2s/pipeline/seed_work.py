@@ -1,24 +1,24 @@
 """The work of one seed, stage by stage: experts, labels, students. Each unit goes through the store."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ensemw2s.config import canonical_hash
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, grow
+from ensemw2s.config import TrainConfig
+from ensemw2s.ensemble.fit import EnsembleState, grow
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.ensemble.methods import make_method, max_members
+from ensemw2s.ensemble.methods import max_members
+from ensemw2s.ensemble.pool import follows_folds, next_expert
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import ExpertTrainer, Labels, Prepared, SeedContext, TaskForm
+from ensemw2s.forms.base import Labels, Prepared, SeedContext, TaskForm
 from ensemw2s.names import SINGLE
+from ensemw2s.pipeline.members import StoredMember
 from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble
-from ensemw2s.storage.store import Artifact, Store, artifact_key
+from ensemw2s.storage.store import Store
 from ensemw2s.training_end import TrainingEnd
-
-EXPERT_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class Outcome:
     does not say."""
 
 
+@dataclass(frozen=True)
+class Alone:
+    """A weak model's expert on all easy examples alike."""
+
+    outcome: Outcome
+    accuracy: float
+    """On easy-val."""
+
+
 class SeedWork:
     """One seed's share of a run.
 
@@ -61,13 +70,16 @@ class SeedWork:
         self.outcomes: dict[Condition, Outcome] = {}
         self.ensembles: dict[str, Ensemble] = {}
         """By method."""
+        self.alone: list[Alone] = []
+        """Of each weak model of a pool; empty where there is one."""
         self.labels: dict[str, Any] = {}
         """Of the unlabelled examples, by teacher, in the form's own terms."""
         self.chosen: Condition | None = None
         """What `auto` stands for."""
         settings = self.config.ensemble
         n_groups = len(prepared.split.groups[self.context.draw.easy_train].unique())
-        if settings.error_source == "folds" and n_groups < settings.n_folds:
+        by_folds = [m for m in settings.methods if follows_folds(m, settings, len(self.config.pool))]
+        if (by_folds or settings.error_source == "folds") and n_groups < settings.n_folds:
             raise DataError(
                 f"seed {seed}: ensemble.n_folds ({settings.n_folds}) exceeds the {n_groups} groups of the training "
                 "examples; lower it, or raise split.n_easy_train"
@@ -76,36 +88,49 @@ class SeedWork:
     @property
     def n_units(self) -> tuple[int, int]:
         """Upper bounds on the experts and on the students of this seed: for the progress bars."""
-        return max_members(self.config.ensemble) + 1, len(self.config.students.pairs(self.config.ensemble.methods)) + 2
+        n_alone = len(self.config.pool) if len(self.config.pool) > 1 else 0
+        return max_members(self.config.ensemble) + 1 + n_alone, len(
+            self.config.students.pairs(self.config.ensemble.methods)
+        ) + 2
 
     def experts(self) -> Iterator[None]:
         """Train every method's ensemble, and the single experts to compare it with; yields after each unit."""
-        training = self.config.training_of_experts
-        trainer = self.form.experts.trainer(self.context, training)
-        prior = trainer.prior_error()
+        training = self.config.expert_training
+        pool = self.members(training)
+        prior = pool[0].trainer.prior_error()
+        if len(pool) > 1:
+            for place in range(len(pool)):
+                self.alone.append(self._alone(pool, place, prior, training))
+                yield
         for method in self.config.ensemble.methods:
-            yield from self.fit_ensemble(method, trainer, prior)
+            yield from self.fit_ensemble(method, pool, prior)
         self._best_single()
-        # One expert that is given the whole ensemble's training budget.
-        long = training.model_copy(update={"epochs": training.epochs * self.config.ensemble.n_rounds})
-        trainer = self.form.experts.trainer(self.context, long)
-        state = EnsembleState.start(SINGLE, self.seed, trainer.n_samples)
-        key, fitted = self._expert(trainer, state)
-        expert = grow(state, fitted, self.config.ensemble, prior).experts[0]
-        self.outcomes[SINGLE_LONG] = Outcome(
-            self.form.experts.expert_voters(self.context, expert, key),
-            self.form.experts.cost(self.context, [expert], long),
-            ends=(expert.end,),
-        )
+        # One expert that is given the whole ensemble's training budget: of a pool, of the member that is best alone.
+        long = self.config.long_training
+        best = max(range(len(self.alone)), key=lambda place: self.alone[place].accuracy, default=0)
+        self.outcomes[SINGLE_LONG] = self._alone(self.members(long), best, prior, long).outcome
         yield
 
-    def fit_ensemble(self, method: str, trainer: ExpertTrainer, prior: float) -> Iterator[None]:
+    def members(self, training: TrainConfig) -> list[StoredMember]:
+        """The weak models, trained so."""
+        trainers = self.form.experts.trainers(self.context, training)
+        return [StoredMember(trainer, self.context, self.config) for trainer in trainers]
+
+    def _alone(self, pool: Sequence[StoredMember], place: int, prior: float, training: TrainConfig) -> "Alone":
+        start, experts = EnsembleState.start(SINGLE, self.seed, pool[place].trainer.n_samples), self.form.experts
+        key, fitted = pool[place].key(start), replace(pool[place].fit(start), member=place)
+        (expert,) = grow(start, fitted, self.config.ensemble, prior).experts
+        voters, cost = experts.expert_voters(self.context, expert, key), experts.cost(self.context, [expert], training)
+        (accuracy,) = experts.member_accuracy(self.context, [expert], [key])
+        return Alone(Outcome(voters, cost, ends=(expert.end,)), accuracy)
+
+    def fit_ensemble(self, method: str, pool: Sequence[StoredMember], prior: float) -> Iterator[None]:
         """Train one method's ensemble round by round and choose its size on easy-val; yields after each round."""
-        state = EnsembleState.start(method, self.seed, trainer.n_samples)
+        state = EnsembleState.start(method, self.seed, pool[0].trainer.n_samples)
         keys: list[str] = []
         while not state.finished:
-            key, fitted = self._expert(trainer, state)
-            before = len(state.experts)
+            fitted = next_expert(pool, state, self.config.ensemble, lambda place, _: self.alone[place].accuracy)
+            key, before = pool[fitted.member].key(state), len(state.experts)
             state = grow(state, fitted, self.config.ensemble, prior)
             keys += [key] * (len(state.experts) - before)
             yield
@@ -116,7 +141,7 @@ class SeedWork:
         self.ensembles[method] = made
         self.outcomes[ensemble(method)] = Outcome(
             self.form.experts.ensemble_voters(self.context, made),
-            self.form.experts.cost(self.context, state.experts, trainer.training),
+            self.form.experts.cost(self.context, state.experts, self.config.expert_training),
             n_experts=selected,
             ends=tuple(expert.end for expert in made.voting),
         )
@@ -125,7 +150,7 @@ class SeedWork:
         """The member that is best on easy-val; choosing it cost the training of them all."""
         best: tuple[float, Ensemble, int] | None = None
         for made in self.ensembles.values():
-            for place, accuracy in enumerate(self.form.experts.member_accuracy(self.context, made)):
+            for place, accuracy in enumerate(self.form.experts.member_accuracy(self.context, made.experts, made.keys)):
                 if best is None or accuracy > best[0]:
                     best = (accuracy, made, place)
         assert best is not None, "every run has an ensemble method"
@@ -133,37 +158,6 @@ class SeedWork:
         voters = self.form.experts.expert_voters(self.context, made.experts[place], made.keys[place])
         spent = costs.total(each.cost for each in self.outcomes.values())
         self.outcomes[BEST_SINGLE] = Outcome(voters, spent, ends=(made.experts[place].end,))
-
-    def _expert(self, trainer: ExpertTrainer, state: EnsembleState) -> tuple[str, FittedExpert]:
-        """One expert, from the store or trained; the key holds all that decides it and nothing else."""
-        config, draw = self.config.ensemble, trainer.draw(state)
-        key = artifact_key(
-            EXPERT_VERSION,
-            {
-                **trainer.deciding(state, draw),
-                "training": trainer.training.deciding,
-                "stream": state.next_stream,
-                "draw": canonical_hash(draw.rows.tolist()),
-                "weights": None if draw.is_even else canonical_hash(draw.weights.tolist()),
-            },
-        )
-        artifact = self.context.memo("experts", key, lambda: trainer.fit(state))
-        fitted = trainer.fitted(artifact, state)
-        by_folds = config.error_source == "folds"
-        needs_errors = make_method(state.method, config, self.config.generation).needs_errors
-        if not needs_errors or not (by_folds or trainer.judges_apart):
-            return key, fitted
-        weights = canonical_hash(state.sample_weights.tolist())
-        deciding = {"expert": key, "folds": config.n_folds if by_folds else None, "weights": weights}
-        deciding |= trainer.judging()
-
-        def judge() -> Artifact:
-            is_wrong, spent = trainer.errors(fitted, state, by_folds=by_folds)
-            return Artifact({"is_wrong": is_wrong}, spent.record)
-
-        judged = self.context.memo("errors", artifact_key(EXPERT_VERSION, deciding), judge)
-        spent = fitted.spent + Spent.of(judged.record)
-        return key, replace(fitted, is_wrong=judged.tensors["is_wrong"], spent=spent)
 
     def label(self) -> Iterator[None]:
         """Let every ensemble label the unlabelled examples; yields after each."""

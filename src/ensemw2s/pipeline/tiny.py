@@ -42,11 +42,13 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     if files:
         cached_folder(folder, make, echo=lambda text: print(text, file=sys.stderr))
     tree = config.model_dump()
+    tree["weak"] = [
+        model.model_dump() | ({} if model.is_tfidf else _model(model, WEAK_LAYERS)) for model in config.pool
+    ]
     changes: dict[str, dict[str, Any]] = {
         "task": config.task.small(folder).model_dump(),
         "difficulty": {"n_folds": 2, "n_labelled": 40},
         "split": SIZES,
-        "weak": _model(config.weak, WEAK_LAYERS),
         "strong": _model(config.strong, STRONG_LAYERS),
         "expert_training": TRAINING,
         "student_training": TRAINING,

@@ -36,6 +36,7 @@ def render(results: Results, timing: Timing | None) -> str:
         timing=timing,
         lines=lines,
         kinds=KINDS,
+        parts=PARTS,
         test=PARTS[results.hardest_test],
         trainings=training_lines(results),
         meaning=MEANING,

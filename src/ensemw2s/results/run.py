@@ -5,6 +5,8 @@ Seconds and memory are not here but in `timing.json`, so two runs of one configu
 
 from typing import Literal
 
+from pydantic import Field
+
 from ensemw2s.names import Outcome
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.conditions import Condition, RowKind
@@ -83,6 +85,11 @@ class Round(Record):
     """part to accuracy of the first t experts together."""
     training: TrainingEnd | None = None
     """How the expert's training ended; None where it was stored before this was kept."""
+    member: str | None = None
+    """Which of the pool's weak models the expert is; None where there is one."""
+    considered: dict[str, float] = Field(default_factory=dict)
+    """Where the round chose among the pool: each member's weighted error on held-out folds, or for the single expert
+    its accuracy on easy-val."""
 
 
 class EnsembleTrace(Record):
@@ -235,6 +242,18 @@ class Voters(Record):
     """The same with the voters."""
 
 
+class PoolMember(Record):
+    """A weak model of a pool."""
+
+    name: str
+    what: str
+    """In words."""
+    accuracy: dict[str, float]
+    """part to accuracy of its expert alone, trained on all easy examples alike; mean over seeds."""
+    taken: dict[str, int]
+    """Ensemble method to the number of its experts, of all seeds, that are this member's."""
+
+
 class Recommendation(Record):
     """What to use, selected on easy-val alone."""
 
@@ -282,6 +301,8 @@ class Results(Record):
     """Where the true answers of the unlabelled items are known."""
     voters: Voters | None = None
     """Outside voters, where there are some."""
+    pool: tuple[PoolMember, ...] = ()
+    """The weak models, where there are several."""
     confusion: tuple[Confusion, ...] = ()
     """classes: of the rows whose curves are drawn."""
     notes: tuple[str, ...] = ()

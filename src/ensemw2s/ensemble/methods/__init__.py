@@ -68,9 +68,17 @@ def _is_method(kind: Any) -> bool:
 def check_methods(config: ExperimentConfig) -> None:
     """Raises ConfigError where a method of the run cannot be made, or needs what the run's weak model has not."""
     for name in config.ensemble.methods:
-        method = make_method(name, config.ensemble, config.generation)
-        if method.needs_pooled_head and (config.is_generation or config.weak.adapter != "head"):
-            form = f"{config.task.name} is answered in words" if config.is_generation else f"got {config.weak.adapter}"
+        method, n_weak = make_method(name, config.ensemble, config.generation), len(config.pool)
+        if not method.needs_pooled_head:
+            continue
+        first = config.pool[0]
+        if n_weak > 1 or first.is_tfidf:
+            raise ConfigError(
+                f"ensemble.methods: members of {name} read parts of one pretrained model, and `weak` is a pool of "
+                f"{n_weak}; take {name} out, or give one model"
+            )
+        if config.is_generation or first.adapter != "head":
+            form = f"{config.task.name} is answered in words" if config.is_generation else f"got {first.adapter}"
             mend = "take it out" if config.is_generation else "set that, or take it out"
             raise ConfigError(
                 f"ensemble.methods: members of {name} read one pooled feature, which only classes with "

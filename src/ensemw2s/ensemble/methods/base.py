@@ -1,7 +1,7 @@
 """What an ensemble method is: what each member learns from and reads, and what its errors mean."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -58,6 +58,11 @@ class Draw:
         return bool((self.weights == 1.0).all())
 
 
+Takes = Literal["turn", "least_error", "most_accurate"]
+"""Which member of a pool makes a round's expert: the one whose turn it is, the one of the least weighted error on
+held-out folds of the training examples, or the one that is right most often on validation data."""
+
+
 @runtime_checkable
 class EnsembleMethod(Protocol):
     """What an ensemble method has; `EqualVotes` gives all of it but the label."""
@@ -71,6 +76,8 @@ class EnsembleMethod(Protocol):
     stream: ClassVar[str | None]
     """Purpose of its members' random streams; None is the method's own name. Members of equal stream, view and draw
     are one artifact."""
+    takes: ClassVar[Takes]
+    """Which member of a pool of weak models makes a round's expert."""
     shares_first: ClassVar[bool]
     """Whether its first member learns from all examples alike, and so is the same as every such method's."""
 
@@ -114,6 +121,7 @@ class EqualVotes:
     needs_errors: ClassVar[bool] = False
     needs_pooled_head: ClassVar[bool] = False
     stream: ClassVar[str | None] = None
+    takes: ClassVar[Takes] = "turn"
     shares_first: ClassVar[bool] = True
 
     def n_members(self, n_rounds: int) -> int:

@@ -20,7 +20,7 @@ from ensemw2s.config.ensemble import dealt_depths
 from ensemw2s.core import sampling
 from ensemw2s.core.boosting import BoostRound, boost_round
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.methods.base import Draw, EqualVotes, Samples
+from ensemw2s.ensemble.methods.base import Draw, EqualVotes, Samples, Takes
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import INDEPENDENT
 from ensemw2s.records import View
@@ -28,7 +28,10 @@ from ensemw2s.records import View
 
 @dataclass(frozen=True)
 class Single(EqualVotes):
+    """The plain baseline: of a pool, the member that is best on validation data."""
+
     label: ClassVar[str] = "single weak expert"
+    takes: ClassVar[Takes] = "most_accurate"
 
     def n_members(self, n_rounds: int) -> int:
         return 1
@@ -54,6 +57,7 @@ class Boosting(EqualVotes):
 
     label: ClassVar[str] = "boosted ensemble"
     needs_errors: ClassVar[bool] = True
+    takes: ClassVar[Takes] = "least_error"
 
     shrinkage: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_expert_weight: Annotated[float, Field(gt=0)] = 4.0

@@ -1,7 +1,7 @@
 """Experts that classify: what they learn from, how their votes are combined, and the labels they give."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.label import Ensemble, best_size
+from ensemw2s.ensemble.learners.tfidf import TfidfLearner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import Draw, Samples
 from ensemw2s.evaluation import costs
@@ -21,9 +22,10 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.role import ClassRole
+from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
-from ensemw2s.models.adapters import n_used
-from ensemw2s.records import Expert, WeakLabels
+from ensemw2s.records import Considered, Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 from ensemw2s.train.samples import Validation, chosen_by
@@ -46,12 +48,16 @@ class ClassVoters:
 
 @dataclass(frozen=True)
 class ClassTrainer:
-    """The labelled examples of one seed."""
+    """The labelled examples of one seed, for one weak model."""
 
     prepared: ClassPrepared
+    role: ClassRole | TfidfRole
     weak: Weak
     training: TrainConfig
     validation: Validation | None
+
+    beside: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What else decides an expert."""
 
     judges_apart = False
 
@@ -67,8 +73,9 @@ class ClassTrainer:
         return {
             "data": self.prepared.fingerprint,
             "rows": self.weak.rows.tolist(),
-            "weak": self.prepared.weak.fingerprint,
+            "weak": self.role.fingerprint,
             "validation": chosen_by(self.validation, self.training),
+            **self.beside,
             "view": state.next_view(self.prepared.config.ensemble, self.weak.n_layers).deciding,
         }
 
@@ -84,11 +91,10 @@ class ClassTrainer:
         spent, end = Spent.of(artifact.record), TrainingEnd.of(artifact.record)
         return FittedExpert(artifact.state, tensors["log_probs"], tensors["is_wrong"], spent, view, end)
 
-    def errors(
-        self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
-    ) -> tuple[Bool[Tensor, " samples"], Spent]:
-        if not by_folds:
-            return fitted.is_wrong, Spent()
+    def errors(self, fitted: FittedExpert) -> Bool[Tensor, " samples"]:
+        return fitted.is_wrong
+
+    def held_out_errors(self, state: EnsembleState) -> tuple[Bool[Tensor, " samples"], Spent]:
         return held_out_errors(self.weak, state, self.prepared.config.ensemble)
 
     def judging(self) -> dict[str, Any]:
@@ -101,7 +107,8 @@ class ClassTrainer:
         if prior == "unigram":
             return 1.0 - float(torch.bincount(self.weak.labels).max()) / self.n_samples
         if prior == "pretrained":
-            log_probs = self.prepared.weak.zero_shot(self.prepared.task.choices, self.weak.rows)
+            assert isinstance(self.role, ClassRole), "checked with the settings"
+            log_probs = self.role.zero_shot(self.prepared.task.choices, self.weak.rows)
             return min(max(1.0 - accuracy(log_probs, self.weak.labels), 1e-6), 1.0 - 1e-6)
         return prior
 
@@ -112,38 +119,44 @@ class ClassExperts:
 
     prepared: ClassPrepared
 
-    def trainer(self, seed: SeedContext, training: TrainConfig) -> ClassTrainer:
-        prepared, role = self.prepared, self.prepared.weak
-        rows = seed.draw.easy_train
-        val = seed.draw.easy_val
-        learner = TrunkLearner(
-            role.inputs,
-            role.builder(training, prepared.n_classes),
-            training,
-            role.at_depth,
-            validation=Validation(val, prepared.split.easy_labels[val]),
-        )
+    def trainers(self, seed: SeedContext, training: TrainConfig) -> tuple[ClassTrainer, ...]:
+        pool = zip(self.prepared.pool, self.prepared.config.pool, strict=True)
+        return tuple(self._trainer(role, seed, training.resolved(model, has_optimum=True)) for role, model in pool)
+
+    def _trainer(self, role: ClassRole | TfidfRole, seed: SeedContext, training: TrainConfig) -> ClassTrainer:
+        prepared, rows, val = self.prepared, seed.draw.easy_train, seed.draw.easy_val
+        validation = Validation(val, prepared.split.easy_labels[val])
+        learner: TrunkLearner | TfidfLearner
+        beside: dict[str, Any] = {}
+        if isinstance(role, TfidfRole):
+            words = prepared.words(seed)
+            learner = TfidfLearner(words, validation, training.class_weights == "balanced")
+            beside = {"words": words.known.tolist(), "validation": [val.tolist(), validation.labels.tolist()]}
+        else:
+            builder = role.builder(training, prepared.n_classes)
+            learner = TrunkLearner(role.inputs, builder, training, role.at_depth, validation=validation)
         weak = Weak(
-            learners=(learner,),
-            X=torch.arange(len(role.inputs.lengths)),
+            learner=learner,
+            X=torch.arange(len(prepared.split.examples)),
             rows=rows,
             labels=prepared.split.easy_labels[rows],
             # The split's own groups: they hold together what has like text, too.
             group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
             n_classes=prepared.n_classes,
-            n_layers=role.backbone.n_layers,
-            training_tokens=learner.training_tokens,
+            n_layers=role.n_layers,
         )
-        return ClassTrainer(prepared, weak, training, learner.validation)
+        if isinstance(learner, TrunkLearner):
+            weak = replace(weak, training_tokens=learner.training_tokens)
+        return ClassTrainer(prepared, role, weak, training, validation, beside)
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         val = seed.draw.easy_val
         return best_size(experts, self.prepared.config.ensemble, val, self.prepared.split.easy_labels[val])
 
-    def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
+    def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
         val = seed.draw.easy_val
         labels = self.prepared.split.easy_labels[val]
-        return [accuracy(expert.log_probs[val], labels) for expert in ensemble.experts]
+        return [accuracy(expert.log_probs[val], labels) for expert in experts]
 
     def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> ClassVoters:
         return ClassVoters({part: ensemble.log_probs(rows) for part, rows in rows_of(self.prepared, seed).items()})
@@ -152,18 +165,50 @@ class ClassExperts:
         return ClassVoters({part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()})
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
-        """One pass of the trunk over all examples gives every depth; each expert is evaluated on all of them."""
-        n_val, n_val_tokens = len(seed.draw.easy_val), int(self.prepared.weak.inputs.lengths[seed.draw.easy_val].sum())
-        role, n_all = self.prepared.weak, len(self.prepared.split.examples)
-        n_tokens = int(role.inputs.lengths.sum())
-        parts = [trunk_cost(role, n_tokens)]
+        """One pass of each trunk over all examples gives every depth; each expert is evaluated on all of them."""
+        pool, draw, n_all = self.prepared.pool, seed.draw, len(self.prepared.split.examples)
+        parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(experts)]
         for expert in experts:
-            owned, seen = n_used(expert.state), training.passes_of(expert.end) * len(seed.draw.easy_train)
+            role, n_val = pool[expert.member], len(draw.easy_val)
+            taken = self._resolved(training, expert.member)
+            n_tokens, n_val_tokens = int(role.lengths.sum()), int(role.lengths[draw.easy_val].sum())
+            owned, seen = role.owned_by(expert.state), taken.passes_of(expert.end) * len(draw.easy_train)
             parts.append(training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen))
             parts.append(evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n_all))
             passes = expert.validations
             parts.append(validation_cost(role, owned=owned, passes=passes, tokens=n_val_tokens, examples=n_val))
+            parts += [
+                part
+                for each in expert.considered
+                for part in self._considered(each, seed, self._resolved(training, each.member))
+            ]
         return costs.total(parts)
+
+    def _resolved(self, training: TrainConfig, member: int) -> TrainConfig:
+        return training.resolved(self.prepared.config.pool[member], has_optimum=True)
+
+    def _trunks(self, experts: Sequence[Expert]) -> list[ClassRole | TfidfRole]:
+        """The deepest of each checkpoint that these experts, or those that were considered, read."""
+        places = {expert.member for expert in experts}
+        places |= {each.member for expert in experts for each in expert.considered}
+        deepest: dict[str, ClassRole | TfidfRole] = {}
+        for place in sorted(places):
+            role = self.prepared.pool[place]
+            if role.checkpoint not in deepest or role.trunk_flops > deepest[role.checkpoint].trunk_flops:
+                deepest[role.checkpoint] = role
+        return list(deepest.values())
+
+    def _considered(self, one: Considered, seed: SeedContext, training: TrainConfig) -> list[Cost]:
+        """What it cost to know how good a member of the pool would be."""
+        role, n_val = self.prepared.pool[one.member], len(seed.draw.easy_val)
+        owned = role.n_owned(training, self.prepared.n_classes)
+        per_example, n_val_tokens = float(role.lengths.double().mean()), int(role.lengths[seed.draw.easy_val].sum())
+        n_tokens, n = round(one.n_evaluated * per_example), one.n_evaluated
+        return [
+            training_cost(role, owned=owned, tokens=one.tokens, examples=training.passes * one.n_learned),
+            evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n),
+            validation_cost(role, owned=owned, passes=one.validations, tokens=n_val_tokens, examples=n_val),
+        ]
 
     def label(self, seed: SeedContext, ensemble: Ensemble, voters: ClassVoters) -> tuple[WeakLabels, Cost]:
         """The ensemble's labels, which outside voters have a part in."""

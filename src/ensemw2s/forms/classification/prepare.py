@@ -1,19 +1,23 @@
-"""Both models of a run of classes, loaded and probed, and what they read of every example."""
+"""All models of a run of classes, loaded and probed, and what they read of every example."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import torch
 
 from ensemw2s.config import ExperimentConfig, ModelConfig
 from ensemw2s.data.splits import Split
 from ensemw2s.data.votes import PlacedVotes, placed
+from ensemw2s.ensemble.learners.tfidf import Words
 from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.ensemble.rate import Rating, rate
 from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Task
-from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.classification.role import ClassRole, encoded, make_role, opened
-from ensemw2s.forms.prepare import check_packings, with_rating
-from ensemw2s.models.activations import open_activations, pooled_for_depths
+from ensemw2s.forms.classification.tfidf import TfidfRole
+from ensemw2s.forms.prepare import check_packing_of, with_rating
+from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import pooled_by_prompts
@@ -25,10 +29,19 @@ from ensemw2s.storage.store import Store
 class ClassPrepared(Prepared):
     """A validated experiment whose questions are answered by a class."""
 
-    weak: ClassRole
+    pool: tuple[ClassRole | TfidfRole, ...]
     strong: ClassRole
     votes: PlacedVotes | None = None
     """Of outside voters, on examples that are no test."""
+
+    @property
+    def roles(self) -> Mapping[str, ClassRole]:
+        return {name: role for name, role in super().roles.items() if isinstance(role, ClassRole)}
+
+    def words(self, seed: SeedContext) -> Words:
+        """Every prompt as TF-IDF, weighed without a look at the tests."""
+        draw = seed.draw
+        return Words([e.prompt for e in self.split.examples], torch.cat([draw.easy_train, draw.hard_unlabelled]))
 
     @property
     def n_classes(self) -> int:
@@ -41,7 +54,7 @@ class ClassPrepared(Prepared):
 
 
 class ClassModels:
-    """Both models, loaded and probed; one load where they are cuts of the same checkpoint.
+    """All models, loaded and probed; one load for those that are cuts of the same checkpoint.
 
     Raises:
         ModelError, ConfigError: a model cannot be used as configured.
@@ -49,32 +62,36 @@ class ClassModels:
 
     def __init__(self, config: ExperimentConfig, task: Task, store: Store, on_tokens: Callable[[str, int], None]):
         prompts = [example.prompt for example in task.examples]
-        weak, strong = (pooled_by_prompts(model, prompts) for model in (config.weak, config.strong))
         self.config, self.store, self.on_tokens = config, store, on_tokens
-        self.weak_config, self.strong_config = weak, strong
-        self.weak, self.strong = _backbones(weak, strong)
-        check_packings(config, self.weak, self.strong)
-        self.weak_layers = config.weak.n_layers or self.weak.n_layers
-        if message := config.ensemble.beyond(self.weak_layers):
-            raise ConfigError(message)
-        self.depths = sorted(depths_of(config.ensemble, self.weak_layers, config.seeds))
-        check_classifier(weak, self.weak, store, is_exported=False, depths=self.depths)
-        check_classifier(strong, self.strong, store, is_exported=True)
+        self.pool = [model if model.is_tfidf else pooled_by_prompts(model, prompts) for model in config.pool]
+        self.strong = pooled_by_prompts(config.strong, prompts)
+        self.shared = _shared([*(model for model in self.pool if not model.is_tfidf), self.strong])
+        self.depths: list[int] = []
+        if not (first := self.pool[0]).is_tfidf:
+            n_layers = self._layers(first)
+            if len(self.pool) == 1 and (message := config.ensemble.beyond(n_layers)):
+                raise ConfigError(message)
+            self.depths = sorted(depths_of(config.ensemble, n_layers, config.seeds))
+        for model in (model for model in self.pool if not model.is_tfidf):
+            check_packing_of(config.expert_training, model, self._backbone(model))
+            check_classifier(model, self._backbone(model), store, is_exported=False, depths=self.depths)
+        check_packing_of(config.student_training, self.strong, self._backbone(self.strong))
+        check_classifier(self.strong, self._backbone(self.strong), store, is_exported=True)
+
+    def _backbone(self, model: ModelConfig) -> Backbone:
+        """The model's checkpoint, with at least its layers."""
+        return next(each.backbone for each in self.shared if model in each.models)
+
+    def _layers(self, model: ModelConfig) -> int:
+        return model.n_layers or self._backbone(model).n_layers
 
     def rated(self, task: Task) -> Task:
-        """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
-        config, model = self.config, self.weak_config
-        ids = encoded(self.weak, task.examples, model)
-        cut = self.weak.cut(self.weak_layers)
-        inputs = open_activations(
-            cut,
-            ids,
-            config=model,
-            cache=config.cache,
-            store=self.store,
-            on_tokens=lambda n: self.on_tokens(model.model, n),
-        )
-        role = make_role(model, self.weak, inputs, ids, config.cache, self.store)
+        """The task with the difficulty that the (first) weak model finds; the raters' own examples leave it."""
+        config, model = self.config, self.pool[0]
+        backbone = self._backbone(model)
+        ids = encoded(backbone, task.examples, model)
+        inputs = opened(backbone, ids, model, config.cache, self.store, self.on_tokens)
+        role = make_role(model, backbone, inputs, ids, config.cache, self.store)
         labels = class_index(task.examples, task.choices)
 
         def rating() -> Rating:
@@ -93,52 +110,60 @@ class ClassModels:
 
     def prepared(self, task: Task, split: Split, people: Mapping[str, str]) -> ClassPrepared:
         """Encode every prompt and cache what the models read. Raises DataError for a prompt that is too long."""
-        config, weak, strong = self.config, self.weak_config, self.strong_config
-        weak_ids = encoded(self.weak, split.examples, weak)
-        strong_ids = weak_ids if self.strong is self.weak else encoded(self.strong, split.examples, strong)
-        at_depth: Mapping[int, Inputs] = {}
-        if self.weak is self.strong and weak.adapter == strong.adapter == "head":
-            # Several depths of one network: one pass through the deepest gives all.
-            strong_layers = strong.n_layers or self.strong.n_layers
-            depths = list(dict.fromkeys([self.weak_layers, strong_layers, *self.depths]))
-            by_depth = self._pooled(self.strong, strong_ids, depths)
-            weak_inputs, strong_inputs = by_depth[self.weak_layers], by_depth[strong_layers]
-            at_depth = {depth: by_depth[depth] for depth in self.depths}
-        else:
-            if self.depths:
-                by_depth = self._pooled(self.weak.cut(self.weak_layers), weak_ids, [self.weak_layers, *self.depths])
-                weak_inputs, at_depth = by_depth[self.weak_layers], {d: by_depth[d] for d in self.depths}
+        roles = [role for each in self.shared for role in self._roles(each, split)]
+        of = {id(model): role for model, role in roles}
+        words = tuple(example.prompt for example in split.examples)
+        pool = tuple(TfidfRole(model, words) if model.is_tfidf else of[id(model)] for model in self.pool)
+        strong = of[id(self.strong)]
+        votes = None if task.votes is None else placed(task.votes, split)
+        return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes)
+
+    def _roles(self, shared: "_Shared", split: Split) -> list[tuple[ModelConfig, ClassRole]]:
+        """Of the cuts of one checkpoint. One pass through the deepest head's layers gives the features of all heads."""
+        config, backbone = self.config, shared.backbone
+        ids = encoded(backbone, split.examples, shared.models[0])
+        heads = [self._layers(model) for model in shared.models if model.adapter == "head"]
+        further = self.depths if self.pool[0] in shared.models else []
+        by_depth: Mapping[int, Inputs] = {}
+        if heads:
+            by_depth = pooled_for_depths(
+                backbone.cut(max(heads)),
+                ids,
+                list(dict.fromkeys([*heads, *further])),
+                cache=config.cache,
+                store=self.store,
+                on_tokens=lambda n: self.on_tokens(shared.models[0].model, n),
+            )
+        found: list[tuple[ModelConfig, ClassRole]] = []
+        for model in shared.models:
+            if model.adapter == "head":
+                inputs = by_depth[self._layers(model)]
             else:
-                weak_inputs = opened(self.weak, weak_ids, weak, config.cache, self.store, self.on_tokens)
-            strong_inputs = opened(self.strong, strong_ids, strong, config.cache, self.store, self.on_tokens)
-        return ClassPrepared(
-            config,
-            replace(task, votes=None),
-            split,
-            make_role(weak, self.weak, weak_inputs, weak_ids, config.cache, self.store, at_depth),
-            make_role(strong, self.strong, strong_inputs, strong_ids, config.cache, self.store),
-            people,
-            None if task.votes is None else placed(task.votes, split),
-        )
-
-    def _pooled(self, backbone: Backbone, ids: list[list[int]], depths: list[int]) -> Mapping[int, Inputs]:
-        name = self.config.strong.model if backbone is self.strong else self.config.weak.model
-        return pooled_for_depths(
-            backbone,
-            ids,
-            depths,
-            cache=self.config.cache,
-            store=self.store,
-            on_tokens=lambda n: self.on_tokens(name, n),
-        )
+                inputs = opened(backbone, ids, model, config.cache, self.store, self.on_tokens)
+            at_depth = {depth: by_depth[depth] for depth in further} if model is self.pool[0] else {}
+            found.append((model, make_role(model, backbone, inputs, ids, config.cache, self.store, at_depth)))
+        return found
 
 
-def _backbones(weak: ModelConfig, strong: ModelConfig) -> tuple[Backbone, Backbone]:
-    if not shares_checkpoint(weak, strong):
-        return load_backbone(weak), load_backbone(strong)
-    deeper = max((weak.n_layers, strong.n_layers), key=lambda n: n or 10**9)
-    both = load_backbone(strong, deeper)
-    return both, both
+@dataclass(frozen=True)
+class _Shared:
+    """Models that are cuts of one checkpoint, read in one way."""
+
+    models: list[ModelConfig]
+    backbone: Backbone
+    """With the layers of the deepest."""
+
+
+def _shared(models: Sequence[ModelConfig]) -> list[_Shared]:
+    groups: list[list[ModelConfig]] = []
+    for model in models:
+        alike = next((group for group in groups if shares_checkpoint(group[0], model)), None)
+        if alike is None:
+            groups.append([model])
+        else:
+            alike.append(model)
+    deepest = [max(group, key=lambda model: model.n_layers or 10**9) for group in groups]
+    return [_Shared(group, load_backbone(model)) for group, model in zip(groups, deepest, strict=True)]
 
 
 def shares_checkpoint(weak: ModelConfig, strong: ModelConfig) -> bool:

@@ -13,7 +13,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import Adapter, build_adapter
+from ensemw2s.models.adapters import Adapter, build_adapter, n_trainable, n_used
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.upper import own_layers
@@ -33,6 +33,28 @@ class ClassRole(Role):
     """The untrained model's state of every example's last token, for zero-shot scoring; recomputed where not cached."""
     at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
     """As `inputs`, after fewer layers, by their number: read by ensemble members with a depth of their own."""
+
+    @property
+    def checkpoint(self) -> str:
+        """Fingerprint of the weights."""
+        return self.backbone.fingerprint
+
+    @property
+    def n_layers(self) -> int:
+        return self.backbone.n_layers
+
+    @property
+    def lengths(self) -> Int[Tensor, " examples"]:
+        """Tokens of each prompt."""
+        return self.inputs.lengths
+
+    def owned_by(self, state: Mapping[str, Tensor]) -> int:
+        """Trained parameters of an expert that it uses."""
+        return n_used(state)
+
+    def n_owned(self, training: TrainConfig, n_classes: int) -> int:
+        """Trained parameters of an expert that reads all."""
+        return n_trainable(self.builder(training, n_classes)(Generator()))
 
     def describe(self) -> str:
         names = {"last": "last token", "mean": "mean over tokens", "cls": "first token"}

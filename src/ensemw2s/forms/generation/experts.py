@@ -82,15 +82,14 @@ class AnswerTrainer:
         spent, end = Spent.of(artifact.record), TrainingEnd.of(artifact.record)
         return FittedExpert(artifact.state, tensors["gold"], is_wrong, spent, end=end)
 
-    def errors(
-        self, fitted: FittedExpert, state: EnsembleState, *, by_folds: bool
-    ) -> tuple[Bool[Tensor, " samples"], Spent]:
-        if by_folds:
-            return held_out_errors(self.weak, state, self.prepared.config.ensemble)
+    def errors(self, fitted: FittedExpert) -> Bool[Tensor, " samples"]:
         if not self.judges_apart:
-            return fitted.is_wrong, Spent()
+            return fitted.is_wrong
         (model,) = self.prepared.weak.load([fitted.state])
-        return errors(self.weak, model, torch.arange(len(self.weak.rows))), Spent()
+        return errors(self.weak, model, torch.arange(len(self.weak.rows)))
+
+    def held_out_errors(self, state: EnsembleState) -> tuple[Bool[Tensor, " samples"], Spent]:
+        return held_out_errors(self.weak, state, self.prepared.config.ensemble)
 
     def judging(self) -> dict[str, Any]:
         options, generation = self.weak.options, self.weak.generation
@@ -115,8 +114,13 @@ class AnswerExperts:
         """The easy pool's true answers as the weak model's tokens."""
         return self.prepared.easy_answers(self.prepared.weak)
 
+    def trainers(self, seed: SeedContext, training: TrainConfig) -> tuple[AnswerTrainer]:
+        return (self.trainer(seed, training),)
+
     def trainer(self, seed: SeedContext, training: TrainConfig) -> AnswerTrainer:
+        """What trains the experts of the weak model."""
         prepared, role, rows, answers = self.prepared, self.prepared.weak, seed.draw.easy_train, self.easy
+        training = training.resolved(role.config, has_optimum=True)
         generation = prepared.config.generation
         trivial = trivial_tokens(answers, role.backbone.tokenizer)
         inputs = role.open(answers.read)
@@ -156,8 +160,9 @@ class AnswerExperts:
             stages = stages.mean(1).tolist()
         return max(range(len(stages)), key=stages.__getitem__) + 1, 1.0
 
-    def member_accuracy(self, seed: SeedContext, ensemble: Ensemble) -> list[float]:
-        return self._val_right(seed, self.all_voters(ensemble)).member.double().mean(1).tolist()
+    def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
+        voters = self._voters(experts, keys, expert_weights(experts, self.prepared.config.ensemble))
+        return self._val_right(seed, voters).member.double().mean(1).tolist()
 
     def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> AnswerVoters:
         size = ensemble.selected
@@ -181,6 +186,7 @@ class AnswerExperts:
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
         """One pass of the trunk over what is learned and validated on; each expert scores easy-val."""
         role, val = self.prepared.weak, seed.draw.easy_val
+        training = training.resolved(role.config, has_optimum=True)
         n_val, n_val_answer = tokens_of(self.easy, val)
         n_train, _ = tokens_of(self.easy, seed.draw.easy_train)
         parts = [trunk_cost(role, n_train + n_val)]

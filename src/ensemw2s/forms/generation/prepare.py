@@ -16,7 +16,7 @@ from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.generation.decoding import fit_decoding
 from ensemw2s.forms.generation.role import AnswerRole, load_role
-from ensemw2s.forms.prepare import check_packings, with_rating
+from ensemw2s.forms.prepare import check_packing_of, with_rating
 from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.storage.store import Store
@@ -26,10 +26,15 @@ from ensemw2s.storage.store import Store
 class AnswerPrepared(Prepared):
     """A validated generation experiment."""
 
-    weak: AnswerRole
+    pool: tuple[AnswerRole]
     strong: AnswerRole
     decoding: DecodingConfig
     """`config.generation.decoding`, fitted to the training answers."""
+
+    @property
+    def weak(self) -> AnswerRole:
+        """The weak model."""
+        return self.pool[0]
 
     @property
     def by_choice(self) -> bool:
@@ -55,7 +60,8 @@ class AnswerModels:
 
     def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
         self.config, self.store, self.on_tokens = config, store, on_tokens
-        self.weak = load_role(config.weak, config.cache, store, on_tokens, config.generation.init_noise)
+        (model,) = config.pool
+        self.weak = load_role(model, config.cache, store, on_tokens, config.generation.init_noise)
 
     def rated(self, task: Task) -> Task:
         """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
@@ -93,15 +99,16 @@ class AnswerModels:
             DataError, ModelError, ConfigError: naming what to mend.
         """
         config, weak = self.config, self.weak
-        same = config.weak == config.strong and not config.generation.init_noise
+        same = weak.config == config.strong and not config.generation.init_noise
         strong = weak if same else load_role(config.strong, config.cache, self.store, self.on_tokens, 0.0)
         learned = [*split.easy_answers, *people.values()]
         decoding, notes = fit_decoding(config.generation.decoding, learned, [_reader(weak), _reader(strong)])
         weak = weak.asked(split.examples, decoding)
         strong = weak if same else strong.asked(split.examples, decoding)
-        check_packings(config, weak.backbone, strong.backbone)
+        check_packing_of(config.expert_training, weak.config, weak.backbone)
+        check_packing_of(config.student_training, strong.config, strong.backbone)
         task = replace(task, notes=(*task.notes, *notes))
-        prepared = AnswerPrepared(config, task, split, weak, strong, people, decoding)
+        prepared = AnswerPrepared(config, task, split, (weak,), strong, people, decoding)
         for role in (weak, strong):
             prepared.easy_answers(role)
         if answered := people_among(people, prepared.names):

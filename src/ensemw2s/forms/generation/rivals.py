@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Int
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from ensemw2s.ensemble.learners.base import take
+from ensemw2s.ensemble.learners.tfidf import tfidf_vectorizer
 from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import NEAREST
 
-WORDS = r"\w+|[^\w\s]"
 ROWS = 1024
 """Questions whose similarities to all easy ones are held at a time."""
 
@@ -33,7 +32,7 @@ def answer_rivals(prepared: AnswerPrepared, seed: SeedContext) -> dict[Condition
     prompts = [example.prompt for example in prepared.split.examples]
     known = seed.draw.easy_train
     answers = [prepared.split.easy_answers[row] for row in known.tolist()]
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORDS)
+    vectorizer = tfidf_vectorizer()
     easy: Any = vectorizer.fit_transform(take(prompts, known))
     compared = 0
 

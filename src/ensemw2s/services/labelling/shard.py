@@ -26,18 +26,8 @@ class Reader(Protocol):
         """Hash of everything that decides a label: models, weights, decoding settings."""
         ...
 
-    @property
-    def max_length(self) -> int:
-        """Largest number of tokens of a prompt."""
-        ...
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens that the models have an embedding of; the tokenizer may know more."""
-        ...
-
-    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt."""
+    def sizes(self, prompts: Sequence[str]) -> list[tuple[int, str]]:
+        """Number of tokens of each prompt, and why the models cannot read it; empty where they can."""
         ...
 
 
@@ -118,29 +108,12 @@ def _encode(waiting: list[_Ready], labeller: Reader, shard: Shard) -> None:
     """Encode waiting prompts; readable ones go to `shard.ready` with their lengths, the others to the errors."""
     if not waiting:
         return
-    for ready, ids in zip(waiting, labeller.encode([w.prompt for w in waiting]), strict=True):
-        if reason := _unreadable(ids, labeller):
+    for ready, (size, reason) in zip(waiting, labeller.sizes([w.prompt for w in waiting]), strict=True):
+        if reason:
             shard.errors.append((ready.number, ready.place, ready.id, reason))
             continue
         shard.ready.append(ready)
-        shard.lengths.append(len(ids))
-
-
-def _unreadable(ids: Sequence[int], labeller: Reader) -> str:
-    """Why the models cannot read a prompt of these token ids; empty where they can."""
-    if not ids:
-        return "the tokenizer makes no token of its prompt; give it another text or delete the row"
-    if len(ids) > labeller.max_length:
-        return (
-            f"its prompt has {len(ids)} tokens and the models read at most {labeller.max_length}; shorten it or delete "
-            "the row"
-        )
-    if (largest := max(ids)) >= labeller.n_tokens:
-        return (
-            f"its prompt has the token number {largest} and the models have embeddings of 0 to {labeller.n_tokens - 1} "
-            "alone; take that text out of the prompt or delete the row"
-        )
-    return ""
+        shard.lengths.append(size)
 
 
 def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Callable[[float], None]) -> list[bytes]:

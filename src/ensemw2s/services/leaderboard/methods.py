@@ -82,7 +82,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     left out.
     """
     fits: dict[str, MethodSpec] = {}
-    has_head = config.weak.adapter == "head"
+    has_head = len(config.pool) == 1 and config.pool[0].adapter == "head" and not config.pool[0].is_tfidf
     for name in (n for n in names if n != AUTO):
         spec = METHODS[name]
         if spec.teacher in ENSEMBLES and ENSEMBLES[spec.teacher].needs_pooled_head and not has_head:

@@ -64,7 +64,7 @@ def measured_rates(prepared: ClassPrepared | AnswerPrepared) -> Rates:
 def _class_trials(prepared: ClassPrepared, name: RoleName, training: TrainConfig) -> dict[tuple[str, str], Trial]:
     """Reading by the trunk, a short training, and predictions."""
     draw = prepared.split.draw(prepared.config.seeds[0])
-    role = prepared.weak if name == "weak" else prepared.strong
+    role = prepared.roles[name]
     trains_by_step = role.config.adapter == "head"
     n = min(len(draw.easy_train), (8 if trains_by_step else 2) * training.batch_size)
     rows = draw.easy_train[:n] if trains_by_step else draw.easy_train[: max(n, min(N_ROWS, len(draw.easy_train)))]

@@ -13,6 +13,7 @@ from ensemw2s.services.planning.units import (
     Unit,
     expert_shares,
     fold_trainings,
+    pool_trainings,
     student_sizes,
     students_on_the_way,
     training_amount,
@@ -85,12 +86,13 @@ class Counts(ABC):
 
     def _experts(self) -> list[Unit]:
         config, ensemble, n = self.config, self.config.ensemble, self.n_seeds
-        training = config.training_of_experts
-        long = training.model_copy(update={"epochs": training.epochs * ensemble.n_rounds})
         units: list[Unit] = []
-        for share, count in sorted(
-            expert_shares(ensemble, self.prepared.weak.backbone.n_layers, config.seeds).items(), reverse=True
-        ):
+        if "weak" not in self.prepared.roles:
+            return self._pool_experts()
+        training = config.training_of_experts
+        long = config.long_training.resolved(self.role("weak").config, has_optimum=True)
+        n_layers = self.role("weak").backbone.n_layers
+        for share, count in sorted(expert_shares(ensemble, n_layers, config.seeds).items(), reverse=True):
             what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
             units.append(self.trained("experts", what, "weak", training, self.n_easy, count, share=share))
         units.append(self.trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, n))
@@ -98,6 +100,34 @@ class Counts(ABC):
             n_fold = round(self.n_easy * (1 - 1 / ensemble.n_folds))
             units.append(self.trained("experts", "its like on folds", "weak", training, n_fold, count, kept=0))
         return units
+
+    def _pool_experts(self) -> list[Unit]:
+        n, n_folds = self.n_seeds, self.config.ensemble.n_folds
+        trainings = {name: self.config.training_of(model) for name, model in self.config.models}
+        names = [name for name, model in self.config.models if name != "strong"]
+        counted = pool_trainings(self.config.ensemble, len(names))
+        own = {name: place for place, name in enumerate(names) if name in self.prepared.roles}
+        if not own:
+            return []
+
+        def expert(name: RoleName, count: int) -> Unit:
+            return self.trained("experts", "an expert", name, trainings[name], self.n_easy, count)
+
+        costliest = max(own, key=lambda name: expert(name, 1).flops)
+        units = [
+            expert(name, n * (counted.experts[place] + (counted.chosen if name == costliest else 0)))
+            for name, place in own.items()
+        ]
+        what = "an expert at T times the budget"
+        long = self.config.long_training.resolved(self.role(costliest).config, has_optimum=True)
+        units.append(self.trained("experts", what, costliest, long, self.n_easy, n))
+        n_fold = round(self.n_easy * (1 - 1 / n_folds))
+        return units + [
+            self.trained(
+                "experts", "its like on folds", name, trainings[name], n_fold, n * counted.folds[place], kept=0
+            )
+            for name, place in own.items()
+        ]
 
     def _students(self) -> list[Unit]:
         config, n = self.config, self.n_seeds
@@ -129,7 +159,7 @@ class Counts(ABC):
 
     def role(self, name: RoleName) -> Role:
         """The weak or the strong model."""
-        return self.prepared.weak if name == "weak" else self.prepared.strong
+        return self.prepared.roles[name]
 
     def trained(
         self,
@@ -168,7 +198,7 @@ class Counts(ABC):
             answer_tokens=self.n_val * amounts.answer,
         )
         amount, flops = training_amount(role.config.adapter, training, n, tokens), spent.flops + validated.flops
-        stored = self.expert_bytes() if kept is None else kept
+        stored = self.expert_bytes(name) if kept is None else kept
         verb = training_verb(training)
         return Unit(stage, what, verb, name, count, amount, int(spent.training_tokens), flops, stored)
 
@@ -188,9 +218,9 @@ class Counts(ABC):
         kept = round(kept_vectors) * width * role.backbone.dtype.itemsize
         return Unit(stage, what, "read", name, count, tokens, tokens, trunk_cost(role, tokens).flops, kept)
 
-    def expert_bytes(self) -> int:
-        """Bytes that an expert leaves in the store."""
-        return 4 * self.amounts["weak"].owned
+    def expert_bytes(self, name: RoleName) -> int:
+        """Bytes that an expert of this model leaves in the store."""
+        return 4 * self.amounts[name].owned
 
     @property
     def n_voters(self) -> int:

@@ -22,7 +22,7 @@ class ClassCounts(Counts):
     def __init__(self, prepared: ClassPrepared):
         amounts: dict[str, Amounts] = {}
         for name, training in trainings_of(prepared.config):
-            role = prepared.weak if name == "weak" else prepared.strong
+            role = prepared.roles[name]
             module = role.builder(training, prepared.n_classes)(torch.Generator())
             amounts[name] = Amounts(float(role.inputs.lengths.double().mean()), n_trainable(module))
         super().__init__(prepared, amounts)
@@ -32,19 +32,38 @@ class ClassCounts(Counts):
     def n_evaluated(self) -> int:
         return self.n_all
 
-    def expert_bytes(self) -> int:
-        return super().expert_bytes() + 4 * self.n_all * self.classes.n_classes
+    def expert_bytes(self, name: RoleName) -> int:
+        return super().expert_bytes(name) + 4 * self.n_all * self.classes.n_classes
 
     def student_bytes(self) -> int:
         return 4 * (self.amounts["strong"].owned + (self.n_val + self.n_tests) * self.classes.n_classes)
 
     def reading(self) -> list[Unit]:
-        names: tuple[RoleName, ...] = ("strong",) if self._is_one_pass() else ("strong", "weak")
-        return [unit for name in names for unit in self._trunk(name)]
+        """One pass through the deepest of a checkpoint's heads gives the features of all; other adapters read apart."""
+        units: list[Unit] = []
+        heads: dict[str, list[RoleName]] = {}
+        for name in reversed(list(self.classes.roles)):  # the strong model first
+            role = self.classes.roles[name]
+            if role.config.adapter == "head":
+                alike = (other for other in heads if shares_checkpoint(self.classes.roles[other].config, role.config))
+                heads.setdefault(next(alike, name), []).append(name)
+            else:
+                units += self._trunk(name, 1)
+        for names in heads.values():
+            depths = {self.classes.roles[name].backbone.n_layers for name in names}
+            if "weak" in names:
+                depths |= depths_of(self.config.ensemble, self.role("weak").backbone.n_layers, self.config.seeds)
+            units += self._trunk(max(names, key=lambda name: self.role(name).backbone.n_layers), len(depths))
+        return units
 
     def labelling(self) -> list[Unit]:
-        n_experts = sum(unit.count for unit in self._experts() if "expert" in unit.what)
-        return [self.scored("experts", "an expert's evaluation", "weak", self.n_all, n_experts)]
+        experts = [unit for unit in self._experts() if "expert" in unit.what]
+        counts = {name: sum(unit.count for unit in experts if unit.role == name) for name in self.classes.roles}
+        return [
+            self.scored("experts", "an expert's evaluation", name, self.n_all, count)
+            for name, count in counts.items()
+            if count
+        ]
 
     def on_the_way(self, count: int) -> list[Unit]:
         return []
@@ -58,27 +77,13 @@ class ClassCounts(Counts):
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
         return [*units, Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)]
 
-    def _is_one_pass(self) -> bool:
-        """Whether the depths of one network are read together, in one pass through the deepest."""
-        config = self.config
-        is_pooled = config.weak.adapter == config.strong.adapter == "head"
-        return is_pooled and shares_checkpoint(self.classes.weak.config, self.classes.strong.config)
-
-    def _n_depths(self, name: RoleName) -> int:
-        """Number of depths whose features one pass through this model's trunk gives."""
-        weak, strong = (role.backbone.n_layers for role in (self.prepared.weak, self.prepared.strong))
-        members = depths_of(self.config.ensemble, weak, self.config.seeds)
-        if self._is_one_pass():
-            return len({weak, strong, *members})
-        return 1 + len(members) if name == "weak" else 1
-
-    def _trunk(self, name: RoleName) -> list[Unit]:
-        role = self.classes.weak if name == "weak" else self.classes.strong
+    def _trunk(self, name: RoleName, n_depths: int) -> list[Unit]:
+        role = self.classes.roles[name]
         if isinstance(role.inputs, IdInputs | EmbeddedInputs):
             return []
         vectors = self.n_all if role.config.adapter == "head" else int(role.inputs.lengths.sum())
         what = "the trunk reads all examples"
-        return [self.read("prepare", what, name, self.n_all, 1, vectors * self._n_depths(name))]
+        return [self.read("prepare", what, name, self.n_all, 1, vectors * n_depths)]
 
 
 class AnswerCounts(Counts):

@@ -79,6 +79,10 @@ def _notes(config: ExperimentConfig, *, is_rated: bool) -> tuple[str, ...]:
     notes = ["the weak model's rating of difficulty is not counted"] if is_rated else []
     if any(training.patience is not None for _, training in trainings_of(config)):
         notes.append("trainings with patience are counted with all their epochs: most end before, and cost less")
+    if len(config.pool) > 1:
+        notes.append("which member of the pool boosting takes is not known: it is counted as the costliest")
+    if any(model.is_tfidf for model in config.pool):
+        notes.append("TF-IDF members take moments, and are not counted")
     return tuple(notes)
 
 
@@ -92,7 +96,7 @@ def _line(unit: Unit, rates: Rates | None) -> PlanLine:
 
 def _evaluations(units: Sequence[Unit], counts: Counts) -> int:
     """Evaluations of an example by an expert."""
-    n_experts = sum(u.count for u in units if u.verb in ("train", "fit") and u.role == "weak" and "expert" in u.what)
+    n_experts = sum(u.count for u in units if u.verb in ("train", "fit") and u.role != "strong" and "expert" in u.what)
     return n_experts * counts.n_evaluated
 
 
@@ -115,7 +119,7 @@ def _weights(prepared: Prepared) -> int:
     """Bytes of both models' weights, those that they share counted once."""
     found = {
         p.data_ptr(): p.numel() * p.element_size()
-        for role in (prepared.weak, prepared.strong)
+        for role in prepared.roles.values()
         for p in role.backbone.model.parameters()
     }
     return sum(found.values())

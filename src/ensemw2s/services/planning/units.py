@@ -12,7 +12,8 @@ Verb = Literal["read", "train", "fit", "score", "write", "ask", "interval"]
 """What takes time: the trunk reads, a module takes steps, is fitted to its optimum, scores given answers or writes its
 own, the untrained model is asked, items are resampled."""
 Stage = Literal["prepare", "experts", "labels", "students", "evaluate"]
-RoleName = Literal["weak", "strong", "both"]
+RoleName = str
+"""A model by the name of its setting, such as `weak`, `strong` or, of a pool, `weak.0`; or `both`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,35 @@ def training_verb(training: TrainConfig) -> Verb:
 
 
 def trainings_of(config: ExperimentConfig) -> tuple[tuple[RoleName, TrainConfig], ...]:
-    """Each way, resolved, in which one of the two models is trained."""
+    """Each way, resolved, in which one of the pretrained models is trained."""
+    weak = [(name, config.training_of(model)) for name, model in config.models if name != "strong"]
     has_optimum = (True, *(recipe.has_optimum for recipe in config.students.recipes))
     of_students = dict.fromkeys(config.training_of_students(has_optimum=each) for each in has_optimum)
-    return ("weak", config.training_of_experts), *(("strong", training) for training in of_students)
+    names = [name for name, model in config.models if not model.is_tfidf]
+    return *(each for each in weak if each[0] in names), *(("strong", training) for training in of_students)
+
+
+@dataclass(frozen=True)
+class PoolTrainings:
+    """Trainings of one seed's experts where there is a pool; `chosen` ones are of a member that only the run knows."""
+
+    experts: Counter[int]
+    """By member."""
+    chosen: int
+    folds: Counter[int]
+
+
+def pool_trainings(config: EnsembleConfig, n_members: int) -> PoolTrainings:
+    """Upper bounds; every member is trained once on all examples alike, and other methods' first experts are these."""
+    experts, folds, chosen = Counter(range(n_members)), Counter[int](), 0
+    for method in (make_method(name, config) for name in config.methods):
+        rounds = range(method.n_members(config.n_rounds))
+        new = [t % n_members for t in rounds if t > 0 or not method.shares_first]
+        if method.takes == "turn":
+            experts.update(new)
+        if method.takes == "least_error":
+            chosen += len(new)
+            folds.update({member: config.n_folds * len(rounds) for member in range(n_members)})
+        elif method.needs_errors and config.error_source == "folds":
+            folds.update(t % n_members for t in rounds for _ in range(config.n_folds))
+    return PoolTrainings(experts, chosen, folds)

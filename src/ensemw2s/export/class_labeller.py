@@ -1,0 +1,111 @@
+"""A saved ensemble of classifiers that labels prompts: experts on pretrained models, and on words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ensemw2s.config import CacheConfig, ModelConfig
+from ensemw2s.core import voting
+from ensemw2s.core.calibration import apply_temperature
+from ensemw2s.ensemble.learners.tfidf import TfidfModel
+from ensemw2s.export.ensemble_folder import ChoiceEnsemble
+from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
+from ensemw2s.models.activations import open_activations, pooled_for_depths
+from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.models.loading.load import Backbone
+from ensemw2s.records import Inputs
+from ensemw2s.train.loop import predict
+
+
+class NoStore:
+    """A store that keeps nothing: activations of prompts that are labelled once are not worth storing."""
+
+    def get(self, kind: str, key: str) -> None:
+        return None
+
+    def put(self, kind: str, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return tensors
+
+    def replace(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None: ...
+
+    def discard(self, kind: str, key: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class ClassModel:
+    """A pretrained model of an ensemble of classifiers, with the experts that read it."""
+
+    tokens: Tokens
+    config: ModelConfig
+    backbone: Backbone
+    adapters: tuple[Adapter, ...]
+    depths: tuple[int | None, ...] | None
+    """As in `ChoiceEnsemble`, of these experts."""
+
+    def log_probs(self, prompts: Sequence[str]) -> list[Float[Tensor, "prompts classes"]]:
+        """Of each expert."""
+        rows = torch.arange(len(prompts))
+        inputs = self._inputs(self.tokens.encode(prompts))
+        return [predict(adapter, each, rows) for adapter, each in zip(self.adapters, inputs, strict=True)]
+
+    def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
+        """Inputs of each expert."""
+        if self.depths is None:
+            cache = CacheConfig(trunk_cache="off")
+            inputs = open_activations(self.backbone, token_ids, config=self.config, cache=cache, store=NoStore())
+            return [inputs] * len(self.adapters)
+        layers = [depth or self.backbone.n_layers for depth in self.depths]
+        cache = CacheConfig(trunk_cache="memory")  # one pass over these prompts gives the features of every depth
+        features = pooled_for_depths(self.backbone, token_ids, sorted(set(layers)), cache=cache, store=NoStore())
+        return [features[depth] for depth in layers]
+
+
+@dataclass(frozen=True)
+class WordModel:
+    """The experts that read words, and no pretrained model."""
+
+    experts: tuple[TfidfModel, ...]
+
+    def log_probs(self, prompts: Sequence[str]) -> list[Float[Tensor, "prompts classes"]]:
+        return [expert.log_probs(prompts) for expert in self.experts]
+
+
+@dataclass(frozen=True)
+class ClassLabeller(PromptReader):
+    """Labels prompts by the calibrated vote of an ensemble of classifiers."""
+
+    record: ChoiceEnsemble
+    models: tuple[ClassModel | WordModel, ...]
+    order: tuple[int, ...]
+    """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
+
+    def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """Answer, class probabilities, confidence, agreement, members' answers, and the experts' ids and weights."""
+        by_model = [each for model in self.models for each in model.log_probs(prompts)]
+        members = torch.stack([by_model[place] for place in self.order])
+        vote = voting.combine(members, self.expert_weights, vote=self.record.vote)
+        probabilities = apply_temperature(vote, self.record.temperature).exp()
+        choices = self.record.choices
+        agreement = voting.agreement(members, probabilities)
+        return [
+            {
+                "answer": choices[int(p.argmax())],
+                "probability": dict(zip(choices, p.tolist(), strict=True)),
+                "confidence": float(p.max()),
+                "agreement": float(agreement[i]),
+                "members": [choices[int(k)] for k in members[:, i].argmax(-1)],
+                **origin_of(self.record),
+            }
+            for i, p in enumerate(probabilities)
+        ]
+
+
+def load_adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:
+    """A trained expert. Raises ModelError where the state is not one of this adapter's."""
+    adapter = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
+    load_owned(adapter, state)
+    return adapter.eval()
