@@ -142,7 +142,7 @@ class ExpertForm(Protocol):
     """Experts and what they say."""
 
     def trainers(self, seed: SeedContext, training: TrainConfig) -> Sequence[ExpertTrainer]:
-        """What trains the experts of a seed, for each weak model of the pool."""
+        """What trains the experts of a seed, for each weak model of the pool, as `training` is resolved for it."""
         ...
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
