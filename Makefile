@@ -16,7 +16,9 @@ $(BIN)/.dev: $(BIN)/.demo
 
 demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
 	$(BIN)/ensemw2s fetch smollm2-135m
-	$(BIN)/ensemw2s run --run-dir runs/demo
+	$(BIN)/ensemw2s fetch all-minilm-l6-v2
+	$(BIN)/ensemw2s fetch sentiment
+	$(BIN)/ensemw2s run configs/demo/demo.yaml --run-dir runs/demo
 
 demo-generation: $(BIN)/.demo  ## the same for answers in words
 	$(BIN)/ensemw2s fetch smollm2-135m

@@ -269,6 +269,16 @@ def test_learners_are_trained_to_the_end_whatever_the_answers(files):
         assert training.epochs * -(-config.split.n_easy_train // training.batch_size) > training.min_steps
 
 
+def test_of_one_model_twice_the_weak_one_can_speak_and_is_weaker(files):
+    """In words it owns fewer layers; it is not cut, because a network without its upper layers writes nothing."""
+    write_jsonl(files / "labelled.jsonl", [{"question": f"Write {i}", "answer": f"{i} words"} for i in range(60)])
+    write_jsonl(files / "unlabelled.jsonl", [{"question": f"Write {i}"} for i in range(100, 160)])
+    made(weak="tiny", strong="tiny")
+    config = load_config(Path("my.yaml"))
+    assert (config.weak.top_layers, config.strong.top_layers) == (1, 2)
+    assert config.weak.n_layers is None
+
+
 def test_a_file_that_is_there_is_replaced_only_by_force(files):
     made()
     with pytest.raises(ConfigError, match=r"my\.yaml: there is such a file; .* --force"):

@@ -38,8 +38,14 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
     # What `auto` takes of answers whose every byte is a token, and of an answer that is learned.
     new_tokens = max(fitting_tokens(longest_answer + 2), longest_answer + 2) if is_free else 0
     max_length = _round_up(longest + new_tokens + 64, 64)
-    adapter = ", adapter: top, top_layers: 2" if is_free else ", pooling: auto"
-    same = "  # one model twice: cut this one with n_layers, or it is no weaker" if weak == strong else ""
+    weak_part = strong_part = ", adapter: top, top_layers: 2" if is_free else ", pooling: auto"
+    same = ""
+    if weak == strong and is_free:
+        # A network that is cut in the middle writes nothing that can be read: fewer trained layers make it weaker.
+        weak_part = ", adapter: top, top_layers: 1"
+        same = "  # one model twice: fewer layers of its own make this one the weaker"
+    elif weak == strong:
+        same = "  # one model twice: cut this one with n_layers, or it is no weaker"
     return "\n".join(
         [
             "# Written by `ensemw2s init`. Every setting and its meaning: src/ensemw2s/config/, and under `task`",
@@ -51,8 +57,8 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
             *rated,
             *_split_lines(sizes),
             f"# No text has more tokens than bytes; the longest prompt has {longest:,}. A longer one is refused.",
-            f"weak: {{model: {_quoted(weak)}{adapter}, max_length: {_read_by(weak, max_length)}}}{same}",
-            f"strong: {{model: {_quoted(strong)}{adapter}, max_length: {_read_by(strong, max_length)}}}",
+            f"weak: {{model: {_quoted(weak)}{weak_part}, max_length: {_read_by(weak, max_length)}}}{same}",
+            f"strong: {{model: {_quoted(strong)}{strong_part}, max_length: {_read_by(strong, max_length)}}}",
             *_training_lines(sizes["easy_train"], is_free=is_free),
             *([_generation_line(config)] if is_free else []),
             "# The exported student is trained once more, on all that is labelled; the figures are of the one before.",
