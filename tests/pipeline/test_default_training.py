@@ -156,3 +156,7 @@ def test_layers_stop_by_easy_validation_data(task_file, tmp_path):
         assert end.ended == "stopped_early"
         assert end.epochs is not None
         assert 0 < (end.kept_epoch or 0) == end.epochs - 1
+    # More epochs than those after which patience ended would be the same training: it is not made again.
+    single, long = results.row("single"), results.row("single_long")
+    assert (long.parts, long.trainings) == (single.parts, single.trainings)
+    assert len(list((tmp_path / "store" / "experts").glob("*/*/record.json"))) == 1

@@ -106,10 +106,18 @@ class SeedWork:
             yield from self.fit_ensemble(method, pool, prior)
         self._best_single()
         # One expert that is given the whole ensemble's training budget: of a pool, of the member that is best alone.
-        long = self.config.long_training
         best = max(range(len(self.alone)), key=lambda place: self.alone[place].accuracy, default=0)
-        self.outcomes[SINGLE_LONG] = self._alone(self.members(long), best, prior, long).outcome
+        self.outcomes[SINGLE_LONG] = self._long(pool, best, prior)
         yield
+
+    def _long(self, pool: Sequence[StoredMember], place: int, prior: float) -> Outcome:
+        """A training that patience ended before its bound ends there under any higher bound: it is not made again."""
+        if pool[place].trainer.training.patience is not None:
+            outcome = self._alone(pool, place, prior, self.config.expert_training).outcome
+            if all(end is not None and end.ended == "stopped_early" for end in outcome.ends):
+                return outcome
+        long = self.config.long_training
+        return self._alone(self.members(long), place, prior, long).outcome
 
     def members(self, training: TrainConfig) -> list[StoredMember]:
         """The weak models, trained so."""

@@ -51,7 +51,7 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
             "# Written by `ensemw2s init`. Every setting and its meaning: src/ensemw2s/config/, and under `task`",
             "# src/ensemw2s/data/tasks/files.py.",
             f"name: {_quoted(name)}",
-            "seeds: [0, 1, 2]  # each draws its own examples from the pools; fewer cost less and say less",
+            f"seeds: {'[0, 1]' if is_free else '[0, 1, 2]'}  # each draws its own examples from the pools; more say more",
             "task:",
             *(f"  {line}" for line in _task_lines(config, task, leaks)),
             *rated,
@@ -112,8 +112,9 @@ def _training_lines(n_train: int, *, is_free: bool) -> list[str]:
         "# Until two epochs in a row are no better on easy validation data; epochs is the most.",
         f"expert_training: {{{how}}}",
         f"student_training: {{{how}}}",
-        "ensemble: {n_rounds: 4, prior: pretrained, shrinkage: 0.3, select_by: accuracy}",
-        "students: {recipes: [{labels: hard}, {labels: hard, with_easy: true}]}",
+        "# More methods (independent, bagging), rounds and recipes compare more, and cost more.",
+        "ensemble: {methods: [single, boosting], n_rounds: 3, prior: pretrained, shrinkage: 0.3, select_by: accuracy}",
+        "students: {recipes: [{labels: hard, with_easy: true}]}",
     ]
 
 
