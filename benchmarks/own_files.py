@@ -19,7 +19,7 @@ MODEL = "smollm2-135m"
 
 
 def ran(files: Mapping[str, Rows], answer: str, folder: Path, seed: int, changes: Mapping[str, Any]) -> Results:
-    """The run of the configuration that `init` writes for these files: its own three draws, of a split by `seed`.
+    """The run of the configuration that `init` writes for these files: as many draws as it says, of a split by `seed`.
 
     Args:
         files: `labelled`, `unlabelled` (written without the answer) and `test`, as rows.
@@ -34,7 +34,7 @@ def ran(files: Mapping[str, Rows], answer: str, folder: Path, seed: int, changes
     written = folder / "own.yaml"
     write_config(Wishes(**paths, answer=answer, weak=MODEL, strong=MODEL), written, ask=None, accept=True)
     tree: dict[str, Any] = yaml.safe_load(written.read_text(encoding="utf-8"))
-    tree["seeds"] = [3 * seed, 3 * seed + 1, 3 * seed + 2]
+    tree["seeds"] = [len(tree["seeds"]) * seed + k for k in range(len(tree["seeds"]))]
     tree["split"]["seed"] = seed
     for section, settings in changes.items():
         tree[section] = {**tree.get(section, {}), **settings}

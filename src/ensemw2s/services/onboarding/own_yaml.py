@@ -51,7 +51,7 @@ def to_yaml(name: str, config: Files, task: Task, weak: str, strong: str, leaks:
             "# Written by `ensemw2s init`. Every setting and its meaning: src/ensemw2s/config/, and under `task`",
             "# src/ensemw2s/data/tasks/files.py.",
             f"name: {_quoted(name)}",
-            f"seeds: {'[0, 1]' if is_free else '[0, 1, 2]'}  # each draws its own examples from the pools; more say more",
+            f"seeds: {[0, 1] if is_free else [0, 1, 2]}  # each draws its own examples from the pools; more say more",
             "task:",
             *(f"  {line}" for line in _task_lines(config, task, leaks)),
             *rated,
