@@ -4,7 +4,7 @@ import pytest
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.evaluation.conditions import all_conditions
-from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row, trivial_rival
+from ensemw2s.evaluation.recommend import headline, is_baseline, recommended_row, rival_of
 from ensemw2s.results import Cost, Figure, Interval, Row
 
 CONFIG = ExperimentConfig.model_validate({"students": {"method": "auto", "recipes": [{}]}})
@@ -68,15 +68,15 @@ def row(key: str, val: float, hard: float) -> Row:
     )
 
 
-def test_a_trivial_rival_that_is_better_on_easy_validation_data_is_what_to_use():
+def test_a_rival_of_that_is_better_on_easy_validation_data_is_what_to_use():
     rows = [row("majority", 0.5, 0.9), row("tfidf", 0.8, 0.7), row("strong_on_easy", 0.7, 0.6)]
     chosen = recommended_row(rows)
     assert chosen.key == "strong_on_easy"  # what is exported; the tests have no say in either choice
-    rival = trivial_rival(rows, chosen)
+    rival = rival_of(rows, chosen)
     assert rival is not None
     assert rival.row.key == "tfidf"
     text = headline(chosen, (), primary="xent-soft", rival=rival)
     assert text.startswith("Use no language model: TF-IDF and logistic regression on easy labels, with 70.0% [")
     assert "The best trained model is the strong model on easy labels (a baseline, no weak supervision): 60.0%" in text
-    assert trivial_rival([row("tfidf", 0.7, 0.9), chosen], chosen) is None  # no better: the model is used
-    assert trivial_rival([chosen], chosen) is None
+    assert rival_of([row("tfidf", 0.7, 0.9), chosen], chosen) is None  # no better: the model is used
+    assert rival_of([chosen], chosen) is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from ensemw2s.evaluation.recommend import headline, trivial_rival
+from ensemw2s.evaluation.recommend import headline, rival_of
 from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed
 from ensemw2s.evaluation.steadiness import can_tell_apart, steadiness
 from ensemw2s.results.conditions import MAJORITY, STRONG_ON_EASY, TFIDF
@@ -72,14 +72,14 @@ def test_mc_nemars_test_tells_apart_what_differs_on_enough_items():
         ((80, 70), (OTHER, SAME), True),
     ],
 )
-def test_a_trivial_rival_is_used_where_it_is_better_or_as_good_and_steadier(val, steady, is_used):
+def test_a_rival_of_is_used_where_it_is_better_or_as_good_and_steadier(val, steady, is_used):
     right = {TFIDF: first(val[0]), STRONG_ON_EASY: first(val[1])}
     made = seeds({TFIDF: steady[0], STRONG_ON_EASY: steady[1]}, right)
     rows = [
         row(key, n / 80, 0.9).model_copy(update={"steadiness": steadiness(made, condition)})
         for key, condition, n in (("tfidf", TFIDF, val[0]), ("strong_on_easy", STRONG_ON_EASY, val[1]))
     ]
-    rival = trivial_rival(rows, rows[1], made)
+    rival = rival_of(rows, rows[1], made)
     assert (rival is not None) == is_used
     if rival is not None and rival.steadiness is not None:
         said = headline(rows[1], (), primary="xent-soft", rival=rival)

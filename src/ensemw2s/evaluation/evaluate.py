@@ -10,7 +10,7 @@ from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
 from ensemw2s.evaluation.pool import pool_figures
-from ensemw2s.evaluation.recommend import Outside, headline, is_baseline, learns_labels, recommended_row, trivial_rival
+from ensemw2s.evaluation.recommend import Outside, headline, is_baseline, learns_labels, recommended_row, rival_of
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
@@ -59,7 +59,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     rows = tuple(table.row(each) for each in conditions)
     comparisons = table.comparisons()
     chosen = recommended_row(rows)
-    rival = trivial_rival(rows, chosen, seeds)
+    rival = rival_of(rows, chosen, seeds)
     comparisons += table.against_trivial(chosen.condition)
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)

@@ -37,15 +37,16 @@ def recommended_row(rows: Sequence[Row]) -> Row:
 
 @dataclass(frozen=True)
 class Rival:
-    """A trivial baseline that is to be used instead of the chosen row."""
+    """What is to be used instead of the chosen row: a trivial baseline, or the best ensemble itself."""
 
     row: Row
     steadiness: tuple[float, float] | None = None
     """Its own and the chosen row's, where easy-val cannot tell them apart and this decided."""
 
 
-def trivial_rival(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] = ()) -> Rival | None:
-    """The trivial baseline to be used instead of the chosen row, if there is one.
+def rival_of(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] = ()) -> Rival | None:
+    """What is to be used instead of the chosen row, if anything: a trivial baseline, or the ensemble that is best on
+    easy-val.
 
     Where easy-val cannot tell the two apart, it is the one whose answers to the unlabelled examples hang less on which
     labelled examples were drawn (`evaluation/steadiness.py`); else, and where a run has one seed, the one with the
@@ -56,7 +57,8 @@ def trivial_rival(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] 
         return row.parts["easy_val"]["accuracy"].interval.mean
 
     found = list[Rival]()
-    for row in (row for row in rows if row.condition.is_trivial):
+    best = max((row for row in rows if row.condition.kind == "ensemble"), key=on_val, default=None)
+    for row in [*(row for row in rows if row.condition.is_trivial), *([] if best is None else [best])]:
         is_better, mine, theirs = on_val(row) > on_val(chosen), row.steadiness, chosen.steadiness
         if mine is None or theirs is None or can_tell_apart(seeds, row.condition, chosen.condition):
             found += [Rival(row)] if is_better else []
@@ -121,7 +123,7 @@ def headline(
         is_random_split: no part is harder than another.
         is_tiny: the models are random.
         auto_choices: as in `is_baseline`.
-        rival: a trivial baseline that is to be used instead.
+        rival: what is to be used instead.
         outside: voters.
     """
     condition = chosen.condition
@@ -133,14 +135,20 @@ def headline(
     text = f"Use {said}"
     if rival is not None:
         theirs = _percent(rival.row.parts[test]["accuracy"].interval)
-        text = f"Use no language model: {rival.row.label}, with {theirs} on the {where} test."
+        what = (
+            f"no language model: {rival.row.label}"
+            if rival.row.condition.is_trivial
+            else f"the {rival.row.label} itself"
+        )
+        text = f"Use {what}, with {theirs} on the {where} test."
         if rival.steadiness is not None:
             own, other = rival.steadiness
             text += (
                 f" Easy validation data cannot tell it from the best trained model, but its answers to the unlabelled "
                 f"questions change less with the labelled ones that are drawn (kappa {own:.2f} against {other:.2f})."
             )
-        text += f" The best trained model is {said}"
+        best = "model" if rival.row.condition.is_trivial else "strong model"
+        text += f" The best trained {best} is {said}"
     rivals = {STRONG_ON_EASY: "strong-on-easy"}
     if rival is not None:
         rivals = {rival.row.condition: rival.row.label} | rivals

@@ -27,7 +27,7 @@ from ensemw2s.tables import METHODS
 
 
 def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVoters | AnswerVoters) -> None:
-    """Write `student` and `ensemble`, of the seed's method that is best on easy-val.
+    """Write `student` and `ensemble`: the one that is recommended, else the seed's method that is best on easy-val.
 
     Args:
         work: the recommended student's seed.
@@ -36,7 +36,8 @@ def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVot
     _export_student(run_dir / "student", results, work.prepared, voters)
     methods = [m for m in METHODS if m in work.ensembles]  # of equals the first of the table
     accuracy = {m: results.row(ensemble(m).key).parts["easy_val"]["accuracy"].interval.mean for m in methods}
-    made = work.ensembles[max(methods, key=accuracy.__getitem__)]
+    rivals = [m for m in methods if ensemble(m).key == results.recommendation.rival]
+    made = work.ensembles[max(rivals or methods, key=accuracy.__getitem__)]
     record = _record(work.prepared, made, results)
     write_ensemble(run_dir / "ensemble", record, [expert.state for expert in made.voting])
 

@@ -265,8 +265,8 @@ class Recommendation(Record):
     seed: int
     """Whose student is exported: the one with the best easy-val accuracy."""
     rival: str | None = None
-    """Row of the trivial baseline that is to be used instead: better than `row` on easy-val, or not told from it there
-    and steadier on the unlabelled examples."""
+    """Row of the trivial baseline, or of the ensemble, that is to be used instead: better than `row` on easy-val, or
+    not told from it there and steadier on the unlabelled examples."""
     refit_on: int | None = None
     """Number of labelled examples that the exported student was trained on once more; None: it is the one of the
     figures."""

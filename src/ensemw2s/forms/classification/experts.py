@@ -19,6 +19,7 @@ from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import Draw, Samples
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
+from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
@@ -159,7 +160,8 @@ class ClassExperts:
         return [accuracy(expert.log_probs[val], labels) for expert in experts]
 
     def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> ClassVoters:
-        return ClassVoters({part: ensemble.log_probs(rows) for part, rows in rows_of(self.prepared, seed).items()})
+        asked = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
+        return ClassVoters({part: ensemble.log_probs(rows) for part, rows in asked.items()})
 
     def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> ClassVoters:
         return ClassVoters({part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()})
