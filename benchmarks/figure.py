@@ -39,7 +39,9 @@ def main(run_dir: Path, output: Path, named: list[str]) -> None:
     lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=x, title=title), x2="high:Q")
     dots = base.mark_point(filled=True, size=90, opacity=1).encode(x="mean:Q")
     text = base.mark_text(dy=-11, fontSize=11).encode(x="mean:Q", text="shown:N")
-    chart = (lines + dots + text).properties(width=430, height=34 * len(rows), background="white", padding=24)
+    chart = (lines + dots + text).properties(
+        width=430, height=34 * len(rows), background="white", padding={"left": 60, "right": 24, "top": 24, "bottom": 16}
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     chart.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", grid=True).save(output)
 

@@ -25,6 +25,9 @@ PATIENCE = 3
 MAX_EVALUATIONS = 2000
 TOLERANCE = 1e-7
 """Largest component of the gradient, in whitened coordinates, at which a fit has converged."""
+SEARCH_TOLERANCE, SEARCH_EVALUATIONS = 1e-4, 200
+"""The same, and the most evaluations, of a fit that only tells one penalty from the next: under a weak penalty, labels
+that a linear head can separate take hundreds of steps to their optimum, which is seldom the one that is chosen."""
 CURVATURE = 0.25
 """Largest second derivative of a two-class cross-entropy by its logit."""
 
@@ -67,13 +70,22 @@ class LinearFitter:
         self._moments = moments.clamp_min(0.0) / n
 
     def fit(
-        self, objective: Objective, n_classes: int, l2: float, start: Float[Tensor, "classes features"] | None = None
+        self,
+        objective: Objective,
+        n_classes: int,
+        l2: float,
+        start: Float[Tensor, "classes features"] | None = None,
+        *,
+        tolerance: float = TOLERANCE,
+        most: int = MAX_EVALUATIONS,
     ) -> LinearFit:
         """The optimum of the objective with this penalty.
 
         Args:
             l2: above 0, or the optimum may lie at infinity.
             start: weights to begin with; None is zero.
+            tolerance: largest component of the gradient at which it ends.
+            most: evaluations after which it ends anyhow.
         """
         from scipy.optimize import minimize  # takes half a second to import
 
@@ -94,11 +106,11 @@ class LinearFitter:
             jac=True,
             method="L-BFGS-B",
             options={
-                "maxiter": MAX_EVALUATIONS,
-                "maxfun": MAX_EVALUATIONS,
+                "maxiter": most,
+                "maxfun": most,
                 "maxcor": 20,
                 "ftol": 0.0,
-                "gtol": TOLERANCE,
+                "gtol": tolerance,
             },
         )
         weights = scale * torch.from_numpy(found.x.reshape(shape))
@@ -106,7 +118,7 @@ class LinearFitter:
             loss = float(objective(self._rows @ weights))
         gradient = float(np.abs(found.jac).max(initial=0.0))
         weight = (self._basis @ weights).T.contiguous()
-        return LinearFit(weight, l2, loss, int(found.nfev), gradient, gradient <= 100 * TOLERANCE)
+        return LinearFit(weight, l2, loss, int(found.nfev), gradient, gradient <= 100 * tolerance)
 
 
 Trial = tuple[LinearFitter, Objective, Callable[[Float[Tensor, "classes features"]], float]]
@@ -126,7 +138,9 @@ def best_penalty(
     for l2 in penalties:
         judged = 0.0
         for i, (fitter, objective, judge) in enumerate(trials):
-            weight = fitter.fit(objective, n_classes, l2, starts[i]).weight
+            weight = fitter.fit(
+                objective, n_classes, l2, starts[i], tolerance=SEARCH_TOLERANCE, most=SEARCH_EVALUATIONS
+            ).weight
             starts[i] = weight
             judged += judge(weight)
         if judged < least:
