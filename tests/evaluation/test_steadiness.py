@@ -7,7 +7,7 @@ from sklearn.metrics import cohen_kappa_score
 from ensemw2s.evaluation.recommend import headline, rival_of
 from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed
 from ensemw2s.evaluation.steadiness import can_tell_apart, steadiness
-from ensemw2s.results.conditions import MAJORITY, STRONG_ON_EASY, TFIDF
+from ensemw2s.results.conditions import MAJORITY, STRONG_ON_EASY, TFIDF, ensemble
 from evaluation.test_recommend import row
 from evaluation.test_table import scored_seed
 
@@ -84,3 +84,18 @@ def test_a_rival_of_is_used_where_it_is_better_or_as_good_and_steadier(val, stea
     if rival is not None and rival.steadiness is not None:
         said = headline(rows[1], (), primary="xent-soft", rival=rival)
         assert "change less with the labelled ones that are drawn (kappa 1.00 against 0.1" in said
+
+
+def test_the_best_ensemble_itself_competes_with_its_students():
+    boosted, single = ensemble("boosting"), ensemble("single")
+    right = {boosted: first(80), single: first(78), STRONG_ON_EASY: first(70)}
+    made = seeds(dict.fromkeys(right, SAME), right)
+    keys = {boosted: "boosting", single: "single", STRONG_ON_EASY: "strong_on_easy"}
+    rows = [row(key, float(right[condition].double().mean()), 0.8) for condition, key in keys.items()]
+    rival = rival_of(rows, rows[-1], made)
+    assert rival is not None
+    assert rival.row.key == "boosting"
+    said = headline(rows[-1], (), primary="xent-soft", rival=rival)
+    assert said.startswith("Use the boosted ensemble itself, with 80.0% [")
+    assert "The best trained strong model is the strong model on easy labels" in said
+    assert rival_of([*rows[1:2], rows[0]], rows[0], made) is None  # the single expert is not above it
