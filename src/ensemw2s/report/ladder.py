@@ -79,7 +79,8 @@ def _cell(gain: Gain, rung: LadderRung, ladder: Ladder) -> Iterator[str]:
     """Mean with interval, and the range over seeds where only some are reported."""
     yield points(gain.difference)
     if rung.n_seeds < len(ladder.seeds):
-        each = [100 * (a - b) for a, b in zip(gain.boosted, gain.single, strict=True)]
+        # Rounded as the mean is: 8.95 and 8.950000000000001 are shown alike.
+        each = [round(100 * (a - b), 6) for a, b in zip(gain.boosted, gain.single, strict=True)]
         yield f"({min(each):+.1f} to {max(each):+.1f})"
 
 
