@@ -32,7 +32,7 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     people_of(config, task)
     if config.difficulty.source == "column":
         split = make_split(task, config.split)
-        return _noted(task, split), split
+        return _noted(task, split, config), split
     learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return task, None
 
@@ -63,7 +63,7 @@ def prepare(
     if split is None:
         task = rated_by_chance(task, config) if is_plan else models.rated(task)
         split = make_split(task, config.split)
-        task = _noted(task, split)
+        task = _noted(task, split, config)
     return models.prepared(_sealed(task), split, people)
 
 
@@ -75,9 +75,11 @@ def form_of(prepared: Prepared) -> TaskForm:
     return class_form(prepared)
 
 
-def _noted(task: Task, split: Split) -> Task:
-    """The task with notes on votes that no part of the split has a use for."""
-    return task if task.votes is None else replace(task, notes=(*task.notes, *placed(task.votes, split).notes))
+def _noted(task: Task, split: Split, config: ExperimentConfig) -> Task:
+    """The task with notes on a user's votes that no part of the split has a use for."""
+    if task.votes is None or config.task.votes is None:  # votes of the task's own raters are on all of its examples
+        return task
+    return replace(task, notes=(*task.notes, *placed(task.votes, split).notes))
 
 
 def _sealed(task: Task) -> Task:
