@@ -10,6 +10,7 @@ from ensemw2s.hashing import file_sha256
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.results.conditions import SINGLE_LONG
 from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_tree, tiny_words_tree
 
@@ -89,6 +90,8 @@ def test_a_store_from_before_ends_were_kept_is_good_and_they_are_unknown(patient
     again = run(config, folder / "again", store_root=folder / "store")
     for old, new in zip(again.rows, results.rows, strict=True):
         assert old.parts == new.parts
+        if old.condition == SINGLE_LONG:
+            continue  # that patience ended the single expert is not known any more, so this one is trained
         assert old.trainings == (None,) * len(new.trainings)
         assert old.converged is None
-    assert not json.loads((folder / "again" / "timing.json").read_text())["stages"][1]["computed"]
+    assert json.loads((folder / "again" / "timing.json").read_text())["stages"][1]["computed"] == 1
