@@ -87,11 +87,11 @@ def training_verb(training: TrainConfig) -> Verb:
 
 def trainings_of(config: ExperimentConfig) -> tuple[tuple[RoleName, TrainConfig], ...]:
     """Each way, resolved, in which one of the pretrained models is trained."""
-    weak = [(name, config.training_of(model)) for name, model in config.models if name != "strong"]
+    pretrained = [(name, model) for name, model in config.models if name != "strong" and not model.is_tfidf]
     has_optimum = (True, *(recipe.has_optimum for recipe in config.students.recipes))
     of_students = dict.fromkeys(config.training_of_students(has_optimum=each) for each in has_optimum)
-    names = [name for name, model in config.models if not model.is_tfidf]
-    return *(each for each in weak if each[0] in names), *(("strong", training) for training in of_students)
+    experts = ((name, config.training_of(model)) for name, model in pretrained)
+    return *experts, *(("strong", training) for training in of_students)
 
 
 @dataclass(frozen=True)
