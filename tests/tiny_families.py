@@ -3,7 +3,16 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
 
 from ensemw2s.models.loading.tiny import make_tiny, write_random
 
@@ -49,6 +58,21 @@ def make_family(folder: Path, family: str) -> Path:
         model = kind.from_config(AutoConfig.for_model(family, **settings))
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(make_tiny(folder / "tokenizer")).save_pretrained(folder)
+    return folder
+
+
+def make_merging(folder: Path, texts: list[str]) -> Path:
+    """Write a GPT-2 of random weights whose tokenizer merges bytes, as it learned from these texts."""
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(texts, vocab_size=300, special_tokens=["<pad>", "<end>"], show_progress=False)
+    settings = COMMON | {"vocab_size": tokenizer.get_vocab_size()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", **settings))
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer, eos_token="<end>", pad_token="<pad>"
+    ).save_pretrained(folder)
     return folder
 
 

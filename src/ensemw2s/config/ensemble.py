@@ -34,11 +34,14 @@ class EnsembleConfig(Frozen):
     max_expert_weight: Annotated[float, Field(gt=0)] = 4.0
     """Cap of alpha, in nats."""
     vote: Literal["soft", "hard", "log"] = "soft"
+    """Of probabilities, of answers, or of log-probabilities: over classes, or over the next token (`soft`, `log`). A
+    pool whose answers are words votes on whole answers (`soft`: each with its own probability; `hard`)."""
     expert_weights: Literal["alpha", "equal"] = "alpha"
     temperature: Literal["fit", "none"] = "fit"
     """Classes: whether the ensemble's probabilities are calibrated on easy validation data, or given as they are."""
     select_by: Literal["accuracy", "log_loss"] | Count = "log_loss"
-    """What chooses T on the easy validation part; a number is T itself, or all members where there are fewer."""
+    """What chooses T on the easy validation part; a number is T itself, or all members where there are fewer. A pool
+    whose answers are words is chosen by accuracy: its vote gives an answer that nobody wrote no likelihood."""
 
     @field_validator("methods")
     @classmethod

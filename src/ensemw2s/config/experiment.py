@@ -42,8 +42,7 @@ class ExperimentConfig(Frozen):
     difficulty: DifficultyConfig = DifficultyConfig()
     split: SplitConfig = SplitConfig()
     weak: Annotated[ModelConfig | tuple[ModelConfig, ...], BeforeValidator(_read_weak)] = ModelConfig(n_layers=10)
-    """The weak model; or for tasks answered by a class a pool of several, of which each round of an ensemble takes
-    one."""
+    """The weak model, or a pool of several, of which each round of an ensemble takes one."""
     strong: ModelConfig = ModelConfig(n_layers=20)
     expert_training: TrainConfig = TrainConfig()
     student_training: TrainConfig = TrainConfig()
@@ -199,10 +198,12 @@ class ExperimentConfig(Frozen):
             )
 
     def _check_generation(self) -> None:
-        if len(self.pool) > 1 or any(model.is_tfidf for model in self.pool):
+        if any(model.is_tfidf for model in self.pool):
+            raise ValueError(f"weak: {self.task.name} is answered in words, which tf-idf cannot write; leave it out")
+        if len(self.pool) > 1 and self.generation.boost_unit == "token":
             raise ValueError(
-                f"weak: {self.task.name} is answered in words, which members write together token by token, so they "
-                "share one tokenizer; give one pretrained model (a pool is for tasks answered by a class)"
+                "generation.boost_unit: the members of a pool share no tokens that boosting could weigh; choose "
+                "`sequence`, whole answers"
             )
         if self.task.votes is not None:
             raise ValueError(
@@ -226,7 +227,12 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
             )
-        if self.ensemble.vote == "hard":
+        if len(self.pool) > 1 and self.ensemble.vote == "log":
+            raise ValueError(
+                "ensemble.vote: the members of a pool vote on whole answers, and have no distributions over the same "
+                "tokens whose logarithms could be averaged; choose `soft` or `hard`"
+            )
+        if len(self.pool) == 1 and self.ensemble.vote == "hard":
             raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
         for recipe in self.students.recipes:
             recipe.check_generation()

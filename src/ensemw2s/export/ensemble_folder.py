@@ -47,6 +47,10 @@ class _Ensemble(Saved):
     """The experts' model. It names no trusted code; whoever opens the folder decides that."""
     weak_fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     config_hash: str
+    others: tuple[SavedModel, ...] = ()
+    """Of a pool: the experts' models beside `weak`."""
+    models: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Of a pool: the model of each expert; 0 is `weak`, k the k-th of `others`."""
 
     @model_validator(mode="after")
     def _weighted(self) -> "_Ensemble":
@@ -54,6 +58,12 @@ class _Ensemble(Saved):
             raise ValueError(f"expert_weights has {len(self.expert_weights)} values for {len(self.expert_ids)} experts")
         if not sum(self.expert_weights) > 0:
             raise ValueError("expert_weights are all zero; one at least must be above")
+        if self.models is not None and len(self.models) != len(self.expert_ids):
+            raise ValueError(f"models has {len(self.models)} values for {len(self.expert_ids)} experts")
+        if self.models is not None and set(self.models) != set(range(1 + len(self.others))):
+            raise ValueError(f"models {list(self.models)} are not the numbers of {1 + len(self.others)} models")
+        if self.models is None and self.others:
+            raise ValueError("models is missing; it says which of several models each expert reads")
         return self
 
 
@@ -66,10 +76,6 @@ class ChoiceEnsemble(_Ensemble):
     choices: Annotated[tuple[str, ...], Field(min_length=2)]
     depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
     """Depth in layers after which each expert reads features, where the depths differ; None: after the last layer."""
-    others: tuple[SavedModel, ...] = ()
-    """Of a pool: the experts' models beside `weak`."""
-    models: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Of a pool: the model of each expert; 0 is `weak`, k the k-th of `others`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChoiceEnsemble":
@@ -77,29 +83,28 @@ class ChoiceEnsemble(_Ensemble):
             raise ValueError(f"choices are not distinct: {list(self.choices)!r}")
         if self.depths is not None and len(self.depths) != len(self.expert_ids):
             raise ValueError(f"depths has {len(self.depths)} values for {len(self.expert_ids)} experts")
-        if self.models is not None and len(self.models) != len(self.expert_ids):
-            raise ValueError(f"models has {len(self.models)} values for {len(self.expert_ids)} experts")
-        if self.models is not None and set(self.models) != set(range(1 + len(self.others))):
-            raise ValueError(f"models {list(self.models)} are not the numbers of {1 + len(self.others)} models")
-        if self.models is None and self.others:
-            raise ValueError("models is missing; it says which of several models each expert reads")
         return self
 
 
 class AnswerEnsemble(_Ensemble):
-    """Experts that write answers together."""
+    """Experts that write answers together: token by token where they share a model, else by a vote on whole answers."""
 
     answer_form: Literal["free"] = "free"
-    vote: Literal["soft", "log"]
+    vote: Literal["soft", "hard", "log"]
     decoding: DecodingConfig
 
     @model_validator(mode="after")
     def _consistent(self) -> "AnswerEnsemble":
-        if self.weak.max_length <= self.decoding.max_new_tokens:
-            raise ValueError(
-                f"weak.max_length ({self.weak.max_length}) leaves no token for a prompt beside "
-                f"decoding.max_new_tokens ({self.decoding.max_new_tokens})"
-            )
+        for name, config in (("weak", self.weak), *((f"others.{k}", m.config) for k, m in enumerate(self.others))):
+            if config.max_length <= self.decoding.max_new_tokens:
+                raise ValueError(
+                    f"{name}.max_length ({config.max_length}) leaves no token for a prompt beside "
+                    f"decoding.max_new_tokens ({self.decoding.max_new_tokens})"
+                )
+            if config.is_tfidf:
+                raise ValueError(f"{name}.model: tf-idf writes no answers; give a pretrained model")
+        if (self.vote == "hard") > (self.models is not None) or (self.vote == "log") > (self.models is None):
+            raise ValueError(f"vote: {self.vote} is not one of " + ("whole answers" if self.models else "tokens"))
         return self
 
 
@@ -123,8 +128,18 @@ class SavedEnsemble:
     @property
     def model_of(self) -> tuple[int, ...]:
         """Which of `models` each expert reads."""
-        several = self.record.models if isinstance(self.record, ChoiceEnsemble) else None
-        return several or (0,) * len(self.states)
+        return self.record.models or (0,) * len(self.states)
+
+    @property
+    def experts_of(self) -> tuple[tuple[int, ...], ...]:
+        """The experts of each of `models`."""
+        return tuple(tuple(t for t, of in enumerate(self.model_of) if of == k) for k in range(len(self.models)))
+
+    @property
+    def voting_order(self) -> tuple[int, ...]:
+        """Of the experts by model, one model's after the other's: which one votes first, second and so on."""
+        by_model = [t for own in self.experts_of for t in own]
+        return tuple(by_model.index(t) for t in range(len(by_model)))
 
     @property
     def weights(self) -> Float[Tensor, " experts"]:
@@ -194,7 +209,7 @@ def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
     if fault := checksums.folder_fault(folder, required=(RECORD, TENSORS)):
         raise RunError(f"{folder}: the saved ensemble is damaged ({fault}); {AGAIN}")
     first = SavedModel(config=record.weak, fingerprint=record.weak_fingerprint)
-    models = (first, *(record.others if isinstance(record, ChoiceEnsemble) else ()))
+    models = (first, *record.others)
     names = list(dict.fromkeys(model.config.model for model in models))
     if trusted not in (None, *names):
         which = f"model is {names[0]!r}" if len(names) == 1 else f"models are {', '.join(map(repr, names))}"

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ensemw2s.ensemble.answer_votes import voted_labels
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
@@ -30,27 +35,44 @@ from ensemw2s.models.probes.classifier import check_classifier
 
 @dataclass(frozen=True)
 class GenerationLabeller(PromptReader):
-    """Generates answers with an ensemble that votes on every token.
+    """Generates answers with an ensemble that votes on every token, or of a pool on whole answers.
 
     It holds no backbone, so that the pretrained layers that the experts' copies replace are freed.
     """
 
     record: AnswerEnsemble
-    members: SharedTrunk
+    members: tuple[SharedTrunk, ...]
+    """The experts of each model."""
+    order: tuple[int, ...]
+    """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """Labels of `ensemble.write.write_answers` with the experts' ids and weights and the configuration's hash."""
+        if self.record.models is None:
+            labels = self._written(0, self.members[0], self.expert_weights, prompts)
+        else:
+            by_model = [
+                self._written(place, members.alone(t), torch.ones(1), prompts)
+                for place, members in enumerate(self.members)
+                for t in range(members.n_members)
+            ]
+            labels = voted_labels([by_model[place] for place in self.order], self.expert_weights, self.record.vote)
+        return [{**label, **origin_of(self.record)} for label in labels]
+
+    def _written(
+        self, place: int, members: SharedTrunk, weights: Float[Tensor, " experts"], prompts: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        reader, vote = self.readers[place], self.record.vote
         # The prompt seeds a row's random draws, so that they depend on nothing else.
-        labels = write_answers(
-            self.members,
-            self.expert_weights,
-            self.readers[0].tokenizer,
-            self.readers[0].encode(prompts),
+        return write_answers(
+            members,
+            weights,
+            reader.tokenizer,
+            reader.encode(prompts),
             self.record.decoding,
-            vote=self.record.vote,
+            vote="soft" if vote == "hard" else vote,
             row_ids=list(prompts),
         )
-        return [{**label, **origin_of(self.record)} for label in labels]
 
 
 def saved_template(path: Path) -> str:
@@ -89,20 +111,27 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> GenerationLabell
     record = saved.record
     if isinstance(record, ChoiceEnsemble):
         return _class_labeller(saved, record)
-    model = saved.models[0]
-    backbone, reader = _opened(saved, model)
-    with _fitting(saved, model):
-        head = vocabulary_head(backbone)
-        models = [load_answer_model(backbone, head, model.config, state) for state in saved.states]
-    return GenerationLabeller(saved.fingerprint, (reader,), saved.weights, record, SharedTrunk(backbone, models))
+    return _generation_labeller(saved, record)
+
+
+def _generation_labeller(saved: SavedEnsemble, record: AnswerEnsemble) -> GenerationLabeller:
+    readers: list[Tokens] = []
+    members: list[SharedTrunk] = []
+    for model, own in zip(saved.models, saved.experts_of, strict=True):
+        backbone, reader = _opened(saved, model)
+        with _fitting(saved, model):
+            head = vocabulary_head(backbone)
+            models = [load_answer_model(backbone, head, model.config, saved.states[expert]) for expert in own]
+        readers.append(reader)
+        members.append(SharedTrunk(backbone, models))
+    return GenerationLabeller(
+        saved.fingerprint, tuple(readers), saved.weights, record, tuple(members), saved.voting_order
+    )
 
 
 def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabeller:
     models: list[ClassModel | WordModel] = []
-    order: list[int] = []
-    for place, model in enumerate(saved.models):
-        own = [expert for expert, of in enumerate(saved.model_of) if of == place]
-        order += own
+    for model, own in zip(saved.models, saved.experts_of, strict=True):
         states = [saved.states[expert] for expert in own]
         if model.config.is_tfidf:
             with _fitting(saved, model):
@@ -117,8 +146,7 @@ def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabell
             adapters = tuple(load_adapter(model.config, backbone, len(record.choices), state) for state in states)
         models.append(ClassModel(reader, model.config, backbone, adapters, depths))
     readers = tuple(model.tokens for model in models if isinstance(model, ClassModel))
-    voting_order = tuple(order.index(expert) for expert in range(len(order)))
-    return ClassLabeller(saved.fingerprint, readers, saved.weights, record, tuple(models), voting_order)
+    return ClassLabeller(saved.fingerprint, readers, saved.weights, record, tuple(models), saved.voting_order)
 
 
 def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:

@@ -1,6 +1,8 @@
 """What a user leaves with: the recommended student and the best ensemble, each a folder that stands alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ensemw2s.core.losses import LINKS
 from ensemw2s.ensemble.label import Ensemble
@@ -20,6 +22,7 @@ from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.role import WeakRole
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.results import Results
 from ensemw2s.results.conditions import ensemble
@@ -84,26 +87,40 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
         "config_hash": results.config_hash,
         "vote": made.config.vote,
     }
-    if isinstance(prepared, AnswerPrepared):
-        weak = prepared.weak
-        one = {"weak": untrusting(weak.config), "weak_fingerprint": weak.backbone.fingerprint}
-        return AnswerEnsemble.model_validate(common | one | {"decoding": prepared.decoding})
-    assert isinstance(prepared, ClassPrepared)
     used = list(dict.fromkeys(expert.member for expert in made.voting))
-    first, *others = [
-        SavedModel(config=untrusting(role.config), fingerprint=role.checkpoint)
-        for role in (prepared.pool[member] for member in used)
-    ]
+    models = tuple(used.index(expert.member) for expert in made.voting)
+    if isinstance(prepared, AnswerPrepared):
+        saved = [_saved(prepared.pool[member], prepared.pool[member].backbone.fingerprint) for member in used]
+        # Experts of a pool vote on whole answers, also where all are of one member.
+        are_pooled = len(prepared.pool) > 1 and len(made.voting) > 1
+        vote = common["vote"] if are_pooled else prepared.token_vote
+        return AnswerEnsemble.model_validate(
+            common | _named(saved, models if are_pooled else None) | {"decoding": prepared.decoding, "vote": vote}
+        )
+    assert isinstance(prepared, ClassPrepared)
+    saved = [_saved(prepared.pool[member], prepared.pool[member].checkpoint) for member in used]
     depths = tuple(expert.view.depth for expert in made.voting)
     return ChoiceEnsemble.model_validate(
         common
+        | _named(saved, models if len(saved) > 1 else None)
         | {
-            "weak": first.config,
-            "weak_fingerprint": first.fingerprint,
-            "others": tuple(others),
-            "models": tuple(used.index(expert.member) for expert in made.voting) if others else None,
             "temperature": made.temperature,
             "choices": results.task.choices,
             "depths": depths if any(depths) else None,
         }
     )
+
+
+def _saved(role: WeakRole, fingerprint: str) -> SavedModel:
+    return SavedModel(config=untrusting(role.config), fingerprint=fingerprint)
+
+
+def _named(saved: Sequence[SavedModel], models: tuple[int, ...] | None) -> dict[str, Any]:
+    """Fields of a record that name the experts' models."""
+    first, *others = saved
+    return {
+        "weak": first.config,
+        "weak_fingerprint": first.fingerprint,
+        "others": tuple(others),
+        "models": models,
+    }

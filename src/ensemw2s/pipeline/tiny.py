@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
+from ensemw2s.ensemble.methods import make_method
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.files import cache_home
 
@@ -61,10 +62,23 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         recipes = config.students.recipes
         kept = [r for r in recipes if r.outside_votes] or [recipes[0].model_copy(update={"outside_votes": True})]
         tree["students"]["recipes"] = [recipe.model_dump() for recipe in kept]
-    tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
+    if len(config.pool) == 1:
+        tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
+    elif config.is_generation:
+        _without_boosting(tree, config)
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8
     return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})
+
+
+def _without_boosting(tree: dict[str, Any], config: ExperimentConfig) -> None:
+    """Boosting of a pool in words follows whole answers, of which no tiny model gets one right: there is nothing to
+    boost."""
+    left = [m for m in config.ensemble.methods if not make_method(m, config.ensemble, config.generation).needs_errors]
+    there = left or ["independent"]
+    tree["ensemble"]["methods"] = there
+    for recipe in tree["students"]["recipes"]:
+        recipe["teachers"] = [teacher for teacher in recipe["teachers"] if teacher in ("self", *there)]
 
 
 def _model(config: ModelConfig, n_layers: int) -> dict[str, Any]:

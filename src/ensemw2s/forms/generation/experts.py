@@ -28,9 +28,12 @@ from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
+from ensemw2s.forms.generation.pool import pool_labels, pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.forms.generation.scores import AnswerVoters, Right, Scorer
-from ensemw2s.records import AnswerTokens, Expert
+from ensemw2s.forms.generation.role import AnswerRole
+from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Right, Scorer
+from ensemw2s.models.adapters import n_trainable
+from ensemw2s.records import AnswerTokens, Considered, Expert
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.answers import AnswerValidation, ended_by
@@ -42,6 +45,7 @@ class AnswerTrainer:
     """The easy answers of one seed."""
 
     prepared: AnswerPrepared
+    role: AnswerRole
     weak: WeakAnswers
 
     @property
@@ -64,7 +68,7 @@ class AnswerTrainer:
         generation = self.prepared.config.generation
         return {
             "answers": canonical_hash([self.weak.answers.ids[r] for r in self.weak.rows.tolist()]),
-            "weak": self.prepared.weak.fingerprint,
+            "weak": self.role.fingerprint,
             # What a sample is decides nothing where all count alike.
             "samples": None if draw.is_even else [generation.boost_unit, generation.count_trivial],
             **ended_by(self.weak.validation, self.training),
@@ -85,7 +89,7 @@ class AnswerTrainer:
     def errors(self, fitted: FittedExpert) -> Bool[Tensor, " samples"]:
         if not self.judges_apart:
             return fitted.is_wrong
-        (model,) = self.prepared.weak.load([fitted.state])
+        (model,) = self.role.load([fitted.state])
         return errors(self.weak, model, torch.arange(len(self.weak.rows)))
 
     def held_out_errors(self, state: EnsembleState) -> tuple[Bool[Tensor, " samples"], Spent]:
@@ -110,17 +114,17 @@ class AnswerExperts:
     prepared: AnswerPrepared
 
     @cached_property
-    def easy(self) -> AnswerTokens:
-        """The easy pool's true answers as the weak model's tokens."""
-        return self.prepared.easy_answers(self.prepared.weak)
+    def easy(self) -> tuple[AnswerTokens, ...]:
+        """The easy pool's true answers as each weak model's tokens."""
+        return tuple(self.prepared.easy_answers(role) for role in self.prepared.pool)
 
-    def trainers(self, seed: SeedContext, training: TrainConfig) -> tuple[AnswerTrainer]:
-        return (self.trainer(seed, training),)
+    def trainers(self, seed: SeedContext, training: TrainConfig) -> tuple[AnswerTrainer, ...]:
+        return tuple(self.trainer(seed, training, place) for place in range(len(self.prepared.pool)))
 
-    def trainer(self, seed: SeedContext, training: TrainConfig) -> AnswerTrainer:
-        """What trains the experts of the weak model."""
-        prepared, role, rows, answers = self.prepared, self.prepared.weak, seed.draw.easy_train, self.easy
-        training = training.resolved(role.config, has_optimum=True)
+    def trainer(self, seed: SeedContext, training: TrainConfig, place: int = 0) -> AnswerTrainer:
+        """What trains the experts of one weak model."""
+        prepared, role, answers = self.prepared, self.prepared.pool[place], self.easy[place]
+        training, rows = training.resolved(role.config, has_optimum=True), seed.draw.easy_train
         generation = prepared.config.generation
         trivial = trivial_tokens(answers, role.backbone.tokenizer)
         inputs = role.open(answers.read)
@@ -134,14 +138,14 @@ class AnswerExperts:
             build=role.builder(training),
             training=training,
             generation=generation,
-            options=self._options(seed) if prepared.by_choice and generation.boost_unit == "sequence" else None,
+            options=self._options(seed, role) if prepared.by_choice and generation.boost_unit == "sequence" else None,
             validation=AnswerValidation(inputs, answers, seed.draw.easy_val),
         )
-        return AnswerTrainer(prepared, weak)
+        return AnswerTrainer(prepared, role, weak)
 
-    def _options(self, seed: SeedContext) -> Options:
+    def _options(self, seed: SeedContext, role: AnswerRole) -> Options:
         """What the training questions can be answered with."""
-        prepared, role, rows = self.prepared, self.prepared.weak, seed.draw.easy_train
+        prepared, rows = self.prepared, seed.draw.easy_train
         options = prepared.options(rows)
         answers = role.option_answers(rows, options, prepared.names_of(rows))
         true = [each.index(prepared.split.easy_answers[r]) for each, r in zip(options, rows.tolist(), strict=True)]
@@ -153,10 +157,12 @@ class AnswerExperts:
         if isinstance(config.select_by, int):
             return min(config.select_by, len(experts)), 1.0
         voters = self._voters(experts, keys, expert_weights(experts, config))
-        if config.select_by == "accuracy":
+        if config.select_by == "accuracy" or isinstance(voters, PoolVoters):
+            # A vote on whole answers knows no likelihood of an answer that nobody gave.
             stages = self._val_right(seed, voters).together.double().mean(1).tolist()
         else:
-            stages = Scorer(self.prepared, seed.store).scores(voters, self.easy, seed.draw.easy_val).gold.double()
+            easy = self.easy[experts[0].member]
+            stages = Scorer(self.prepared, seed.store).scores(voters, easy, seed.draw.easy_val).gold.double()
             stages = stages.mean(1).tolist()
         return max(range(len(stages)), key=stages.__getitem__) + 1, 1.0
 
@@ -164,44 +170,80 @@ class AnswerExperts:
         voters = self._voters(experts, keys, expert_weights(experts, self.prepared.config.ensemble))
         return self._val_right(seed, voters).member.double().mean(1).tolist()
 
-    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> AnswerVoters:
+    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> AnswerVoters | PoolVoters:
         size = ensemble.selected
         return self._voters(ensemble.voting, ensemble.keys[:size], ensemble.weights(size))
 
     def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> AnswerVoters:
-        return AnswerVoters.one(self.prepared.weak, key, expert.state)
+        return AnswerVoters.one(self.prepared.pool[expert.member], key, expert.state)
 
-    def all_voters(self, ensemble: Ensemble) -> AnswerVoters:
+    def all_voters(self, ensemble: Ensemble) -> AnswerVoters | PoolVoters:
         """Every expert that was trained, also those after the selected size."""
         return self._voters(ensemble.experts, ensemble.keys, ensemble.weights(len(ensemble.experts)))
 
-    def _voters(self, experts: Sequence[Expert], keys: Sequence[str], weights: Tensor) -> AnswerVoters:
-        return AnswerVoters(self.prepared.weak, tuple(keys), tuple(e.state for e in experts), weights)
+    def _voters(self, experts: Sequence[Expert], keys: Sequence[str], weights: Tensor) -> AnswerVoters | PoolVoters:
+        """Experts of one weak model mix their next tokens; several of a pool vote on whole answers."""
+        roles = [self.prepared.pool[expert.member] for expert in experts]
+        if len(self.prepared.pool) > 1 and len(experts) > 1:
+            each = zip(roles, keys, experts, strict=True)
+            return PoolVoters(tuple(AnswerVoters.one(role, key, e.state) for role, key, e in each), weights)
+        return AnswerVoters(roles[0], tuple(keys), tuple(e.state for e in experts), weights)
 
-    def _val_right(self, seed: SeedContext, voters: AnswerVoters) -> Right:
+    def _val_right(self, seed: SeedContext, voters: AnswerVoters | PoolVoters) -> Right:
         rows = seed.draw.easy_val
         truths = [self.prepared.split.easy_answers[r] for r in rows.tolist()]
+        if isinstance(voters, PoolVoters):
+            return pool_right(self.prepared, seed, voters, rows, truths)
         return Scorer(self.prepared, seed.store).right(voters, rows, truths)
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
-        """One pass of the trunk over what is learned and validated on; each expert scores easy-val."""
-        role, val = self.prepared.weak, seed.draw.easy_val
-        training = training.resolved(role.config, has_optimum=True)
-        n_val, n_val_answer = tokens_of(self.easy, val)
-        n_train, _ = tokens_of(self.easy, seed.draw.easy_train)
-        parts = [trunk_cost(role, n_train + n_val)]
+        """One pass of each trunk over what is learned and validated on; each expert scores easy-val."""
+        draw, pool = seed.draw, self.prepared.pool
+        tried = {expert.member for expert in experts} | {each.member for e in experts for each in e.considered}
+        read = {k: tokens_of(self.easy[k], torch.cat([draw.easy_train, draw.easy_val]))[0] for k in sorted(tried)}
+        parts = [trunk_cost(pool[k], n_tokens) for k, n_tokens in read.items()]
         for expert in experts:
-            owned, epochs = owned_by(expert.state), training.passes_of(expert.end)
-            n_answer, seen = epochs * len(expert.log_probs), epochs * len(seed.draw.easy_train)
+            role, easy = pool[expert.member], self.easy[expert.member]
+            owned = owned_by(expert.state)
+            epochs = training.resolved(role.config, has_optimum=True).passes_of(expert.end)
+            n_answer, seen = epochs * len(expert.log_probs), epochs * len(draw.easy_train)
             parts.append(
                 training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen, answer_tokens=n_answer)
             )
-            scored = {"owned": owned, "tokens": n_val, "examples": len(val), "answer_tokens": n_val_answer}
+            n_val, n_val_answer = tokens_of(easy, draw.easy_val)
+            scored = {"owned": owned, "tokens": n_val, "examples": len(draw.easy_val), "answer_tokens": n_val_answer}
             parts.append(evaluation_cost(role, **scored))
             parts.append(validation_cost(role, passes=expert.validations, **scored))
+            parts += [part for each in expert.considered for part in self._considered(each, seed)]
         return costs.total(parts)
 
-    def label(self, seed: SeedContext, ensemble: Ensemble, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
+    def _considered(self, one: Considered, seed: SeedContext) -> list[Cost]:
+        """What it cost to know how good a member of the pool would be."""
+        role, easy, draw = self.prepared.pool[one.member], self.easy[one.member], seed.draw
+        n_train, (n_tokens, n_answer) = len(draw.easy_train), tokens_of(easy, draw.easy_train)
+        n_val, n_val_answer = tokens_of(easy, draw.easy_val)
+        owned, judged = self._owned[one.member], one.n_evaluated
+        learned = {"tokens": one.tokens, "answer_tokens": one.tokens * n_answer / n_tokens}
+        asked = {"tokens": judged * n_tokens / n_train, "answer_tokens": judged * n_answer / n_train}
+        scored = {"tokens": n_val, "examples": len(draw.easy_val), "answer_tokens": n_val_answer}
+        return [
+            training_cost(role, owned=owned, examples=one.n_learned, **learned),
+            evaluation_cost(role, owned=owned, examples=judged, **asked),
+            validation_cost(role, owned=owned, passes=one.validations, **scored),
+        ]
+
+    @cached_property
+    def _owned(self) -> tuple[int, ...]:
+        """Parameters that an expert of each weak model trains."""
+        of_experts = self.prepared.config.expert_training
+        each = [(role, of_experts.resolved(role.config, has_optimum=True)) for role in self.prepared.pool]
+        return tuple(n_trainable(role.builder(training)(torch.Generator())) for role, training in each)
+
+    def label(
+        self, seed: SeedContext, ensemble: Ensemble, voters: AnswerVoters | PoolVoters
+    ) -> tuple[PseudoAnswers, Cost]:
+        if isinstance(voters, PoolVoters):
+            return pool_labels(self.prepared, seed, voters, ensemble.expert_ids)
         labels = write_pseudo_answers(self.prepared, seed, voters, ensemble.expert_ids)
         return labels, writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
 

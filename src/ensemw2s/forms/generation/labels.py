@@ -33,23 +33,35 @@ class PseudoAnswers:
     record: dict[str, Any]
     """As it is kept: members' answers, token log-probabilities, expert ids and weights, configuration."""
 
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "PseudoAnswers":
+        """As they were kept."""
+        labels: list[dict[str, Any]] = record["labels"]
+        confidence, agreement = (torch.tensor([x[name] for x in labels]) for name in ("confidence", "agreement"))
+        return cls(tuple(label["answer"] for label in labels), confidence, agreement, record)
+
 
 def write_pseudo_answers(
-    prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVoters, expert_ids: Sequence[str]
+    prepared: AnswerPrepared,
+    seed: SeedContext,
+    voters: AnswerVoters,
+    expert_ids: Sequence[str],
+    rows: Int[Tensor, " rows"] | None = None,
 ) -> PseudoAnswers:
-    """What these voters answer to the unlabelled questions, from the store or written now."""
-    config, hard, ids = prepared.config, seed.draw.hard_unlabelled, list(expert_ids)
-    names = prepared.names_of(hard)
-    key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, hard) | {"expert_ids": ids})
+    """What these voters answer to these questions, or to the unlabelled ones; from the store or written now."""
+    config, ids = prepared.config, list(expert_ids)
+    asked = seed.draw.hard_unlabelled if rows is None else rows
+    names = prepared.names_of(asked)
+    key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, asked) | {"expert_ids": ids})
 
     def compute() -> Artifact:
-        role, vote = voters.role, config.ensemble.vote
+        role, vote = voters.role, prepared.token_vote
         if prepared.by_choice:
-            choices = Scorer(prepared, seed.store).choices(voters, hard)
-            labels = choice_labels(choices, prepared.options(hard))
+            choices = Scorer(prepared, seed.store).choices(voters, asked)
+            labels = choice_labels(choices, prepared.options(asked))
         else:
             members = SharedTrunk(role.backbone, role.load(voters.states))
-            prompts, tokenizer = [role.prompts[i] for i in hard.tolist()], role.backbone.tokenizer
+            prompts, tokenizer = [role.prompts[i] for i in asked.tolist()], role.backbone.tokenizer
             labels = write_answers(
                 members, voters.weights, tokenizer, prompts, prepared.decoding, vote=vote, row_ids=names
             )
@@ -62,14 +74,7 @@ def write_pseudo_answers(
         }
         return Artifact({"confidence": torch.tensor([label["confidence"] for label in labels])}, record)
 
-    record = seed.memo("labels", key, compute).record
-    labels = record["labels"]
-    return PseudoAnswers(
-        tuple(label["answer"] for label in labels),
-        torch.tensor([label["confidence"] for label in labels]),
-        torch.tensor([label["agreement"] for label in labels]),
-        record,
-    )
+    return PseudoAnswers.of(seed.memo("labels", key, compute).record)
 
 
 def writing_cost(
@@ -106,7 +111,7 @@ def written_texts(
     key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, rows))
 
     def compute() -> Artifact:
-        models, vote = voters.role.load(voters.states), prepared.config.ensemble.vote
+        models, vote = voters.role.load(voters.states), prepared.token_vote
         names = prepared.names_of(rows)
         decoded = voters.role.write(models, voters.weights, rows, prepared.decoding, names, vote)
         return Artifact({}, {"texts": [d.text for d in decoded], "n_tokens": sum(len(d.log_probs) for d in decoded)})
@@ -128,7 +133,7 @@ def _deciding(prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[Tensor, 
         "voters": list(voters.keys),
         "role": voters.role.fingerprint,
         "weights": voters.weights.tolist(),
-        "vote": config.ensemble.vote,
+        "vote": prepared.token_vote,
         "prompts": canonical_hash([voters.role.prompts[i] for i in rows.tolist()]),
         "ids": prepared.names_of(rows),
         "decoding": prepared.decoding.model_dump(exclude={"batch_rows"}),

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig, ExperimentConfig
+from ensemw2s.core.voting import Vote
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
@@ -26,20 +27,30 @@ from ensemw2s.storage.store import Store
 class AnswerPrepared(Prepared):
     """A validated generation experiment."""
 
-    pool: tuple[AnswerRole]
+    pool: tuple[AnswerRole, ...]
     strong: AnswerRole
     decoding: DecodingConfig
     """`config.generation.decoding`, fitted to the training answers."""
 
     @property
     def weak(self) -> AnswerRole:
-        """The weak model."""
+        """The weak model; of a pool the first."""
         return self.pool[0]
+
+    @property
+    def roles(self) -> Mapping[str, AnswerRole]:
+        return {name: role for name, role in super().roles.items() if isinstance(role, AnswerRole)}
 
     @property
     def by_choice(self) -> bool:
         """Whether a question's options are scored, and no answer is written."""
         return self.config.generation.answer_by == "choices"
+
+    @property
+    def token_vote(self) -> Vote:
+        """How models that write together mix their next tokens. `hard` is a pool's, which votes on whole answers."""
+        vote = self.config.ensemble.vote
+        return "soft" if vote == "hard" else vote
 
     def options(self, rows: Int[Tensor, " rows"]) -> list[tuple[str, ...]]:
         """The options of these questions, where they have some."""
@@ -52,7 +63,7 @@ class AnswerPrepared(Prepared):
 
 
 class AnswerModels:
-    """The weak model, loaded and probed; the strong one follows once the task is rated.
+    """The weak models, loaded and probed; the strong one follows once the task is rated.
 
     Raises:
         ModelError, ConfigError: a model cannot be used as configured.
@@ -60,16 +71,16 @@ class AnswerModels:
 
     def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
         self.config, self.store, self.on_tokens = config, store, on_tokens
-        (model,) = config.pool
-        self.weak = load_role(model, config.cache, store, on_tokens, config.generation.init_noise)
+        noise = config.generation.init_noise
+        self.pool = [load_role(model, config.cache, store, on_tokens, noise) for model in config.pool]
 
     def rated(self, task: Task) -> Task:
-        """The task with the difficulty that the weak model finds; the raters' own examples leave it."""
+        """The task with the difficulty that the (first) weak model finds; the raters' own examples leave it."""
         config, groups = self.config, [e.group_id for e in task.examples]
         labelled = learners(groups, config.difficulty, config.split.seed).tolist()
         learned = [str(task.examples[i].answer) for i in labelled]
-        decoding, _ = fit_decoding(config.generation.decoding, learned, [_reader(self.weak)])
-        role = self.weak.asked(task.examples, decoding)
+        decoding, _ = fit_decoding(config.generation.decoding, learned, [_reader(self.pool[0])])
+        role = self.pool[0].asked(task.examples, decoding)
 
         def truths(rows: Int[Tensor, " rows"]) -> AnswerTokens:
             chosen = [task.examples[row] for row in rows.tolist()]
@@ -98,18 +109,20 @@ class AnswerModels:
         Raises:
             DataError, ModelError, ConfigError: naming what to mend.
         """
-        config, weak = self.config, self.weak
-        same = weak.config == config.strong and not config.generation.init_noise
-        strong = weak if same else load_role(config.strong, config.cache, self.store, self.on_tokens, 0.0)
+        config = self.config
+        alike = [role for role in self.pool if role.config == config.strong and not config.generation.init_noise]
+        strong = alike[0] if alike else load_role(config.strong, config.cache, self.store, self.on_tokens, 0.0)
         learned = [*split.easy_answers, *people.values()]
-        decoding, notes = fit_decoding(config.generation.decoding, learned, [_reader(weak), _reader(strong)])
-        weak = weak.asked(split.examples, decoding)
-        strong = weak if same else strong.asked(split.examples, decoding)
-        check_packing_of(config.expert_training, weak.config, weak.backbone)
+        readers = [_reader(role) for role in (*self.pool, strong)]
+        decoding, notes = fit_decoding(config.generation.decoding, learned, readers)
+        asked = {id(role): role.asked(split.examples, decoding) for role in (*self.pool, strong)}
+        pool, strong = tuple(asked[id(role)] for role in self.pool), asked[id(strong)]
+        for role in pool:
+            check_packing_of(config.expert_training, role.config, role.backbone)
         check_packing_of(config.student_training, strong.config, strong.backbone)
         task = replace(task, notes=(*task.notes, *notes))
-        prepared = AnswerPrepared(config, task, split, (weak,), strong, people, decoding)
-        for role in (weak, strong):
+        prepared = AnswerPrepared(config, task, split, pool, strong, people, decoding)
+        for role in (*pool, strong):
             prepared.easy_answers(role)
         if answered := people_among(people, prepared.names):
             rows = torch.tensor(list(answered))

@@ -35,6 +35,15 @@ class AnswerVoters:
 
 
 @dataclass(frozen=True)
+class PoolVoters:
+    """Experts of a pool's weak models, which share no tokens: they vote on whole answers (`ensemble.answer_votes`)."""
+
+    experts: tuple[AnswerVoters, ...]
+    """Each alone."""
+    weights: Float[Tensor, " experts"]
+
+
+@dataclass(frozen=True)
 class Right:
     """Which questions are answered truly, by each voter alone and by the first t together, for every t."""
 
@@ -51,7 +60,7 @@ class Scorer:
 
     def scores(self, voters: AnswerVoters, answers: AnswerTokens, rows: Int[Tensor, " rows"]) -> StagedScores:
         """Scores of these rows' answers, from the store or computed."""
-        vote = self.prepared.config.ensemble.vote
+        vote = self.prepared.token_vote
         chosen = AnswerTokens(
             tuple(answers.ids[r] for r in rows.tolist()), tuple(answers.prompt_lengths[r] for r in rows.tolist())
         )

@@ -17,9 +17,10 @@ from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
 from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
 from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, written_texts
+from ensemw2s.forms.generation.pool import pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers
-from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Scorer
 from ensemw2s.names import BOOSTING
 from ensemw2s.results import AnswerSample, Cost, TokenShare, TokenWeights
 from ensemw2s.results.conditions import SELF
@@ -34,11 +35,15 @@ class AnswerScoring:
 
     prepared: AnswerPrepared
 
-    def score(self, seed: SeedContext, voters: AnswerVoters | GivenAnswers, part: str, truth: Truth | None) -> Scored:
+    def score(
+        self, seed: SeedContext, voters: AnswerVoters | PoolVoters | GivenAnswers, part: str, truth: Truth | None
+    ) -> Scored:
         prepared, scorer = self.prepared, Scorer(self.prepared, seed.store)
         rows, truths = self._questions(seed, part, truth)
         if isinstance(voters, GivenAnswers):
             return Scored(right_texts(prepared, voters.texts[part], truths), {})
+        if isinstance(voters, PoolVoters):
+            return Scored(pool_right(prepared, seed, voters, rows, truths).together[-1], {})
         is_trained = bool(voters.keys)
         # An untrained model does not know where to end: its answer is written out and compared as text, as worked
         # solutions are.
@@ -63,27 +68,28 @@ class AnswerScoring:
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
         rows, truths = self._questions(seed, part, truth)
         voters = AnswerExperts(self.prepared).all_voters(ensemble)
-        right = Scorer(self.prepared, seed.store).right(voters, rows, truths)
+        if isinstance(voters, PoolVoters):
+            right = pool_right(self.prepared, seed, voters, rows, truths)
+        else:
+            right = Scorer(self.prepared, seed.store).right(voters, rows, truths)
         return Growth(right.member, right.together, float((~right.member).all(0).double().mean()))
 
     def test_cost(self, seed: SeedContext, ensemble: Ensemble, truths: Mapping[str, Truth]) -> Cost:
-        """Each expert scores the true answers of the tests once; the trunk reads them once."""
-        role, parts = self.prepared.weak, list[Cost]()
+        """Each expert scores the true answers of the tests once, or writes as much; each trunk reads them once."""
+        parts = list[Cost]()
         for part, truth in truths.items():
             rows, texts = self._questions(seed, part, truth)
-            answers = role.answers(rows, texts, self.prepared.names_of(rows))
-            n_tokens, n_answer = tokens_of(answers, torch.arange(len(rows)))
-            parts.append(trunk_cost(role, n_tokens))
-            parts += [
-                evaluation_cost(
-                    role,
-                    owned=owned_by(expert.state),
-                    tokens=n_tokens,
-                    examples=len(rows),
-                    answer_tokens=n_answer,
-                )
-                for expert in ensemble.experts
-            ]
+            for member in sorted({expert.member for expert in ensemble.experts}):
+                role = self.prepared.pool[member]
+                answers = role.answers(rows, texts, self.prepared.names_of(rows))
+                n_tokens, n_answer = tokens_of(answers, torch.arange(len(rows)))
+                scored = {"tokens": n_tokens, "examples": len(rows), "answer_tokens": n_answer}
+                parts.append(trunk_cost(role, n_tokens))
+                parts += [
+                    evaluation_cost(role, owned=owned_by(expert.state), **scored)
+                    for expert in ensemble.experts
+                    if expert.member == member
+                ]
         return costs.total(parts)
 
     def signals(

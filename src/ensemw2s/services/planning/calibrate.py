@@ -90,8 +90,8 @@ def _answer_trials(prepared: AnswerPrepared, name: RoleName, training: TrainConf
     """Reading by the trunk, a short training, scoring of true answers, and writing."""
     config = prepared.config
     draw = prepared.split.draw(config.seeds[0])
-    role = prepared.weak if name == "weak" else prepared.strong
-    n_members = config.ensemble.n_rounds if name == "weak" else 1
+    role = prepared.roles[name]
+    n_members = config.ensemble.n_rounds if name == "weak" else 1  # a pool's members write alone
     rows = draw.easy_train[: max(2 * training.batch_size, N_ROWS)]
     texts = [prepared.split.easy_answers[row] for row in rows.tolist()]
     answers = role.answers(rows, texts, prepared.names_of(rows))
@@ -117,7 +117,7 @@ def _answer_trials(prepared: AnswerPrepared, name: RoleName, training: TrainConf
     # Nothing is known of where an untrained model ends, so it writes exactly as much as the known answers.
     length = ceil(len(answers.targets) / len(answers.ids))
     decoding = prepared.decoding.model_copy(update={"max_new_tokens": length, "stop": ()})
-    vote, n_written = config.ensemble.vote, [0]
+    vote, n_written = prepared.token_vote, [0]
 
     def write() -> None:
         decoded = role.write(models, ones, rows[places], decoding, prepared.names_of(rows[places]), vote)

@@ -104,20 +104,12 @@ class Counts(ABC):
     def _pool_experts(self) -> list[Unit]:
         n, n_folds = self.n_seeds, self.config.ensemble.n_folds
         trainings = {name: self.config.training_of(model) for name, model in self.config.models}
-        names = [name for name, model in self.config.models if name != "strong"]
-        counted = pool_trainings(self.config.ensemble, len(names))
-        own = {name: place for place, name in enumerate(names) if name in self.prepared.roles}
-        if not own:
+        taken, counted = self.taken_of_pool(), pool_trainings(self.config.ensemble, len(self.config.pool))
+        if not taken:
             return []
-
-        def expert(name: RoleName, count: int) -> Unit:
-            return self.trained("experts", "an expert", name, trainings[name], self.n_easy, count)
-
-        costliest = max(own, key=lambda name: expert(name, 1).flops)
-        units = [
-            expert(name, n * (counted.experts[place] + (counted.chosen if name == costliest else 0)))
-            for name, place in own.items()
-        ]
+        units = [self._expert(name, count) for name, count in taken.items()]
+        costliest = max(taken, key=lambda name: self._expert(name, 1).flops)
+        own = {name: place for place, name in enumerate(self.weak_names) if name in taken}
         what = "an expert at T times the budget"
         long = self.config.long_training.resolved(self.role(costliest).config, has_optimum=True)
         units.append(self.trained("experts", what, costliest, long, self.n_easy, n))
@@ -128,6 +120,26 @@ class Counts(ABC):
             )
             for name, place in own.items()
         ]
+
+    def _expert(self, name: RoleName, count: int) -> Unit:
+        training = self.config.training_of(dict(self.config.models)[name])
+        return self.trained("experts", "an expert", name, training, self.n_easy, count)
+
+    @property
+    def weak_names(self) -> list[RoleName]:
+        """The weak models, pretrained or not."""
+        return [name for name, _ in self.config.models if name != "strong"]
+
+    def taken_of_pool(self) -> dict[RoleName, int]:
+        """Upper bounds on the experts of a pool's pretrained members, of all seeds; those that boosting chooses are
+        counted as the costliest."""
+        counted = pool_trainings(self.config.ensemble, len(self.config.pool))
+        own = {name: place for place, name in enumerate(self.weak_names) if name in self.prepared.roles}
+        costliest = max(own, key=lambda name: self._expert(name, 1).flops, default=None)
+        return {
+            name: self.n_seeds * (counted.experts[place] + (counted.chosen if name == costliest else 0))
+            for name, place in own.items()
+        }
 
     def _students(self) -> list[Unit]:
         config, n = self.config, self.n_seeds

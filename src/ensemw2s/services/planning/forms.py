@@ -94,7 +94,7 @@ class AnswerCounts(Counts):
         rows = torch.arange(len(prepared.split.easy_answers))
         options = [len(each) for each in prepared.options(rows)] if prepared.by_choice else [1]
         for name, training in trainings_of(prepared.config):
-            role = prepared.weak if name == "weak" else prepared.strong
+            role = prepared.roles[name]
             answers = prepared.easy_answers(role)
             owned = sum(t.numel() for t in owned_state(role.builder(training)(torch.Generator())).values())
             n = len(answers.ids)
@@ -112,14 +112,26 @@ class AnswerCounts(Counts):
         return 4 * self.amounts["strong"].owned
 
     def reading(self) -> list[Unit]:
-        return self._read("prepare", "the trunk reads the easy answers", "weak", self._n_pool, 1)
+        what = "the trunk reads the easy answers"
+        return [unit for name in self.weak_names for unit in self._read("prepare", what, name, self._n_pool, 1)]
 
     def labelling(self) -> list[Unit]:
         n, n_methods = self.n_seeds, len(self.config.ensemble.methods)
         # Every size of an ensemble is scored from one pass of each member, once with all and once with the chosen.
+        scored, written = "an expert's answers on easy-val", "an ensemble's pseudo-answers"
+        if self.weak_names == ["weak"]:
+            experts = [
+                self.scored("experts", scored, "weak", self.n_val, self.n_voters * n),
+                self._written("labels", written, "weak", self.n_hard, n_methods * n),
+            ]
+        else:  # each expert writes by itself
+            taken = self.taken_of_pool()
+            experts = [
+                *(self._written("experts", scored, name, self.n_val, count) for name, count in taken.items()),
+                *(self._written("labels", "an expert's answers", name, self.n_hard, k) for name, k in taken.items()),
+            ]
         return [
-            self.scored("experts", "an expert's answers on easy-val", "weak", self.n_val, self.n_voters * n),
-            self._written("labels", "an ensemble's pseudo-answers", "weak", self.n_hard, n_methods * n),
+            *experts,
             self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
             *self._read("students", "the trunk reads the easy answers", "strong", self._n_pool, 1),
             *self._read("students", "the trunk reads pseudo-answers", "strong", self.n_hard, (2 + n_methods) * n),
@@ -133,14 +145,20 @@ class AnswerCounts(Counts):
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val
-        names: tuple[RoleName, ...] = ("weak", "strong")
+        names: list[RoleName] = [*self.weak_names, "strong"]
         units = [
             unit
             for name in names
             for unit in self._read("evaluate", "the trunk reads the tests' answers", name, self.n_tests, 1)
         ]
+        what = "a member's answers to the tests"
+        if self.weak_names == ["weak"]:
+            units.append(self.scored("evaluate", what, "weak", n_seen, (self.n_voters + 2) * n))
+        else:
+            units += [
+                self._written("evaluate", what, name, self.n_tests, k) for name, k in self.taken_of_pool().items()
+            ]
         units += [
-            self.scored("evaluate", "a member's answers to the tests", "weak", n_seen, (self.n_voters + 2) * n),
             self.scored("evaluate", "a student's answers to the tests", "strong", n_seen, n_students),
             Unit("evaluate", "intervals", "interval", "both", 4 * n_students // n, 1.0),
         ]

@@ -1,0 +1,72 @@
+"""Experts of a pool of weak models: what each answers by itself, and what they answer together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ensemw2s.config import canonical_hash
+from ensemw2s.ensemble.answer_votes import Said, staged_answers, voted_labels
+from ensemw2s.evaluation import costs
+from ensemw2s.forms.base import SeedContext
+from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, write_pseudo_answers, writing_cost
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import PoolVoters, Right
+from ensemw2s.results import Cost
+from ensemw2s.storage.store import Artifact, artifact_key
+
+VOTED_VERSION = 1
+
+
+def pool_right(
+    prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, rows: Int[Tensor, " rows"], truths: Sequence[str]
+) -> Right:
+    """Which questions are answered truly; what is written is compared as text."""
+    said = _said(prepared, seed, voters, rows)
+    texts = [[label["answer"] for label in labels] for labels in said]
+    member = torch.stack([right_texts(prepared, each, truths) for each in texts])
+    winners, _ = staged_answers(said, voters.weights, prepared.config.ensemble.vote)
+    return Right(member, member.gather(0, winners))
+
+
+def pool_labels(
+    prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, expert_ids: Sequence[str]
+) -> tuple[PseudoAnswers, Cost]:
+    """What they answer together to the unlabelled questions, and what writing it cost."""
+    config, rows = prepared.config, seed.draw.hard_unlabelled
+    alone = [_answers(prepared, seed, voters, place, rows) for place in range(len(voters.experts))]
+    deciding = {
+        "voters": [list(one.keys) for one in voters.experts],
+        "weights": voters.weights.tolist(),
+        "vote": config.ensemble.vote,
+        "said": canonical_hash([each.record["labels"] for each in alone]),
+        "expert_ids": list(expert_ids),
+    }
+
+    def compute() -> Artifact:
+        labels = voted_labels([each.record["labels"] for each in alone], voters.weights, config.ensemble.vote)
+        record = alone[0].record | {
+            "labels": labels,
+            "expert_ids": list(expert_ids),
+            "expert_weights": voters.weights.tolist(),
+        }
+        return Artifact({"confidence": torch.tensor([label["confidence"] for label in labels])}, record)
+
+    given = PseudoAnswers.of(seed.memo("labels", artifact_key(VOTED_VERSION, deciding), compute).record)
+    each = zip(voters.experts, alone, strict=True)
+    return given, costs.total(writing_cost(prepared, one, rows, said) for one, said in each)
+
+
+def _said(prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, rows: Int[Tensor, " rows"]) -> Said:
+    alone = [_answers(prepared, seed, voters, place, rows) for place in range(len(voters.experts))]
+    return [each.record["labels"] for each in alone]
+
+
+def _answers(
+    prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, place: int, rows: Int[Tensor, " rows"]
+) -> PseudoAnswers:
+    """One expert's own; written once, whatever ensembles it votes in."""
+    one = replace(voters.experts[place], weights=torch.ones(1))
+    return write_pseudo_answers(prepared, seed, one, one.keys, rows)
