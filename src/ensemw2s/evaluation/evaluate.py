@@ -26,6 +26,7 @@ from ensemw2s.results import (
     Row,
     TaskInfo,
     TokenWeights,
+    Voters,
 )
 from ensemw2s.results.conditions import CEILING, SINGLE, STRONG_ON_EASY, ensemble, student
 
@@ -58,14 +59,14 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     table = Table(seeds, items, conditions, primary)
     rows = tuple(table.row(each) for each in conditions)
     comparisons = table.comparisons()
-    chosen = recommended_row(rows)
-    rival = rival_of(rows, chosen, seeds)
+    n_classes = len(facts.task.choices)
+    voters = voter_figures([seed.voters for seed in seeds], seeds[0].signals.method, n_classes)
+    outside = _outside(config, voters, n_classes)
+    chosen = recommended_row(rows, seeds, outside)
+    rival = rival_of(rows, chosen, seeds, outside)
     comparisons += table.against_trivial(chosen.condition)
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)
-    voters = voter_figures([seed.voters for seed in seeds], seeds[0].signals.method, len(facts.task.choices))
-    without = frozenset(recipe.name for recipe in config.students.recipes if not recipe.outside_votes)
-    outside = Outside(0 if voters is None else len(voters.voters), without)
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     exported = seeds[best_seed].chosen or chosen.condition
     refit_on = None
@@ -119,6 +120,14 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         notes=(*facts.notes, *_refit_note(config.deliver.refit, refit_on)),
     )
     return results, table.tensors()
+
+
+def _outside(config: ExperimentConfig, voters: Voters | None, n_classes: int) -> Outside:
+    without = frozenset(recipe.name for recipe in config.students.recipes if not recipe.outside_votes)
+    if voters is None:
+        return Outside(0, without)
+    found = [voter.reliability for voter in voters.voters if voter.reliability is not None]
+    return Outside(len(voters.voters), without, any(each.low > 1 / n_classes for each in found))
 
 
 def _refit_note(is_asked: bool, n_labels: int | None) -> list[str]:

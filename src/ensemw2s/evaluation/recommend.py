@@ -12,11 +12,32 @@ from ensemw2s.results import Comparison, Interval, Row
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition, student
 
 
-def recommended_row(rows: Sequence[Row]) -> Row:
+@dataclass(frozen=True)
+class Outside:
+    """The outside voters of a run."""
+
+    n_voters: int = 0
+    without: frozenset[str] = frozenset()
+    """Names of the recipes that leave them out."""
+    are_believed: bool = False
+    """Whether one of them was found to know more than chance."""
+
+    def of(self, condition: Condition) -> int:
+        """How many voters have a part in what it learns."""
+        return 0 if condition.recipe in self.without else self.n_voters
+
+    def teach(self, condition: Condition) -> bool:
+        """Whether it learns the votes of voters that are believed."""
+        return self.are_believed and condition.recipe is not None and self.of(condition) > 0
+
+
+def recommended_row(rows: Sequence[Row], seeds: Sequence[ScoredSeed] = (), outside: Outside = Outside()) -> Row:
     """The row of `auto`; without one, the trained strong model with the best mean accuracy on easy-val.
 
     Ties go to the lower log loss. Students compete with strong-on-easy and self-training: where a baseline wins, the
-    page says so.
+    page says so. What votes of people on hard questions are worth, easy-val cannot say, for it has no hard question. So
+    where voters are believed, the choice is among the rows that learned their votes, unless these did harm: easy-val
+    tells the best of them from strong-on-easy, to its disadvantage.
 
     Raises:
         RunError: no student was trained.
@@ -32,6 +53,12 @@ def recommended_row(rows: Sequence[Row]) -> Row:
         val = row.parts["easy_val"]
         return val["accuracy"].interval.mean, -val["log_loss"].interval.mean
 
+    taught = [row for row in candidates if outside.teach(row.condition)]
+    plain = next((row for row in rows if row.condition == STRONG_ON_EASY), None)
+    if taught and plain is not None:
+        mine = max(taught, key=score)
+        does_harm = score(mine) < score(plain) and can_tell_apart(seeds, mine.condition, STRONG_ON_EASY)
+        return max(candidates, key=score) if does_harm else mine
     return max(candidates, key=score)
 
 
@@ -44,20 +71,24 @@ class Rival:
     """Its own and the chosen row's, where easy-val cannot tell them apart and this decided."""
 
 
-def rival_of(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] = ()) -> Rival | None:
+def rival_of(
+    rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] = (), outside: Outside = Outside()
+) -> Rival | None:
     """What is to be used instead of the chosen row, if anything: a trivial baseline, or the ensemble that is best on
     easy-val.
 
     Where easy-val cannot tell the two apart, it is the one whose answers to the unlabelled examples hang less on which
     labelled examples were drawn (`evaluation/steadiness.py`); else, and where a run has one seed, the one with the
-    higher mean accuracy on easy-val.
+    higher mean accuracy on easy-val. An ensemble, which votes without outside voters, is no rival of a row that learned
+    their votes.
     """
 
     def on_val(row: Row) -> float:
         return row.parts["easy_val"]["accuracy"].interval.mean
 
     found = list[Rival]()
-    best = max((row for row in rows if row.condition.kind == "ensemble"), key=on_val, default=None)
+    ensembles = [] if outside.teach(chosen.condition) else [r for r in rows if r.condition.kind == "ensemble"]
+    best = max(ensembles, key=on_val, default=None)
     for row in [*(row for row in rows if row.condition.is_trivial), *([] if best is None else [best])]:
         is_better, mine, theirs = on_val(row) > on_val(chosen), row.steadiness, chosen.steadiness
         if mine is None or theirs is None or can_tell_apart(seeds, row.condition, chosen.condition):
@@ -69,19 +100,6 @@ def rival_of(rows: Sequence[Row], chosen: Row, seeds: Sequence[ScoredSeed] = ())
         return rival.steadiness is None, on_val(rival.row) if rival.steadiness is None else rival.steadiness[0]
 
     return max(found, key=rank, default=None)
-
-
-@dataclass(frozen=True)
-class Outside:
-    """The outside voters of a run."""
-
-    n_voters: int = 0
-    without: frozenset[str] = frozenset()
-    """Names of the recipes that leave them out."""
-
-    def of(self, condition: Condition) -> int:
-        """How many voters have a part in what it learns."""
-        return 0 if condition.recipe in self.without else self.n_voters
 
 
 def is_baseline(chosen: Condition, auto_choices: Sequence[Condition], outside: Outside = Outside()) -> bool:
