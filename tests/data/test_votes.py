@@ -199,3 +199,20 @@ def test_the_split_of_a_task_with_votes_is_that_without(tmp_path, task_file):
     splits = [make_split(load_task(parse_config(t).task), parse_config(t).split) for t in (tree, with_votes)]
     assert splits[0].inputs_fingerprint == splits[1].inputs_fingerprint
     assert json.dumps(splits[0].easy_answers) == json.dumps(splits[1].easy_answers)
+
+
+def test_crowd_kits_table_and_a_matrix_of_labelling_functions_will_do(tmp_path):
+    crowd = tmp_path / "crowd.csv"
+    crowd.write_text(",task,worker,label\n0,q1,bob,no\n1,q1,ann,yes\n2,q2,ann,\n")
+    expected = {("bob", "q1"): {"no": 1.0}, ("ann", "q1"): {"yes": 1.0}}
+    assert votes_of(read_votes(str(crowd), task_of())) == expected
+    matrix = tmp_path / "matrix.csv"
+    matrix.write_text("id,bob,ann\nq1,no,yes\nq2,-1,\n")
+    assert votes_of(read_votes(str(matrix), task_of())) == expected
+
+
+def test_a_matrix_with_a_label_that_is_none_is_refused(tmp_path):
+    matrix = tmp_path / "matrix.csv"
+    matrix.write_text("id,bob,ann\nq1,no,1\n")
+    with pytest.raises(DataError, match=r"matrix.csv:2: task.votes.*unknown answer '1'"):
+        read_votes(str(matrix), task_of())

@@ -21,7 +21,17 @@ def queue(
     output: Annotated[
         Path | None, typer.Option(help="File to write, .csv or .jsonl, for people to fill in.", show_default=False)
     ] = None,
-    merge: Annotated[Path | None, typer.Option(help="File that they filled in.", show_default=False)] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Write for an annotation tool: label-studio (a .json of tasks, the interface beside it) or argilla (a "
+            "dataset's folder).  [default: a plain file]",
+            show_default=False,
+        ),
+    ] = None,
+    merge: Annotated[
+        Path | None, typer.Option(help="File that they filled in, or what the tool exported.", show_default=False)
+    ] = None,
     votes: Annotated[
         Path | None,
         typer.Option(help="File to write: what was merged, as votes of one voter for task.votes.", show_default=False),
@@ -67,7 +77,7 @@ def queue(
     from ensemw2s.services.annotation.queue import Wanted, write_queue
 
     assert output is not None
-    queued = write_queue(run_dir, output, Wanted(method, router, seed, budget, target))
+    queued = write_queue(run_dir, output, Wanted(method, router, seed, budget, target), tool=format)
     bands = queued.thresholds
     if as_json:
         # JSON has no infinite numbers; an infinite threshold, which nothing reaches, is null.
@@ -81,8 +91,13 @@ def queue(
     if queued.n_answered:
         say(out, f"{queued.n_answered} items that people have answered are left out.")
     say(out, f"{queued.n_rows} items, most valuable first: {output}")
-    command = ["ensemw2s", "queue", str(run_dir), "--merge", str(output)]
-    say(out, f"Fill in the column `answer`, then: {shell_line(command)}")
+    filled = "EXPORTED.json" if format else str(output)
+    what = {
+        None: "Fill in the column `answer`, then",
+        "label-studio": f"Import it where the labelling interface is {output.with_suffix('.xml')}; export, then",
+        "argilla": "Publish it (Dataset.from_disk); write what people answered to a file (records.to_json), then",
+    }[format]
+    say(out, f"{what}: {shell_line(['ensemw2s', 'queue', str(run_dir), '--merge', filled])}")
 
 
 def _merge(run_dir: Path, answers: Path, replace: bool, as_json: bool) -> None:

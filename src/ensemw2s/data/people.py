@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.data.annotated import answers_of
 from ensemw2s.data.own.labels import spelt_as
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import format_of, stream_rows
@@ -53,12 +54,14 @@ class Questions:
 
 
 def people_rows(file: Path) -> Iterator[StreamedRow]:
-    """Rows of a file that people filled in; cells of a CSV file are decoded by `from_cell`."""
+    """Rows of a file that people filled in, or of an annotation tool's export; cells of a CSV file are decoded by
+    `from_cell`."""
     is_csv = format_of(file).kind == "separated"
     for row in stream_rows(file, COLUMNS):
         if is_csv:
             row = replace(row, columns={n: from_cell(v) if isinstance(v, str) else v for n, v in row.columns.items()})
-        yield row
+        for answer in answers_of(row.columns):
+            yield replace(row, columns=dict(answer))
 
 
 def cell(value: Any) -> str | None:

@@ -1,11 +1,12 @@
 """A user's file of outside votes, read and checked before any work."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ensemw2s.data.own.labels import spelt_as, unknown_answer
 from ensemw2s.data.people import cell, cell_among, check_file
-from ensemw2s.data.readers.rows import StreamedRow
+from ensemw2s.data.readers.rows import StreamedRow, check_header
 from ensemw2s.data.readers.stream import format_of, stream_rows
 from ensemw2s.data.votes import VoteColumns
 from ensemw2s.errors import DataError
@@ -14,6 +15,10 @@ from ensemw2s.examples import Task, VoteTable
 SETTING = "task.votes"
 MOST_VOTERS = 1000
 """A run holds voters x examples x classes numbers."""
+CROWD_KIT = {"task": "id", "worker": "voter"}
+"""Names of columns in crowd-kit's tables."""
+ABSTAINS = "-1"
+"""In a table of labelling functions, as Snorkel's."""
 TOLERANCE = 1e-3
 """By how much probabilities may miss a sum of 1."""
 
@@ -24,13 +29,16 @@ def read_votes(path: str, task: Task) -> VoteTable:
     Probabilities are a mapping `probabilities` from class to number in JSON and Parquet, and in CSV a column for each
     class, by its name. Classes that are left out have 0. No row, or one without a label, is an abstention.
 
+    crowd-kit's names will do, too: `task` and `worker` in the place of `id` and `voter`. A table without a voter and a
+    label has a column for each voter beside `id`, as a matrix of labelling functions does; empty and -1 abstain.
+
     Raises:
         DataError: there is no such file, no vote in it, or a row that cannot be used; the message names the line.
     """
     file = check_file(path, SETTING)
     rows = _Rows(task, is_separated=format_of(file).kind == "separated")
     columns = VoteColumns()
-    for row in stream_rows(file, ("id", "voter") if rows.is_separated else None):
+    for row in (each for streamed in stream_rows(file, None) for each in rows.of_voters(streamed)):
         if row.problem:
             raise DataError(f"{row.place}: {row.problem}")
         if vote := rows.vote(row):
@@ -60,9 +68,26 @@ class _Rows:
         self._classes: dict[str, int] = {}
         """Labels that were read, by their class."""
 
+    def of_voters(self, row: StreamedRow) -> Iterator[StreamedRow]:
+        """The row with our names of its columns; of a row of several voters' votes one for each."""
+        if row.problem or ("id" in row.columns and "voter" in row.columns):
+            yield row
+            return
+        columns = {CROWD_KIT.get(name, name): value for name, value in row.columns.items() if name}
+        own = {"voter", "label", "probabilities", *self._choices}
+        if "id" not in columns or not own.isdisjoint(columns):
+            yield replace(row, columns=columns)
+            return
+        for voter, label in columns.items():
+            if voter != "id":
+                abstains = str(label) == ABSTAINS and ABSTAINS not in self._choices
+                yield replace(row, columns={"id": columns["id"], "voter": voter, "label": "" if abstains else label})
+
     def vote(self, row: StreamedRow) -> tuple[str, str, list[tuple[int, float]]] | None:
         """Example, voter and shares of a row; None where it is an abstention."""
         columns = row.columns
+        if self.is_separated and not {"id", "voter"} <= columns.keys():
+            check_header(list(columns), ("id", "voter"), row.origin.rstrip(":"))
         name = cell_among(columns.get("id"), self._ids)
         if not name or name not in self._ids:
             raise DataError(

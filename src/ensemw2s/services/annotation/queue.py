@@ -19,7 +19,8 @@ from ensemw2s.pipeline.routing_signals import KIND, from_artifact
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.services.annotation.merge import read_merged
-from ensemw2s.storage.files import cache_home, write_atomic
+from ensemw2s.services.annotation.tools import TOOLS
+from ensemw2s.storage.files import cache_home, new_folder, write_atomic
 from ensemw2s.storage.records import json_line
 from ensemw2s.storage.store import Store
 from ensemw2s.text import to_cell
@@ -101,18 +102,21 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
     return FinishedRun(config, questions, by_ensemble, results.recommendation.seed)
 
 
-def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path | None = None) -> Queued:
+def write_queue(
+    run_dir: Path, output: Path, wanted: Wanted, *, tool: str | None = None, store_root: Path | None = None
+) -> Queued:
     """Write the items that people should label, most valuable first, without those already labelled.
 
+    Args:
+        output: a file to fill in, or what an annotation tool imports.
+        tool: a name in `tools.TOOLS`; None is a plain file.
+
     Raises:
-        ConfigError: the output's kind is unknown or it exists, or the run has no such method, router or seed.
+        ConfigError: the tool or the output's kind is unknown, the output exists, or the run has no such method, router
+            or seed.
         RunError, DataError: as `open_run`.
     """
-    suffix = output.suffix.lower()
-    if suffix not in KINDS:
-        raise ConfigError(f"--output: {output} must end in {' or '.join(KINDS)}")
-    if output.exists():
-        raise ConfigError(f"--output: {output}: there is such a file, perhaps with answers; choose another name")
+    _check_output(output, tool)
     run = open_run(run_dir, store_root=store_root)
     config = run.config
     method = wanted.method or curve_method(config.ensemble.methods)
@@ -148,9 +152,35 @@ def write_queue(run_dir: Path, output: Path, wanted: Wanted, *, store_root: Path
         }
         for i in places[: wanted.budget]
     ]
-    write_atomic(output, _csv(rows) if suffix == ".csv" else b"".join(map(json_line, rows)))
+    if tool is None:
+        write_atomic(output, _csv(rows) if output.suffix.lower() == ".csv" else b"".join(map(json_line, rows)))
+    else:
+        _write_for(tool, output, rows, method)
     counts = Counter(route[i] for i in places) if bands else {}
     return Queued(len(rows), len(signals.ids) - len(places), bands, {name: counts[name] for name in ROUTES if bands})
+
+
+def _check_output(output: Path, tool: str | None) -> None:
+    if tool is not None:
+        _choose("--format", tool, tuple(TOOLS))
+    kinds = {None: KINDS, "label-studio": (".json",)}.get(tool)
+    if kinds is not None and output.suffix.lower() not in kinds:
+        raise ConfigError(f"--output: {output} must end in {' or '.join(kinds)}")
+    if output.exists():
+        what = "folder" if output.is_dir() else "file"
+        raise ConfigError(f"--output: {output}: there is such a {what}, perhaps with answers; choose another name")
+
+
+def _write_for(tool: str, output: Path, rows: list[dict[str, Any]], method: str) -> None:
+    files = TOOLS[tool](rows, method)
+    if tool == "label-studio":
+        for suffix, content in sorted(files.items(), reverse=True):  # the tasks last: where they are, all is there
+            write_atomic(output.with_suffix(suffix), content)
+        return
+    with new_folder(output) as temporary:
+        for name, content in files.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_bytes(content)
 
 
 def _choose(option: str, value: object, known: tuple[object, ...]) -> None:
