@@ -10,8 +10,14 @@ from sklearn.datasets import make_classification
 from ensemw2s import EnsemW2SClassifier, Student, WeakEnsemble
 from ensemw2s.estimators import text_model
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+
+
+BLOCKS = blocks("README.md")
 TEXTS = [f"{word} {i}" for i in range(30) for word in ("good fine nice", "bad poor awful")]
 LABELS = ["pos", "neg"] * 30
 
@@ -58,6 +64,12 @@ def test_readme_s_second_block_learns_features_of_which_few_are_labelled(names):
     assert len(block.splitlines()) <= 10
     assert set(names["model"].predict(names["X_new"])) <= {0, 1}
     assert names["model"].chosen_ in names["model"].scores_
+
+
+def test_the_quickstart_s_blocks_run_one_after_the_other(names, capsys):
+    for block in blocks("docs/quickstart.md"):
+        exec(block, names)
+    assert names["model"].chosen_ in capsys.readouterr().out
 
 
 def test_an_ensemble_labels_and_a_student_learns():
