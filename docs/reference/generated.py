@@ -49,6 +49,7 @@ def cli_page() -> str:
 def _sections(model: type[BaseModel], path: str, seen: set[type]) -> Iterator[str]:
     seen.add(model)
     title = f"`{path}`" if path else "The file itself"
+    title = title.replace("`expert_training`", "`expert_training` and `student_training`")
     yield f"\n## {title}\n\n{_table(model, path)}"
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
@@ -60,9 +61,10 @@ def _table(model: type[BaseModel], path: str = "") -> str:
     rows = []
     for name, field in model.model_fields.items():
         inner = next(_models(field.annotation), None)
-        kind = "a section" if inner is not None and not _is_list(field.annotation) else _shown(field.annotation)
-        meaning = " ".join((field.description or "").split())
-        rows.append(f"| `{name}` | {_cell(kind)} | {_cell(_default(field))} | {_cell(meaning)} |\n")
+        meaning = field.description or (inner.__doc__ if inner is not None else "") or ""
+        default = "below" if inner is not None else _default(field)
+        cells = (f"`{name}`", _shown(field.annotation), default, " ".join(meaning.split()))
+        rows.append("| " + " | ".join(map(_cell, cells)) + " |\n")
     return "| setting | values | default | |\n|---|---|---|---|\n" + "".join(rows)
 
 
@@ -72,10 +74,6 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for each in get_args(annotation):
         yield from _models(each)
-
-
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) in (tuple, list) or any(_is_list(each) for each in get_args(annotation))
 
 
 def _shown(annotation: Any) -> str:
@@ -89,7 +87,7 @@ def _shown(annotation: Any) -> str:
         return " or ".join(_shown(each) for each in args)
     if origin in (tuple, list, set, frozenset):
         inner = [each for each in args if each is not ...]
-        return "list" if not inner else f"list of {_shown(inner[0])}"
+        return "list" if not inner else f"list of {_shown(inner[0])}s"
     if origin is dict:
         return "mapping"
     names = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", NoneType: "`null`"}
@@ -100,8 +98,6 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
     if value is PydanticUndefined:
         return "required"
-    if isinstance(value, BaseModel) or (isinstance(value, tuple) and any(isinstance(v, BaseModel) for v in value)):
-        return "see below"
     if value is None or isinstance(value, bool):
         return f"`{'null' if value is None else str(value).lower()}`"
     return f"`{list(value) if isinstance(value, tuple) else value}`" if value != "" else '`""`'
