@@ -1,10 +1,9 @@
 """The page and the tables, on the synthetic results of conftest and on variations of them."""
 
+import html
 import io
 import json
 import re
-import shutil
-import subprocess
 
 import altair as alt
 import pytest
@@ -18,10 +17,9 @@ from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
 from ensemw2s.training_end import TrainingEnd
 
 SECTIONS = [
-    *("headline", "rows", "gains", "pgr", "rounds", "answers", "difficulty"),
-    *("reliability", "people", "correlation", "trainings", "time", "task", "notes", "configuration"),
+    *("headline", "experiment", "rows", "certainty", "gains", "pgr", "items", "difficulty", "reliability"),
+    *("rounds", "answers", "correlation", "people", "trainings", "time", "task", "notes", "configuration", "glossary"),
 ]
-CHROMIUM = shutil.which("chromium")
 
 
 def text(table) -> str:
@@ -33,6 +31,7 @@ def text(table) -> str:
 def cells_of(page: str, section: str) -> list[list[str]]:
     """The cells of a section's table, line by line."""
     table = page.split(f'<section id="{section}">')[1].split("</section>")[0].split("<tbody>")[1]
+    table = table.split("</tbody>")[0]
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in table.split("<tr>")[1:]]
 
 
@@ -43,10 +42,10 @@ def charts(page: str) -> dict:
 def test_every_section_stands_in_the_page_and_it_loads_nothing(results, timing):
     page = render(results, timing)
     assert re.findall(r'<section id="([a-z]+)">', page) == SECTIONS
-    assert results.recommendation.headline.split("(")[0] in page.replace("&#39;", "'")
+    assert results.recommendation.headline in page
     assert not re.search(r'(src|href)="?https?:', page)
     assert len(page) < 1.5e6
-    places = re.findall(r'data-chart="([^"]+)"', page)
+    places = [html.unescape(place) for place in re.findall(r'data-chart="([^"]+)"', page)]
     assert sorted(places) == sorted(charts(page))
 
 
@@ -105,7 +104,7 @@ def test_a_row_whose_learner_did_not_converge_carries_a_mark_and_its_end_is_told
     assert told[label + "°"][4:] == ["0.383", "83.3", "0.500"]
     assert told["boosted ensemble"][:2] == ["2 stopped early, 1 unknown", "2 of 3"]
     assert len(told) == 3
-    assert page.count(f"{label}°") == 2
+    assert page.count(f"{label}°") == 3  # in both tables of conditions, and where trainings are told
     assert MEANING in page
     assert f"{label}°" in terminal
     assert MEANING in terminal
@@ -129,7 +128,7 @@ def test_what_is_missing_is_said(results):
 
 
 def test_balanced_accuracy_has_a_column_where_the_classes_are_uneven(results):
-    assert "balanced" not in render(results, None)
+    assert "OOD, balanced" not in render(results, None)
     figure = results.rows[0].parts["ood_test"]["accuracy"]
     figure = figure.model_copy(update={"interval": Interval(mean=0.512, low=0.5, high=0.525, method="student-t")})
     parts = {p: figures | {"balanced_accuracy": figure} for p, figures in results.rows[0].parts.items()}
@@ -143,10 +142,11 @@ def test_balanced_accuracy_has_a_column_where_the_classes_are_uneven(results):
 def test_pgr_says_one_reason_once_and_names_the_rows_that_lack_it(results):
     lost = tuple(p.model_copy(update={"value": None, "reason": "no clear gap"}) for p in results.pgr)
     everywhere = render(results.model_copy(update={"pgr": lost}), None)
-    assert everywhere.count("no clear gap") == 1
+    assert everywhere.count("no clear gap") == 2  # once on the first screen
     assert "for every row" in everywhere
     one = render(results.model_copy(update={"pgr": (lost[0], *results.pgr[1:])}), None)
     assert one.count("0.25 [0.15, 0.35]") == len(results.pgr) - 1
+    assert "25%" in one
     assert f"no clear gap; this holds for {results.row(lost[0].row).label}." in one
 
 
@@ -174,7 +174,7 @@ def test_a_written_page_replaces_the_old_one_and_leaves_no_temporary_file(result
     path = tmp_path / "report.html"
     path.write_text("old")
     write_report(results, timing, path)
-    assert path.read_text(encoding="utf-8") == render(results, timing)
+    assert path.read_text(encoding="utf-8") == render(results, timing, folder=str(tmp_path))
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -206,7 +206,8 @@ def test_numbers_are_written_as_readers_expect():
 def test_runs_side_by_side_show_a_difference_or_its_reason():
     interval = Interval(mean=0.6, low=0.5, high=0.7, method="student-t")
     lines = tuple(
-        RunLine(run=n, row="ceiling", n_seeds=2, metric="accuracy", accuracy={"ceiling": interval}) for n in "abc"
+        RunLine(run=n, row="ceiling", label="in words", n_seeds=2, metric="accuracy", accuracy={"ceiling": interval})
+        for n in "abc"
     )
     pairs = (
         RunPair(first="b", second="a", difference=interval, reason=""),
@@ -215,22 +216,4 @@ def test_runs_side_by_side_show_a_difference_or_its_reason():
     shown = text(comparison_table(RunComparison(lines=lines, pairs=pairs)))
     assert "+60.0 [+50.0, +70.0]" in shown
     assert "the seeds differ" in shown
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on the PATH")
-@pytest.mark.parametrize("size", ["1280,900", "390,800"])
-def test_a_browser_draws_every_chart_without_an_error(results, timing, size, tmp_path):
-    path = tmp_path / "page.html"
-    evil = results.rows[0].model_copy(update={"label": "</script><img src=x onerror=alert(1)>"})
-    write_report(results.model_copy(update={"rows": (evil, *results.rows[1:])}), timing, path)
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={size}"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    body = re.search(r"<body[^>]*>", done.stdout)[0]
-    assert 'data-errors="[]"' in body
-    n_charts = len(charts(path.read_text(encoding="utf-8")))
-    assert n_charts == 18
-    assert f'data-drawn="{n_charts}"' in body
-    assert len(re.findall(r'<svg[^>]*class="marks"', done.stdout)) == n_charts
+    assert "in words" in shown

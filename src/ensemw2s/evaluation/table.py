@@ -11,7 +11,7 @@ from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.conditions import NamedCondition
-from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
+from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of, share_of_items
 from ensemw2s.evaluation.scored import VAL, HeldOutItems, Scored, ScoredSeed
 from ensemw2s.evaluation.steadiness import steadiness
 from ensemw2s.names import BOOSTING, INDEPENDENT
@@ -100,8 +100,9 @@ class Table:
             if part == VAL:  # its items differ by seed, so the interval is over seeds alone
                 figures = {"accuracy": figure(accuracy, "accuracy")}
             else:
-                interval = share_of(self.right(condition, part), self.resamples[part])
-                figures = {"accuracy": Figure(per_seed=tuple(accuracy), interval=interval)}
+                right, drawn = self.right(condition, part), self.resamples[part]
+                interval, over_items = share_of(right, drawn), share_of_items(right, drawn)
+                figures = {"accuracy": Figure(per_seed=tuple(accuracy), interval=interval, over_items=over_items)}
             names = [name for name in scored[0].figures if part != VAL or name in ("log_loss", "token_error")]
             figures |= {name: figure([each.figures[name] for each in scored], name) for name in names}
             parts[part] = figures
@@ -110,6 +111,7 @@ class Table:
             key=condition.key,
             condition=condition,
             label=named.label,
+            how=named.how,
             kind=condition.group,
             parts=parts,
             cost=costs.mean(each.cost for each in per_seed),
