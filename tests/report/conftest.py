@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ensemw2s.report.page import render
 from ensemw2s.results import (
     AnswerSample,
     BudgetCurve,
@@ -228,15 +229,21 @@ def trace(method: str, seed: int, selected: int, rng: random.Random) -> Ensemble
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Results]:
     """make(n_seeds=1, methods=("single",)) -> Results"""
     return synthetic
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def results() -> Results:
     return synthetic()
+
+
+@pytest.fixture(scope="session")
+def page(results, timing) -> str:
+    """The synthetic run's page, made once: most of what it takes are its charts."""
+    return render(results, timing)
 
 
 @pytest.fixture
@@ -290,7 +297,7 @@ def crowded() -> Results:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def timing() -> Timing:
     stages = tuple(
         StageTime(stage=s, seconds=12.5 * i, computed=i, reused=3)

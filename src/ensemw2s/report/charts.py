@@ -96,9 +96,19 @@ def chart(rows: Sequence[Mapping[str, Any]], **size: Any) -> Any:
 
 def coloured(field: str, colours: Mapping[str, str], *, legend: bool = True) -> alt.Color:
     """Colour by a nominal field; a legend stands below the chart."""
-    shown = alt.Legend(title=None, orient="bottom", symbolType="circle", symbolOpacity=1, symbolStrokeWidth=0)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    return alt.Color(field, type="nominal", scale=scale, legend=shown if legend else None)
+    return alt.Color(field, type="nominal", scale=scale, legend=_legend() if legend else None)
+
+
+def shaped(field: str, rows: Iterable[Row], names: Mapping[str, str]) -> alt.Shape:
+    """Students as squares: they have the colour of the ensemble whose labels they learned. The legend is colour's."""
+    shapes = {names[row.key]: "square" if row.kind == "student" else "circle" for row in rows}
+    scale = alt.Scale(domain=list(shapes), range=list(shapes.values()))
+    return alt.Shape(field, type="nominal", scale=scale, legend=_legend())
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="bottom", symbolOpacity=1, symbolStrokeWidth=0)
 
 
 def row_colours(rows: Iterable[Row], names: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import altair as alt
 
-from ensemw2s.report.charts import PERCENT, chart, colour_of, coloured, names_of, row_colours
+from ensemw2s.report.charts import PERCENT, chart, colour_of, coloured, names_of, row_colours, shaped
 from ensemw2s.results import Confusion, Results
 
 MOST_CLASSES = 20
@@ -24,19 +24,14 @@ def recall(results: Results) -> Any:
     names = names_of(results, [each.row for each in results.confusion])
     colours = row_colours([results.row(key) for key in names], names)
     rows = [
-        {
-            "class": results.task.choices[k],
-            "row": names[each.row],
-            "recall": value,
-            "student": results.row(each.row).kind == "student",
-        }
+        {"class": results.task.choices[k], "row": names[each.row], "recall": value}
         for each in results.confusion
         for k, value in enumerate(each.recall)
         if value is not None
     ]
     x = alt.X("recall:Q", axis=PERCENT, title="recall", scale=alt.Scale(domain=[0, 1]))
     y = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=110, grid=True))
-    shape = alt.Shape("student:N", scale=alt.Scale(domain=[False, True], range=["circle", "square"]), legend=None)
+    shape = shaped("row", [results.row(key) for key in names], names)
     tooltip = [alt.Tooltip("class:N"), alt.Tooltip("row:N"), alt.Tooltip("recall:Q", format=".1%")]
     base = chart(rows, height=alt.Step(24)).encode(x=x, y=y, color=coloured("row", colours))
     return base.mark_point(filled=True, size=70, opacity=0.9).encode(shape=shape, tooltip=tooltip)

@@ -8,6 +8,7 @@ import altair as alt
 from ensemw2s.names import BOOSTING
 from ensemw2s.report.charts import (
     FEWEST,
+    GREY,
     LINES,
     PARTS,
     PERCENT,
@@ -18,13 +19,14 @@ from ensemw2s.report.charts import (
     method_colours,
     names_of,
     row_colours,
+    shaped,
     wrapped,
 )
 from ensemw2s.report.class_figures import MOST_CLASSES, confusion, recall
 from ensemw2s.report.overview import overview
 from ensemw2s.report.round_figures import ROUND_FIELDS, accuracy_by_round, answers, by_round, correlation, limits
 from ensemw2s.report.table import distances
-from ensemw2s.results import BudgetCurve, Comparison, Condition, Results, Timing
+from ensemw2s.results import Comparison, Condition, Results, Timing
 from ensemw2s.results.conditions import STRONG_ON_EASY
 from ensemw2s.results.picks import best_on_val
 
@@ -136,7 +138,8 @@ def _forest(results: Results, compared: Sequence[Comparison], domain: Sequence[f
 def _difficulty(results: Results) -> Any:
     """Accuracy by bin of difficulty; rows are side by side within a bin so that intervals do not overlap."""
     names = names_of(results, [curve.row for curve in results.difficulty])
-    colours = row_colours([results.row(key) for key in names], names)
+    rows = [results.row(key) for key in names]
+    colours = row_colours(rows, names)
     data = [
         {
             "row": names[curve.row],
@@ -145,7 +148,6 @@ def _difficulty(results: Results) -> Any:
             "low": b.accuracy.low,
             "high": b.accuracy.high,
             "items": b.n_items,
-            "student": results.row(curve.row).kind == "student",
         }
         for curve in results.difficulty
         for b in curve.bins
@@ -162,22 +164,18 @@ def _difficulty(results: Results) -> Any:
     )
     return base.mark_rule(strokeWidth=2, opacity=0.6).encode(y=y, y2="high:Q") + base.mark_point(
         size=55, filled=True, opacity=1
-    ).encode(y="accuracy:Q", tooltip=tooltip, shape=_shape())
+    ).encode(y="accuracy:Q", tooltip=tooltip, shape=shaped("row", rows, names))
 
 
 def _rounded(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _shape() -> alt.Shape:
-    """Students as squares: they have the colour of the ensemble whose labels they learned."""
-    return alt.Shape("student:N", scale=alt.Scale(domain=[False, True], range=["circle", "square"]), legend=None)
-
-
 def _reliability(results: Results) -> Any:
     """Reliability diagram: accuracy against confidence."""
     names = names_of(results, [curve.row for curve in results.reliability])
-    colours = row_colours([results.row(key) for key in names], names)
+    rows = [results.row(key) for key in names]
+    colours = row_colours(rows, names)
     data = [
         {
             "row": names[curve.row],
@@ -204,7 +202,7 @@ def _reliability(results: Results) -> Any:
     size = alt.Size("answers:Q", legend=None, scale=alt.Scale(range=[15, 200]))
     tooltip = [alt.Tooltip("row:N"), *(alt.Tooltip(f"{f}:Q", format=".1%") for f in ("confidence", "accuracy"))]
     points = curve.mark_point(filled=True, opacity=1).encode(
-        size=size, shape=_shape(), tooltip=[*tooltip, alt.Tooltip("answers:Q")]
+        size=size, shape=shaped("row", rows, names), tooltip=[*tooltip, alt.Tooltip("answers:Q")]
     )
     dash = alt.StrokeDash("student:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [5, 2]]), legend=None)
     return diagonal + curve.mark_line(strokeWidth=1.5).encode(strokeDash=dash) + points
@@ -227,17 +225,17 @@ def _people(results: Results) -> Any:
     )
     shares = alt.Scale(zero=False, domainMax=1.0, clamp=True)
     y = alt.Y("accuracy:Q", axis=PERCENT, title="share of right labels", scale=shares)
-    base = chart(data, height=280).encode(x=alt.X("people:Q", title="items that people answered"), detail="order:N")
+    base = chart(data, height=280).encode(
+        x=alt.X("people:Q", title="items that people answered", axis=alt.Axis(tickCount=5)), detail="order:N"
+    )
     tooltip = [alt.Tooltip("order:N"), alt.Tooltip("people:Q", format=",.0f")]
     tooltip += [alt.Tooltip(f"{f}:Q", format=".1%") for f in ("accuracy", "low", "high")]
-    colour = _colour_of_labels(results.budget)
-    band = base.mark_area(opacity=0.1, line=False, color=colour).encode(y=alt.Y("low:Q", scale=shares), y2="high:Q")
-    lines = base.mark_line(strokeWidth=2, color=colour).encode(y=y, strokeDash=dash)
-    return band + lines + base.mark_circle(size=22, color=colour, opacity=1).encode(y=y, tooltip=tooltip)
-
-
-def _colour_of_labels(curves: Sequence[BudgetCurve]) -> str:
-    return colour_of(Condition(kind="ensemble", method=curves[0].method))
+    method = colour_of(Condition(kind="ensemble", method=results.budget[0].method))
+    colours = {curve.order: GREY if curve.order.startswith("random") else method for curve in results.budget}
+    base = base.encode(color=coloured("order", colours, legend=False))
+    band = base.mark_area(opacity=0.08, line=False).encode(y=alt.Y("low:Q", scale=shares), y2="high:Q")
+    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
+    return band + lines + base.mark_circle(size=22, opacity=1).encode(y=y, tooltip=tooltip)
 
 
 def _time(timing: Timing) -> Any:

@@ -33,9 +33,10 @@ def overview(results: Results) -> Any:
         for seed, value in zip(results.seeds, f.per_seed, strict=True)
     ]
     colours = row_colours(rows, parts)
-    # A font size is no condition of an axis in Vega-Lite; a weight is.
     weight = {"condition": {"test": f"indexof(datum.label, '{STAR}') > 0", "value": "bold"}, "value": "normal"}
-    axis = alt.Axis(labelLimit=150, labelColor="var(--ink)", labelFontSize=12, labelFontWeight=weight, domain=False)
+    axis = alt.Axis(
+        labelLimit=150, labelColor="var(--ink)", labelFontSize=12, labelFontWeight=weight, domain=False, ticks=False
+    )
     y = alt.Y("part:N", sort=None, title=None, axis=axis)
     title = f"{results.metric} on the {_test_in_words(results)}"
     x = alt.X("low:Q", title=title, axis=PERCENT, scale=alt.Scale(zero=False, nice=True))
@@ -52,11 +53,9 @@ def overview(results: Results) -> Any:
             tooltip=["seed:N", value],
         )
     )
-    text = (
-        base.mark_text(dy=-12, fontSize=11.5)
-        .encode(x="mean:Q", text="shown:N", color=alt.value("var(--ink)"))
-        .transform_calculate(shown="format(100 * datum.mean, '.1f')")
-    )
+    text = base.mark_text(dy=-12, fontSize=11.5).transform_calculate(shown="format(100 * datum.mean, '.1f')")
+    text = text.encode(x="mean:Q", text="shown:N", color=alt.value("var(--ink)"))
+    halo = text.encode(stroke=alt.value("var(--paper)"), strokeWidth=alt.value(4))
     reference = [f.interval.mean for key, f in figures.items() if key == STRONG_ON_EASY.key]
     line = alt.Chart(alt.Data(values=[{"mean": mean} for mean in reference]))
     return (
@@ -64,6 +63,7 @@ def overview(results: Results) -> Any:
         + base.mark_rule(strokeWidth=2.5).encode(x=x, x2="high:Q")
         + ticks
         + base.mark_circle(size=90, opacity=1).encode(x="mean:Q", tooltip=tooltip)
+        + halo
         + text
     )
 
