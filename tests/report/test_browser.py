@@ -60,4 +60,6 @@ def test_the_page_is_whole_at_every_width(crowded, timing, tmp_path, mode):
         assert found["wide"] == []
         assert found["pale"] == []
         assert found["wordless"] == []
-        assert found["items"] > 0
+        assert len(found["sorted"]) > 4
+        assert found["sorted"] == sorted(found["sorted"], reverse=True)
+        assert (found["items"], found["broken"]) == (8, 20)

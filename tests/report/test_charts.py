@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemw2s.report.charts import COLOURS, FEWEST, SPARE, colour_of, names_of, spread
+from ensemw2s.report.charts import BEHIND_TEXT, COLOURS, FEWEST, SPARE, colour_of, names_of, spread
 from ensemw2s.report.figures import figures
 from ensemw2s.report.overview import next_steps, overview, tiles
 from ensemw2s.report.scale import MARGIN, MOST_TICKS, WIDTH, Scale
@@ -16,21 +16,30 @@ from ensemw2s.results.conditions import ensemble, student
 from ensemw2s.results.picks import main_rows
 from report.conftest import interval
 
-PAPERS = ("#fdfdfc", "#16181b")
-"""The page in light and in dark mode."""
+PAPERS = {"#fdfdfc": "#1c1e21", "#16181b": "#e7e8ea"}
+"""The page in light and in dark mode, and its ink."""
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def rgb(colour: str) -> list[float]:
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def contrast(a: list[float], b: list[float]) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(parts: list[float]) -> float:
     linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("colour", sorted({*COLOURS.values(), *SPARE}))
-def test_every_colour_stands_out_from_the_light_and_from_the_dark_page(colour):
-    for paper in PAPERS:
-        low, high = sorted((luminance(colour), luminance(paper)))
-        assert (high + 0.05) / (low + 0.05) >= 3.0
+def test_every_colour_stands_out_from_both_pages_and_ink_from_its_cells(colour):
+    for paper, ink in PAPERS.items():
+        assert contrast(rgb(colour), rgb(paper)) >= 3.0
+        cell = [BEHIND_TEXT * a + (1 - BEHIND_TEXT) * b for a, b in zip(rgb(colour), rgb(paper), strict=True)]
+        assert contrast(cell, rgb(ink)) >= 4.5
 
 
 def test_a_method_has_one_colour_as_an_ensemble_and_as_a_teacher():

@@ -140,7 +140,7 @@ def test_what_is_missing_is_said(results):
     page = render(changed, None)
     assert "undefined: the gap is not clear" in page
     assert "No timing was kept" in page
-    assert "weak supervision did not earn its cost" in page
+    assert "baseline</a>: it needs no weak supervision." in page
     assert "split_uses_labels" in page
     assert "no students to compare" in page
 

@@ -36,6 +36,8 @@ COLOURS: dict[str, str] = {
 PALETTE = list(dict.fromkeys(COLOURS.values()))
 PARTS = {"easy_val": "easy-val", "id_test": "ID", "ood_test": "OOD"}
 PERCENT = alt.Axis(format=".0%", tickCount=5)
+BEHIND_TEXT = 0.55
+"""Largest opacity of a coloured cell whose figure is in ink, so that it can be read in light and dark mode."""
 FEWEST = 10
 """A bin of fewer answers is noise, and is not drawn."""
 THEME: dict[str, Any] = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import altair as alt
 
-from ensemw2s.report.charts import PERCENT, chart, colour_of, coloured, names_of, row_colours, shaped
+from ensemw2s.report.charts import BEHIND_TEXT, PERCENT, chart, colour_of, coloured, names_of, row_colours, shaped
 from ensemw2s.results import Confusion, Results
 
 MOST_CLASSES = 20
@@ -54,8 +54,8 @@ def confusion(results: Results) -> Any:
         x=alt.X("given:N", sort=None, title="answer given", axis=across),
         y=alt.Y("true:N", sort=None, title="true class", axis=down),
     )
-    # Never opaque, so that figures in ink can be read in light and dark mode.
-    opacity = alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, 0.55]), legend=None)
+    scale = alt.Scale(domain=[0, 1], range=[0.03, 1.0 if many else BEHIND_TEXT])
+    opacity = alt.Opacity("share:Q", scale=scale, legend=None)
     cells = base.mark_rect(color=colour_of(results.row(used.row).condition)).encode(opacity=opacity, tooltip=tooltip)
     if many:
         return cells

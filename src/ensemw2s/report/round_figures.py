@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from ensemw2s.names import BOOSTING
-from ensemw2s.report.charts import COLOURS, GREY, PERCENT, chart, coloured, seeds_and_mean, spread
+from ensemw2s.report.charts import BEHIND_TEXT, COLOURS, GREY, PERCENT, chart, coloured, seeds_and_mean, spread
 from ensemw2s.results import EnsembleTrace
 
 ROUND_FIELDS = {
@@ -100,8 +100,8 @@ def correlation(traces: Sequence[EnsembleTrace]) -> Any:
     axis = alt.Axis(labelAngle=0, title=None, domain=False, ticks=False)
     base = chart(rows, height=200).encode(x=alt.X("i:O", axis=axis), y=alt.Y("j:O", axis=axis))
     tooltip = [alt.Tooltip("i:O"), alt.Tooltip("j:O"), alt.Tooltip("correlation:Q", format=".2f")]
-    opacity = alt.Opacity("size:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, 0.55]), legend=None)
-    signs = alt.Scale(domain=["together", "apart"], range=["#c4750f", "#2f7fd0"])
+    opacity = alt.Opacity("size:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, BEHIND_TEXT]), legend=None)
+    signs = alt.Scale(domain=["together", "apart"], range=[COLOURS["bagging"], COLOURS[BOOSTING]])
     colour = alt.Color("sign:N", scale=signs, legend=None)
     rects = base.mark_rect().encode(opacity=opacity, color=colour, tooltip=tooltip)
     if max(i for i, _ in means) > MOST_WRITTEN:
