@@ -109,6 +109,7 @@ def _forest(results: Results, compared: Sequence[Comparison], domain: Sequence[f
     names = {row.key: row.label for row in rows}
     data = [
         {"row": row.label, "lines": wrapped(row.label), "mean": c.difference.mean}
+        | {"shown": f"{100 * c.difference.mean:+.1f}"}
         | {"low": c.difference.low, "high": c.difference.high}
         for row, c in zip(rows, compared, strict=True)
     ]
@@ -129,9 +130,7 @@ def _forest(results: Results, compared: Sequence[Comparison], domain: Sequence[f
         zero
         + base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q")
         + base.mark_circle(size=60, opacity=1).encode(x="mean:Q", tooltip=tooltip)
-        + base.mark_text(dy=-11, fontSize=11, color="var(--ink)")
-        .encode(x="mean:Q", text=alt.Text("points:N"), color=alt.value("var(--ink)"))
-        .transform_calculate(points="format(100 * datum.mean, '+.1f')")
+        + base.mark_text(dy=-11, fontSize=11).encode(x="mean:Q", text="shown:N", color=alt.value("var(--ink)"))
     )
 
 
