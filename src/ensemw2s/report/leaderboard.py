@@ -198,7 +198,9 @@ def _scatter(lines: Sequence[LeaderboardLine]) -> Any:
     return (
         base.mark_rule(opacity=0.35).encode(y=alt.Y("low:Q", axis=axis), y2="high:Q")
         + base.mark_circle(size=60, opacity=0.9).encode(y="gain:Q")
-        + base.mark_text(align="left", dx=6, dy=-4, fontSize=9).encode(y="gain:Q", text="shown:N")
+        + base.mark_text(align="left", dx=6, dy=-4, fontSize=10).encode(
+            y="gain:Q", text="shown:N", color=alt.value("var(--ink)")
+        )
     ).properties(width="container", height=420)
 
 
