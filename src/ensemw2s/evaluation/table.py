@@ -51,7 +51,7 @@ class Table:
         seeds: what each seed gives.
         items: of the tests.
         conditions: those that every seed has, in the order of the table.
-        primary: name of the recipe of the headline, by which `auto` finds its rivals.
+        primary: name of the first recipe, by which `auto` finds its rivals.
     """
 
     def __init__(
