@@ -64,6 +64,17 @@ def test_the_verdict_says_what_weak_supervision_did_on_the_hard_test(gain, n_see
     assert verdict(run) == f"Use the student of the boosted ensemble: 70.0% right on the hard test. {effect}"
 
 
+def test_what_self_training_gains_as_well_is_no_gain_of_weak_supervision():
+    chosen, alike = row(BOOSTED, 0.9, 0.7), row("self_training:xent-soft", 0.8, 0.7)
+    over_easy, same = compared(BOOSTED, "strong_on_easy", 0.036), compared(BOOSTED, alike.key, 0.001)
+    alone = standing(chosen, over_easy, same, rows=(alike,))
+    assert verdict(alone).endswith("Weak supervision made no clear difference.")
+    voters = standing(chosen, over_easy, same, rows=(alike,), outside=Outside(1))  # it learned of these, too
+    assert verdict(voters).endswith("Weak supervision added 3.6 points.")
+    beaten = standing(chosen, over_easy, compared(BOOSTED, alike.key, -0.02), rows=(alike,))
+    assert verdict(beaten).endswith("Chosen blind on easy data: self-training was 2.0 points better.")
+
+
 def test_a_choice_that_another_beat_on_the_test_is_said_to_be_blind_with_the_figures():
     run = standing(row(BOOSTED, 0.9, 0.7), compared(BOOSTED, "strong_on_easy", -0.025))
     said = " ".join(details(run))

@@ -62,7 +62,7 @@ class Standing:
         """Row and baseline to their paired difference on the hardest test."""
         return {(c.row, c.baseline): c.difference for c in self.comparisons if c.part == self.test}
 
-    def minus(self, row: Row, baseline: Row | Condition) -> Interval | None:
+    def minus(self, row: Row, baseline: Row) -> Interval | None:
         """The paired difference of two rows; None where they are the same, or were not compared."""
         found = self.differences
         if (row.key, baseline.key) in found:
@@ -98,7 +98,8 @@ def _effect(run: Standing) -> list[str]:
     if run.rival is not None and run.rival.row.condition.is_trivial:
         return ["Weak supervision did not earn its cost."]
     row = best_student(run.rows) if run.is_baseline else run.chosen
-    gain = None if row is None else run.minus(row, STRONG_ON_EASY)
+    gains = [] if row is None else [run.minus(row, baseline) for _, baseline in _baselines(row, run)]
+    gain = min((each for each in gains if each is not None), key=lambda each: each.mean, default=None)
     if gain is None:
         return [""]
     if gain.high < 0:
@@ -108,14 +109,24 @@ def _effect(run: Standing) -> list[str]:
     return [f"Weak supervision added {_size(gain)}{' in its one seed' if run.n_seeds == 1 else ''}."]
 
 
+def _baselines(row: Row, run: Standing) -> list[tuple[str, Row]]:
+    """What a row that learned weak labels has to beat: strong-on-easy, and self-training under the same recipe, which
+    learns no weak labels either unless outside voters have a part in it."""
+    rows = {each.condition: each for each in run.rows}
+    found = [("strong-on-easy", rows[STRONG_ON_EASY])] if STRONG_ON_EASY in rows else []
+    alike = student(SELF, row.condition.recipe or run.primary.name)
+    if alike in rows and not run.outside.of(alike):
+        found.append(("self-training", rows[alike]))
+    return found
+
+
 def _better(run: Standing) -> tuple[str, Row, Interval] | None:
     """What was clearly better than the used row on the hardest test, of the few that compete by name.
 
     To search all rows for one would find a lucky one.
     """
-    strong = next((row for row in run.rows if row.condition == STRONG_ON_EASY), None)
     rivals = [
-        ("strong-on-easy", strong),
+        *_baselines(run.chosen, run),
         ("the best student", best_student(run.rows)),
         ("the trained model", None if run.rival is None else run.chosen),
     ]
@@ -145,6 +156,7 @@ def details(run: Standing) -> tuple[str, ...]:
         names = {run.rival.row.condition: run.rival.row.label} | names
     if condition.group == "student":
         recipe = condition.recipe or run.primary.name
+        names[student(SELF, recipe)] = "self-training"
         names[student(INDEPENDENT, recipe)] = "the independent ensemble's student"
         names[student(SINGLE, recipe)] = "the single weak expert's student"
     distances = [
