@@ -52,7 +52,7 @@ def main(run_dir: Path) -> None:
         off = [v for e in traces for i, r in enumerate(e.error_correlation) for j, v in enumerate(r) if i != j]
         share = 100 * sum(e.all_wrong for e in traces) / len(traces)
         print(f"- {method}: mean error correlation {sum(off) / len(off):.2f}, all wrong alike on {share:.0f}%")
-    print(f"\n{results.recommendation.headline}")
+    print(f"\n{results.recommendation.headline} {' '.join(results.recommendation.details)}")
     if timing:
         print(f"\n{timing.total_seconds:.0f} s, {timing.peak_memory_mib:.0f} MiB")
     ceiling, easy = (results.row(k).parts["ood_test"]["accuracy"].interval for k in ("ceiling", "strong_on_easy"))

@@ -53,8 +53,11 @@ def test_run_report_predict_and_compare_follow_each_other(place, monkeypatch, ca
     assert Results.model_validate_json(out).name == "a"
 
     (place / "a" / "report.html").unlink()
-    code, out, _ = call(monkeypatch, capsys, "report", place / "a")
+    code, out, _ = call(monkeypatch, capsys, "report", place / "a", "--export", "csv,tex")
     assert code == 0
+    assert sorted(path.name for path in (place / "a" / "export").iterdir()) == [
+        *("comparisons.csv", "conditions.csv", "conditions.tex", "seeds.csv")
+    ]
     assert (place / "a" / "report.html").stat().st_size > 100_000
 
     questions = write_jsonl(tmp_path / "q.jsonl", comparison_rows(5, seed=3))

@@ -14,12 +14,17 @@ from typer.main import get_command
 
 from ensemw2s.cli.commands import app
 from ensemw2s.config import ExperimentConfig
+from ensemw2s.report.glossary import GLOSSARY
 from ensemw2s.tables import TASKS
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """MkDocs calls this once it knows the written pages."""
-    pages = {"reference/settings.md": settings_page(), "reference/cli.md": cli_page()}
+    pages = {
+        "reference/settings.md": settings_page(),
+        "reference/cli.md": cli_page(),
+        "reference/glossary.md": glossary_page(),
+    }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -44,6 +49,12 @@ def cli_page() -> str:
     with command.make_context("ensemw2s", [], resilient_parsing=True) as context:
         made = get_docs_for_click(obj=command, ctx=context, name="ensemw2s", title="Commands")
     return made.replace("\n`", "\n\n`", 1)
+
+
+def glossary_page() -> str:
+    """The words that reports explain."""
+    terms = sorted(GLOSSARY.values(), key=lambda term: term.title.lower())
+    return "# Words\n\n" + "\n".join(f"**{term.title}**: {term.meaning}\n" for term in terms)
 
 
 def _sections(model: type[BaseModel], path: str, seen: set[type]) -> Iterator[str]:

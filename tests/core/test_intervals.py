@@ -5,6 +5,7 @@ from ensemw2s.core.intervals import (
     DIFFERENCE,
     SHARE,
     Resamples,
+    item_interval,
     mean_interval,
     paired_p_value,
     pgr,
@@ -75,6 +76,20 @@ def test_one_seed_says_nothing_about_seeds():
         pytest.approx(0.7),
         "one seed",
     )
+
+
+def test_an_interval_over_items_holds_the_seeds_as_they_are():
+    drawn = resamples(400, 5, n=2000)
+    values = simulated(5, 400, 1)
+    found = item_interval(values, drawn)
+    half = 1.96 * float(values.mean(0).std()) / 400**0.5
+    assert (found.mean, found.method) == (pytest.approx(float(values.mean())), "items only")
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+    apart = values + torch.arange(5).double()[:, None]  # seeds further apart change nothing
+    moved = item_interval(apart, drawn)
+    assert moved.high - moved.low == pytest.approx(found.high - found.low)
+    one = values[:1]
+    assert item_interval(one, resamples(400, 1)) == mean_interval(one, resamples(400, 1))
 
 
 def test_items_of_one_group_are_drawn_together():

@@ -64,8 +64,8 @@ def test_without_a_test_file_the_report_says_what_cannot_be_known(place: Path, w
     assert {c.part for c in results.comparisons} == {"id_test"}
     assert {p.reason for p in results.pgr} <= {"the run has no row 'ceiling'", "there is no OOD test"}
     assert results.difficulty == ()
-    assert "There is no hard test: how it does on the unlabelled kind of question is unknown" in (
-        results.recommendation.headline
+    assert "There is no hard test: how it does on the unlabelled kind of question is unknown." in (
+        results.recommendation.details
     )
     assert any(note.startswith("No test set of the unlabelled kind of question") for note in results.notes)
     assert "There is no OOD test" in page

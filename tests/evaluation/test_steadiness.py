@@ -4,12 +4,14 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from ensemw2s.evaluation.recommend import headline, rival_of
+from ensemw2s.evaluation.recommend import rival_of
 from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed
 from ensemw2s.evaluation.steadiness import can_tell_apart, steadiness
+from ensemw2s.evaluation.verdict import details, verdict
 from ensemw2s.results.conditions import MAJORITY, STRONG_ON_EASY, TFIDF, ensemble
 from evaluation.test_recommend import row
 from evaluation.test_table import scored_seed
+from evaluation.test_verdict import standing
 
 ROWS = torch.tensor([[2, 3, 5, 7, 11, 13], [13, 11, 3, 17, 7, 5]])
 """Unlabelled examples of two seeds, of which they share five."""
@@ -82,7 +84,7 @@ def test_a_rival_of_is_used_where_it_is_better_or_as_good_and_steadier(val, stea
     rival = rival_of(rows, rows[1], made)
     assert (rival is not None) == is_used
     if rival is not None and rival.steadiness is not None:
-        said = headline(rows[1], (), primary="xent-soft", rival=rival)
+        said = " ".join(details(standing(rows[1], rival=rival)))
         assert "change less with the labelled ones that are drawn (kappa 1.00 against 0.1" in said
 
 
@@ -95,7 +97,7 @@ def test_the_best_ensemble_itself_competes_with_its_students():
     rival = rival_of(rows, rows[-1], made)
     assert rival is not None
     assert rival.row.key == "boosting"
-    said = headline(rows[-1], (), primary="xent-soft", rival=rival)
-    assert said.startswith("Use the boosted ensemble itself, with 80.0% [")
-    assert "The best trained strong model is the strong model on easy labels" in said
+    run = standing(rows[-1], rival=rival)
+    assert verdict(run).startswith("Use the boosted ensemble itself: 80.0% right")
+    assert any(said.startswith("The best trained model: strong model on easy labels") for said in details(run))
     assert rival_of([*rows[1:2], rows[0]], rows[0], made) is None  # the single expert is not above it

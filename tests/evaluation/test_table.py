@@ -114,7 +114,7 @@ def test_the_record_of_a_run_is_a_function_of_scored_answers(items):
     results, tensors = evaluate(facts, [scored_seed(0), scored_seed(1)], items)
     assert results.recommendation.row == AUTO.key
     assert results.recommendation.is_baseline
-    assert "against the independent ensemble's student" in results.recommendation.headline
+    assert "against the independent ensemble's student" in " ".join(results.recommendation.details)
     assert tensors["ood_test/auto"].dtype == torch.bool
     assert tensors["ood_test/auto"].shape == (2, N)
     assert {curve.order for curve in results.budget} >= {"by confidence", "random order"}

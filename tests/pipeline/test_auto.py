@@ -33,7 +33,7 @@ def test_auto_is_one_of_the_rows_costs_them_all_and_is_delivered(form, tiny_conf
     assert results.recommendation.row == "auto"
     [note] = [n for n in results.notes if "`auto` took" in n]
     for s, seed in enumerate(results.seeds):
-        [chosen] = [r for r in results.rows if f"{r.key} (seed {seed})" in note]
+        [chosen] = [r for r in results.rows if f"the {r.label} (seed {seed})" in note]
         for part, figures in auto.parts.items():
             assert figures["accuracy"].per_seed[s] == chosen.parts[part]["accuracy"].per_seed[s]
     students_cost = [r.cost.flops for r in results.rows if r.kind == "student" and r.key != "auto"]

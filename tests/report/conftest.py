@@ -5,18 +5,25 @@ from collections.abc import Callable
 
 import pytest
 
+from ensemw2s.report.page import render
 from ensemw2s.results import (
+    AnswerSample,
     BudgetCurve,
     BudgetPoint,
     Comparison,
     Condition,
+    Confusion,
     Cost,
     DifficultyBin,
     DifficultyCurve,
     EnsembleTrace,
     Figure,
     Interval,
+    Item,
+    Items,
+    LabelledText,
     Pgr,
+    PoolMember,
     Recommendation,
     Reliability,
     ReliabilityBin,
@@ -26,8 +33,13 @@ from ensemw2s.results import (
     StageTime,
     TaskInfo,
     Timing,
+    TokenShare,
+    TokenWeights,
+    Voter,
+    Voters,
 )
 from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
+from ensemw2s.training_end import TrainingEnd
 
 METHODS = {
     "single": "single weak expert",
@@ -35,7 +47,11 @@ METHODS = {
     "bagging": "bagged ensemble",
     "boosting": "boosted ensemble",
 }
-RECIPES = ("xent-soft", "xent-soft+easy", "logconf-soft")
+RECIPES = {
+    "xent-soft": "trained on soft labels",
+    "xent-soft+easy": "trained on soft labels, with the easy labels",
+    "logconf-soft": "trained on soft labels, log-confidence loss",
+}
 PARTS = ("easy_val", "id_test", "ood_test")
 N_ROUNDS = 6
 
@@ -52,20 +68,26 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
     def figure(mean: float) -> Figure:
         return Figure(per_seed=tuple(mean + rng.gauss(0, 0.01) for _ in seeds), interval=interval(mean))
 
-    def row(condition: Condition, label: str, ood: float, n_experts: tuple[int, ...] = ()) -> Row:
+    def row(
+        condition: Condition, label: str, ood: float, n_experts: tuple[int, ...] = (), recipe: str | None = None
+    ) -> Row:
+        how = "" if recipe is None else RECIPES[recipe]
+        label = f"{label}, {how}" if how else label
         parts = {p: {"accuracy": figure(ood + shift)} for p, shift in zip(PARTS, (0.08, 0.05, 0.0), strict=True)}
         cost = Cost(training_tokens=1_234_567, expert_evaluations=62_400, flops=8.02e12)
         key, kind = condition.key, condition.group
-        return Row(key=key, condition=condition, label=label, kind=kind, parts=parts, cost=cost, n_experts=n_experts)
+        return Row(
+            key=key, condition=condition, label=label, how=how, kind=kind, parts=parts, cost=cost, n_experts=n_experts
+        )
 
     sizes = {m: tuple(1 if m == "single" else rng.randint(2, N_ROUNDS) for _ in seeds) for m in methods}
     rows = [
         row(ZERO_SHOT, "strong model, zero-shot", 0.5),
         row(STRONG_ON_EASY, "strong model on easy labels", 0.6),
-        *(row(student(SELF, r), f"self-training, {r}", 0.6) for r in RECIPES),
+        *(row(student(SELF, r), "self-trained strong model", 0.6, recipe=r) for r in RECIPES),
         *(row(ensemble(m), METHODS[m], 0.6, sizes[m]) for m in methods),
-        *(row(student(m, r), f"student of the {METHODS[m]}, {r}", 0.62, sizes[m]) for m in methods for r in RECIPES),
-        row(CEILING, "ceiling: strong model on the true hard labels", 0.7),
+        *(row(student(m, r), f"student of the {METHODS[m]}", 0.62, sizes[m], r) for m in methods for r in RECIPES),
+        row(CEILING, "ceiling", 0.7),
     ]
     students = [r for r in rows if r.kind == "student"]
     pairs = [(r.key, "strong_on_easy") for r in students]
@@ -85,6 +107,7 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
             split_uses_labels=False,
             choices=("yes", "no"),
             sizes={"easy_pool": 400, "ood_test": 900},
+            easy_example=LabelledText(text="Is Paris above Lyon?", label="yes"),
         ),
         weak="small, first 12 layers",
         strong="small, first 20 layers",
@@ -142,9 +165,38 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
             )
         ),
         recommendation=Recommendation(
-            row=students[-1].key, headline="Use the last student: 62.0% on the hard test.", is_baseline=False, seed=100
+            row=students[-1].key,
+            headline="Use the last student: 62.0% right on the hard test.",
+            details=("That is +2.0 points against strong-on-easy.",),
+            is_baseline=False,
+            seed=100,
+        ),
+        items=Items(
+            method=methods[-1],
+            student=students[-1].key,
+            n_items=800,
+            counts={"mended": 30, "broken": 20, "disagree": 90},
+            items=tuple(item(i) for i in range(60)),
         ),
         notes=("Both models are depths of one network.",),
+    )
+
+
+def item(i: int) -> Item:
+    """An item that the student mends, breaks or leaves as it is, in turn."""
+    label, student_says = (("no", "yes"), ("yes", "no"), ("yes", "yes"))[i % 3]
+    return Item(
+        id=f"q{i}",
+        text=f"Has town {i} more people than its neighbour?",
+        label=label,
+        members=("yes", "no", label),
+        votes={"rule": "yes"},
+        on_easy="yes",
+        student=student_says,
+        truth="yes",
+        is_right=label == "yes",
+        student_is_right=student_says == "yes",
+        kinds=((("mended",), ("broken",), ())[i % 3]) + ("disagree",),
     )
 
 
@@ -177,18 +229,75 @@ def trace(method: str, seed: int, selected: int, rng: random.Random) -> Ensemble
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Results]:
     """make(n_seeds=1, methods=("single",)) -> Results"""
     return synthetic
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def results() -> Results:
     return synthetic()
 
 
+@pytest.fixture(scope="session")
+def page(results, timing) -> str:
+    """The synthetic run's page, made once: most of what it takes are its charts."""
+    return render(results, timing)
+
+
 @pytest.fixture
+def crowded() -> Results:
+    """20 uneven classes with long names, outside voters, a pool, answers in words: whatever needs room."""
+    results, choices = synthetic(), tuple(f"class {k} of a long name" for k in range(20))
+    balanced = Figure(per_seed=(0.5,) * 3, interval=interval(0.512))
+    rows = tuple(
+        row.model_copy(update={"parts": {p: f | {"balanced_accuracy": balanced} for p, f in row.parts.items()}})
+        for row in results.rows
+    )
+    counts = tuple(tuple(30 if i == j else (i + j) % 5 for j in range(20)) for i in range(20))
+    share = interval(0.7)
+    voter = Voter(
+        name="a rule by somebody",
+        basis="labelled examples",
+        reliability=share,
+        weight=1.2,
+        n_easy=200,
+        n_votes=790,
+        coverage=0.99,
+        accuracy=share,
+    )
+    end = TrainingEnd("stopped_early", True, 120, 24, 22, 0.25, 0.9, 0.5, 24)
+    rows = tuple(row.model_copy(update={"trainings": (end,) * 3}) for row in rows)
+    sample = AnswerSample(
+        question="Which river runs through Vienna? " * 4,
+        truth="Danube",
+        answer="Danube",
+        members=("Danube", "Rhine", "Danube"),
+        is_right=True,
+        tokens=(" Dan", "ube"),
+        probabilities=(0.9, 0.8, 0.99),
+    )
+    weights = TokenWeights(seed=100, round=1, tokens=(TokenShare(token=" the", share=0.2, uniform=0.1),) * 8)
+    accuracy, taken = dict.fromkeys(PARTS, 0.6), dict.fromkeys(METHODS, 7)
+    member = PoolMember(name="all-minilm-l6-v2", what="first 6 layers", accuracy=accuracy, taken=taken)
+    return results.model_copy(
+        update={
+            "rows": rows,
+            "task": results.task.model_copy(update={"choices": choices}),
+            "confusion": tuple(Confusion(row=curve.row, counts=counts) for curve in results.difficulty),
+            "voters": Voters(
+                method="boosting", voters=(voter,) * 2, coverage=0.9, models_right=share, joined_right=share
+            ),
+            "samples": (sample,) * 3,
+            "token_weights": (weights,),
+            "pool": (member,) * 2,
+            "recommendation": results.recommendation.model_copy(update={"is_baseline": True}),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
 def timing() -> Timing:
     stages = tuple(
         StageTime(stage=s, seconds=12.5 * i, computed=i, reused=3)

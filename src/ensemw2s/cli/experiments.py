@@ -59,21 +59,38 @@ def run(
     say(out, f"Student: {folder / 'student'}")
 
 
-@app.command(epilog="Example:  ensemw2s report runs/geo-facts")
-def report(run_dir: Annotated[Path, typer.Argument(help="A finished run.")], as_json: JsonOption = False) -> None:
+@app.command(epilog="Example:  ensemw2s report runs/geo-facts --export svg,csv")
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A finished run.")],
+    export: Annotated[
+        str | None,
+        typer.Option(
+            help="Write figures and tables to RUN_DIR/export too: some of svg, png, pdf, csv, tex.",
+            metavar="FORMATS",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Write report.html of a finished run anew, and print its table."""
-    from ensemw2s.pipeline.run_folder import REPORT, read_results, read_timing, seal_again
+    from ensemw2s.pipeline.run_folder import EXPORT, REPORT, read_results, read_timing, seal_again, write
+    from ensemw2s.report.export import exported, parse_formats
     from ensemw2s.report.page import write_report
     from ensemw2s.report.table import terminal_table
 
-    results = read_results(run_dir)
-    write_report(results, read_timing(run_dir), run_dir / REPORT)
+    formats = [] if export is None else parse_formats(export)
+    results, timing = read_results(run_dir), read_timing(run_dir)
+    write_report(results, timing, run_dir / REPORT)
     seal_again(run_dir, REPORT)
+    for name, content in exported(results, timing, formats):
+        write(run_dir, f"{EXPORT}/{name}", content)
     if as_json:
         write_json(results)
         return
     out.print(terminal_table(results))
     say(out, f"Report: {run_dir / 'report.html'}")
+    if formats:
+        say(out, f"Figures and tables: {run_dir / EXPORT}")
 
 
 @app.command(epilog="Example:  ensemw2s validate my.yaml --set task.path=questions.jsonl")

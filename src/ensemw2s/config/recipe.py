@@ -96,9 +96,9 @@ class Recipe(Frozen):
             )
         if self.easy_weight != 1.0 and not self.with_easy:
             raise ValueError(f"easy_weight ({self.easy_weight:g}) weighs easy examples; set with_easy: true")
-        if self.curriculum == "none" and self._pace_changed:
+        if self.curriculum == "none" and self.pace:
             raise ValueError(
-                f"curriculum_{min(self._pace_changed)} has no part without a curriculum; set curriculum: confidence or "
+                f"curriculum_{min(self.pace)} has no part without a curriculum; set curriculum: confidence or "
                 "difficulty"
             )
         return self
@@ -152,7 +152,7 @@ class Recipe(Frozen):
             )
 
     @property
-    def _pace_changed(self) -> Options:
+    def pace(self) -> Options:
         """What of the curriculum's pace is not the default."""
         pace = {"start": self.curriculum_start, "ramp": self.curriculum_ramp}
         default = {name: type(self).model_fields[f"curriculum_{name}"].default for name in pace}
@@ -166,7 +166,7 @@ class Recipe(Frozen):
         parts += [] if self.outside_votes else ["models-alone"]
         parts += ["weighed"] if self.weigh_by == "confidence" else []
         if self.curriculum != "none":
-            parts.append(_shown("curriculum", {"by": self.curriculum} | self._pace_changed))
+            parts.append(_shown("curriculum", {"by": self.curriculum} | self.pace))
         weight: Options = {"weight": self.easy_weight} if self.easy_weight != 1.0 else {}
         return "-".join(parts) + ("+" + _shown("easy", weight) if self.with_easy else "")
 

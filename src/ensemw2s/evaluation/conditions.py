@@ -1,9 +1,10 @@
-"""The conditions of a run, in the order of the table, with what a reader sees of each."""
+"""The conditions of a run, in the order of the table, each with its name in words: the only place that makes one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensemw2s.config import StudentConfig
+from ensemw2s.config.recipe import Recipe
 from ensemw2s.results.conditions import (
     AUTO,
     BEST_SINGLE,
@@ -22,6 +23,29 @@ from ensemw2s.results.conditions import (
 )
 from ensemw2s.tables import METHODS
 
+_NAMES = {
+    MAJORITY: "majority class",
+    TFIDF: "TF-IDF on easy labels",
+    TFIDF_SELF_TRAINED: "TF-IDF, self-trained",
+    NEAREST: "nearest easy question's answer",
+    ZERO_SHOT: "strong model, zero-shot",
+    BEST_SINGLE: "best weak expert",
+    SINGLE_LONG: "one weak expert at T times the budget",
+    STRONG_ON_EASY: "strong model on easy labels",
+    AUTO: "student that auto chose",
+}
+_CEILING = "strong model on the true hard labels"
+_LOSSES = {"logconf": "log-confidence loss", "smoothing": "label smoothing", "entropy": "entropy regularisation"}
+_LABEL_MODELS = {
+    "majority": "majority vote",
+    "alpha": "votes weighted by alpha",
+    "dawid-skene": "Dawid-Skene",
+    "glws": "GLWS",
+    "raven": "RAVEN",
+    "co-supervised": "co-supervision",
+    "next-round": "another round of students",
+}
+
 
 @dataclass(frozen=True)
 class NamedCondition:
@@ -29,24 +53,59 @@ class NamedCondition:
 
     condition: Condition
     label: str
+    how: str = ""
+    """The end of the label that says how it learns."""
+
+
+def named(condition: Condition, recipe: Recipe | None = None) -> NamedCondition:
+    """A condition with its name; a student's says how its recipe learns."""
+    if condition.kind == "ensemble":
+        return NamedCondition(condition, METHODS[str(condition.method)].label)
+    if condition == CEILING:
+        return NamedCondition(condition, f"ceiling: {_CEILING}", _CEILING)
+    if recipe is None:
+        return NamedCondition(condition, _NAMES[condition])
+    if condition.teacher == SELF:
+        who, how = "self-trained strong model", f"on {labels_in_words(recipe)}"
+    else:
+        who = f"student of the {METHODS[str(condition.method)].label}"
+        how = f"trained on {labels_in_words(recipe)}"
+    return NamedCondition(condition, f"{who}, {how}", how)
+
+
+def labels_in_words(recipe: Recipe) -> str:
+    """What a recipe learns, in words: "soft labels, with the easy labels"; recipes that differ read differently."""
+    words = f"{recipe.labels} labels"
+    if recipe.label_model != "vote":
+        name = _LABEL_MODELS.get(recipe.label_model, recipe.label_model)
+        words += f" by {name}{_options(recipe.label_model_options)}"
+    parts = [words]
+    if recipe.loss != "xent":
+        parts.append(f"{_LOSSES.get(recipe.loss, f'{recipe.loss} loss')}{_options(recipe.options)}")
+    if recipe.selection != "all":
+        parts.append(f"selected by {recipe.selection}{_options(recipe.selection_options)}")
+    if not recipe.outside_votes:
+        parts.append("without outside voters")
+    if recipe.weigh_by == "confidence":
+        parts.append("weighed by confidence")
+    if recipe.curriculum != "none":
+        first = {"confidence": "surest first", "difficulty": "easiest first"}[recipe.curriculum]
+        parts.append(first + _options(recipe.pace))
+    if recipe.with_easy:
+        weight = {} if recipe.easy_weight == 1.0 else {"weight": recipe.easy_weight}
+        parts.append("with the easy labels" + _options(weight))
+    return ", ".join(parts)
 
 
 def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
-    found = [
-        NamedCondition(MAJORITY, "majority class"),
-        NamedCondition(TFIDF, "TF-IDF and logistic regression on easy labels"),
-        NamedCondition(TFIDF_SELF_TRAINED, "TF-IDF and logistic regression, self-trained"),
-        NamedCondition(NEAREST, "answer of the nearest easy question (TF-IDF)"),
-        NamedCondition(ZERO_SHOT, "strong model, zero-shot"),
-        NamedCondition(BEST_SINGLE, "best single expert (by easy-val)"),
-        NamedCondition(SINGLE_LONG, "one expert at T times the budget"),
-        *(NamedCondition(ensemble(m), METHODS[m].label) for m in methods),
-        NamedCondition(STRONG_ON_EASY, "strong model on easy labels"),
-    ]
-    for teacher, recipe in students.pairs(methods):
-        source = "self-training" if teacher == SELF else f"student of the {METHODS[teacher].label}"
-        found.append(NamedCondition(student(teacher, recipe.name), f"{source}, {recipe.name}"))
+    plain = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST, ZERO_SHOT, BEST_SINGLE, SINGLE_LONG)
+    found = [named(c) for c in (*plain, *map(ensemble, methods), STRONG_ON_EASY)]
+    found += [named(student(teacher, recipe.name), recipe) for teacher, recipe in students.pairs(methods)]
     if students.method == "auto":
-        found.append(NamedCondition(AUTO, "chosen by auto on harder easy data"))
-    return [*found, NamedCondition(CEILING, "ceiling: strong model on the true hard labels")]
+        found.append(named(AUTO))
+    return [*found, named(CEILING)]
+
+
+def _options(options: Mapping[str, object]) -> str:
+    return f" ({', '.join(f'{name} {value}' for name, value in options.items())})" if options else ""

@@ -9,11 +9,13 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
+from ensemw2s.evaluation.items import Questions, items_of
 from ensemw2s.evaluation.pool import pool_figures
-from ensemw2s.evaluation.recommend import Outside, headline, is_baseline, learns_labels, recommended_row, rival_of
+from ensemw2s.evaluation.recommend import Outside, learns_labels, recommended_row, rival_of
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
+from ensemw2s.evaluation.verdict import Standing, details, verdict
 from ensemw2s.evaluation.voters import voter_figures
 from ensemw2s.names import BOOSTING
 from ensemw2s.results import (
@@ -45,6 +47,8 @@ class RunFacts:
     """Each weak model of the pool, in words."""
     samples: tuple[AnswerSample, ...] = ()
     token_weights: tuple[TokenWeights, ...] = ()
+    questions: Questions | None = None
+    """The first seed's unlabelled questions."""
 
 
 def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) -> tuple[Results, dict[str, Tensor]]:
@@ -67,6 +71,18 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     comparisons += table.against_trivial(chosen.condition)
     auto_choices = [seed.chosen for seed in seeds if seed.chosen is not None]
     shown = _shown(table, chosen.key)
+    standing = Standing(
+        rows,
+        chosen,
+        comparisons,
+        config.students.recipes[0],
+        rival,
+        auto_choices,
+        outside,
+        n_seeds=len(seeds),
+        is_random_split=config.split.kind == "random",
+        is_tiny=config.is_tiny,
+    )
     best_seed = max(range(len(seeds)), key=lambda s: (chosen.parts["easy_val"]["accuracy"].per_seed[s], -s))
     exported = seeds[best_seed].chosen or chosen.condition
     refit_on = None
@@ -83,11 +99,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         strong=facts.strong,
         rows=rows,
         comparisons=tuple(comparisons),
-        pgr=tuple(
-            table.pgr(each.condition)
-            for each in conditions
-            if each.condition.group == "student" or each.condition == STRONG_ON_EASY
-        ),
+        pgr=tuple(table.pgr(each.condition) for each in conditions if each.condition.is_recommendable),
         ensembles=tuple(
             trace(grown, seed.seed, items.hardest, config.pool_names) for seed in seeds for grown in seed.ensembles
         ),
@@ -95,17 +107,9 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         reliability=_reliability(table, shown),
         recommendation=Recommendation(
             row=chosen.key,
-            headline=headline(
-                chosen,
-                comparisons,
-                primary=primary,
-                is_random_split=config.split.kind == "random",
-                is_tiny=config.is_tiny,
-                auto_choices=auto_choices,
-                rival=rival,
-                outside=outside,
-            ),
-            is_baseline=is_baseline(chosen.condition, auto_choices, outside),
+            headline=verdict(standing),
+            details=details(standing),
+            is_baseline=standing.is_baseline,
             seed=seeds[best_seed].seed,
             rival=None if rival is None else rival.row.key,
             refit_on=refit_on,
@@ -114,6 +118,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         budget=_budget(seeds),
         voters=voters,
         pool=pool_figures(config.pool_names, facts.pool, seeds),
+        items=items_of(seeds[0], facts.questions, facts.task.choices, rows, standing.chosen),
         confusion=_confusion(table, shown, None if rival is None else rival.row),
         samples=facts.samples,
         token_weights=facts.token_weights,

@@ -21,6 +21,11 @@ def share_of(right: Float[Tensor, "seeds items"], resamples: intervals.Resamples
     return interval_of(intervals.mean_interval(right, resamples), intervals.SHARE)
 
 
+def share_of_items(right: Float[Tensor, "seeds items"], resamples: intervals.Resamples) -> Interval:
+    """The same share, with an interval over the items alone."""
+    return interval_of(intervals.item_interval(right, resamples), intervals.SHARE)
+
+
 def difference_of(difference: Float[Tensor, "seeds items"], resamples: intervals.Resamples) -> Interval:
     """The mean of per-item differences of right answers, with an interval over items crossed with seeds."""
     return interval_of(intervals.mean_interval(difference, resamples), intervals.DIFFERENCE)

@@ -11,7 +11,7 @@ from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.conditions import NamedCondition
-from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of
+from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of, share_of_items
 from ensemw2s.evaluation.scored import VAL, HeldOutItems, Scored, ScoredSeed
 from ensemw2s.evaluation.steadiness import steadiness
 from ensemw2s.names import BOOSTING, INDEPENDENT
@@ -51,7 +51,7 @@ class Table:
         seeds: what each seed gives.
         items: of the tests.
         conditions: those that every seed has, in the order of the table.
-        primary: name of the recipe of the headline, by which `auto` finds its rivals.
+        primary: name of the first recipe, by which `auto` finds its rivals.
     """
 
     def __init__(
@@ -100,8 +100,9 @@ class Table:
             if part == VAL:  # its items differ by seed, so the interval is over seeds alone
                 figures = {"accuracy": figure(accuracy, "accuracy")}
             else:
-                interval = share_of(self.right(condition, part), self.resamples[part])
-                figures = {"accuracy": Figure(per_seed=tuple(accuracy), interval=interval)}
+                right, drawn = self.right(condition, part), self.resamples[part]
+                interval, over_items = share_of(right, drawn), share_of_items(right, drawn)
+                figures = {"accuracy": Figure(per_seed=tuple(accuracy), interval=interval, over_items=over_items)}
             names = [name for name in scored[0].figures if part != VAL or name in ("log_loss", "token_error")]
             figures |= {name: figure([each.figures[name] for each in scored], name) for name in names}
             parts[part] = figures
@@ -110,6 +111,7 @@ class Table:
             key=condition.key,
             condition=condition,
             label=named.label,
+            how=named.how,
             kind=condition.group,
             parts=parts,
             cost=costs.mean(each.cost for each in per_seed),
@@ -122,14 +124,16 @@ class Table:
         """Paired differences in accuracy of every condition with its rivals, on every test.
 
         Students against strong-on-easy, self-training and the student of the single weak expert, of the same recipe;
-        boosting against the other ensembles; members with a view of their own against independent ones.
+        ensembles against strong-on-easy, boosting against the others, members with a view of their own against
+        independent ones.
         """
         pairs: list[tuple[Condition, Condition]] = []
         for condition in (each.condition for each in self.conditions):
             pairs += [(condition, rival) for rival in self._rivals(condition)]
         boosting, others = ensemble(BOOSTING), self._others
         pairs += [(boosting, ensemble(m)) for m in (SINGLE_METHOD, *others)]
-        pairs += [(boosting, SINGLE_LONG), (boosting, STRONG_ON_EASY)]
+        pairs += [(boosting, SINGLE_LONG)]
+        pairs += [(ensemble(m), STRONG_ON_EASY) for m in (BOOSTING, SINGLE_METHOD, *others)]
         pairs += [(ensemble(m), ensemble(INDEPENDENT)) for m in others if METHODS[m].needs_pooled_head]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         pairs += [(STRONG_ON_EASY, trivial) for trivial in TRIVIAL]

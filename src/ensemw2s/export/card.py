@@ -15,6 +15,8 @@ Trained by EnsemW2S {version} in the run "{name}" (configuration {config_hash}),
 
 {headline}
 
+{details}
+
 - Task: {task}. {source}.
 - Base: {strong}. Supervisor: {weak}.
 - Answers: {choices}.
@@ -50,6 +52,7 @@ def model_card(results: Results, *, classes: str, probabilities: str | None = No
         config_hash=results.config_hash[:12],
         seed=chosen.seed,
         headline=markdown(chosen.headline),
+        details=markdown(" ".join(chosen.details)),
         task=markdown(results.task.name),
         source=markdown(results.task.source),
         strong=markdown(results.strong),

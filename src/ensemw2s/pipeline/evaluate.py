@@ -11,6 +11,7 @@ from ensemw2s.data.splits import Split
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.evaluation.evaluate import RunFacts, evaluate
+from ensemw2s.evaluation.items import Questions, shortened
 from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, ScoredCondition, ScoredSeed
 from ensemw2s.forms.base import Truth
 from ensemw2s.forms.role import WeakRole
@@ -18,7 +19,7 @@ from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
 from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.results import Results, TaskInfo
+from ensemw2s.results import LabelledText, Results, TaskInfo
 from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY
 
 
@@ -39,6 +40,7 @@ def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]
             first.context, first.labels, curve_method(first.config.ensemble.methods), hard[0]
         ),
         token_weights=first.form.scoring.token_weights(first.context, first.ensembles),
+        questions=_questions(first, hard[0]),
     )
     scored = [_scored(seed, truths, each) for seed, each in zip(seeds, hard, strict=True)]
     return evaluate(facts, scored, _items(split))
@@ -100,6 +102,22 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
     )
 
 
+def _questions(work: SeedWork, truth: Truth | None) -> Questions:
+    """The seed's unlabelled questions, with their true answers in words."""
+    examples, choices = work.prepared.split.examples, work.prepared.task.choices
+    texts = tuple(examples[row].prompt for row in work.context.draw.hard_unlabelled.tolist())
+    if isinstance(truth, Tensor):
+        return Questions(texts, tuple(choices[k] for k in truth.tolist()))
+    return Questions(texts, truth)
+
+
+def _easy_example(work: SeedWork) -> LabelledText:
+    """The first labelled example of the seed."""
+    row = int(work.context.draw.easy_train[0])
+    split = work.prepared.split
+    return LabelledText(text=shortened(split.examples[row].prompt), label=split.easy_answers[row])
+
+
 def _described(pool: Sequence[WeakRole]) -> str:
     """The weak models in words."""
     each = "; ".join(role.describe() for role in pool)
@@ -134,4 +152,5 @@ def _task(work: SeedWork) -> TaskInfo:
         split_uses_labels=task.split_uses_labels,
         choices=task.choices,
         sizes=sizes | drawn,
+        easy_example=_easy_example(work),
     )

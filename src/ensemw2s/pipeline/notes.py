@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
+from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
@@ -15,8 +16,12 @@ def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
     """Sentences on the data, the models and the split, on what `auto` chose, and on people's answers."""
     prepared, people = seeds[0].prepared, seeds[0].prepared.people
     notes = _common_notes(prepared)
-    if chosen := [f"{work.chosen.key} (seed {work.seed})" for work in seeds if work.chosen is not None]:
-        notes.append(f"`auto` took {', '.join(chosen)}.")
+    labels = {
+        each.condition: each.label
+        for each in all_conditions(prepared.config.ensemble.methods, prepared.config.students)
+    }
+    if chosen := [f"the {labels[work.chosen]} (seed {work.seed})" for work in seeds if work.chosen is not None]:
+        notes.append(f"`auto` took {'; '.join(chosen)}.")
     if isinstance(prepared, ClassPrepared):
         notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in rare_classes(prepared.split.easy_counts)]
         if reason := ClassStudents(prepared).why_no_zero_shot(seeds[0].context):

@@ -40,6 +40,8 @@ CONFIG, RESULTS, ITEMS, TIMING, REPORT = (
 SEALED = (CONFIG, RESULTS, ITEMS, TIMING, REPORT)
 """What a finished run's checksums cover, beside what its stages used."""
 EVENTS = "events.jsonl"
+EXPORT = "export"
+"""Folder of figures and tables that somebody asked for."""
 FOLDERS = ("stages", "student", "ensemble")
 
 

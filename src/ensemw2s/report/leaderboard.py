@@ -10,7 +10,8 @@ from rich.table import Table
 
 from ensemw2s.names import SINGLE
 from ensemw2s.report.charts import PALETTE, Spec
-from ensemw2s.report.page import bar, page
+from ensemw2s.report.page import page
+from ensemw2s.report.scale import Scale
 from ensemw2s.report.table import percent, points, short, shown
 from ensemw2s.results import Interval
 from ensemw2s.results.leaderboard import Leaderboard, LeaderboardCell, LeaderboardLine, LeaderboardTask
@@ -84,8 +85,7 @@ def markdown(leaderboard: Leaderboard) -> str:
 
 def write_page(leaderboard: Leaderboard, path: Path) -> None:
     """Write leaderboard.html whole or not at all; the page loads nothing from outside."""
-    gains = [line.gain for line in leaderboard.lines]
-    low, high = min(g.low for g in gains), max(g.high for g in gains)
+    scale = Scale.of([line.gain for line in leaderboard.lines])
     text = page(
         "leaderboard.html.j2",
         {name: chart.to_dict() for name, chart in {"all": _scatter(leaderboard.lines)}.items()}
@@ -97,7 +97,7 @@ def write_page(leaderboard: Leaderboard, path: Path) -> None:
         facts=facts,
         sentences=sentences(leaderboard),
         references=REFERENCES,
-        bar=lambda interval: bar(interval, low, high),
+        scale=scale,
         pgr=_pgr,
         p=_p,
         percent=percent,
@@ -198,7 +198,9 @@ def _scatter(lines: Sequence[LeaderboardLine]) -> Any:
     return (
         base.mark_rule(opacity=0.35).encode(y=alt.Y("low:Q", axis=axis), y2="high:Q")
         + base.mark_circle(size=60, opacity=0.9).encode(y="gain:Q")
-        + base.mark_text(align="left", dx=6, dy=-4, fontSize=9).encode(y="gain:Q", text="shown:N")
+        + base.mark_text(align="left", dx=6, dy=-4, fontSize=10).encode(
+            y="gain:Q", text="shown:N", color=alt.value("var(--ink)")
+        )
     ).properties(width="container", height=420)
 
 

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import vl_convert
@@ -11,11 +12,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ensemw2s.names import BOOSTING
-from ensemw2s.report.charts import PARTS
+from ensemw2s.report.charts import FEWEST, PARTS, THEME, colour_of, names_of
+from ensemw2s.report.class_figures import used_confusion
 from ensemw2s.report.figures import figures
-from ensemw2s.report.table import KINDS, distances, leaderboard, percent, points, short
+from ensemw2s.report.glossary import GLOSSARY
+from ensemw2s.report.overview import ENOUGH_SEEDS, next_steps, tiles
+from ensemw2s.report.scale import Scale
+from ensemw2s.report.table import KINDS, distances, leaderboard, main_lines, percent, points, seed_range, short
 from ensemw2s.report.trainings import MEANING, training_lines
-from ensemw2s.results import Interval, Results, Timing
+from ensemw2s.results import Figure, Item, Results, Timing
+from ensemw2s.results.picks import main_rows
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import visible
 
@@ -23,34 +29,51 @@ _KEPT = "\n\t"
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 
 
-def render(results: Results, timing: Timing | None) -> str:
-    """The report as HTML that loads nothing from outside."""
+def render(results: Results, timing: Timing | None, *, folder: str | None = None) -> str:
+    """The report as HTML that loads nothing from outside.
+
+    Args:
+        folder: the run's, as it stands in commands; by default runs/NAME.
+    """
     charts = figures(results, timing)
     lines = leaderboard(results)
-    low = min(line.hardest.low for line in lines)
-    high = max(line.hardest.high for line in lines)
+    names = names_of(results, [row.key for row in results.rows])
     return page(
         "page.html.j2",
         charts,
         r=results,
         timing=timing,
         lines=lines,
+        main=main_lines(results),
+        main_rows=main_rows(results),
+        tiles=tiles(results),
+        steps=next_steps(results, folder or f"runs/{results.name}"),
+        enough_seeds=ENOUGH_SEEDS,
+        fewest=FEWEST,
         kinds=KINDS,
         parts=PARTS,
         test=PARTS[results.hardest_test],
         trainings=training_lines(results),
         meaning=MEANING,
         uneven=any(line.balanced for line in lines),
-        bar=lambda interval: bar(interval, low, high),
+        scale=Scale.of([line.hardest for line in lines]),
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
+        names=names,
+        colours={row.key: colour_of(row.condition) for row in results.rows},
         sampled=_sampled(results),
         wrong=_all_wrong(results),
         prior=_prior(results),
         undefined=_undefined(results),
+        sizes_of_ensemble=_sizes_of_ensemble(results),
+        sd=_deviation,
+        strip_item=_strip_item(results),
+        confused=used_confusion(results) if results.confusion else None,
+        items=_embedded(results.items.model_dump()) if results.items else None,
         panels=lambda section: [name for name in charts if name.split("/")[0] == section],
         percent=percent,
         points=points,
+        seed_range=seed_range,
         short=short,
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
     )
@@ -58,17 +81,26 @@ def render(results: Results, timing: Timing | None) -> str:
 
 def write_report(results: Results, timing: Timing | None, path: Path) -> None:
     """Write the report whole or not at all. Raises RunError where it cannot be written."""
-    write_atomic(path, render(results, timing))
+    write_atomic(path, render(results, timing, folder=str(path.parent)))
 
 
-def bar(interval: Interval, low: float, high: float) -> Markup:
-    """An interval drawn as a line and a dot, on the common scale of the table."""
-    span = (high - low) or 1.0
-    a, m, b = (round(2 + 96 * (v - low) / span, 1) for v in (interval.low, interval.mean, interval.high))
-    return Markup(
-        f'<svg class="bar" viewBox="0 0 100 10" aria-hidden="true"><line x1="{a}" x2="{b}" y1="5" y2="5"/>'
-        f'<circle cx="{m}" cy="5" r="2.6"/></svg>'
-    )
+def _strip_item(results: Results) -> Item | None:
+    """An unlabelled item to explain the experiment by: one on which members disagree, and the label is right."""
+    items = results.items.items if results.items else ()
+    return min(items, key=lambda item: ("disagree" not in item.kinds, item.is_right is False), default=None)
+
+
+def _sizes_of_ensemble(results: Results) -> str:
+    """How many experts vote: from the least to the most, over methods and seeds."""
+    sizes = [e.selected for e in results.ensembles]
+    if not sizes:
+        return "several"
+    return str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+
+
+def _deviation(figure: Figure) -> str:
+    """Standard deviation over the seeds, in points."""
+    return f"{100 * stdev(figure.per_seed):.1f}" if len(figure.per_seed) > 1 else "–"
 
 
 def _all_wrong(results: Results) -> list[tuple[str, float]]:
@@ -114,9 +146,9 @@ def _harmless(value: Any) -> Any:
     return _finalized(value)
 
 
-def _embedded(charts: dict[str, Any]) -> Markup:
+def _embedded(data: Any) -> Markup:
     """JSON inside a script element, with characters escaped that could end the element."""
-    text = json.dumps(_harmless(charts), ensure_ascii=True)
+    text = json.dumps(_harmless(data), ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
@@ -128,11 +160,13 @@ def _bundle() -> str:
 def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
     """A page that loads nothing from outside: the template with the charts' data and the library that draws them."""
     environment = Environment(
-        loader=PackageLoader("ensemw2s.report", "."),
+        loader=PackageLoader("ensemw2s.report"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(specs=_embedded(charts), bundle=Markup(_bundle()), **shown)
+    environment.globals["glossary"] = GLOSSARY
+    embedded = {"specs": _embedded(charts), "theme": _embedded(THEME), "bundle": Markup(_bundle())}
+    return environment.get_template(template).render(**embedded, **shown)

@@ -6,8 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ensemw2s.report.trainings import MEANING, mark
-from ensemw2s.results import Comparison, Interval, Results, Row, RunComparison
+from ensemw2s.results import Comparison, Figure, Interval, Results, Row, RunComparison
 from ensemw2s.results.conditions import STRONG_ON_EASY
+from ensemw2s.results.picks import main_rows
 from ensemw2s.text import visible
 
 KINDS = {
@@ -22,14 +23,14 @@ KINDS = {
 class Line:
     """One row of the table, as text."""
 
-    key: str
-    label: str
-    kind: str
+    row: Row
     val: str
     id_test: str
     ood_test: str
     hardest: Interval
     """On the hardest test, by which the run is judged."""
+    seeds: str
+    """The least and the largest seed on that test."""
     balanced: str
     """Balanced accuracy on that test; empty where the classes are nearly balanced."""
     n_experts: str
@@ -40,10 +41,24 @@ class Line:
     mark: str
     """Empty, or that a model of the row did not converge."""
 
+    @property
+    def key(self) -> str:
+        return self.row.key
+
+    @property
+    def label(self) -> str:
+        return self.row.label
+
 
 def leaderboard(results: Results) -> list[Line]:
     """All rows, grouped by kind in the order of KINDS."""
     return [_line(row, results) for kind in KINDS for row in results.rows if row.kind == kind]
+
+
+def main_lines(results: Results) -> list[Line]:
+    """The rows that a reader compares first, in the order of the table."""
+    main = {row.key for _, row in main_rows(results)}
+    return [line for line in leaderboard(results) if line.key in main]
 
 
 def distances(results: Results) -> list[tuple[Comparison, str]]:
@@ -99,8 +114,8 @@ def terminal_table(results: Results) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     kind = ""
     for line in lines:
-        if line.kind != kind:
-            kind = line.kind
+        if line.row.kind != kind:
+            kind = line.row.kind
             table.add_section()
             table.add_row(Text(KINDS[kind], style="dim"))
         style = "bold green" if line.recommended else ""
@@ -118,7 +133,7 @@ def comparison_table(comparison: RunComparison) -> Table:
         title=shown(f"OOD {metrics} in %, 95% intervals; difference: recommended rows, paired by seed"),
         title_justify="left",
     )
-    for column in ("run", "recommended row", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
+    for column in ("run", "to use", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
         table.add_column(column, overflow="fold")
     pairs = {p.first: p for p in comparison.pairs}
     for line in comparison.lines:
@@ -127,8 +142,14 @@ def comparison_table(comparison: RunComparison) -> Table:
             percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")
         ]
         difference = "" if pair is None else pair.reason if pair.difference is None else points(pair.difference)
-        table.add_row(*map(shown, (line.run, line.row, str(line.n_seeds), *cells, difference)))
+        table.add_row(*map(shown, (line.run, line.label, str(line.n_seeds), *cells, difference)))
     return table
+
+
+def seed_range(figure: Figure) -> str:
+    """The least and the largest of the seeds, as "70.1–73.9"; empty for one seed."""
+    low, high = min(figure.per_seed), max(figure.per_seed)
+    return f"{100 * low:.1f}–{100 * high:.1f}" if len(figure.per_seed) > 1 else ""
 
 
 def _sizes(n_experts: tuple[int, ...]) -> str:
@@ -146,13 +167,12 @@ def _line(row: Row, results: Results) -> Line:
     tests = {part: row.parts[part]["accuracy"].interval for part in ("id_test", "ood_test") if part in row.parts}
     balanced = row.parts[results.hardest_test].get("balanced_accuracy")
     return Line(
-        key=row.key,
-        label=row.label,
-        kind=row.kind,
+        row=row,
         val=f"{100 * row.parts['easy_val']['accuracy'].interval.mean:.1f}",
         id_test=percent(tests["id_test"]),
         ood_test=percent(tests["ood_test"]) if "ood_test" in tests else "unknown",
         hardest=tests[results.hardest_test],
+        seeds=seed_range(row.parts[results.hardest_test]["accuracy"]),
         balanced=percent(balanced.interval) if balanced else "",
         n_experts=_sizes(row.n_experts),
         tokens=short(row.cost.training_tokens),

@@ -22,6 +22,8 @@ class Figure(Record):
 
     per_seed: tuple[float, ...]
     interval: Interval
+    over_items: Interval | None = None
+    """Shares on a test: the interval over its items alone, with the seeds as they are."""
 
 
 class Cost(Record):

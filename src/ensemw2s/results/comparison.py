@@ -9,6 +9,8 @@ class RunLine(Record):
     run: str
     row: str
     """The recommended row."""
+    label: str
+    """Its name in words."""
     n_seeds: int
     metric: str
     """Name of the metric in the table: accuracy, or exact match in generation."""

@@ -52,6 +52,7 @@ class LeaderboardLine(Record):
     group: str
     teacher: str
     recipe: str
+    """How it is learned, in words."""
     n_tasks: int
     gain: Interval
     gain_by_form: dict[str, Interval]

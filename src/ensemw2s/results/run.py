@@ -22,7 +22,9 @@ class Row(Record):
     """The condition's, by which comparisons and curves name their rows."""
     condition: Condition
     label: str
-    """What a reader sees."""
+    """What a reader sees: its name in words."""
+    how: str = ""
+    """The end of the label that says how it learns; empty where that goes without saying."""
     kind: RowKind
     parts: dict[str, dict[str, Figure]]
     """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, macro_f1,
@@ -43,6 +45,11 @@ class Row(Record):
         if any(end is not None and not end.converged for end in self.trainings):
             return False
         return None if not self.trainings or None in self.trainings else True
+
+    @property
+    def who(self) -> str:
+        """The label without how it learns."""
+        return self.label.removesuffix(self.how).rstrip(", :")
 
 
 class Comparison(Record):
@@ -148,6 +155,11 @@ class Confusion(Record):
         return tuple(row[k] / sum(row) if sum(row) else None for k, row in enumerate(self.counts))
 
 
+class LabelledText(Record):
+    text: str
+    label: str
+
+
 class TaskInfo(Record):
     name: str
     source: str
@@ -156,6 +168,46 @@ class TaskInfo(Record):
     choices: tuple[str, ...]
     sizes: dict[str, int]
     """Examples per part (and per pool), of which each seed draws its own."""
+    easy_example: LabelledText | None = None
+    """One labelled easy example, by which a reader sees what the task is."""
+
+
+class Item(Record):
+    """One unlabelled item of the first seed, with what everybody answers to it."""
+
+    id: str
+    text: str
+    label: str
+    """What the student learns of it: the ensemble's, outside voters joined."""
+    members: tuple[str, ...]
+    """Each voting expert's own answer."""
+    votes: dict[str, str] = Field(default_factory=dict)
+    """Outside voter to its vote, of those that voted."""
+    on_easy: str
+    """The answer of the strong model that learned the easy labels."""
+    student: str | None
+    """The student's; None where students are not asked (answers in words)."""
+    truth: str | None
+    """None where nobody knows it, as below."""
+    is_right: bool | None
+    """Whether the label is true."""
+    student_is_right: bool | None
+    kinds: tuple[str, ...] = ()
+    """Which of `Items.counts` it is one of."""
+
+
+class Items(Record):
+    """A few hundred unlabelled items of the first seed, those first from which one learns most."""
+
+    method: str
+    """The ensemble that labels them."""
+    student: str | None
+    """Row of the student."""
+    n_items: int
+    """Of the seed, of which `items` are some."""
+    counts: dict[str, int]
+    """Among all of them: `mended` and `broken` labels (by the student; where the truth is known), and `disagree`."""
+    items: tuple[Item, ...]
 
 
 class AnswerSample(Record):
@@ -260,7 +312,9 @@ class Recommendation(Record):
     row: str
     """Of the trained models; its student is exported."""
     headline: str
-    """One sentence: what to use and how far it is above or below strong-on-easy, independent and single."""
+    """At most 25 words: what to use, how right it is, and whether weak supervision helped."""
+    details: tuple[str, ...] = ()
+    """Sentences with the intervals behind it: who supervised, and how far it is from what else could be used."""
     is_baseline: bool
     seed: int
     """Whose student is exported: the one with the best easy-val accuracy."""
@@ -303,6 +357,8 @@ class Results(Record):
     """Outside voters, where there are some."""
     pool: tuple[PoolMember, ...] = ()
     """The weak models, where there are several."""
+    items: Items | None = None
+    """Unlabelled items to look at."""
     confusion: tuple[Confusion, ...] = ()
     """classes: of the rows whose curves are drawn."""
     notes: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ def _line(name: str, results: Results) -> RunLine:
     return RunLine(
         run=name,
         row=results.recommendation.row,
+        label=results.row(results.recommendation.row).label,
         n_seeds=len(results.seeds),
         metric=results.metric,
         accuracy=accuracy,

@@ -11,6 +11,7 @@ from torch import Tensor
 from ensemw2s.core import intervals
 from ensemw2s.core.ranking import holm, mean_of_tasks, rank_intervals, wins_and_losses
 from ensemw2s.core.seeds import stream
+from ensemw2s.evaluation.conditions import labels_in_words
 from ensemw2s.evaluation.figures import interval_of
 from ensemw2s.pipeline.run_folder import read_items, read_results
 from ensemw2s.results import Interval, Results
@@ -134,7 +135,7 @@ def _line(method: str, cells: Sequence[LeaderboardCell], words: Collection[str])
         method=method,
         group=AUTO if spec is None else spec.group,
         teacher="" if spec is None else spec.teacher,
-        recipe="" if spec is None else spec.recipe.name,
+        recipe="" if spec is None else labels_in_words(spec.recipe),
         n_tasks=len(cells),
         rank=sum(c.rank.mean for c in cells) / len(cells),
         wins=sum(c.wins for c in cells),
