@@ -73,9 +73,10 @@ def test_every_command_of_the_guide_does_what_it_says(files, monkeypatch, capsys
     assert "OOD interval" in (files / "runs" / "tested" / "report.html").read_text()
     answers = [json.loads(line) for line in (files / "answers.jsonl").read_text().splitlines()]
     questions = [json.loads(line)["question"] for line in (files / "unlabelled.jsonl").read_text().splitlines()]
-    assert [a["prompt"] for a in answers] == [f"{question}\nAnswer:" for question in questions]
+    assert [a["question"] for a in answers] == questions
     labels = [json.loads(line) for line in (files / "labels" / "labels-00000.jsonl").read_text().splitlines()]
-    assert [label["prompt"] for label in labels] == [f"{question}\nAnswer:" for question in questions]
+    assert [label["question"] for label in labels] == questions
+    assert [list(label) for label in labels] == [list(answer) for answer in answers]
 
 
 def test_every_template_of_the_guide_fits_its_columns():
