@@ -4,10 +4,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import model_info, snapshot_download
-from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  (of its HTTP client)
+from huggingface_hub.errors import (
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]  (of its HTTP client)
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 TIMEOUT = 3.0
 """Seconds to wait for the hub, so that a machine without a route to it does not keep its user waiting."""
+
+
+def check_offered(hub_id: str, *, revision: str | None = None) -> bool:
+    """Whether the hub answers, and so has the repository with weights that are read.
+
+    Raises:
+        OSError: it has no such repository or revision, does not give it to this user, or has no safetensors of it.
+        ValueError: the id is malformed.
+    """
+    try:
+        files = model_info(hub_id, revision=revision, timeout=TIMEOUT).siblings or []
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise OSError(str(error)) from error
+    except (HTTPError, OSError):
+        return False
+    if not any(file.rfilename.endswith(".safetensors") for file in files):
+        raise OSError(f"{hub_id} has no safetensors")
+    return True
 
 
 def download(hub_id: str, *, patterns: Sequence[str], revision: str | None = None) -> Path:
