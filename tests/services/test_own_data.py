@@ -298,10 +298,27 @@ def test_at_a_terminal_it_asks_for_what_was_not_given_with_a_proposal(files):
         ("Labelled", ""),
         ("Column", "answer"),
         ("Prompt,", r"{{ question }}\nAnswer:"),
-        ("Weak", None),
-        ("Strong", None),
+        ("Weak", "smollm2-135m"),
+        ("Strong", "Qwen/Qwen2.5-0.5B"),
     ]
     assert config.task.prompt == "Q: {{ question }}\nA:"
+
+
+def test_each_answer_is_checked_when_it_is_given_and_asked_for_again(files):
+    given = iter(
+        [
+            *("nowhere.jsonl", "labelled.jsonl", "labelled.txt", "unlabelled.jsonl", "", "anser", "answer"),
+            *("{{ qestion }}", "{{ question", r"{{ question }}\nAnswer:", "no/such/model", "tiny", "tiny"),
+        ]
+    )
+    refusals = []
+    written = write_config(Wishes(), Path("my.yaml"), ask=lambda *_: next(given), tell=refusals.append)
+    assert [next(word for word in WORDS if word in refusal) for refusal in refusals] == WORDS
+    assert written.config.task.prompt == "{{ question }}\nAnswer:"
+    assert list(given) == []
+
+
+WORDS = ["nowhere.jsonl", "labelled.txt", "'anser'", "did you mean 'question'", "{{ question", "no/such/model"]
 
 
 def test_texts_that_yaml_would_read_as_something_else_stay_texts(files):

@@ -15,7 +15,7 @@ from tiny_run import merged, tiny_tree
 
 GOOD = {
     "seeds": [0, 1, 2, 3, 4],
-    "expert_training": {"solver": "auto", "schedule": "constant", "dropout": 0.0},
+    "expert_training": {"solver": "auto", "schedule": "constant", "dropout": 0.0, "epochs": 100},
     "student_training": {"solver": "auto", "schedule": "constant", "dropout": 0.0, "epochs": 100},
 }
 

@@ -51,9 +51,12 @@ def init(
         shown = visible(question) + (f" [{visible(proposal)}]" if proposal else "")
         return typer.prompt(shown, default=proposal, show_default=False, err=True)
 
+    def tell(refusal: str) -> None:
+        say(err, refusal, label="refused:", style="yellow")
+
     asks = sys.stdin.isatty() and not yes
     wishes = Wishes(labelled, unlabelled, test, prompt, answer, weak, strong)
-    written = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
+    written = write_config(wishes, output, ask=ask if asks else None, tell=tell, accept=yes, force=force)
     warn(written.notes)
     if written.split is not None and not written.config.is_generation:
         warn_of_rare(written.split.easy_counts)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import model_info, snapshot_download
+from huggingface_hub import CachedRepoInfo, model_info, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import (
+    CacheNotFound,
     HTTPError,  # pyright: ignore[reportPrivateImportUsage]  (of its HTTP client)
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -12,6 +13,21 @@ from huggingface_hub.errors import (
 
 TIMEOUT = 3.0
 """Seconds to wait for the hub, so that a machine without a route to it does not keep its user waiting."""
+
+
+def downloaded() -> list[str]:
+    """Ids of the models with weights in the hub's local cache, the smaller first."""
+    try:
+        repositories = scan_cache_dir().repos
+    except (CacheNotFound, OSError):
+        return []
+    models = [each for each in repositories if each.repo_type == "model" and _has_weights(each)]
+    return [each.repo_id for each in sorted(models, key=lambda each: each.size_on_disk)]
+
+
+def _has_weights(repository: CachedRepoInfo) -> bool:
+    names = {file.file_name for revision in repository.revisions for file in revision.files}
+    return "config.json" in names and any(name.endswith(".safetensors") for name in names)
 
 
 def check_offered(hub_id: str, *, revision: str | None = None) -> bool:

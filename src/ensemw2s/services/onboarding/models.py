@@ -7,8 +7,20 @@ from ensemw2s.config import ExperimentConfig, ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.checkpoint import local_copy, resolvable, weight_files
 from ensemw2s.models.loading.fetch import KNOWN
-from ensemw2s.models.loading.hub import check_offered
+from ensemw2s.models.loading.hub import check_offered, downloaded
 from ensemw2s.models.loading.load import n_layers_of
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """What is known of one model."""
+
+    described: str
+    """A phrase on it."""
+    n_layers: int | None = None
+    """That are used, where it is on this machine."""
+    note: str = ""
+    """What the user must hear."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +41,27 @@ def find_models(config: ExperimentConfig) -> FoundModels:
     Raises:
         ModelError: there is no such model, it has no safetensors, fewer layers than asked for, or cannot be read.
     """
-    described: dict[str, str] = {}
-    layers: dict[str, int] = {}
-    notes: list[str] = []
-    for setting, model in config.models:
-        if model.is_tfidf:
-            described[setting] = "TF-IDF with logistic regression"
-        elif (here := local_copy(model)) is not None:
-            weight_files(model, here[1])
-            layers[setting], n_all = n_layers_of(here[0])
-            cut = f"first {layers[setting]} of {n_all} layers" if layers[setting] < n_all else f"{n_all} layers"
-            described[setting] = f"{model.model}, {cut}, on this machine"
-        else:
-            described[setting] = f"{model.model}, {_elsewhere(setting, model, notes)}"
-    return FoundModels(described, layers, tuple(notes))
+    found = {setting: find_model(setting, model) for setting, model in config.models}
+    return FoundModels(
+        {setting: each.described for setting, each in found.items()},
+        {setting: each.n_layers for setting, each in found.items() if each.n_layers is not None},
+        tuple(each.note for each in found.values() if each.note),
+    )
 
 
-def _elsewhere(setting: str, model: ModelConfig, notes: list[str]) -> str:
+def find_model(setting: str, model: ModelConfig) -> FoundModel:
+    """Look for one model. Raises ModelError as `find_models`."""
+    if model.is_tfidf:
+        return FoundModel("TF-IDF with logistic regression")
+    if (here := local_copy(model)) is not None:
+        weight_files(model, here[1])
+        n_used, n_all = n_layers_of(here[0])
+        cut = f"first {n_used} of {n_all} layers" if n_used < n_all else f"{n_all} layers"
+        return FoundModel(f"{model.model}, {cut}, on this machine", n_used)
     resolvable(model)
     if model.model in KNOWN:
-        return f"not on this machine: `run` or `ensemw2s fetch {model.model}` gets it"
+        get = f"`run` or `ensemw2s fetch {model.model}` gets it"
+        return FoundModel(f"{model.model}, not on this machine: {get}")
     try:
         answers = check_offered(model.model, revision=model.revision)
     except (OSError, ValueError) as error:
@@ -58,6 +71,16 @@ def _elsewhere(setting: str, model: ModelConfig, notes: list[str]) -> str:
             "the name and the revision, or name a local folder"
         ) from None
     if answers:
-        return "on the hub: `run` downloads it"
-    notes.append(f"{setting}.model: {model.model} is not on this machine, and the hub does not answer")
-    return "not on this machine"
+        return FoundModel(f"{model.model}, on the hub: `run` downloads it")
+    note = f"{setting}.model: {model.model} is not on this machine, and the hub does not answer"
+    return FoundModel(f"{model.model}, not on this machine", note=note)
+
+
+def suggestions(*, writes: bool) -> list[str]:
+    """Names of models that may serve: those that `ensemw2s fetch` knows, then the hub's on this machine, smaller first.
+
+    Args:
+        writes: whether they shall answer in words.
+    """
+    known = [name for name, model in KNOWN.items() if model.writes or not writes]
+    return list(dict.fromkeys([*known, *downloaded()]))
