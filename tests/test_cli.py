@@ -97,7 +97,14 @@ def test_run_report_predict_and_compare_follow_each_other(place, monkeypatch, ca
     pairs = json.loads(out)["pairs"]
     assert pairs[0]["difference"]["method"] == "student-t"
     assert "seeds differ" in pairs[1]["reason"]
-    assert call(monkeypatch, capsys, "compare", place / "a", place / "b")[0] == 0
+    (place / "unfinished").mkdir()
+    code, out, err = call(monkeypatch, capsys, "compare", place / "a", place / "unfinished", place / "b")
+    assert code == 0
+    assert f"{place / 'unfinished'}: no finished run there; left out" in " ".join(err.split())
+    assert "strong model on easy" in out
+    code, _, err = call(monkeypatch, capsys, "compare", place / "a", place / "unfinished")
+    assert code == 5
+    assert "finished runs are needed, got 1" in " ".join(err.split())
 
 
 def test_validate_checks_the_data_and_works_nothing(place, monkeypatch, capsys):
@@ -123,6 +130,16 @@ def test_predict_reads_the_split_it_is_told(monkeypatch, capsys, tmp_path):
     predict = ("predict", tmp_path / "none", "--input", tmp_path / "saved", "--prompt", "{{ q }}", "--split")
     assert call(monkeypatch, capsys, *predict, "test")[0] == 4
     assert call(monkeypatch, capsys, *predict, "dev")[0] == 3
+
+
+def test_a_shell_is_told_what_may_follow(monkeypatch, capsys):
+    monkeypatch.setenv("_ENSEMW2S_COMPLETE", "complete_bash")
+    for words, expected in (("ensemw2s va", "validate"), ("ensemw2s run --run", "--run-dir")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert call(monkeypatch, capsys)[1].split() == [expected]
+    monkeypatch.delenv("_ENSEMW2S_COMPLETE")
+    assert "_ensemw2s_completion" in call(monkeypatch, capsys, "--show-completion", "bash")[1]
 
 
 def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):

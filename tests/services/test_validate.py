@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
+from scipy import stats
 
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading import hub
 from ensemw2s.models.loading.tiny import make_tiny
-from ensemw2s.services.onboarding.advice import advice
+from ensemw2s.services.onboarding.advice import REACH, advice
 from ensemw2s.services.onboarding.models import find_models
 from tiny_run import merged, tiny_tree
 
@@ -50,6 +51,10 @@ def test_what_would_say_little_is_named_and_nothing_else(task_file, changes, wor
     found = advice(config, {name: model.n_layers or 4 for name, model in config.models})
     assert len(found) == (1 if words else 0), found
     assert all(word in found[0] for word in words)
+
+
+def test_intervals_over_few_seeds_reach_as_far_as_students_t():
+    assert {n: round(float(stats.t.ppf(0.975, n - 1)), 1) for n in REACH} == REACH
 
 
 def test_a_member_of_a_pool_that_is_the_strong_model_is_named(task_file):

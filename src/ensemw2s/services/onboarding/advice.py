@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig
 
 ENOUGH_SEEDS = 5
+REACH = {2: 12.7, 3: 4.3, 4: 3.2, 5: 2.8}
+"""Of a 95% interval over so many seeds, in standard errors: Student's t."""
 NOT_STRENGTH = {"max_length", "dtype", "chat", "pooling", "trust_remote_code_from", "n_layers"}
 """Settings of a model that make it neither weaker nor stronger, and its layers, which are compared as numbers."""
 
@@ -53,29 +55,37 @@ def _few_seeds(config: ExperimentConfig) -> list[str]:
         return []
     if n == 1:
         return ["seeds has one: nothing tells how much another draw of the data would change; give five or more"]
-    from scipy.stats import t
-
-    wide, enough = (float(t.ppf(0.975, each - 1)) for each in (n, ENOUGH_SEEDS))
     return [
-        f"seeds has {n}: a 95% interval over them reaches {wide:.1f} standard errors to each side, over five "
-        f"{enough:.1f}; give five or more before you believe a small difference"
+        f"seeds has {n}: a 95% interval over them reaches {REACH[n]} standard errors to each side, over five "
+        f"{REACH[ENOUGH_SEEDS]}; give five or more before you believe a small difference"
     ]
 
 
 def _undertrained(config: ExperimentConfig) -> list[str]:
-    trained = [("expert_training", config.training_of(model)) for model in config.pool if not model.is_tfidf][:1]
-    stepped = not all(recipe.has_optimum for recipe in config.students.recipes)
-    trained.append(("student_training", config.training_of_students(has_optimum=not stepped)))
-    samples = {"expert_training": config.split.n_easy_train, "student_training": config.split.n_hard_unlabelled}
     found = []
-    for name, training in trained:
-        if not training.is_fitted and (n := _steps(training, samples[name])) < TrainConfig().min_steps:
-            found.append(
-                f"{name}: {training.epochs} epochs of {samples[name]:,} examples in batches of {training.batch_size} "
-                f"are at most {n} optimiser steps, which is little; raise {name}.epochs (with patience it is a bound), "
-                f"or lower {name}.batch_size"
-            )
+    experts, students = config.split.n_easy_train, config.split.n_hard_unlabelled
+    if _is_short(config.expert_training, experts) and not all(
+        model.is_tfidf or config.training_of(model).is_fitted for model in config.pool
+    ):
+        found.append(_short("expert_training", config.expert_training, experts))
+    if _is_short(config.student_training, students):
+        # Asked last: what is convex, losses say, and these load torch.
+        has_optimum = all(recipe.has_optimum for recipe in config.students.recipes)
+        if not config.training_of_students(has_optimum=has_optimum).is_fitted:
+            found.append(_short("student_training", config.student_training, students))
     return found
+
+
+def _is_short(training: TrainConfig, n_samples: int) -> bool:
+    return _steps(training, n_samples) < TrainConfig().min_steps
+
+
+def _short(name: str, training: TrainConfig, n_samples: int) -> str:
+    return (
+        f"{name}: {training.epochs} epochs of {n_samples:,} examples in batches of {training.batch_size} are at most "
+        f"{_steps(training, n_samples)} optimiser steps, which is little; raise {name}.epochs (with patience it is a "
+        f"bound), or lower {name}.batch_size"
+    )
 
 
 def _steps(training: TrainConfig, n_samples: int) -> int:
