@@ -95,6 +95,16 @@ def working(what: str, unit: str, total: int | None) -> Iterator[Advance]:
 
 
 @contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Let `watch` see what is worked at within this context."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+@contextmanager
 def metered(
     console: Console | None, name: str, total: int | None = None, note: Callable[[], str] | None = None
 ) -> Iterator[Advance]:
@@ -108,12 +118,8 @@ def metered(
         yield lambda n: None
         return
     display = _Bars(console) if _can_draw(console) else _Lines(console)
-    with display.stage(Count(name, total=total, note=note)) as advance:
-        token = _watch.set(display.within)
-        try:
-            yield advance
-        finally:
-            _watch.reset(token)
+    with display.stage(Count(name, total=total, note=note)) as advance, watched(display.within):
+        yield advance
 
 
 def _can_draw(console: Console) -> bool:

@@ -3,9 +3,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from ensemw2s import meter
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.errors import ConfigError
+from ensemw2s.meter import watched
 from ensemw2s.models import activations
 from ensemw2s.models.activations import activation_bytes, open_activations, pooled_for_depths
 from ensemw2s.models.inputs import IdInputs, PooledInputs, RecomputedInputs, TokenInputs
@@ -85,20 +85,19 @@ def test_an_interruption_costs_one_shard(config, backbone, ids, store):
 
 
 @pytest.mark.parametrize("config", [HEAD, TOP], ids=["head", "top"])
-def test_progress_counts_every_token_read_or_found(config, backbone, ids, store, monkeypatch):
+def test_progress_counts_every_token_read_or_found(config, backbone, ids, store):
     counts = []
 
     @contextmanager
     def watch(count):
         counts.append(count)
-        yield lambda n: setattr(count, "done", count.done + n)
+        yield count.add
 
-    token = meter._watch.set(watch)
-    for kept in (0, 2, 3):
-        while len(store.kept) > kept:
-            store.kept.popitem()
-        open_activations(backbone, ids, config=config, cache=cache(), store=store)
-    meter._watch.reset(token)
+    with watched(watch):
+        for kept in (0, 2, 3):
+            while len(store.kept) > kept:
+                store.kept.popitem()
+            open_activations(backbone, ids, config=config, cache=cache(), store=store)
     n_tokens = sum(map(len, ids))
     assert [(count.unit, count.done, count.total) for count in counts] == [("tokens", n_tokens, n_tokens)] * 3
 

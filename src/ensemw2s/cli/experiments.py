@@ -25,6 +25,7 @@ from ensemw2s.cli.common import (
     warn_of_rare,
     write_json,
 )
+from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
 
@@ -142,7 +143,8 @@ def plan(
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     from ensemw2s.services.planning.plan import make_plan
 
-    made = make_plan(settings, calibrated=calibrate)
+    with metered(None if as_json else err, "plan"):
+        made = make_plan(settings, calibrated=calibrate)
     if as_json:
         write_json(made)
         return
