@@ -14,8 +14,11 @@ import pytest
 import yaml
 
 from ensemw2s import cli
+from ensemw2s.data.readers.load import read_rows
 from ensemw2s.results import Results
 from tiny_run import comparison_rows, tiny_tree, write_jsonl
+
+ANSWERED = ["answer", "confidence", "members", "agreement"]
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +70,44 @@ def test_run_report_predict_and_compare_follow_each_other(place, monkeypatch, ca
     code, out, _ = call(monkeypatch, capsys, *predict)
     assert out == answers.read_text()
     found = [json.loads(line) for line in out.splitlines()]
-    assert [f["prompt"] for f in found] == [r["q"] for r in comparison_rows(5, seed=3)]
+    rows = comparison_rows(5, seed=3)
+    assert [list(f) for f in found] == [["id", "input_id", "q", "input_answer", "hardness", *ANSWERED]] * 5
+    assert [(f["id"], f["input_id"], f["q"]) for f in found] == [
+        (f"row-{n}", r["id"], r["q"]) for n, r in enumerate(rows, 1)
+    ]
     assert all(f["answer"] in ("no", "yes") for f in found)
-    assert all(sum(f["probability"].values()) == pytest.approx(1.0, abs=1e-5) for f in found)
+
+    columns = ("--id", "id", "--columns", "id,answer,confidence,probability,input_answer")
+    code, out, _ = call(monkeypatch, capsys, *predict, *columns)
+    for row, one in zip(rows, map(json.loads, out.splitlines()), strict=True):
+        assert (one["id"], one["input_answer"]) == (row["id"], row["answer"])
+        assert one["confidence"] == one["probability"][one["answer"]] == max(one["probability"].values())
+        assert sum(one["probability"].values()) == pytest.approx(1.0, abs=1e-5)
+
+    label = ("label", "--ensemble", place / "a", "--input", questions, "--prompt", "{{ q }}", "--id", "id")
+    for suffix in ("csv", "jsonl", "parquet"):
+        for command, name in (((*predict, "--id", "id"), "predicted"), (label, "labelled")):
+            code, _, err = call(monkeypatch, capsys, *command, "--output", tmp_path / f"{name}.{suffix}")
+            assert code == 0, err
+        predicted, labelled = (read_rows(str(tmp_path / f"{name}.{suffix}")) for name in ("predicted", "labelled"))
+        for (_, one), (_, other), row in zip(predicted, labelled, rows, strict=True):
+            assert list(one) == list(other) == ["id", "q", "input_answer", "hardness", *ANSWERED]
+            assert (one["id"], one["q"], str(one["hardness"])) == (row["id"], row["q"], str(row["hardness"]))
+            members = other["members"] if suffix != "csv" else json.loads(other["members"])
+            assert members.count(other["answer"]) / len(members) == pytest.approx(float(other["agreement"]))
 
     code, out, _ = call(monkeypatch, capsys, "compare", place / "a", place / "b", place / "c", "--json")
     pairs = json.loads(out)["pairs"]
     assert pairs[0]["difference"]["method"] == "student-t"
     assert "seeds differ" in pairs[1]["reason"]
-    assert call(monkeypatch, capsys, "compare", place / "a", place / "b")[0] == 0
+    (place / "unfinished").mkdir()
+    code, out, err = call(monkeypatch, capsys, "compare", place / "a", place / "unfinished", place / "b")
+    assert code == 0
+    assert f"{place / 'unfinished'}: no finished run there; left out" in " ".join(err.split())
+    assert "strong model on easy" in out
+    code, _, err = call(monkeypatch, capsys, "compare", place / "a", place / "unfinished")
+    assert code == 5
+    assert "finished runs are needed, got 1" in " ".join(err.split())
 
 
 def test_validate_checks_the_data_and_works_nothing(place, monkeypatch, capsys):
@@ -101,6 +133,16 @@ def test_predict_reads_the_split_it_is_told(monkeypatch, capsys, tmp_path):
     predict = ("predict", tmp_path / "none", "--input", tmp_path / "saved", "--prompt", "{{ q }}", "--split")
     assert call(monkeypatch, capsys, *predict, "test")[0] == 4
     assert call(monkeypatch, capsys, *predict, "dev")[0] == 3
+
+
+def test_a_shell_is_told_what_may_follow(monkeypatch, capsys):
+    monkeypatch.setenv("_ENSEMW2S_COMPLETE", "complete_bash")
+    for words, expected in (("ensemw2s va", "validate"), ("ensemw2s run --run", "--run-dir")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert call(monkeypatch, capsys)[1].split() == [expected]
+    monkeypatch.delenv("_ENSEMW2S_COMPLETE")
+    assert "_ensemw2s_completion" in call(monkeypatch, capsys, "--show-completion", "bash")[1]
 
 
 def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):

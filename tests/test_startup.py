@@ -68,7 +68,7 @@ def started(argv: list[str] | None) -> tuple[int, list[str]]:
         (["run", "--set", "students.recipes=[{selection: al}]"], 2),
         (["run", "--set", "task.name=geo-countries", "--set", "ensemble.vote=hard"], 2),
         (["sweep", "--over", "weak.n_layer=2,3", "--output", "nowhere"], 2),
-        (["validate", "--no-data"], 0),
+        (["validate", "--no-data", "--no-models"], 0),
     ],
     ids=lambda value: "import" if value is None else None if isinstance(value, int) else " ".join(value),
 )

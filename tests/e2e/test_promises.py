@@ -10,12 +10,13 @@ import yaml
 from ensemw2s.config import canonical_hash, parse_config
 from ensemw2s.data.seal import SealedLabels
 from ensemw2s.ensemble.learners import trunk
-from ensemw2s.errors import RunError, SealError
+from ensemw2s.errors import ModelError, RunError, SealError
 from ensemw2s.export.classifier import load_student
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.pipeline.run_log import read_events
 from ensemw2s.results import Timing
 from tiny_run import comparison_rows, merged, write_jsonl
 
@@ -228,6 +229,20 @@ def test_a_folder_of_another_configuration_is_refused(finished, place, tiny_conf
         run(tiny_config(seeds=[5]), finished, store_root=place / "store")
     tree = yaml.safe_load((finished / "config.yaml").read_text())
     assert tree["_run"]["config_hash"] == canonical_hash(tiny_config())
+
+
+def test_a_check_that_fails_once_work_has_begun_leaves_the_folder_to_the_mended_configuration(place, tiny_config):
+    folder, mended = place / "mended", tiny_config(seeds=[0], ensemble={"methods": ["boosting"], "n_rounds": 2})
+    with pytest.raises(ModelError, match="nothing to boost"):
+        run(
+            tiny_config(seeds=[0], ensemble={"methods": ["boosting"], "prior": 0.01}),
+            folder,
+            store_root=place / "store",
+        )
+    assert not (folder / "config.yaml").exists()
+    run(mended, folder, store_root=place / "store")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["_run"]["config_hash"] == canonical_hash(mended)
+    assert [event["event"] for event in read_events(folder)].count("refused") == 1
 
 
 @pytest.mark.parametrize(

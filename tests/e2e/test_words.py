@@ -222,7 +222,14 @@ def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
 def test_the_saved_ensemble_labels_a_file_as_the_run_labelled_its_own_questions(finished, place, task_file):
     labeller = open_labeller(finished)
     counts = label_file(
-        labeller, str(task_file), place / "labels", prompt="{{ q }}", id_column="id", shard_rows=100, console=None
+        labeller,
+        str(task_file),
+        place / "labels",
+        prompt="{{ q }}",
+        id_column="id",
+        wanted=["id", "answer", "confidence", "members", "agreement", "tokens", "expert_ids"],
+        shard_rows=100,
+        console=None,
     )
     assert (counts.labelled, counts.failed) == (500, 0)
     found = {}
@@ -267,7 +274,13 @@ def test_an_ensemble_of_classifiers_labels_too(place, tiny_config, task_file):
     run(tiny_config(seeds=[0]), place / "classes", store_root=place / "store")
     labeller = open_labeller(place / "classes")
     counts = label_file(
-        labeller, str(task_file), place / "class-labels", prompt="{{ q }}", id_column="id", console=None
+        labeller,
+        str(task_file),
+        place / "class-labels",
+        prompt="{{ q }}",
+        id_column="id",
+        wanted=["answer", "probability", "members", "expert_ids", "expert_weights"],
+        console=None,
     )
     assert counts.labelled == 500
     lines = (place / "class-labels" / "labels-00000.jsonl").read_text().splitlines()

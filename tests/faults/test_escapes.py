@@ -79,7 +79,7 @@ def test_a_hostile_text_is_shown_on_one_line_and_obeyed_nowhere(kind):
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_tables_and_progress_bars_obey_nothing(kind):
     text = HOSTILE[kind]
-    line = RunLine(run=text, row=text, label=text, n_seeds=1, metric="accuracy", accuracy={})
+    line = RunLine(run=text, row=text, labels={text: text}, n_seeds=1, metric="accuracy", accuracy={})
     found = shown(lambda screen: screen.print(comparison_table(RunComparison(lines=(line, line), pairs=()))))
     assert is_harmless(found, keep="\n")
     assert visible(text) in found
@@ -99,7 +99,7 @@ def test_tables_and_progress_bars_obey_nothing(kind):
 def test_what_looks_like_markup_and_every_script_is_shown_as_it_stands(text):
     assert visible(text) == text
     assert shown(lambda screen: say(screen, text, label="error:", style="red")) == f"error: {text}\n"
-    line = RunLine(run=text, row=text, label=text, n_seeds=1, metric="accuracy", accuracy={})
+    line = RunLine(run=text, row=text, labels={text: text}, n_seeds=1, metric="accuracy", accuracy={})
     table = comparison_table(RunComparison(lines=(line, line), pairs=()))
     assert shown(lambda screen: screen.print(table)).count(text) == 4
     assert str(DataError(text)) == text

@@ -1,8 +1,11 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.errors import ConfigError
+from ensemw2s.meter import watched
 from ensemw2s.models import activations
 from ensemw2s.models.activations import activation_bytes, open_activations, pooled_for_depths
 from ensemw2s.models.inputs import IdInputs, PooledInputs, RecomputedInputs, TokenInputs
@@ -79,6 +82,24 @@ def test_an_interruption_costs_one_shard(config, backbone, ids, store):
     read = []
     open_activations(backbone, ids, config=config, cache=cache(), store=store, on_tokens=read.append)
     assert sum(read) == sum(map(len, ids[10:]))
+
+
+@pytest.mark.parametrize("config", [HEAD, TOP], ids=["head", "top"])
+def test_progress_counts_every_token_read_or_found(config, backbone, ids, store):
+    counts = []
+
+    @contextmanager
+    def watch(count):
+        counts.append(count)
+        yield count.add
+
+    with watched(watch):
+        for kept in (0, 2, 3):
+            while len(store.kept) > kept:
+                store.kept.popitem()
+            open_activations(backbone, ids, config=config, cache=cache(), store=store)
+    n_tokens = sum(map(len, ids))
+    assert [(count.unit, count.done, count.total) for count in counts] == [("tokens", n_tokens, n_tokens)] * 3
 
 
 def test_only_the_depth_that_is_missing_is_computed(backbone, ids, store):

@@ -146,10 +146,12 @@ def test_a_folder_that_is_gone_is_an_error_with_its_name(tmp_path):
         log.event("first")
 
 
-def test_progress_is_drawn_on_a_terminal_and_nowhere_else(tmp_path, store):
-    for is_terminal in (True, False):
-        screen = io.StringIO()
-        log = Journal(tmp_path, console=Console(file=screen, force_terminal=is_terminal))
-        with log.stage("experts", store, total=1) as advance:
-            advance(1)
-        assert ("experts" in screen.getvalue()) == is_terminal
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_and_in_a_log(tmp_path, store, is_terminal):
+    screen = io.StringIO()
+    log = Journal(tmp_path, console=Console(file=screen, force_terminal=is_terminal))
+    with log.stage("experts", store, total=1) as advance:
+        advance(1)
+    shown = screen.getvalue()
+    assert "experts" in shown
+    assert ("\x1b[" in shown) == is_terminal

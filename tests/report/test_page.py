@@ -224,14 +224,23 @@ def test_numbers_are_written_as_readers_expect():
 def test_runs_side_by_side_show_a_difference_or_its_reason():
     interval = Interval(mean=0.6, low=0.5, high=0.7, method="student-t")
     lines = tuple(
-        RunLine(run=n, row="ceiling", label="in words", n_seeds=2, metric="accuracy", accuracy={"ceiling": interval})
+        RunLine(
+            run=f"runs/{n}",
+            row="ceiling",
+            labels={"ceiling": "the ceiling"},
+            n_seeds=2,
+            metric="accuracy",
+            accuracy={"ceiling": interval},
+        )
         for n in "abc"
     )
     pairs = (
-        RunPair(first="b", second="a", difference=interval, reason=""),
-        RunPair(first="c", second="a", difference=None, reason="the seeds differ"),
+        RunPair(first="runs/b", second="runs/a", difference=interval, reason=""),
+        RunPair(first="runs/c", second="runs/a", difference=None, reason="the seeds differ"),
     )
     shown = text(comparison_table(RunComparison(lines=lines, pairs=pairs)))
     assert "+60.0 [+50.0, +70.0]" in shown
     assert "the seeds differ" in shown
-    assert "in words" in shown
+    assert "a (2 seeds)" in shown
+    assert "the ceiling" in shown
+    assert max(map(len, shown.splitlines())) <= 80

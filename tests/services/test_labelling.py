@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ensemw2s.cli import main
 from ensemw2s.data.readers import source
+from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import DataError, RunError
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.services.labelling import folder as label_folder
@@ -28,6 +29,7 @@ from ensemw2s.services.labelling import label_file as labelling
 from ensemw2s.services.labelling.folder import MANIFEST
 from ensemw2s.services.labelling.label_file import LabelCounts, label_file
 from ensemw2s.services.labelling.ledger import LEDGER
+from ensemw2s.services.labelling.table import shards_of, write_labels
 from ensemw2s.storage.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -53,7 +55,7 @@ class Fake:
         time.sleep(self.delay)
         self.labelled += prompts
         self.batch_sizes.append(len(prompts))
-        return [{"answer": p[::-1], "probability": float("nan") if "nan" in p else len(p) / 100} for p in prompts]
+        return [{"answer": p[::-1], "confidence": float("nan") if "nan" in p else len(p) / 100} for p in prompts]
 
 
 def question(i: int) -> str:
@@ -106,7 +108,8 @@ def test_each_row_has_its_label_in_the_order_of_the_file(tmp_path):
     source = write(tmp_path / "in.jsonl", rows)
     assert label_file(fake, source, tmp_path / "out", id_column="id", shard_rows=8) == LabelCounts(50, 50, 0, 7)
     found = lines(tmp_path / "out", "labels")
-    assert found == [{**r, "answer": r["prompt"][::-1], "probability": len(r["prompt"]) / 100} for r in rows]
+    alone = {"members": None, "agreement": None}
+    assert found == [r | {"answer": r["prompt"][::-1], "confidence": len(r["prompt"]) / 100} | alone for r in rows]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         ".lock",
         *(f"labels-{i:05d}.jsonl" for i in range(7)),
@@ -120,9 +123,9 @@ def test_each_row_has_its_label_in_the_order_of_the_file(tmp_path):
 def test_without_an_id_column_a_row_is_its_number_and_blank_lines_are_none(tmp_path):
     source = write(tmp_path / "in.jsonl", [{"q": "a b"}, b"", b"  ", {"q": "c"}, b"[1]"])
     label_file(Fake(), source, tmp_path / "out", prompt="Q: {{ q }}")
-    assert [(r["id"], r["prompt"]) for r in lines(tmp_path / "out", "labels")] == [
-        ("row-1", "Q: a b"),
-        ("row-2", "Q: c"),
+    assert [(r["id"], r["answer"]) for r in lines(tmp_path / "out", "labels")] == [
+        ("row-1", "b a :Q"),
+        ("row-2", "c :Q"),
     ]
     assert [(r["id"], r["row"], r["place"]) for r in lines(tmp_path / "out", "errors")] == [(None, 3, f"{source}:5")]
 
@@ -140,6 +143,38 @@ def test_the_kind_of_file_changes_nothing(tmp_path, kind):
     assert first == second == [("q7", 31), ("x", 32)]
     place = {".csv": "in.csv:9", ".parquet": "in.parquet row 8"}[kind]
     assert f"was used before, at {tmp_path / place}" in lines(folders[1], "errors")[0]["reason"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_one_file_has_every_row_of_the_input_in_its_order(tmp_path, suffix):
+    rows = [*questions(11), b"bad", {"id": "long", "prompt": "w " * 20, "more": 1}]
+    random.Random(3).shuffle(rows)
+    source, output = write(tmp_path / "in.jsonl", rows), tmp_path / f"out{suffix}"
+    counts = label_file(Fake(), source, shards_of(output), id_column="id", shard_rows=4)
+    write_labels(output, counts.shards, 4)
+    found = [row for _, row in read_rows(str(output))]
+    assert [row["id"] or None for row in found] == [None if row == b"bad" else row["id"] for row in rows]
+    for row, one in zip(rows, found, strict=True):
+        if isinstance(row, bytes) or row["id"] == "long":
+            continue
+        assert (one["prompt"], one["answer"], one.get("error") or None) == (row["prompt"], row["prompt"][::-1], None)
+    (bad,) = [one for one in found if not one["id"]]
+    (long,) = [one for one in found if one["id"] == "long"]
+    assert "not valid JSON" in bad["error"]
+    assert "20 tokens" in long["error"]
+    assert str(long["more"]) in ("1", "1.0")
+
+
+def test_columns_that_are_asked_for_are_the_labels_and_belong_to_the_folder(tmp_path):
+    source = write(tmp_path / "in.jsonl", [row | {"kind": "k"} for row in questions(3)])
+    label_file(Fake(), source, tmp_path / "out", id_column="id", wanted=["kind", "answer", "filled_prompt"])
+    assert lines(tmp_path / "out", "labels") == [
+        {"kind": "k", "answer": r["prompt"][::-1], "filled_prompt": r["prompt"]} for r in questions(3)
+    ]
+    with pytest.raises(RunError, match="use the same --columns"):
+        label_file(Fake(), source, tmp_path / "out", id_column="id")
+    with pytest.raises(DataError, match=r"no column 'knd'.*did you mean 'kind'"):
+        label_file(Fake(), source, tmp_path / "other", wanted=["knd"])
 
 
 BAD_ROWS = [
@@ -550,17 +585,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind):
     assert large <= 1.2 * small
 
 
-def test_progress_is_drawn_on_a_terminal_alone(tmp_path):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_and_in_a_log(tmp_path, is_terminal):
     source = write(tmp_path / "in.jsonl", questions(20))
     interrupted(source, tmp_path / "out", after=5, shard_rows=5)
-    plain = io.StringIO()
-    label_file(Fake(), source, tmp_path / "plain", shard_rows=5, console=Console(file=plain))
-    assert plain.getvalue() == ""
-    drawn = io.StringIO()
-    console = Console(file=drawn, force_terminal=True, width=120)
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=is_terminal, width=120)
     label_file(Fake(), source, tmp_path / "out", shard_rows=5, console=console)
-    assert "20 rows, " in drawn.getvalue()
-    assert "rows/s, left 0:00:00" in drawn.getvalue()
+    assert re.search(r"labels.*20 rows, [\d,.]+/s", shown.getvalue())
+    assert ("\x1b[" in shown.getvalue()) == is_terminal
 
 
 def test_a_full_disk_is_one_error_and_the_same_call_goes_on(tmp_path, monkeypatch):

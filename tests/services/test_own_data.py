@@ -73,9 +73,10 @@ def test_every_command_of_the_guide_does_what_it_says(files, monkeypatch, capsys
     assert "OOD interval" in (files / "runs" / "tested" / "report.html").read_text()
     answers = [json.loads(line) for line in (files / "answers.jsonl").read_text().splitlines()]
     questions = [json.loads(line)["question"] for line in (files / "unlabelled.jsonl").read_text().splitlines()]
-    assert [a["prompt"] for a in answers] == [f"{question}\nAnswer:" for question in questions]
+    assert [a["question"] for a in answers] == questions
     labels = [json.loads(line) for line in (files / "labels" / "labels-00000.jsonl").read_text().splitlines()]
-    assert [label["prompt"] for label in labels] == [f"{question}\nAnswer:" for question in questions]
+    assert [label["question"] for label in labels] == questions
+    assert [list(label) for label in labels] == [list(answer) for answer in answers]
 
 
 def test_every_template_of_the_guide_fits_its_columns():
@@ -297,10 +298,27 @@ def test_at_a_terminal_it_asks_for_what_was_not_given_with_a_proposal(files):
         ("Labelled", ""),
         ("Column", "answer"),
         ("Prompt,", r"{{ question }}\nAnswer:"),
-        ("Weak", None),
-        ("Strong", None),
+        ("Weak", "smollm2-135m"),
+        ("Strong", "Qwen/Qwen2.5-0.5B"),
     ]
     assert config.task.prompt == "Q: {{ question }}\nA:"
+
+
+def test_each_answer_is_checked_when_it_is_given_and_asked_for_again(files):
+    given = iter(
+        [
+            *("nowhere.jsonl", "labelled.jsonl", "labelled.txt", "unlabelled.jsonl", "", "anser", "answer"),
+            *("{{ qestion }}", "{{ question", r"{{ question }}\nAnswer:", "no/such/model", "tiny", "tiny"),
+        ]
+    )
+    refusals = []
+    written = write_config(Wishes(), Path("my.yaml"), ask=lambda *_: next(given), tell=refusals.append)
+    assert [next(word for word in WORDS if word in refusal) for refusal in refusals] == WORDS
+    assert written.config.task.prompt == "{{ question }}\nAnswer:"
+    assert list(given) == []
+
+
+WORDS = ["nowhere.jsonl", "labelled.txt", "'anser'", "did you mean 'question'", "{{ question", "no/such/model"]
 
 
 def test_texts_that_yaml_would_read_as_something_else_stay_texts(files):

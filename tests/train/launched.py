@@ -20,6 +20,7 @@ from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, train_an
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision, Validation
+from watching import steps_told_to
 
 LENGTHS = tuple(5 + 3 * i % 17 for i in range(17))  # 17 rows in batches of 4: the last one has a single row
 TRAINING = TrainConfig(
@@ -51,7 +52,7 @@ def train_all(output: Path, store_root: Path, n_steps: int | None = None, traini
     launch.start()
     store, out = Store(store_root), {}
 
-    def on_step(done: int, total: int) -> None:
+    def stop(done: int) -> None:
         if done == n_steps:
             raise Stopped
 
@@ -71,8 +72,9 @@ def train_all(output: Path, store_root: Path, n_steps: int | None = None, traini
             lesson, kept = AnswerSupervision(answers, learned, weights), Checkpointer(store, "words")
             try:
                 known = AnswerValidation(inputs, answers, held)
-                options = {"validation": known, "checkpointer": kept, "on_step": on_step}
-                end = train_answers(module, inputs, lesson, training, seed=0, **options)
+                options = {"validation": known, "checkpointer": kept}
+                with steps_told_to(stop):
+                    end = train_answers(module, inputs, lesson, training, seed=0, **options)
             except Stopped:
                 continue
             out["words/gold"] = score_answers([module], inputs, answers, rows).gold[0]
@@ -82,8 +84,9 @@ def train_all(output: Path, store_root: Path, n_steps: int | None = None, traini
             kept, known = Checkpointer(store, "classes"), Validation(held, soft[held].argmax(-1))
             loss = LogConf(aux_coef=0.6, warmup_frac=0.5)  # its statistics are of the whole batch
             try:
-                options = {"validation": known, "checkpointer": kept, "on_step": on_step}
-                end = train(module, inputs, lesson, loss, training, seed=0, **options)
+                options = {"validation": known, "checkpointer": kept}
+                with steps_told_to(stop):
+                    end = train(module, inputs, lesson, loss, training, seed=0, **options)
             except Stopped:
                 continue
             out["classes/gold"] = predict(module, inputs, rows)

@@ -21,6 +21,7 @@ from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from tiny_run import stepped
+from watching import steps_told_to
 
 CONFIG = ModelConfig(model="tiny", n_layers=4, adapter="top", top_layers=2)
 N = 16
@@ -141,13 +142,13 @@ def test_a_training_resumed_from_its_checkpoint_ends_the_same(backbone, answers,
     class Stopped(Exception):
         pass
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int) -> None:
         if done == 8:
             raise Stopped
 
     keeper = Checkpointer(Store(tmp_path), "ab" * 32)
-    with pytest.raises(Stopped):
-        train_answers(model(backbone), inputs, supervision, config, seed=1, checkpointer=keeper, on_step=stop)
+    with pytest.raises(Stopped), steps_told_to(stop):
+        train_answers(model(backbone), inputs, supervision, config, seed=1, checkpointer=keeper)
     resumed = model(backbone, seed=9)
     train_answers(resumed, inputs, supervision, config, seed=1, checkpointer=keeper)
     assert all(

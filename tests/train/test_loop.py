@@ -23,6 +23,7 @@ from ensemw2s.train.loop import predict, train
 from ensemw2s.train.optim import learning_rate_at, make_optimizer, n_steps
 from ensemw2s.train.samples import Supervision, balanced
 from tiny_run import stepped
+from watching import steps_told_to
 
 DIM, N = 6, 24
 
@@ -228,27 +229,19 @@ def test_a_training_resumed_from_its_checkpoint_equals_the_uninterrupted_one(ada
     whole = fresh()
     train(whole, data, lesson, CrossEntropy(), training, seed=0)
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int) -> None:
         if done == 7:
             raise Stopped
 
     checkpointer = Checkpointer(store, "ab" * 32)
-    with pytest.raises(Stopped):
-        train(fresh(), data, lesson, CrossEntropy(), training, seed=0, checkpointer=checkpointer, on_step=stop)
+    with pytest.raises(Stopped), steps_told_to(stop):
+        train(fresh(), data, lesson, CrossEntropy(), training, seed=0, checkpointer=checkpointer)
     saved = checkpointer.load()
     assert int(saved["step"]) == 6
     steps: list[int] = []
     resumed = fresh()
-    train(
-        resumed,
-        data,
-        lesson,
-        CrossEntropy(),
-        training,
-        seed=0,
-        checkpointer=checkpointer,
-        on_step=lambda done, total: steps.append(done),
-    )
+    with steps_told_to(steps.append):
+        train(resumed, data, lesson, CrossEntropy(), training, seed=0, checkpointer=checkpointer)
     assert steps == list(range(7, 13))
     a, b = owned_state(whole), owned_state(resumed)
     assert all(torch.equal(a[k], b[k]) for k in a)

@@ -28,6 +28,7 @@ from ensemw2s.train.loop import predict, train
 from ensemw2s.train.progress import Progress, stands_still
 from ensemw2s.train.samples import Supervision, Validation, chosen_by, held_out
 from tiny_run import stepped
+from watching import steps_told_to
 
 N, DIM, TRAINED = 160, 20, 40
 PATIENT = TrainConfig(
@@ -208,13 +209,13 @@ def test_without_validation_data_a_fifth_of_the_rows_is_held_out_copies_together
 def interrupted(store: Store, run, at: int):
     """The end of a training that is stopped after so many steps and then begun again."""
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int) -> None:
         if done == at:
             raise Stopped
 
     checkpointer = Checkpointer(store, "cd" * 32)
-    with pytest.raises(Stopped):
-        run(checkpointer=checkpointer, on_step=stop)
+    with pytest.raises(Stopped), steps_told_to(stop):
+        run(checkpointer=checkpointer)
     assert checkpointer.load() is not None
     found = run(checkpointer=checkpointer)
     checkpointer.clear()

@@ -23,7 +23,7 @@ def run_command() -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         _check_arguments(sys.argv[1:])
-        return app(standalone_mode=False) or 0
+        return app(prog_name="ensemw2s", standalone_mode=False) or 0
     except typer.Abort:
         _say_error("nothing was done: a question was left without an answer")
         return 1

@@ -30,7 +30,6 @@ app = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 out = Screen()
 err = Screen(stderr=True)
@@ -91,6 +90,18 @@ TrustOption = Annotated[
         show_default=False,
     ),
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Columns of the output: the input's, id, answer, confidence, members, agreement, error, and what else is "
+        "known, such as probability.  [default: the input's and the first six]",
+        show_default=False,
+    ),
+]
+IdOption = Annotated[
+    str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
@@ -110,6 +121,16 @@ def check_engine(engine: Engine, workers: int, address: str | None) -> None:
     """Refuse options of Ray without `--engine ray`. Raises ConfigError."""
     if engine is Engine.local and (workers > 1 or address):
         raise ConfigError("--workers and --address are of --engine ray; add it, or leave them out")
+
+
+def columns_of(names: str | None) -> list[str] | None:
+    """The columns of `--columns`. Raises ConfigError where there is none, or one twice."""
+    if names is None:
+        return None
+    columns = [name.strip() for name in names.split(",") if name.strip()]
+    if not columns or len(set(columns)) < len(columns):
+        raise ConfigError(f"--columns {names!r}: give each column once, with commas between")
+    return columns
 
 
 def warn_of_rare(counts: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ensemw2s.cli.common import JsonOption, SetOption, TinyOption, app, err, out, write_json
+from ensemw2s.cli.common import JsonOption, SetOption, TinyOption, app, err, out, warn, write_json
 from ensemw2s.errors import ConfigError
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
@@ -17,7 +17,8 @@ from ensemw2s.stopping import stops_cleanly
 )
 def compare(
     run_dirs: Annotated[
-        list[Path] | None, typer.Argument(help="Two or more finished runs.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Two or more runs; folders without a finished one are left out.", show_default=False),
     ] = None,
     methods: Annotated[
         str | None,
@@ -68,6 +69,7 @@ def _compare_runs(run_dirs: list[Path], as_json: bool) -> None:
     from ensemw2s.services.leaderboard.compare import compare_runs
 
     comparison = compare_runs(run_dirs)
+    warn(f"{folder}: no finished run there; left out" for folder in comparison.skipped)
     if as_json:
         write_json(comparison)
         return

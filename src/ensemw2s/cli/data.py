@@ -9,19 +9,23 @@ import typer
 
 from ensemw2s.cli.common import (
     AddressOption,
+    ColumnsOption,
     Engine,
     EngineOption,
+    IdOption,
     JsonOption,
     TrustOption,
     WorkersOption,
     app,
     check_engine,
+    columns_of,
     err,
     out,
     warn,
     warn_of_rare,
     write_json,
 )
+from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
 from ensemw2s.text import shell_line, visible
@@ -47,9 +51,12 @@ def init(
         shown = visible(question) + (f" [{visible(proposal)}]" if proposal else "")
         return typer.prompt(shown, default=proposal, show_default=False, err=True)
 
+    def tell(refusal: str) -> None:
+        say(err, refusal, label="refused:", style="yellow")
+
     asks = sys.stdin.isatty() and not yes
     wishes = Wishes(labelled, unlabelled, test, prompt, answer, weak, strong)
-    written = write_config(wishes, output, ask=ask if asks else None, accept=yes, force=force)
+    written = write_config(wishes, output, ask=ask if asks else None, tell=tell, accept=yes, force=force)
     warn(written.notes)
     if written.split is not None and not written.config.is_generation:
         warn_of_rare(written.split.easy_counts)
@@ -82,8 +89,13 @@ def predict(
     student: Annotated[Path, typer.Argument(help="A student folder, or a run folder that has one.")],
     input_path: Annotated[str, typer.Option("--input", help="JSON, CSV, Parquet, a datasets folder or hub:NAME.")],
     output: Annotated[
-        Path | None, typer.Option(help="JSONL file; left out: standard output.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="File to write: .csv, .jsonl or .parquet.  [default: JSONL on standard output]", show_default=False
+        ),
     ] = None,
+    columns: ColumnsOption = None,
+    id_column: IdOption = None,
     prompt: Annotated[
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
     ] = None,
@@ -91,34 +103,49 @@ def predict(
     trusted: TrustOption = None,
 ) -> None:
     """Answer each row of a file with a trained student."""
+    from ensemw2s.data.answer_table import check_columns, check_table, inputs_among, write_table
+
+    if output is not None:
+        check_table(output)
+    wanted = columns_of(columns)
     from ensemw2s.data.templates.prompts import prompts_of
     from ensemw2s.export.student import answer_rows, saved_prompting
-    from ensemw2s.storage.files import write_atomic
-    from ensemw2s.storage.records import json_line
 
     folder = student / "student" if (student / "student").is_dir() else student
-    rows = prompts_of(input_path, prompt or saved_prompting(folder).template, split=split)
-    answers = list(answer_rows(folder, rows, trusted=trusted))
+    asked = prompts_of(
+        input_path,
+        prompt or saved_prompting(folder).template,
+        id_column=id_column,
+        columns=None if wanted is None else inputs_among(wanted),
+        split=split,
+    )
+    check_columns(wanted or (), [row.columns for row in asked], input_path)
+    with stops_cleanly(), metered(err, "predict"):
+        answers, errors = answer_rows(folder, asked, id_column=id_column, wanted=wanted, trusted=trusted)
     if output is None:
         for answer in answers:
             write_json(answer)
     else:
-        write_atomic(output, b"".join(map(json_line, answers)))
-        say(err, f"{len(answers)} answers in {output}")
-    if failed := [found["error"] for found in answers if "error" in found]:
-        warn([f"{len(failed):,} of {len(answers):,} rows have no answer but an `error`, the first: {failed[0]}"])
+        write_table(output, lambda: answers)
+        say(err, f"{len(answers):,} answers in {output}")
+    if errors:
+        warn([f"{len(errors):,} of {len(answers):,} rows have no answer but an `error`, the first: {errors[0]}"])
 
 
 @app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
 def label(
     ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
     input_path: Annotated[str, typer.Option("--input", help="JSON, CSV or Parquet, of any length.")],
-    output: Annotated[Path, typer.Option(help="Folder of the labels; one begun before is gone on with.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the labels, or one file: .csv, .jsonl or .parquet. What was begun before is gone on with."
+        ),
+    ],
+    columns: ColumnsOption = None,
+    id_column: IdOption = None,
     prompt: Annotated[
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
-    ] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
     ] = None,
     shard_rows: Annotated[int, typer.Option(help="Rows to a file of labels; what a crash can cost.")] = 1024,
     batch_tokens: Annotated[int, typer.Option(help="Tokens that the models read at once.")] = 4096,
@@ -131,8 +158,10 @@ def label(
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
     from ensemw2s.prompting import Prompting
     from ensemw2s.services.labelling.label_file import check_request, label_file
+    from ensemw2s.services.labelling.table import shards_of, write_labels
 
     # Before models are loaded.
+    folder = shards_of(output)
     check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
     from ensemw2s.export.labeller import open_labeller, saved_template
 
@@ -140,13 +169,14 @@ def label(
     settings: dict[str, Any] = {
         "prompt": prompt or saved_template(ensemble),
         "id_column": id_column,
+        "wanted": columns_of(columns),
         "shard_rows": shard_rows,
         "batch_tokens": batch_tokens,
         "console": None if as_json else err,
     }
-    with stops_cleanly(str(output)):
+    with stops_cleanly(str(folder)):
         if engine is Engine.local:
-            counts = label_file(open_labeller(ensemble, trusted=trusted), input_path, output, **settings)
+            counts = label_file(open_labeller(ensemble, trusted=trusted), input_path, folder, **settings)
         else:
             from ensemw2s.distributed.cluster import connected
             from ensemw2s.export.labeller import open_reader
@@ -155,10 +185,14 @@ def label(
             reader = open_reader(ensemble, trusted=trusted)
             with connected(workers, address) as ray:
                 many = RayEngine(ray, ensemble, workers, trusted=trusted)
-                counts = label_file(reader, input_path, output, engine=many, **settings)
+                counts = label_file(reader, input_path, folder, engine=many, **settings)
+        if folder != output:
+            write_labels(output, counts.shards, shard_rows)
     if as_json:
         write_json(asdict(counts) | {"output": str(output)})
         return
-    say(out, f"{counts.labelled:,} of {counts.rows:,} rows labelled: {output}/labels-*.jsonl")
+    where = output if folder != output else f"{output}/labels-*.jsonl"
+    say(out, f"{counts.labelled:,} of {counts.rows:,} rows labelled: {where}")
     if counts.failed:
-        say(out, f"{counts.failed:,} rows could not be, with reasons: {output}/errors-*.jsonl")
+        where = "in the column `error`" if folder != output else f"{output}/errors-*.jsonl"
+        say(out, f"{counts.failed:,} rows could not be, with reasons: {where}")

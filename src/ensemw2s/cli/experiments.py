@@ -1,5 +1,6 @@
 """Commands that run, check and plan experiments."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from ensemw2s.cli.common import (
     warn_of_rare,
     write_json,
 )
+from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
 
@@ -97,36 +99,50 @@ def report(
 def validate(
     config: ConfigArgument = None,
     overrides: SetOption = None,
-    no_data: Annotated[bool, typer.Option("--no-data", help="Check the configuration alone.")] = False,
+    no_data: Annotated[bool, typer.Option("--no-data", help="Leave the data out.")] = False,
+    no_models: Annotated[bool, typer.Option("--no-models", help="Leave the models out.")] = False,
     use_tiny: TinyOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a configuration and its data without working."""
+    """Check a configuration, its data and its models, and warn of what would say little; fetch and train nothing."""
     from ensemw2s.hashing import canonical_hash
+    from ensemw2s.services.onboarding.advice import advice
 
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
+    layers: Mapping[str, int] = {}
+    if not no_models:
+        from ensemw2s.services.onboarding.models import find_models
+
+        found = find_models(settings)
+        warn(found.notes)
+        facts |= {f"{setting}.model": phrase for setting, phrase in found.described.items()}
+        layers = found.layers
     if not no_data:
         from ensemw2s.pipeline.prepare import check
-        from ensemw2s.services.onboarding.lengths import check_lengths
 
         task, split = check(settings)
-        lengths, notes = check_lengths(settings, task, split)
-        warn([*task.notes, *notes])
+        warn(task.notes)
         facts |= {"task": task.name, "examples": len(task.examples)}
         # A generation task may have thousands of distinct answers.
         is_free = task.answer_form == "free"
         facts |= {"distinct_answers": len(task.choices)} if is_free else {"choices": list(task.choices)}
-        facts |= lengths
+        if not no_models:
+            from ensemw2s.services.onboarding.lengths import check_lengths
+
+            lengths, notes = check_lengths(settings, task, split)
+            warn(notes)
+            facts |= lengths
         facts["pools"] = None if split is None else {name: len(rows) for name, rows in split.pools.items()}
         if split is not None and not is_free:
             facts["easy_counts"] = split.easy_counts
             warn_of_rare(split.easy_counts)
+    warn(advice(settings, layers))
     if as_json:
         write_json(facts)
         return
     for name, value in facts.items():
-        say(out, f"{name:12} {value}")
+        say(out, f"{name:16} {value}")
     say(out, "valid")
 
 
@@ -144,7 +160,8 @@ def plan(
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     from ensemw2s.services.planning.plan import make_plan
 
-    made = make_plan(settings, calibrated=calibrate)
+    with metered(None if as_json else err, "plan"):
+        made = make_plan(settings, calibrated=calibrate)
     if as_json:
         write_json(made)
         return

@@ -13,6 +13,7 @@ from ensemw2s.core.batches import length_batches
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import Vote, combine
 from ensemw2s.ensemble.members import Members
+from ensemw2s.meter import working
 
 Measure = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]
 
@@ -50,7 +51,6 @@ def decode(
     vote: Vote = "soft",
     row_ids: Sequence[str] | None = None,
     measure: Measure | None = None,
-    on_rows: Callable[[int], None] = lambda n: None,
 ) -> list[Decoded]:
     """Generate an answer to every prompt, in order; an answer does not depend on the other rows of its batch.
 
@@ -62,14 +62,15 @@ def decode(
     """
     answers: list[Decoded | None] = [None] * len(prompts)
     budget = config.batch_rows * max(map(len, prompts), default=1)
-    for batch in length_batches([len(p) for p in prompts], budget):
-        for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
-            names: list[str] = [str(r) if row_ids is None else row_ids[r] for r in rows]
-            of_rows = [prompts[r] for r in rows]
-            decoded = _decode_batch(members, expert_weights, tokenizer, of_rows, names, config, vote, measure)
-            for row, answer in zip(rows, decoded, strict=True):
-                answers[row] = answer
-            on_rows(len(rows))
+    with working("writing", "answers", len(prompts)) as advance:
+        for batch in length_batches([len(p) for p in prompts], budget):
+            for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
+                names: list[str] = [str(r) if row_ids is None else row_ids[r] for r in rows]
+                of_rows = [prompts[r] for r in rows]
+                decoded = _decode_batch(members, expert_weights, tokenizer, of_rows, names, config, vote, measure)
+                for row, answer in zip(rows, decoded, strict=True):
+                    answers[row] = answer
+                advance(len(rows))
     return [a for a in answers if a is not None]
 
 

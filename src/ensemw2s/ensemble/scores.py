@@ -10,6 +10,7 @@ from torch import Tensor
 from ensemw2s.core.batches import length_batches
 from ensemw2s.core.voting import Vote, staged
 from ensemw2s.ensemble.members import Members
+from ensemw2s.meter import working
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import answer_positions, answer_states, only_answers_read
@@ -62,17 +63,19 @@ def score_answers(
     """
     sizes = answers.offsets.diff()[rows]
     pieces: dict[int, Tensor] = {}
-    for batch in length_batches(inputs.lengths[rows].tolist(), SCORE_TOKENS):
-        places = torch.tensor(batch)
-        states = _states(members, inputs, answers, rows[places])
-        targets = answers.targets[answers.tokens_of(rows[places])].to(states.device)
-        chunk = HEAD_TOKENS if len(states) == 1 else HEAD_TOKENS // 2
-        parts = [
-            _chunk_scores(members, part, target, weights, vote)
-            for part, target in zip(states.split(chunk, dim=1), targets.split(chunk), strict=True)
-        ]
-        scores = torch.cat(parts, dim=-1).cpu().split(sizes[places].tolist(), dim=-1)
-        pieces.update(zip(batch, scores, strict=True))
+    with working("scoring", "answers", len(rows)) as advance:
+        for batch in length_batches(inputs.lengths[rows].tolist(), SCORE_TOKENS):
+            places = torch.tensor(batch)
+            states = _states(members, inputs, answers, rows[places])
+            targets = answers.targets[answers.tokens_of(rows[places])].to(states.device)
+            chunk = HEAD_TOKENS if len(states) == 1 else HEAD_TOKENS // 2
+            parts = [
+                _chunk_scores(members, part, target, weights, vote)
+                for part, target in zip(states.split(chunk, dim=1), targets.split(chunk), strict=True)
+            ]
+            scores = torch.cat(parts, dim=-1).cpu().split(sizes[places].tolist(), dim=-1)
+            pieces.update(zip(batch, scores, strict=True))
+            advance(len(batch))
     whole = torch.cat([pieces[i] for i in range(len(rows))], dim=-1)  # (4, experts, tokens)
     return StagedScores(whole[0], whole[1].bool(), whole[2], whole[3].bool(), sizes)
 

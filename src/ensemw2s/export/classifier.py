@@ -18,6 +18,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
+from ensemw2s.meter import working
 from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.assembly import classifier, merged
 from ensemw2s.models.head import Head
@@ -126,7 +127,9 @@ class Predictor:
                     "shorten or drop it"
                 )
         depth = self.backbone.n_layers
-        features = pooled_features(self.backbone, token_ids, [depth], batch_tokens=batch_tokens)[depth]
+        with working("answering", "tokens", sum(map(len, token_ids))) as advance:
+            pooled = pooled_features(self.backbone, token_ids, [depth], batch_tokens=batch_tokens, on_tokens=advance)
+        features = pooled[depth]
         with torch.no_grad():
             logits = self.head(features.unsqueeze(1), torch.ones(len(features), 1).long())
             return LINKS[self.link].log_probs(logits).cpu()

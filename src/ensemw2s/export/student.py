@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig
+from ensemw2s.data.answer_table import answer_row
 from ensemw2s.data.templates.prompts import Prompted
 from ensemw2s.data.templates.template import template
 from ensemw2s.ensemble.decode import decode
@@ -25,8 +26,18 @@ from ensemw2s.prompting import FILE, Prompting, prompt_ids
 from ensemw2s.storage.records import read_record
 
 
-def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None = None) -> list[dict[str, Any]]:
-    """A record for each row, in order, as `answer_prompts` returns; `error` says why a row has no prompt.
+def answer_rows(
+    folder: Path,
+    rows: Sequence[Prompted],
+    *,
+    id_column: str | None = None,
+    wanted: Sequence[str] | None = None,
+    trusted: str | None = None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row of the table of answers for each row, in order, and why some have no answer.
+
+    Args:
+        wanted: columns of the table (`data.answer_table`); None takes the input's, the id and what was answered.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
@@ -36,7 +47,13 @@ def answer_rows(folder: Path, rows: Sequence[Prompted], *, trusted: str | None =
     if not asked:
         raise DataError(f"{rows[0].place}: {rows[0].problem} (no row of the {len(rows):,} has a prompt)")
     answers = answer_prompts(folder, asked, trusted=trusted)
-    return [_failed(None, f"{r.place}: {r.problem}") if r.prompt is None else next(answers) for r in rows]
+    table, errors = list[dict[str, Any]](), list[str]()
+    for row in rows:
+        said = _failed(None, f"{row.place}: {row.problem}") if row.prompt is None else next(answers)
+        said |= {"filled_prompt": row.prompt}
+        errors += [error] if (error := said.get("error", "")) else []
+        table.append(answer_row(row.id, row.columns, said, id_column=id_column, wanted=wanted, error=error))
+    return table, errors
 
 
 def saved_prompting(folder: Path) -> Prompting:
@@ -59,7 +76,7 @@ def check_template(prompt: str, place: Path) -> None:
 
 
 def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None = None) -> Iterator[dict[str, Any]]:
-    """A record for each prompt, in order: the answer, and the probability of each class or of the generated answer.
+    """A record for each prompt, in order: the answer, its confidence and, of a class, the probability of each.
 
     Where the student cannot read a prompt, the answer is None and `error` says why.
 
@@ -117,7 +134,13 @@ class _Classifier:
         choices = self.predictor.choices
         for prompt, q in zip(prompts, self.predictor.log_probs(prompts).exp(), strict=True):
             probability = dict(zip(choices, q.tolist(), strict=True))
-            yield {"prompt": prompt, "answer": choices[int(q.argmax())], "probability": probability}
+            confidence = float(q.max())
+            yield {
+                "prompt": prompt,
+                "answer": choices[int(q.argmax())],
+                "confidence": confidence,
+                "probability": probability,
+            }
 
 
 @dataclass(frozen=True)
@@ -155,7 +178,7 @@ class _Generator:
         ids = self._ids(prompts)
         decoded = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
         for prompt, answer in zip(prompts, decoded, strict=True):
-            yield {"prompt": prompt, "answer": answer.text.strip(), "probability": answer.confidence}
+            yield {"prompt": prompt, "answer": answer.text.strip(), "confidence": answer.confidence}
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         with quiet():

@@ -1,6 +1,8 @@
 """Inputs of trainable modules: the trunk's activations, cached shard by shard or recomputed."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from ensemw2s.config import CacheConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError
+from ensemw2s.meter import Advance, working
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, RecomputedInputs, TokenInputs
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.pooling import standard_pooling
@@ -61,17 +64,21 @@ def open_activations(
     if where == "off":
         return RecomputedInputs(backbone.cut(below), _frozen(token_ids), False, cache.batch_tokens)
     shards = []
-    for part in _shards(token_ids, cache.shard_rows):
-        key = _key(backbone, part, below, "token", base_key)
-        shard = store.get(KIND, key) if where == "disk" else None
-        if shard is None:
-            values, offsets = token_activations(
-                backbone, part, below, batch_tokens=cache.batch_tokens, on_tokens=on_tokens
-            )
-            shard = {"values": values, "offsets": offsets}
-            if where == "disk":
-                shard = store.put(KIND, key, shard)  # memory-mapped, so that our copy in memory is freed
-        shards.append((shard["values"], shard["offsets"]))
+    with _reading(backbone, lengths) as advance:
+        told = _telling(advance, on_tokens)
+        for part in _shards(token_ids, cache.shard_rows):
+            key = _key(backbone, part, below, "token", base_key)
+            shard = store.get(KIND, key) if where == "disk" else None
+            if shard is None:
+                values, offsets = token_activations(
+                    backbone, part, below, batch_tokens=cache.batch_tokens, on_tokens=told
+                )
+                shard = {"values": values, "offsets": offsets}
+                if where == "disk":
+                    shard = store.put(KIND, key, shard)  # memory-mapped, so that our copy in memory is freed
+            else:
+                advance(sum(map(len, part)))
+            shards.append((shard["values"], shard["offsets"]))
     return TokenInputs(tuple(shards), lengths)
 
 
@@ -96,19 +103,36 @@ def pooled_for_depths(
     if where == "off":
         return {d: RecomputedInputs(backbone.cut(d), _frozen(token_ids), True, cache.batch_tokens) for d in depths}
     shards: dict[int, list[Tensor]] = {depth: [] for depth in depths}
-    for part in _shards(token_ids, cache.shard_rows):
-        keys = {depth: _key(backbone, part, depth, "pooled", base_key) for depth in depths}
-        stored = {depth: store.get(KIND, keys[depth]) if where == "disk" else None for depth in depths}
-        absent = [depth for depth in depths if stored[depth] is None]
-        new = {}
-        if absent:
-            new = pooled_features(backbone, part, absent, batch_tokens=cache.batch_tokens, on_tokens=on_tokens)
-        for depth in depths:
-            entry = stored[depth] or {"values": new[depth]}
-            if where == "disk" and depth in absent:
-                entry = store.put(KIND, keys[depth], entry)
-            shards[depth].append(entry["values"])
+    with _reading(backbone, lengths) as advance:
+        told = _telling(advance, on_tokens)
+        for part in _shards(token_ids, cache.shard_rows):
+            keys = {depth: _key(backbone, part, depth, "pooled", base_key) for depth in depths}
+            stored = {depth: store.get(KIND, keys[depth]) if where == "disk" else None for depth in depths}
+            absent = [depth for depth in depths if stored[depth] is None]
+            new = {}
+            if absent:
+                new = pooled_features(backbone, part, absent, batch_tokens=cache.batch_tokens, on_tokens=told)
+            else:
+                advance(sum(map(len, part)))
+            for depth in depths:
+                entry = stored[depth] or {"values": new[depth]}
+                if where == "disk" and depth in absent:
+                    entry = store.put(KIND, keys[depth], entry)
+                shards[depth].append(entry["values"])
     return {depth: PooledInputs(tuple(shards[depth]), lengths) for depth in depths}
+
+
+def _reading(backbone: Backbone, lengths: Int[Tensor, " examples"]) -> AbstractContextManager[Advance]:
+    return working(f"{Path(backbone.name).name} reads", "tokens", int(lengths.sum()))
+
+
+def _telling(advance: Advance, on_tokens: OnTokens | None) -> OnTokens:
+    def told(n: int) -> None:
+        advance(n)
+        if on_tokens:
+            on_tokens(n)
+
+    return told
 
 
 def activation_bytes(lengths: Int[Tensor, " examples"], dim: int, dtype: torch.dtype, pooled: bool) -> int:

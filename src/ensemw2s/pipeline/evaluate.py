@@ -15,6 +15,7 @@ from ensemw2s.evaluation.items import Questions, shortened
 from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, ScoredCondition, ScoredSeed
 from ensemw2s.forms.base import Truth
 from ensemw2s.forms.role import WeakRole
+from ensemw2s.meter import Advance
 from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
@@ -23,8 +24,12 @@ from ensemw2s.results import LabelledText, Results, TaskInfo
 from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY
 
 
-def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]:
-    """Every figure of a run, and which test items each condition answers truly."""
+def evaluate_run(seeds: Sequence[SeedWork], advance: Advance = lambda n: None) -> tuple[Results, dict[str, Tensor]]:
+    """Every figure of a run, and which test items each condition answers truly.
+
+    Args:
+        advance: told of each condition that is scored.
+    """
     first, split = seeds[0], seeds[0].prepared.split
     truths: dict[str, Truth] = {part: split.sealed[part].open("evaluation") for part in split.tests}
     hard = [_hard_truth(seed) for seed in seeds]
@@ -42,11 +47,11 @@ def evaluate_run(seeds: Sequence[SeedWork]) -> tuple[Results, dict[str, Tensor]]
         token_weights=first.form.scoring.token_weights(first.context, first.ensembles),
         questions=_questions(first, hard[0]),
     )
-    scored = [_scored(seed, truths, each) for seed, each in zip(seeds, hard, strict=True)]
+    scored = [_scored(seed, truths, each, advance) for seed, each in zip(seeds, hard, strict=True)]
     return evaluate(facts, scored, _items(split))
 
 
-def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> ScoredSeed:
+def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, advance: Advance) -> ScoredSeed:
     """One seed's answers, held against the truth; `hard` is that of its unlabelled questions."""
     scoring, context = work.form.scoring, work.context
     parts: dict[str, Truth | None] = {VAL: None, **truths}
@@ -63,6 +68,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None) -> 
             outcome.ends,
             scoring.hard_answers(outcome.voters),
         )
+        advance(1)
     if work.chosen is not None:
         chosen, auto = conditions[work.chosen], work.outcomes[AUTO]
         conditions[AUTO] = replace(chosen, cost=auto.cost, n_experts=None, ends=auto.ends)

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.distributed import launch
-from ensemw2s.errors import ConfigError
+from ensemw2s.errors import ConfigError, DataError, ModelError
 from ensemw2s.models.loading.checkpoint import resolve
 from ensemw2s.pipeline.evaluate import evaluate_run
 from ensemw2s.pipeline.export import export_run
@@ -24,6 +24,7 @@ from ensemw2s.pipeline.run_folder import (
     check_folder,
     claim,
     faults,
+    release,
     seal,
     write,
     write_manifest,
@@ -64,9 +65,9 @@ def run(
 def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None) -> Results:
     with _opened(config, run_dir, store_root, console) as (store, journal):
         seeds = _train(config, run_dir, store, journal)
-        with journal.stage("evaluate", store, total=0):
+        with journal.stage("evaluate", store, total=sum(len(work.outcomes) for work in seeds)) as advance:
             before = [len(work.context.used) for work in seeds]
-            results, items = evaluate_run(seeds)
+            results, items = evaluate_run(seeds, advance)
             student = exported(results, seeds)
             if launch.rank() == 0:
                 write(run_dir, ITEMS, save(items))
@@ -86,7 +87,10 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
 def _opened(
     config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None
 ) -> Iterator[tuple[Store, Journal]]:
-    """The store and the journal of a run folder that is this configuration's, and nobody else's meanwhile."""
+    """The store and the journal of a run folder that is this configuration's, and nobody else's meanwhile.
+
+    Some checks need a training to have begun. Where one fails then, too, the folder is free again.
+    """
     with run_lock(run_dir):
         check_folder(config, run_dir)
         journal = Journal(run_dir, console)
@@ -94,12 +98,17 @@ def _opened(
             _warn(journal, console, f"{run_dir}: damaged ({fault}); it is written again")
         store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
         journal.event("started", config_hash=canonical_hash(config), host=platform.node())
-        yield store, journal
+        try:
+            yield store, journal
+        except (ConfigError, DataError, ModelError) as error:
+            journal.event("refused", message=str(error))
+            release(run_dir)
+            raise
 
 
 def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journal) -> list[SeedWork]:
     """Every unit of a run, stage by stage; only the evaluation is left."""
-    with journal.stage("prepare", store, total=0):
+    with journal.stage("prepare", store, total=None):
         prepared = prepare(config, store, lambda model, n: journal.tokens_read.update({model: n}))
         seeds = [SeedWork(prepared, store, seed) for seed in config.seeds]
     claim(config, run_dir)

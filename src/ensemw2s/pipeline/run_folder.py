@@ -82,6 +82,15 @@ def claim(config: ExperimentConfig, run_dir: Path) -> None:
     write(run_dir, CONFIG, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
+def release(run_dir: Path) -> None:
+    """Take an unfinished run's claim back, for the mended configuration; what was made lies in the store."""
+    if (run_dir / RESULTS).exists():
+        return
+    with explained(run_dir):
+        for path in (*run_dir.glob("stages/*.json"), run_dir / TIMING, run_dir / CONFIG):
+            path.unlink(missing_ok=True)
+
+
 def write(run_dir: Path, name: str, content: str | bytes) -> None:
     """Write a file of the run whole. Raises RunError when the disk refuses, or the folder has vanished."""
     with explained(run_dir):

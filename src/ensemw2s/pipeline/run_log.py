@@ -1,4 +1,4 @@
-"""What a run says while it works: events on disk, progress with time left on a terminal, silence elsewhere."""
+"""What a run says while it works: events and times on disk, and how far it is for whoever waits."""
 
 import json
 import os
@@ -6,22 +6,15 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from ensemw2s.meter import Advance, metered
 from ensemw2s.pipeline.run_folder import EVENTS, TIMING, read_timing, write
 from ensemw2s.results import StageTime, Timing
 from ensemw2s.storage.files import explained
@@ -34,7 +27,7 @@ class Journal:
 
     run_dir: Path
     console: Console | None = None
-    """Where progress is drawn; None, or not a terminal: nothing is."""
+    """Where progress is shown; None: nowhere."""
     stages: dict[str, StageTime] = field(default_factory=dict)
     tokens_read: Counter[str] = field(default_factory=Counter)
     saved: Timing | None = None
@@ -55,12 +48,12 @@ class Journal:
                 os.close(fd)
 
     @contextmanager
-    def stage(self, name: str, store: Store, total: int) -> Iterator[Callable[[int], None]]:
-        """Run a stage of `total` units; yields what advances its progress bar."""
+    def stage(self, name: str, store: Store, total: int | None) -> Iterator[Advance]:
+        """Run a stage of `total` units at most, or of nobody knows how many; yields what is told of finished ones."""
         started = time.monotonic()
         computed, reused = store.computed.total(), store.reused.total()
         self.event("stage_started", stage=name)
-        with _bar(self.console, name, total) as advance:
+        with metered(self.console, name, total) as advance:
             yield advance
         done = StageTime(
             stage=name,
@@ -133,24 +126,6 @@ def read_events(run_dir: Path) -> list[dict[str, Any]]:
         if isinstance(event, dict):
             events.append(event)
     return events
-
-
-@contextmanager
-def _bar(console: Console | None, name: str, total: int) -> Iterator[Callable[[int], None]]:
-    if console is None or not console.is_terminal:
-        yield lambda n: None
-        return
-    columns = (
-        TextColumn("{task.description:<10}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda n: progress.advance(task, n)
 
 
 def _peak_memory_mib() -> float:

@@ -1,7 +1,10 @@
 """The table of a run, for the report and for a terminal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -127,23 +130,38 @@ def terminal_table(results: Results) -> Table:
 
 
 def comparison_table(comparison: RunComparison) -> Table:
-    """Table of several runs, each with its paired difference to the first run."""
+    """Table of several runs for a terminal of 80 columns, each with its paired difference to the first run."""
     metrics = " or ".join(sorted({line.metric for line in comparison.lines}))
     table = Table(
         title=shown(f"OOD {metrics} in %, 95% intervals; difference: recommended rows, paired by seed"),
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption_justify="left",
     )
-    for column in ("run", "to use", "seeds", "OOD", "strong on easy", "ceiling", "minus the first run"):
-        table.add_column(column, overflow="fold")
-    pairs = {p.first: p for p in comparison.pairs}
-    for line in comparison.lines:
-        pair = pairs.get(line.run)
-        cells = [
-            percent(line.accuracy[k]) if k in line.accuracy else "-" for k in (line.row, "strong_on_easy", "ceiling")
-        ]
-        difference = "" if pair is None else pair.reason if pair.difference is None else points(pair.difference)
-        table.add_row(*map(shown, (line.run, line.label, str(line.n_seeds), *cells, difference)))
+    why = [f"{p.first} minus {p.second}: not known, {p.reason}" for p in comparison.pairs if p.difference is None]
+    table.caption = shown("; ".join(why))
+    table.add_column("run", overflow="fold")
+    table.add_column("row", overflow="fold")
+    table.add_column("OOD", justify="right", no_wrap=True)
+    table.add_column("minus the first", justify="right", no_wrap=True)
+    differences = {pair.first: pair.difference for pair in comparison.pairs}
+    for line, name in zip(comparison.lines, _short_names([line.run for line in comparison.lines]), strict=True):
+        difference = differences.get(line.run)
+        for key, label in line.labels.items():
+            is_first = key == line.row
+            run = f"{name} ({line.n_seeds} seed{'' if line.n_seeds == 1 else 's'})" if is_first else ""
+            accuracy = percent(line.accuracy[key]) if key in line.accuracy else "unknown"
+            distance = points(difference) if is_first and difference is not None else ""
+            table.add_row(*map(shown, (run, label, accuracy, distance)), style="bold" if is_first else "")
+        table.add_section()
     return table
+
+
+def _short_names(folders: Sequence[str]) -> list[str]:
+    """Of folders, their last names where these tell them apart."""
+    names = [PurePath(folder).name for folder in folders]
+    return names if len(set(names)) == len(names) and all(names) else list(folders)
 
 
 def seed_range(figure: Figure) -> str:

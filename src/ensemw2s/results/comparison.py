@@ -9,8 +9,8 @@ class RunLine(Record):
     run: str
     row: str
     """The recommended row."""
-    label: str
-    """Its name in words."""
+    labels: dict[str, str]
+    """Row key to its name for readers, of the rows of `accuracy`."""
     n_seeds: int
     metric: str
     """Name of the metric in the table: accuracy, or exact match in generation."""
@@ -33,3 +33,5 @@ class RunComparison(Record):
 
     lines: tuple[RunLine, ...]
     pairs: tuple[RunPair, ...]
+    skipped: tuple[str, ...] = ()
+    """Folders without a finished run."""

@@ -101,15 +101,23 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     Raises:
         RunError: the disk is full, or the folder is read-only or not a folder.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with new_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block, which writes it, ends without an error.
+
+    Raises:
+        RunError: the disk refuses, also within the block.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            sync(temporary)
             temporary.replace(path)
             sync(path.parent)
         finally:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,7 +68,6 @@ def train_answers(
     seed: int,
     validation: AnswerValidation | None = None,
     checkpointer: Checkpointer | None = None,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingEnd:
     """Train `module` in place on the weighted cross-entropy of answer tokens, teacher-forced.
 
@@ -111,7 +110,6 @@ def train_answers(
         judge=judge,
         pace=supervision.pace,
         checkpointer=checkpointer,
-        on_step=on_step,
     )
 
 

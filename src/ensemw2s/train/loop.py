@@ -15,6 +15,7 @@ from ensemw2s.core.losses import LINKS, SOFTMAX, GlobalStats, WeakBatch, WeakToS
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.distributed import launch
+from ensemw2s.meter import working
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.records import Inputs
@@ -37,7 +38,6 @@ def train(
     seed: int,
     validation: Validation | None = None,
     checkpointer: Checkpointer | None = None,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingEnd:
     """Train `module` in place. The result does not depend on interruptions or on the size of micro-batches.
 
@@ -78,7 +78,6 @@ def train(
         judge=judge,
         pace=supervision.pace,
         checkpointer=checkpointer,
-        on_step=on_step,
     )
 
 
@@ -92,7 +91,6 @@ def optimise(
     judge: Callable[[], float],
     pace: Pace | None = None,
     checkpointer: Checkpointer | None = None,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingEnd:
     """Run the optimiser steps of a training over samples of these lengths in tokens.
 
@@ -116,7 +114,8 @@ def optimise(
     module.train()
     recomputed = layers_recomputed(module) if config.gradient_checkpointing else contextlib.nullcontext()
     packed = sequences_packed(module) if config.packing else contextlib.nullcontext()
-    with torch.random.fork_rng(devices=[]), recomputed, packed:
+    told = working("training", "steps", total)
+    with torch.random.fork_rng(devices=[]), recomputed, packed, told as advance:
         # Dropout masks differ between processes, as they do between the rows of one process.
         torch.manual_seed(stream_seed(seed, "dropout", *([launch.rank()] if launch.rank() else [])))
         micro = MicroBatches(module, config)
@@ -125,6 +124,7 @@ def optimise(
         if checkpointer is not None and (saved := checkpointer.load()) is not None:
             done = restore(module, optimizer, saved)
             progress.resume(done, saved)
+            advance(done)
         for step in range(done, total):
             epoch, position = divmod(step, per_epoch)
             if position == 0 or step == done:
@@ -143,7 +143,7 @@ def optimise(
             if config.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm)
             optimizer.step()
-            on_step(step + 1, total)
+            advance(1)
             if progress.is_over(tally):
                 break
             if checkpointer is not None and (step + 1) % config.checkpoint_steps == 0:
@@ -212,7 +212,6 @@ def predict(
     *,
     link: str = SOFTMAX,
     batch_tokens: int = 8192,
-    on_rows: Callable[[int], None] = lambda n: None,
 ) -> Float[Tensor, "samples classes"]:
     """Log-probabilities of each row, in the order of `rows`, from batches of rows of similar length.
 
@@ -220,12 +219,13 @@ def predict(
     """
     module.eval()
     out = torch.empty(0)
-    for batch in length_batches(inputs.lengths[rows].tolist(), batch_tokens):
-        places = torch.tensor(batch)
-        values, mask = inputs.batch(rows[places])
-        log_probs = LINKS[link].log_probs(module(values, mask).float())
-        if not out.numel():
-            out = torch.empty(len(rows), log_probs.shape[-1])
-        out[places] = log_probs.cpu()
-        on_rows(len(batch))
+    with working("evaluating", "examples", len(rows)) as advance:
+        for batch in length_batches(inputs.lengths[rows].tolist(), batch_tokens):
+            places = torch.tensor(batch)
+            values, mask = inputs.batch(rows[places])
+            log_probs = LINKS[link].log_probs(module(values, mask).float())
+            if not out.numel():
+                out = torch.empty(len(rows), log_probs.shape[-1])
+            out[places] = log_probs.cpu()
+            advance(len(batch))
     return out

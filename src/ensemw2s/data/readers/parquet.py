@@ -36,14 +36,15 @@ def n_parquet_rows(path: Path, name: str) -> int:
         return file.metadata.num_rows
 
 
-def parquet_rows(path: Path, columns: Sequence[str] | None, name: str) -> Iterator[StreamedRow]:
-    """The rows, with `columns` alone (None: all).
+def parquet_rows(path: Path, columns: Sequence[str] | None, name: str, *, rest: bool = False) -> Iterator[StreamedRow]:
+    """The rows, with `columns` alone (None: all), or with the `rest`, too.
 
     Raises:
         DataError: it is no whole Parquet file, lacks a column, or its records tell of what no memory holds.
     """
-    with _opened(path, name, columns) as file:
-        wanted = list(file.schema_arrow.names if columns is None else columns)
+    with _opened(path, name, None if rest else columns) as file:
+        check_header(file.schema_arrow.names, columns or (), name)
+        wanted = list(file.schema_arrow.names if columns is None or rest else columns)
         classes = names_in_parquet(file.schema_arrow.metadata)
         number = 0
         try:

@@ -54,12 +54,15 @@ def total_units(path: Path) -> int:
     return n_parquet_rows(path, str(path))
 
 
-def stream_rows(path: Path, columns: Sequence[str] | None, *, shown: str | None = None) -> Iterator[StreamedRow]:
+def stream_rows(
+    path: Path, columns: Sequence[str] | None, *, rest: bool = False, shown: str | None = None
+) -> Iterator[StreamedRow]:
     """Stream the rows of a file of one of FORMATS; memory does not grow with the file.
 
     Args:
         path: the file.
         columns: columns that are needed; Parquet reads no others. None reads all.
+        rest: read the others, too, though nobody needs them.
         shown: name of the file in error messages; None uses its path.
 
     Raises:
@@ -73,7 +76,7 @@ def stream_rows(path: Path, columns: Sequence[str] | None, *, shown: str | None 
         if file_format.kind == "parquet":
             from ensemw2s.data.readers.parquet import parquet_rows
 
-            yield from parquet_rows(path, columns, name)
+            yield from parquet_rows(path, columns, name, rest=rest)
             return
         with opened(path, name, is_gzip=file_format.is_gzip) as source:
             if file_format.kind == "json":

@@ -2,7 +2,7 @@
 
 import difflib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -120,7 +120,7 @@ def template(text: str) -> Template:
     return Template(text)
 
 
-def no_column(column: str, row: Mapping[str, Any], asked_by: str) -> str:
+def no_column(column: str, row: Collection[str], asked_by: str) -> str:
     """Message that a column is missing, with its place in the template and the most similar column."""
     near = difflib.get_close_matches(column, row, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(map(repr, row))}"

@@ -43,14 +43,20 @@ def resolve(config: ModelConfig) -> str:
         return str(_tiny())
     if name in KNOWN:
         return str(fetch(name))
-    if Path(name).is_dir():
-        return name
+    resolvable(config)
+    return name
+
+
+def resolvable(config: ModelConfig) -> None:
+    """Raises ModelError where `config.model` can be no model's name: no known one, no folder, no well-formed hub id."""
+    name = config.model
+    if name in (*KNOWN, "tiny") or Path(name).is_dir():
+        return
     if Path(name).exists() or not HUB_ID.fullmatch(name):
         raise ModelError(
             f"{name}: there is no such model folder; name an existing folder, a hub id (OWNER/NAME), or one "
             f"of {', '.join((*KNOWN, 'tiny'))}"
         )
-    return name
 
 
 def checkpoint_folder(config: ModelConfig) -> Path:
@@ -91,8 +97,20 @@ def local_folder(config: ModelConfig) -> Path | None:
         return Path(name)
     if not HUB_ID.fullmatch(name):
         return None
-    cached = try_to_load_from_cache(name, "config.json", revision=config.revision)
+    try:
+        cached = try_to_load_from_cache(name, "config.json", revision=config.revision)
+    except ValueError:  # the library's own idea of an id is narrower
+        return None
     return Path(cached).parent if isinstance(cached, str) else None
+
+
+def local_copy(config: ModelConfig) -> tuple[ModelConfig, Path] | None:
+    """The model under its local folder as its name, and that folder; None where it would have to be fetched."""
+    folder = local_folder(config)
+    if folder is None:
+        return None
+    trusted = None if config.trust_remote_code_from is None else str(folder)
+    return config.model_copy(update={"model": str(folder), "trust_remote_code_from": trusted}), folder
 
 
 def weight_files(config: ModelConfig, folder: Path) -> list[Path]:

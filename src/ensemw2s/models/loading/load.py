@@ -172,6 +172,12 @@ def load_positions(config: ModelConfig) -> int | None:
     return positions_of(load_settings(config))
 
 
+def n_layers_of(config: ModelConfig) -> tuple[int, int]:
+    """How many layers are used, and how many the checkpoint has. Raises ModelError where they are too few."""
+    settings = load_settings(config)
+    return _cut(config, settings, config.n_layers).num_hidden_layers, settings.num_hidden_layers
+
+
 def make_backbone(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -20,7 +20,7 @@ from ensemw2s.storage.checksums import facts
 from ensemw2s.storage.files import explained, write_atomic
 from ensemw2s.storage.locks import run_lock
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 SEEN = ".ids.sqlite"
 
@@ -31,6 +31,7 @@ MENDS = {
     "input sha256": "give the input it was begun with",
     "prompt": "use the same --prompt",
     "id_column": "use the same --id",
+    "columns": "use the same --columns",
     "shard_rows": "use the same --shard-rows",
 }
 

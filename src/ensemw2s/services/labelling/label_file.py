@@ -2,12 +2,14 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from ensemw2s.data.answer_table import check_columns, inputs_among
 from ensemw2s.data.own.cells import name_of
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import format_of, stream_rows, total_units
@@ -15,8 +17,11 @@ from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.services.labelling.engine import Engine, LocalEngine
 from ensemw2s.services.labelling.folder import LabelFolder, SeenIds, input_facts
-from ensemw2s.services.labelling.meter import Meter, metered
+from ensemw2s.services.labelling.meter import Meter, labels_metered
 from ensemw2s.services.labelling.shard import Labeller, Reader, Shard, read_shard
+
+FIRST_ROWS = 1000
+"""Of a file, by which names in --columns are checked."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def label_file(
     *,
     prompt: str = "{{ prompt }}",
     id_column: str | None = None,
+    wanted: Sequence[str] | None = None,
     shard_rows: int = 1024,
     batch_tokens: int = 4096,
     console: Console | None = None,
@@ -80,6 +86,7 @@ def label_file(
         output: folder of the labels, created when missing.
         prompt: template of the prompt over the columns (`data.templates.template`).
         id_column: column of unique ids of the rows; None uses row-1, row-2 and so on.
+        wanted: columns of the labels (`data.answer_table`); None takes the input's, the id and what was answered.
         shard_rows: number of input rows in a shard.
         batch_tokens: largest number of tokens of a batch, padding included; a longer prompt is a batch by itself.
         console: terminal for progress and for warnings of damaged shards; None uses standard error.
@@ -90,15 +97,19 @@ def label_file(
         RunError: the folder is in use, cannot be written, or was begun with other settings.
     """
     path = check_request(input_path, prompt, id_column, shard_rows, batch_tokens)
-    columns = sorted(set(template(prompt).columns) | ({id_column} if id_column else set()))
-    if next(stream_rows(path, columns, shown=input_path), None) is None:
+    needed = {*template(prompt).columns, *([id_column] if id_column else []), *inputs_among(wanted or ())}
+    streamed = partial(stream_rows, path, sorted(needed), rest=wanted is None)
+    first = [row.columns for row in itertools.islice(streamed(shown=input_path), FIRST_ROWS if wanted else 1)]
+    if not first:
         raise DataError(f"{input_path}: the file has no rows; give at least one")
+    check_columns(wanted or (), first, input_path)
     version = _version(path)
     settings = {
         "fingerprint": labeller.fingerprint,
         "input": input_facts(path, input_path),
         "prompt": prompt,
         "id_column": id_column,
+        "columns": None if wanted is None else list(wanted),
         "shard_rows": shard_rows,
     }
     teller = console or Console(stderr=True)
@@ -109,11 +120,11 @@ def label_file(
         if folder.is_finished(manifest):
             return LabelCounts(**manifest["counts"])
         # Places name the input as the first call did: one that was moved meanwhile gives the same bytes.
-        rows = stream_rows(path, columns, shown=manifest["input"]["path"])
+        rows = streamed(shown=manifest["input"]["path"])
         tally = _Tally()
         engine = engine or LocalEngine(_able(labeller))
-        with SeenIds(output) as seen, metered(console, total_units(path)) as meter:
-            todo = _unfinished(rows, shard_rows, folder, labeller, prompt, id_column, seen, meter, tally)
+        with SeenIds(output) as seen, labels_metered(console, total_units(path)) as meter:
+            todo = _unfinished(rows, shard_rows, folder, labeller, prompt, id_column, wanted, seen, meter, tally)
             told = lambda shard, part: meter.working(shard.n_rows, shard.n_units, part)  # noqa: E731
             for shard, labels in engine.label(todo, batch_tokens, told):
                 if _version(path) != version:
@@ -152,6 +163,7 @@ def _unfinished(
     labeller: Reader,
     prompt: str,
     id_column: str | None,
+    wanted: Sequence[str] | None,
     seen: SeenIds,
     meter: Meter,
     tally: _Tally,
@@ -166,7 +178,7 @@ def _unfinished(
             tally.labelled += n_labelled
             meter.passed(n_rows, tally.units - before)
         else:
-            shard = read_shard(of_shard, labeller, prompt, id_column, seen)
+            shard = read_shard(of_shard, labeller, prompt, id_column, seen, wanted)
             shard.index, shard.n_units = index, shard.last_unit - before
             n_rows, tally.units = shard.n_rows, shard.last_unit
         tally.rows += n_rows

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.core.batches import length_batches
+from ensemw2s.data.answer_table import answer_row
 from ensemw2s.data.own.cells import name_of
 from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import reason_of
@@ -47,17 +48,21 @@ class _Ready:
     number: int
     place: str
     id: str
+    columns: dict[str, Any]
     prompt: str
 
 
 @dataclass
 class Shard:
-    """Rows of one shard without their other columns; errors are (number, place, id, reason)."""
+    """Rows of one shard, and how they are written; errors are (number, place, id, columns, reason)."""
 
+    id_column: str | None = None
+    wanted: Sequence[str] | None = None
+    """Columns of the table; None: the input's and ours."""
     ready: list[_Ready] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     """Number of tokens of each row in `ready`."""
-    errors: list[tuple[int, str, str | None, str]] = field(default_factory=list)
+    errors: list[tuple[int, str, str | None, dict[str, Any], str]] = field(default_factory=list)
     index: int = 0
     """Number of the shard in the file."""
     n_rows: int = 0
@@ -67,16 +72,22 @@ class Shard:
     """Position after its last row, in the same units."""
 
     def error_lines(self) -> Iterator[bytes]:
-        """Lines of the file of errors, in the order of the input."""
-        for number, place, name, reason in sorted(self.errors, key=lambda error: error[0]):
-            yield json_line({"id": name, "row": number, "place": place, "reason": reason})
+        """Lines of the file of errors, in the order of the input, each with its row of the table."""
+        for number, place, name, columns, reason in sorted(self.errors, key=lambda error: error[0]):
+            row = answer_row(name, columns, {}, id_column=self.id_column, wanted=self.wanted, error=reason)
+            yield json_line({"id": name, "row": number, "place": place, "reason": reason, "table": row})
 
 
 def read_shard(
-    rows: Iterator[StreamedRow], labeller: Reader, prompt: str, id_column: str | None, seen: SeenIds
+    rows: Iterator[StreamedRow],
+    labeller: Reader,
+    prompt: str,
+    id_column: str | None,
+    seen: SeenIds,
+    wanted: Sequence[str] | None = None,
 ) -> Shard:
     """Split the rows of a shard into rows to label and errors. An id belongs to its first row, even if that fails."""
-    shard = Shard()
+    shard = Shard(id_column, wanted)
     waiting: list[_Ready] = []
     characters = 0
     for row in rows:
@@ -93,9 +104,9 @@ def read_shard(
                     raise DataError(f"the id {name!r} was used before, at {row.origin}{first}; ids must be unique")
             text = template(prompt).render(row.place, row.columns)
         except DataError as error:
-            shard.errors.append((row.number, row.place, name, reason_of(error, row.place)))
+            shard.errors.append((row.number, row.place, name, row.columns, reason_of(error, row.place)))
             continue
-        waiting.append(_Ready(row.number, row.place, name, text))
+        waiting.append(_Ready(row.number, row.place, name, row.columns, text))
         characters += len(text)
         if characters >= ENCODE_CHARACTERS:
             _encode(waiting, labeller, shard)
@@ -110,7 +121,7 @@ def _encode(waiting: list[_Ready], labeller: Reader, shard: Shard) -> None:
         return
     for ready, (size, reason) in zip(waiting, labeller.sizes([w.prompt for w in waiting]), strict=True):
         if reason:
-            shard.errors.append((ready.number, ready.place, ready.id, reason))
+            shard.errors.append((ready.number, ready.place, ready.id, ready.columns, reason))
             continue
         shard.ready.append(ready)
         shard.lengths.append(size)
@@ -128,10 +139,12 @@ def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Calla
         for i, label in zip(batch, labels, strict=True):
             ready = shard.ready[i]
             try:
-                lines[i] = json_line({"id": ready.id, "prompt": ready.prompt, **label})
+                said = {"filled_prompt": ready.prompt, **label}
+                row = answer_row(ready.id, ready.columns, said, id_column=shard.id_column, wanted=shard.wanted)
+                lines[i] = json_line(row)
             except (ValueError, TypeError) as error:
                 reason = f"its label cannot be written as JSON ({error}); look at the models, and at the prompt"
-                shard.errors.append((ready.number, ready.place, ready.id, reason))
+                shard.errors.append((ready.number, ready.place, ready.id, ready.columns, reason))
         n_done += len(batch)
         told(n_done / len(shard.ready))
     return [lines[i] for i in sorted(lines)]

@@ -8,7 +8,7 @@ import torch
 from ensemw2s.core import intervals
 from ensemw2s.errors import RunError
 from ensemw2s.evaluation.figures import interval_of
-from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.pipeline.run_folder import RESULTS, read_results
 from ensemw2s.results import Results, RunComparison, RunLine, RunPair
 from ensemw2s.results.conditions import CEILING, STRONG_ON_EASY
 
@@ -19,17 +19,24 @@ def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
     Differences are paired by seed, with Student-t intervals over seeds. Runs of one seed, of different seeds or of
     different splits have none.
 
+    Folders without a finished run are skipped, and named.
+
     Raises:
-        RunError: fewer than two runs, or one of them is not finished.
+        RunError: fewer than two finished runs, or the results of one are damaged.
     """
-    if len(run_dirs) < 2:
+    finished = [folder for folder in run_dirs if (folder / RESULTS).exists()]
+    skipped = tuple(str(folder) for folder in run_dirs if folder not in finished)
+    if len(finished) < 2:
+        also = f" ({', '.join(skipped)}: no finished run there)" if skipped else ""
         raise RunError(
-            f"compare: two or more run folders are needed, got {len(run_dirs)}; for example: ensemw2s compare runs/*"
+            f"compare: two or more run folders with finished runs are needed, got {len(finished)}{also}; for example: "
+            "ensemw2s compare runs/*"
         )
-    runs = [(str(d), read_results(d)) for d in run_dirs]
+    runs = [(str(d), read_results(d)) for d in finished]
     lines = tuple(_line(name, r) for name, r in runs)
     first_name, first = runs[0]
-    return RunComparison(lines=lines, pairs=tuple(_pair(name, r, first_name, first) for name, r in runs[1:]))
+    pairs = tuple(_pair(name, r, first_name, first) for name, r in runs[1:])
+    return RunComparison(lines=lines, pairs=pairs, skipped=skipped)
 
 
 def _line(name: str, results: Results) -> RunLine:
@@ -40,7 +47,7 @@ def _line(name: str, results: Results) -> RunLine:
     return RunLine(
         run=name,
         row=results.recommendation.row,
-        label=results.row(results.recommendation.row).label,
+        labels={key: results.row(key).label for key in wanted},
         n_seeds=len(results.seeds),
         metric=results.metric,
         accuracy=accuracy,

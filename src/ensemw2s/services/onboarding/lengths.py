@@ -8,7 +8,7 @@ from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.rate import learners
 from ensemw2s.examples import Example, Task
 from ensemw2s.forms.generation.decoding import check_stop, fit_decoding
-from ensemw2s.models.loading.checkpoint import local_folder
+from ensemw2s.models.loading.checkpoint import local_copy
 from ensemw2s.models.loading.load import load_positions
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.pipeline.prepare import people_of
@@ -27,11 +27,9 @@ def check_lengths(config: ExperimentConfig, task: Task, split: Split | None) -> 
     learned = _learned(config, task, split) if config.is_generation else []
     check_stop(config.generation.decoding, [str(e.answer) for e in learned])
     sides = {name: model for name, model in config.models if not model.is_tfidf}
-    found = {name: _here(model) for name, model in sides.items()}
-    said = {
-        name: f"not checked: {sides[name].model} is not on this machine" for name, model in found.items() if not model
-    }
-    here = {name: model for name, model in found.items() if model is not None}
+    found = {name: local_copy(model) for name, model in sides.items()}
+    said = {name: f"not checked: {sides[name].model} is not on this machine" for name, it in found.items() if not it}
+    here = {name: copy[0] for name, copy in found.items() if copy is not None}
     tokenizers = {name: load_tokenizer(model) for name, model in here.items()}
     notes, room = [], 0
     if config.is_generation:
@@ -86,14 +84,5 @@ def positions_here(model: ModelConfig) -> int | None:
     Raises:
         ModelError: its configuration cannot be read.
     """
-    found = _here(model)
-    return None if found is None else load_positions(found)
-
-
-def _here(model: ModelConfig) -> ModelConfig | None:
-    """The model by its local folder; None where it would have to be fetched."""
-    folder = local_folder(model)
-    if folder is None:
-        return None
-    trusted = None if model.trust_remote_code_from is None else str(folder)
-    return model.model_copy(update={"model": str(folder), "trust_remote_code_from": trusted})
+    found = local_copy(model)
+    return None if found is None else load_positions(found[0])

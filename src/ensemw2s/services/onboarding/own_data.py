@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ensemw2s.config import ExperimentConfig, parse_config
+from ensemw2s.config import ExperimentConfig, ModelConfig, parse_config
 from ensemw2s.data.load import load_task
 from ensemw2s.data.own import guess
 from ensemw2s.data.own.labels import merged_classes
@@ -14,15 +14,25 @@ from ensemw2s.data.own.rows import labels_of, option_named
 from ensemw2s.data.readers.load import Row, read_rows
 from ensemw2s.data.splits import Split
 from ensemw2s.data.tasks.files import Files
-from ensemw2s.errors import ConfigError
+from ensemw2s.errors import ConfigError, DataError, ModelError
+from ensemw2s.examples import Task
+from ensemw2s.models.loading.fetch import KNOWN
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.reading import load_yaml
 from ensemw2s.services.onboarding.lengths import check_lengths
+from ensemw2s.services.onboarding.models import find_model, suggestions
 from ensemw2s.services.onboarding.own_yaml import left_out, to_yaml
 from ensemw2s.storage.files import write_atomic
 
 Ask = Callable[[str, str | None], str]
 """Puts a question with a proposal to the user; without a proposal it insists on an answer."""
+T = TypeVar("T")
+MOST_SUGGESTED = 6
+"""Models that a question names."""
+SPLITS = {"path": "split", "unlabelled": "unlabelled_split", "test": "test_split"}
+"""Of each setting that names a file, the setting of its split."""
+LARGER = "Qwen/Qwen2.5-0.5B"
+"""Proposed as the strong model where nothing on this machine suggests another."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +60,28 @@ class Written:
 
 
 def write_config(
-    wishes: Wishes, output: Path, *, ask: Ask | None, accept: bool = False, force: bool = False
+    wishes: Wishes,
+    output: Path,
+    *,
+    ask: Ask | None,
+    tell: Callable[[str], None] = lambda refusal: None,
+    accept: bool = False,
+    force: bool = False,
 ) -> Written:
     """Complete the wishes, check the data, and write a commented configuration.
 
     Args:
         wishes: what is given.
         output: the YAML file; its name without the suffix is the run's.
-        ask: how the user is asked for the rest; None where nobody can be.
+        ask: how the user is asked for the rest, each question until its answer can be used; None where nobody can be.
+        tell: how the user is told why an answer cannot be used.
         accept: with nobody to ask, take the answer's column and the prompt that the columns suggest.
         force: replace a file that is there.
 
     Raises:
         ConfigError: something is not given and nobody can be asked; the file is there.
         DataError: as the loaders and the split say, there are too few examples, or one is longer than a model reads.
-        ModelError: a model that is on this machine cannot be read.
+        ModelError: there is no such model, or one that is on this machine cannot be read.
     """
     if output.exists() and not force:
         raise ConfigError(f"{output}: there is such a file; choose another --output, or replace it with --force")
@@ -75,50 +92,97 @@ def write_config(
             f"init: {', '.join(missing)} must be given where nobody can be asked (--yes takes what the columns suggest "
             "for --answer and --prompt)"
         )
+    settled = _Questions(wishes, ask, tell).answered
+    files: dict[str, list[Row]] = {}
 
-    def told(name: str, question: str, proposal: str | None = None, hint: str = "") -> str:
-        wish = getattr(wishes, name)
-        if wish is not None:
-            return wish
-        if ask is not None:
-            return ask(question, proposal)
-        if proposal is None:
-            raise ConfigError(f"init: the columns do not tell --{name}; give it{hint}")
-        return proposal
+    def read(name: str) -> Callable[[str], str | None]:
+        def check(path: str) -> str | None:
+            if path:
+                files[name] = read_rows(path, split=Files.model_fields[SPLITS[name]].default)
+            return path or None
 
-    labelled = told("labelled", "Labelled data (.json, .jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME)")
-    unlabelled = told("unlabelled", "Unlabelled data, the harder questions (empty: none)", "")
-    test = told("test", "Labelled test data of the unlabelled kind (empty: none)", "") if unlabelled else wishes.test
-    task = Files(path=labelled, unlabelled=unlabelled or None, test=test or None)
-    files = _rows_of(task)
+        return check
+
+    path = settled("labelled", f"Labelled data ({_KINDS})", read("path"))
+    unlabelled = settled("unlabelled", "Unlabelled data, the harder questions (empty: none)", read("unlabelled"), "")
+    test = None
+    if unlabelled or wishes.test:
+        test = settled("test", "Labelled test data of the unlabelled kind (empty: none)", read("test"), "")
+    task = Files(path=str(path), unlabelled=unlabelled, test=test)
     tests = [files["test"]] if "test" in files else []
     proposal = guess.guess_answer(files["path"], tests, files.get("unlabelled", []))
-    task = _with_form(task, files, told("answer", "Column of the answer", proposal))
+    task = settled("answer", "Column of the answer", lambda answer: _with_form(task, files, answer), proposal)
     leaks = _leaking(task, files)
     names_only = [task.answer, *task.options, *leaks, *([task.id] if task.id else [])]
     is_free = task.answer_form == "free"
     proposal = guess.guess_prompt(list(files.values()), names_only, task.options, answer=task.answer, is_free=is_free)
+
+    def prompted(prompt: str) -> tuple[Files, Task]:
+        prompt = prompt if wishes.prompt is not None else prompt.replace(r"\n", "\n")
+        with_prompt = task.model_copy(update={"prompt": prompt})
+        return with_prompt, load_task(with_prompt)
+
     hint = f" ({left_out(task, leaks)})" if leaks else ""
-    prompt = told("prompt", r"Prompt, a Jinja template over the columns (\n is a new line)", _escaped(proposal), hint)
-    prompt = prompt if wishes.prompt is not None else prompt.replace(r"\n", "\n")
-    task = task.model_copy(update={"prompt": prompt})
-    weak = told("weak", "Weak model (hub id, local folder, or smollm2-135m)")
-    strong = told("strong", "Strong model")
-    loaded = load_task(task)
+    question = r"Prompt, a Jinja template over the columns (\n is a new line)"
+    task, loaded = settled("prompt", question, prompted, _escaped(proposal), hint)
+    weak, strong, absent = _models(settled, is_free=is_free)
     text = to_yaml(output.stem, task, loaded, weak, strong, leaks)
     config = parse_config(load_yaml(text, str(output)), where=str(output))
     checked, split = check(config)
     _, lengths = check_lengths(config, checked, split)
     write_atomic(output, text)
     notes = [left_out(task, leaks)] if leaks else []
-    return Written(config, split, (*notes, *checked.notes, *lengths))
+    return Written(config, split, (*absent, *notes, *checked.notes, *lengths))
 
 
-def _rows_of(task: Files) -> dict[str, list[Row]]:
-    """Setting to the rows of its file."""
-    splits = {"path": task.split, "unlabelled": task.unlabelled_split, "test": task.test_split}
-    found = {name: (getattr(task, name), split) for name, split in splits.items()}
-    return {name: read_rows(path, split=split) for name, (path, split) in found.items() if path}
+_KINDS = ".json, .jsonl, .csv, .parquet, a datasets folder or hub:OWNER/NAME"
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """What must be known, from what is given or from whoever can be asked."""
+
+    wishes: Wishes
+    ask: Ask | None
+    tell: Callable[[str], None]
+
+    def answered(
+        self, name: str, question: str, check: Callable[[str], T], proposal: str | None = None, hint: str = ""
+    ) -> T:
+        """What `check` makes of an answer; what it refuses is asked for again, where somebody can be asked."""
+        wish = getattr(self.wishes, name)
+        if wish is not None:
+            return check(wish)
+        if self.ask is None:
+            if proposal is None:
+                raise ConfigError(f"init: the columns do not tell --{name}; give it{hint}")
+            return check(proposal)
+        while True:
+            try:
+                return check(self.ask(question, proposal))
+            except (ConfigError, DataError, ModelError) as refusal:
+                self.tell(str(refusal))
+
+
+def _models(settled: Callable[..., Any], *, is_free: bool) -> tuple[str, str, list[str]]:
+    """Names of the weak and the strong model, and what the user must hear of them."""
+    notes: list[str] = []
+
+    def found(setting: str) -> Callable[[str], str]:
+        def check(name: str) -> str:
+            note = find_model(setting, ModelConfig(model=name)).note
+            notes.extend([note] if note else [])
+            return name
+
+        return check
+
+    names = suggestions(writes=is_free)
+    some = f"a hub id, a folder, or {', '.join(names[:MOST_SUGGESTED])}"
+    weak = settled("weak", f"Weak model ({some})", found("weak"), names[0])
+    stronger = [name for name in names if name != weak]
+    proposal = stronger[-1] if stronger and stronger[-1] not in KNOWN else LARGER
+    strong = settled("strong", f"Strong model, larger than the weak one ({some})", found("strong"), proposal)
+    return weak, strong, notes
 
 
 def _with_form(task: Files, files: Mapping[str, Sequence[Row]], answer: str) -> Files:
