@@ -79,10 +79,14 @@ class Generator:
         return decode(members, weights, tokenizer, prompts, decoding, vote=self.vote, row_ids=names, on_rows=on_rows)
 
     def score(self, sequences: Sequence[Sequence[int]], prompt_lengths: Sequence[int]) -> StagedScores:
-        """Teacher-forced scores of the tokens after each prompt; those of the vote are the last of each."""
+        """Teacher-forced scores of the tokens after each prompt; those of the vote are the last of each.
+
+        A vote holds no token for less likely than 1e-12 (`core.voting`); one model by itself is scored as it is.
+        """
         answers = AnswerTokens(tuple(map(tuple, sequences)), tuple(prompt_lengths))
         inputs, rows = IdInputs(answers.read, self.members.pad_id), torch.arange(len(sequences))
-        return score_answers(self.members, inputs, answers, rows, weights=self.expert_weights, vote=self.vote)
+        weights = self.expert_weights if self.members.n_members > 1 else None
+        return score_answers(self.members, inputs, answers, rows, weights=weights, vote=self.vote)
 
 
 def student_generator(folder: Path, *, trusted: str | None = None) -> Generator:
