@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-generation model test families damage lint docs bench wheel clean
+.PHONY: demo demo-generation model test families damage integrations lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -12,6 +12,10 @@ $(BIN)/.demo: pyproject.toml constraints.txt
 
 $(BIN)/.dev: $(BIN)/.demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+$(BIN)/.integrations: $(BIN)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[integrations]'
 	touch $@
 
 demo: $(BIN)/.demo  ## the whole experiment on a real model; ends with a report
@@ -39,6 +43,9 @@ families: $(BIN)/.dev  ## every model family with every adapter against the libr
 
 damage: $(BIN)/.dev  ## every file with every damage, and ten processes on one store
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m damage -n auto --maxprocesses 4
+
+integrations: $(BIN)/.integrations  ## other packages' own clients and commands against ours
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m integration -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(BIN)/.dev
 	$(BIN)/ruff check .

@@ -119,7 +119,9 @@ def test_validate_checks_the_data_and_works_nothing(place, monkeypatch, capsys):
     assert call(monkeypatch, capsys, *missing, "--no-data")[0] == 0
 
 
-@pytest.mark.parametrize("command", ["run", "report", "validate", "init", "fetch", "predict", "queue", "compare"])
+@pytest.mark.parametrize(
+    "command", ["run", "report", "validate", "init", "fetch", "predict", "serve", "track", "queue", "compare"]
+)
 def test_help_has_an_example(command, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, command, "--help")
     assert code == 0

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from ensemw2s.config import parse_config
-from ensemw2s.errors import ConfigError
+from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.export.ensemble_folder import read_ensemble_record
 from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.opened import open_answerers
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.tiny import tiny
@@ -92,6 +93,12 @@ def test_the_saved_pool_answers_as_in_the_run(finished, place, config):
     assert [label["members"] for label in labels] == [label["members"] for label in kept["labels"]]
     for made, there in zip(labels, kept["labels"], strict=True):
         assert made["confidence"] == pytest.approx(there["confidence"], abs=1e-4)
+
+
+def test_such_a_pool_is_not_served_token_by_token(finished, place):
+    assert list(open_answerers(place / "run")) == ["student"]
+    with pytest.raises(ModelError, match="vote on whole answers"):
+        open_answerers(place / "run" / "ensemble")
 
 
 def test_a_finished_pool_is_read_from_the_store_and_a_killed_one_goes_on(finished, place, config, monkeypatch):

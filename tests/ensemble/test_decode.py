@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.decode import Decoding, Row, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.ensemble.separate import SeparateModels, same_tokenizer
@@ -171,3 +171,46 @@ def test_other_tokenizers_are_refused_with_the_first_difference(backbone):
     other.add_tokens(["<new>"])
     with pytest.raises(ModelError, match=r"'<new>' is \d+ and not None.*cannot be mixed"):
         same_tokenizer([backbone.tokenizer, other])
+
+
+@pytest.mark.parametrize("adapter", ["top", "lora", "separate", "tokens"])
+def test_rows_that_join_and_leave_on_the_way_get_what_they_would_get_alone(backbone, prompts, adapter):
+    library = AutoModelForCausalLM.from_pretrained(checkpoint_folder(CONFIG)).eval()
+    lora = CONFIG.model_copy(update={"adapter": "lora", "lora_layers": 2})
+    together = {
+        "top": lambda: SharedTrunk(backbone, models(backbone)),
+        "lora": lambda: SharedTrunk(backbone, models(backbone, config=lora)),
+        "separate": lambda: SeparateModels([library] * T, [backbone.tokenizer] * T),
+        "tokens": lambda: SharedTrunk(backbone, models(backbone)),
+    }[adapter]()
+    assert together.keeps_memory
+    together.keeps_memory = adapter != "tokens"
+    drawn = GREEDY.model_copy(update={"temperature": 0.9, "top_p": 0.8, "max_new_tokens": 20})
+    configs = [GREEDY, drawn, GREEDY.model_copy(update={"max_new_tokens": 2}), GREEDY]
+    rows = [Row(prompt, f"q{i}", configs[i % 4], i % 3) for i, prompt in enumerate(prompts[:16])]
+    decoding, dropped = Decoding(together, WEIGHTS, backbone.tokenizer), rows[7]
+    waiting = [rows[:1], rows[1:2], [], rows[2:9], [], [], rows[9:12], *([] for _ in range(30)), rows[12:]]
+    for number, new in enumerate(waiting):
+        if new:
+            assert decoding.can_be_joined
+            decoding.join(new)
+        if number == 6:
+            decoding.drop(dropped)
+        if decoding.rows:
+            decoding.step()
+    while decoding.rows:
+        decoding.step()
+    assert dropped.ending is None
+    for row in rows:
+        if row is not dropped:
+            (alone,) = decode(together, WEIGHTS, backbone.tokenizer, [row.prompt], row.config, row_ids=[row.name])
+            found = row.decoded()
+            assert found.tokens == alone.tokens
+            assert (found.agrees, found.text, found.is_finished) == (alone.agrees, alone.text, alone.is_finished)
+            assert found.log_probs == pytest.approx(alone.log_probs, abs=1e-4)
+            if row.n_likeliest:
+                assert {len(step) for step in row.likeliest} == {row.n_likeliest}
+                assert len(row.likeliest) == len(row.log_probs)
+            if row.n_likeliest and row.config.temperature == 0:
+                assert [step[0][1] for step in row.likeliest] == row.log_probs
+                assert [step[0][0] for step in row.likeliest][: len(row.tokens)] == row.tokens

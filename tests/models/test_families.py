@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig
-from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.decode import Decoding, Row, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.errors import ModelError
 from ensemw2s.export.classifier import export_student, load_student
@@ -86,6 +86,21 @@ def test_a_classifier_starts_as_the_cut_checkpoint_learns_and_is_exported(
     torch.testing.assert_close(load_student(tmp_path / "s").log_probs(PROMPTS), expected, rtol=1e-3, atol=1e-3)
 
 
+def joined(members, backbone, prompts, how):
+    """The same answers, each begun a token after the one before it, as far as the family allows that."""
+    decoding = Decoding(members, torch.ones(1), backbone.tokenizer)
+    rows = [Row(ids, str(number), how) for number, ids in enumerate(prompts)]
+    for row in rows:
+        while decoding.rows and not decoding.can_be_joined:
+            decoding.step()
+        decoding.join([row])
+        if decoding.rows:
+            decoding.step()
+    while decoding.rows:
+        decoding.step()
+    return [row.decoded().tokens for row in rows]
+
+
 @pytest.mark.parametrize("settings", ADAPTERS[1:], ids=NAMES[1:])
 @pytest.mark.parametrize("family", DECODERS)
 def test_an_answer_model_starts_as_the_librarys_own_language_model(family, settings, checkpoint):
@@ -96,7 +111,9 @@ def test_an_answer_model_starts_as_the_librarys_own_language_model(family, setti
     members = SharedTrunk(backbone, [AnswerModel(backbone, unembedding, config, generator=torch.Generator()).eval()])
     library = AutoModelForCausalLM.from_pretrained(folder).eval()
     prompts = backbone.tokenizer(PROMPTS)["input_ids"]  # of several lengths: padded on the left in decoding
-    written = decode(members, torch.ones(1), backbone.tokenizer, prompts, DecodingConfig(max_new_tokens=5, stop=()))
+    how = DecodingConfig(max_new_tokens=5, stop=())
+    written = decode(members, torch.ones(1), backbone.tokenizer, prompts, how)
+    assert joined(members, backbone, prompts, how) == [answer.tokens for answer in written]
     for ids, answer in zip(prompts, written, strict=True):
         with torch.no_grad():
             whole = library(torch.tensor([[*ids, *answer.tokens]])).logits[0].log_softmax(-1)[len(ids) - 1 :]

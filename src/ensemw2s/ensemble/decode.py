@@ -1,7 +1,7 @@
 """Decoding with an ensemble that votes on every token (EnsemW2S, 2410.04571, section 3)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from ensemw2s.core.batches import length_batches
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import Vote, combine
 from ensemw2s.ensemble.members import Members
+from ensemw2s.ensemble.reading import Reading
 from ensemw2s.meter import working
 
 Measure = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]
@@ -41,6 +42,137 @@ class Decoded:
         return float(torch.tensor(self.log_probs, dtype=torch.float64).sum().exp())
 
 
+@dataclass(eq=False)
+class Row:
+    """An answer under way."""
+
+    prompt: Sequence[int]
+    """Token ids, at least one."""
+    name: str
+    """Seeds the draws, together with `config.seed` and the step, where `config.temperature` is above 0."""
+    config: DecodingConfig
+    n_likeliest: int = 0
+    """Number of the likeliest tokens to keep at every step."""
+    tokens: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
+    """At every step, the likeliest tokens with their log-probabilities."""
+    agrees: list[bool] = field(default_factory=list)
+    measured: list[float] = field(default_factory=list)
+    ending: tuple[str, bool] | None = None
+    """Once the answer has ended: its text, and whether it ended by itself or by a stop string."""
+
+    def decoded(self) -> Decoded:
+        """The answer, which must have ended."""
+        assert self.ending is not None
+        text, is_finished = self.ending
+        return Decoded(
+            tuple(self.tokens), tuple(self.log_probs), tuple(self.agrees), is_finished, text, tuple(self.measured)
+        )
+
+
+class Decoding:
+    """Answers that are written together, a token of each at every step.
+
+    Rows join and leave between steps. What a row gets depends on no other row.
+
+    Args:
+        measure: function of the mixture at every step whose values are kept, for example its entropy.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        expert_weights: Float[Tensor, " members"],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        vote: Vote = "soft",
+        measure: Measure | None = None,
+    ):
+        self.rows: list[Row] = []
+        """The answers that have not ended."""
+        self._members, self._weights, self._tokenizer = members, expert_weights, tokenizer
+        self._vote: Vote = vote
+        self._measure = measure
+        self._reading: Reading | None = None
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Whether rows can be added to those that are under way."""
+        return self._reading is None or self._reading.can_be_joined
+
+    def join(self, rows: Sequence[Row]) -> None:
+        """Read the prompts of these rows, padded on the left, and write their first tokens."""
+        reading = self._members.start()
+        ids, mask = pad_left([row.prompt for row in rows], self._members.pad_id)
+        kept = self._advance(rows, self._members.read(ids, mask, reading)[:, :, -1])
+        if not kept:
+            return
+        if len(kept) < len(rows):
+            reading.keep(torch.tensor(kept))
+        if self._reading is None:
+            self._reading = reading
+        else:
+            self._reading.join(reading)
+        self.rows += [rows[place] for place in kept]
+
+    def step(self) -> None:
+        """Write the next token of every row."""
+        assert self._reading is not None
+        ids = torch.tensor([[row.tokens[-1]] for row in self.rows])
+        states = self._members.read(ids, torch.ones_like(ids), self._reading)[:, :, -1]
+        self._keep(self._advance(self.rows, states))
+
+    def drop(self, row: Row) -> None:
+        """Take a row out before it has ended."""
+        if row in self.rows:
+            self._keep([place for place, other in enumerate(self.rows) if other is not row])
+
+    def _keep(self, places: list[int]) -> None:
+        if not places:
+            self._reading = None
+        elif len(places) < len(self.rows) and self._reading is not None:
+            self._reading.keep(torch.tensor(places))
+        self.rows = [self.rows[place] for place in places]
+
+    @torch.no_grad()
+    def _advance(self, rows: Sequence[Row], states: Float[Tensor, "members batch dim"]) -> list[int]:
+        """Give each row its next token. Returns the places of the rows that go on."""
+        member_log_probs = self._members.logits(states).log_softmax(-1)
+        mixed = combine(member_log_probs, self._weights, vote=self._vote, dtype=torch.float32)
+        chosen = _choose(mixed, rows)
+        agrees: list[list[bool]] = (member_log_probs.argmax(-1) == chosen).T.tolist()
+        gold: list[float] = mixed.gather(-1, chosen.unsqueeze(-1))[:, 0].tolist()
+        if self._measure is not None:
+            for row, value in zip(rows, self._measure(mixed).tolist(), strict=True):
+                row.measured.append(value)
+        if n := max(row.n_likeliest for row in rows):
+            best = mixed.topk(n)
+            for row, values, tokens in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
+                row.likeliest.append(list(zip(tokens, values, strict=True))[: row.n_likeliest])
+        going_on = []
+        for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            row.log_probs.append(gold[place])
+            row.agrees = [a and b for a, b in zip(row.agrees or agrees[place], agrees[place], strict=True)]
+            row.ending = self._ending(row, token)
+            if row.ending is None:
+                going_on.append(place)
+        return going_on
+
+    def _ending(self, row: Row, token: int) -> tuple[str, bool] | None:
+        """Add a token to a row. Returns how the answer ends with it; None where it goes on."""
+        if token == self._tokenizer.eos_token_id:
+            return _text(self._tokenizer, row.tokens), True
+        row.tokens.append(token)
+        if row.config.stop:
+            text = _text(self._tokenizer, row.tokens)
+            if (cut := _stopped(text, row.config.stop)) is not None:
+                return text[:cut], True
+        if len(row.tokens) == row.config.max_new_tokens:
+            return _text(self._tokenizer, row.tokens), False
+        return None
+
+
 def decode(
     members: Members,
     expert_weights: Float[Tensor, " members"],
@@ -55,105 +187,44 @@ def decode(
     """Generate an answer to every prompt, in order; an answer does not depend on the other rows of its batch.
 
     Args:
-        prompts: token ids, none empty. Batches hold prompts of similar length, padded on the left.
-        row_ids: names that seed the sampling of each row, together with `config.seed` and the step, where
-            `config.temperature` is above 0; None uses row numbers.
-        measure: function of the mixture at every step whose values are kept, for example its entropy.
+        prompts: token ids, none empty. Batches hold prompts of similar length.
+        row_ids: names of the rows (`Row.name`); None uses row numbers.
+        measure: as in `Decoding`.
     """
-    answers: list[Decoded | None] = [None] * len(prompts)
+    names = list(map(str, range(len(prompts)))) if row_ids is None else row_ids
+    rows = [Row(prompt, name, config) for prompt, name in zip(prompts, names, strict=True)]
     budget = config.batch_rows * max(map(len, prompts), default=1)
     with working("writing", "answers", len(prompts)) as advance:
         for batch in length_batches([len(p) for p in prompts], budget):
-            for rows in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
-                names: list[str] = [str(r) if row_ids is None else row_ids[r] for r in rows]
-                of_rows = [prompts[r] for r in rows]
-                decoded = _decode_batch(members, expert_weights, tokenizer, of_rows, names, config, vote, measure)
-                for row, answer in zip(rows, decoded, strict=True):
-                    answers[row] = answer
-                advance(len(rows))
-    return [a for a in answers if a is not None]
+            for places in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
+                decoding = Decoding(members, expert_weights, tokenizer, vote=vote, measure=measure)
+                decoding.join([rows[place] for place in places])
+                while decoding.rows:
+                    decoding.step()
+                advance(len(places))
+    return [row.decoded() for row in rows]
 
 
-def _decode_batch(
-    members: Members,
-    expert_weights: Float[Tensor, " members"],
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    names: Sequence[str],
-    config: DecodingConfig,
-    vote: Vote,
-    measure: Measure | None,
-) -> list[Decoded]:
-    n, end = len(prompts), tokenizer.eos_token_id
-    tokens: list[list[int]] = [[] for _ in prompts]
-    log_probs: list[list[float]] = [[] for _ in prompts]
-    measured: list[list[float]] = [[] for _ in prompts]
-    agrees = torch.ones(members.n_members, n, dtype=torch.bool)
-    done: dict[int, str] = {}
-    alive = torch.arange(n)
-    reading = members.start()
-    ids, mask = pad_left(prompts, members.pad_id)
-    for step in range(config.max_new_tokens):
-        states = members.read(ids, mask, reading)[:, :, -1]
-        member_log_probs = members.logits(states).log_softmax(-1)
-        mixed = combine(member_log_probs, expert_weights, vote=vote, dtype=torch.float32)
-        rows: list[int] = alive.tolist()
-        chosen = _choose(mixed, [names[r] for r in rows], step, config)
-        agrees[:, alive] &= (member_log_probs.argmax(-1) == chosen).cpu()
-        gold = mixed.gather(-1, chosen.unsqueeze(-1))[:, 0].tolist()
-        if measure is not None:
-            for row, value in zip(rows, measure(mixed).tolist(), strict=True):
-                measured[row].append(value)
-        continuing = []
-        for place, (row, token, log_prob) in enumerate(zip(rows, chosen.tolist(), gold, strict=True)):
-            log_probs[row].append(log_prob)
-            if token == end:
-                done[row] = _text(tokenizer, tokens[row])
-                continue
-            tokens[row].append(token)
-            if config.stop:
-                text = _text(tokenizer, tokens[row])
-                if (cut := _stopped(text, config.stop)) is not None:
-                    done[row] = text[:cut]
-                    continue
-            continuing.append(place)
-        if not continuing:
-            break
-        kept = torch.tensor(continuing)
-        if len(continuing) < len(alive):
-            alive = alive[kept]
-            reading.keep(kept)
-        ids, mask = chosen[kept].cpu().unsqueeze(1), torch.ones(len(kept), 1, dtype=torch.long)
-    return [
-        Decoded(
-            tuple(tokens[r]),
-            tuple(log_probs[r]),
-            tuple(agrees[:, r].tolist()),
-            r in done,
-            done[r] if r in done else _text(tokenizer, tokens[r]),
-            tuple(measured[r]),
-        )
-        for r in range(n)
-    ]
-
-
-def _choose(
-    log_probs: Float[Tensor, "batch vocab"], names: Sequence[str], step: int, config: DecodingConfig
-) -> Int[Tensor, " batch"]:
-    """The likeliest token, or one sampled from the mixture by a stream of seed, row and step alone."""
-    if config.temperature == 0.0:
-        return log_probs.argmax(-1)
-    heated = (log_probs.double() / config.temperature).softmax(-1)
+def _choose(log_probs: Float[Tensor, "batch vocab"], rows: Sequence[Row]) -> Int[Tensor, " batch"]:
+    """The likeliest token, or one sampled from the mixture by a stream of the row's seed, name and step alone."""
+    chosen = log_probs.argmax(-1)
+    places = [place for place, row in enumerate(rows) if row.config.temperature > 0]
+    if not places:
+        return chosen
+    drawn = [rows[place] for place in places]
+    settings = torch.tensor([[r.config.temperature, r.config.top_p] for r in drawn], dtype=torch.float64)
+    temperature, top_p = settings.to(log_probs.device).split(1, dim=1)
+    heated = (log_probs[places].double() / temperature).softmax(-1)
     probs, order = torch.sort(heated, dim=-1, descending=True, stable=True)
     before = probs.cumsum(-1) - probs
-    probs = torch.where(before < config.top_p, probs, 0.0)  # the likeliest token is always kept
+    probs = torch.where(before < top_p, probs, 0.0)  # the likeliest token is always kept
     edges = probs.cumsum(-1)
-    points = torch.stack(
-        [torch.rand((), generator=stream(config.seed, "decode", name, step), dtype=torch.float64) for name in names]
-    ).to(edges.device)
+    streams = [stream(row.config.seed, "decode", row.name, len(row.log_probs)) for row in drawn]
+    points = torch.stack([torch.rand((), generator=s, dtype=torch.float64) for s in streams]).to(edges.device)
     place = torch.searchsorted(edges, (points * edges[:, -1]).unsqueeze(1), right=True)
     last = (probs > 0).sum(-1, keepdim=True) - 1
-    return order.gather(-1, torch.minimum(place, last))[:, 0]
+    chosen[places] = order.gather(-1, torch.minimum(place, last))[:, 0]
+    return chosen
 
 
 def pad_left(

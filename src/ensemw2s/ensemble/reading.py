@@ -6,7 +6,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad as padded
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from ensemw2s.models.probes import HALF_LIMIT
 from ensemw2s.models.trunk import pad
@@ -44,6 +46,44 @@ class Reading:
         for cache in self.caches[:-1]:
             cache.batch_select_indices(rows)
         self.caches[-1].batch_select_indices(torch.cat([rows + n * member for member in range(self.n_stacked)]))
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Whether `join` knows how the keys and values are kept."""
+        layers = [layer for cache in self.caches for layer in cache.layers]
+        return self.tokens is not None or all(type(layer) is DynamicLayer for layer in layers)
+
+    def join(self, other: "Reading") -> None:
+        """Add the rows of another reading by the same models; the shorter of the two is padded on the left."""
+        if self.tokens is not None:
+            self.tokens += other.tokens or []
+            return
+        unused = int((self.mask.sum(0) == 0).long().argmin())  # columns of longer rows that have left
+        width = max(self.mask.shape[1] - unused, other.mask.shape[1])
+        for place, (cache, new) in enumerate(zip(self.caches, other.caches, strict=True)):
+            n = self.n_stacked if place == len(self.caches) - 1 else 1
+            for layer, added in zip(cache.layers, new.layers, strict=True):
+                assert isinstance(layer, DynamicLayer)
+                assert isinstance(added, DynamicLayer)
+                layer.keys = _beside(layer.keys, added.keys, unused, width, n)
+                layer.values = _beside(layer.values, added.values, unused, width, n)
+        masks = (self.mask[:, unused:], other.mask)
+        self.mask = torch.cat([padded(mask, (width - mask.shape[1], 0)) for mask in masks])
+
+
+def _beside(
+    values: Float[Tensor, "rows heads length dim"] | None,
+    others: Float[Tensor, "new_rows heads new_length dim"] | None,
+    unused: int,
+    width: int,
+    n_members: int,
+) -> Float[Tensor, "all_rows heads width dim"]:
+    """Rows of both, the first without their unused columns, padded on the left; all are ordered member by member."""
+    assert values is not None
+    assert others is not None
+    pair = (values[..., unused:, :], others)
+    both = [padded(v, (0, 0, width - v.shape[-2], 0)).unflatten(0, (n_members, -1)) for v in pair]
+    return torch.cat(both, dim=1).flatten(0, 1)
 
 
 @runtime_checkable

@@ -5,25 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-
-from ensemw2s.config import DecodingConfig
 from ensemw2s.data.answer_table import answer_row
 from ensemw2s.data.templates.prompts import Prompted
 from ensemw2s.data.templates.template import template
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.export.answerer import ABOUT, Answers
+from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.classifier import Predictor, load_student
-from ensemw2s.export.exported import AGAIN, check_exported, check_finite
-from ensemw2s.models.loading.checkpoint import runs_code_of
-from ensemw2s.models.loading.positions import positions_of
+from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.models.loading.quiet import quiet
-from ensemw2s.models.loading.refusal import explained
 from ensemw2s.prompting import FILE, Prompting, prompt_ids
-from ensemw2s.storage.records import read_record
 
 
 def answer_rows(
@@ -89,7 +79,11 @@ def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None 
         ModelError: the folder is no exported student, or is damaged.
     """
     is_generation = (folder / ABOUT).exists()
-    student = _Generator.load(folder, trusted) if is_generation else _Classifier(load_student(folder, trusted=trusted))
+    student = (
+        _Generator(student_generator(folder, trusted=trusted))
+        if is_generation
+        else _Classifier(load_student(folder, trusted=trusted))
+    )
     reasons = student.unreadable(prompts)
     answers = iter(student.answers([p for p, reason in zip(prompts, reasons, strict=True) if not reason]))
     for prompt, reason in zip(prompts, reasons, strict=True):
@@ -147,39 +141,13 @@ class _Classifier:
 class _Generator:
     """A student that answers by generation."""
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    decoding: DecodingConfig
-    longest: int
-    """Largest number of tokens of a prompt."""
-    chat: bool
-
-    @classmethod
-    def load(cls, folder: Path, trusted: str | None) -> "_Generator":
-        about, chat = read_record(folder / ABOUT, Answers, mend=AGAIN), Prompting.load(folder).chat
-        check_exported(folder)
-        trust = runs_code_of(str(folder), folder, trusted)
-        with explained(str(folder), folder), quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust, local_files_only=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-        check_finite(folder, model)
-        longest, positions = about.max_length, positions_of(model.config)
-        longest = longest if positions is None else min(longest, positions)
-        return cls(model, tokenizer, about.decoding, longest - about.decoding.max_new_tokens, chat)
+    generator: Generator
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        embeddings: torch.Tensor = self.model.get_input_embeddings().weight  # pyright: ignore[reportAssignmentType]
-        return _unreadable(self._ids(prompts), self.longest, len(embeddings))
+        longest = self.generator.longest - self.generator.decoding.max_new_tokens
+        return _unreadable(self.generator.encode(prompts), longest, self.generator.n_tokens)
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
-        members = SeparateModels([self.model], [self.tokenizer])
-        ids = self._ids(prompts)
-        decoded = decode(members, torch.ones(1), self.tokenizer, ids, self.decoding, row_ids=prompts)
-        for prompt, answer in zip(prompts, decoded, strict=True):
+        ids = self.generator.encode(prompts)
+        for prompt, answer in zip(prompts, self.generator.write(ids, self.generator.decoding, prompts), strict=True):
             yield {"prompt": prompt, "answer": answer.text.strip(), "confidence": answer.confidence}
-
-    def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        with quiet():
-            return prompt_ids(self.tokenizer, prompts, chat=self.chat)
