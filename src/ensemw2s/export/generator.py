@@ -1,6 +1,6 @@
 """A saved student or ensemble that generates, opened whole: for rows of a file, a server or a benchmark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,16 +67,10 @@ class Generator:
         """Decoding that answers can join."""
         return Decoding(self.members, self.expert_weights, self.tokenizer, vote=self.vote)
 
-    def write(
-        self,
-        prompts: Sequence[Sequence[int]],
-        decoding: DecodingConfig,
-        names: Sequence[str],
-        on_rows: Callable[[int], object] = lambda n: None,
-    ) -> list[Decoded]:
+    def write(self, prompts: Sequence[Sequence[int]], decoding: DecodingConfig, names: Sequence[str]) -> list[Decoded]:
         """Answers to these prompts, in order; the names seed the draws (`ensemble.decode.Row`)."""
         members, weights, tokenizer = self.members, self.expert_weights, self.tokenizer
-        return decode(members, weights, tokenizer, prompts, decoding, vote=self.vote, row_ids=names, on_rows=on_rows)
+        return decode(members, weights, tokenizer, prompts, decoding, vote=self.vote, row_ids=names)
 
     def score(self, sequences: Sequence[Sequence[int]], prompt_lengths: Sequence[int]) -> StagedScores:
         """Teacher-forced scores of the tokens after each prompt; those of the vote are the last of each.
