@@ -644,10 +644,14 @@ def outcome(arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:
     return code, capsys.readouterr().err
 
 
+PROGRESS = re.compile(r"^(prepare|experts|labels|students|evaluate): .*\n", re.M)
+"""Of the stages before the one that was refused."""
+
+
 def check(code: int, message: str, expected: int, words: list[str]) -> None:
     assert code == expected, message
     assert "Traceback" not in message
-    paragraph = message.strip()
+    paragraph = PROGRESS.sub("", message).strip()
     assert paragraph.startswith("error:"), message
     assert "\n" not in paragraph, message
     for word in words:
