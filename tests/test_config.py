@@ -69,8 +69,8 @@ def test_settings_cannot_be_changed():
         ({"weak": {"model": "tf-idf", "n_layers": 2}}, ["weak", "n_layers is a setting of a language model"]),
         ({"strong": {"model": "tf-idf"}}, ["strong.model", "give a pretrained model"]),
         (
-            {"task": {"name": "geo-countries"}, "weak": ["tiny", "tiny"], "strong": {"adapter": "lora"}},
-            ["weak: geo-countries is answered in words", "share one tokenizer"],
+            {"task": {"name": "geo-countries"}, "weak": ["tiny", "tf-idf"], "strong": {"adapter": "lora"}},
+            ["weak: geo-countries is answered in words", "tf-idf cannot write"],
         ),
         ({"weak": ["tf-idf", "tiny"], "difficulty": {"source": "margin"}}, ["weak.0", "put a pretrained model first"]),
         ({"weak": ["tiny", "tf-idf"], "ensemble": {"prior": "pretrained"}}, ["ensemble.prior", "`weak` is a pool"]),

@@ -68,7 +68,7 @@ def test_what_an_evidential_student_says_is_the_same_in_the_run_and_from_its_fol
     # Whatever is best on so few examples: the evidential student is what this is about.
     student = f"student:bagging:{config.students.recipes[0].name}"
     monkeypatch.setattr(
-        "ensemw2s.evaluation.evaluate.recommended_row", lambda rows: next(r for r in rows if r.key == student)
+        "ensemw2s.evaluation.evaluate.recommended_row", lambda rows, *_: next(r for r in rows if r.key == student)
     )
     run(config, folder, store_root=store)
     before = (folder / "results.json").read_bytes()

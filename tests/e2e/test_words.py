@@ -267,7 +267,7 @@ def test_a_loaded_ensemble_keeps_nothing_but_embeddings_trunk_and_the_experts_ow
     model = load_backbone(ModelConfig.model_validate(record["weak"])).model
     embeddings, *rest = (memory_of(p.parameters()) for p in (model.get_input_embeddings(), *layers_of(model)))
     own = sum(rest[-n_own:]) + memory_of(final_norm(model).parameters())
-    assert loaded.members.n_bytes == embeddings + sum(rest[:-n_own]) + n_experts * own
+    assert loaded.members[0].n_bytes == embeddings + sum(rest[:-n_own]) + n_experts * own
 
 
 def test_an_ensemble_of_classifiers_labels_too(place, tiny_config, task_file):

@@ -326,7 +326,7 @@ WRONG_CHOICES: list[tuple[dict[str, Any], list[str]]] = [
     ({"depths": [0]}, ["depths.0"]),
 ]
 WRONG_WORDS: list[tuple[dict[str, Any], list[str]]] = [
-    ({"vote": "hard"}, ["vote", "'hard'"]),
+    ({"vote": "hard"}, ["vote: hard is not one of tokens"]),
     ({"decoding": {"temperature": -1}}, ["decoding.temperature"]),
     ({"decoding": {"max_new_tokens": 10**6}}, ["leaves no token for a prompt"]),
     ({"decoding": []}, ["decoding"]),

@@ -33,7 +33,7 @@ def recommended(monkeypatch):
     """Makes the row of this key the recommended one."""
 
     def recommend(key: str) -> None:
-        choose = lambda rows: next(row for row in rows if row.key == key)  # noqa: E731
+        choose = lambda rows, *_: next(row for row in rows if row.key == key)  # noqa: E731
         monkeypatch.setattr("ensemw2s.evaluation.evaluate.recommended_row", choose)
 
     return recommend
