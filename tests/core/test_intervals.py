@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -121,6 +123,18 @@ def test_pgr_is_undefined_with_its_reason_where_the_gap_is_not_clear():
     value, reason = pgr(flat(0.6), flat(0.5), flat(0.5) + wide, resamples(100, 10))
     assert value is None
     assert "not clearly above 0" in reason
+
+
+def test_pgr_is_finite_or_undefined_where_some_resamples_have_no_gap():
+    """Four items of forty make the whole gap, so that a resample in seventy has none of them, and no gain either."""
+    weak, ceiling, student = (torch.zeros(3, 40) for _ in range(3))
+    ceiling[:, :4] = 1.0
+    student[:, :2] = 1.0
+    drawn = resamples(40, 3)
+    gaps = drawn.means(ceiling - weak)
+    assert bool((gaps == 0).any()), "or nothing of this is tested"
+    value, reason = pgr(student, weak, ceiling, drawn)
+    assert reason or (math.isfinite(value.low) and math.isfinite(value.high))
 
 
 @pytest.mark.parametrize(("student", "expected"), [(0.6, 0.5), (0.8, 1.5), (0.4, -0.5)])

@@ -11,7 +11,7 @@ from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import GrownEnsemble, Growth, HeldOutItems, Scored, ScoredCondition, ScoredSeed
 from ensemw2s.evaluation.table import Table
 from ensemw2s.records import Expert
-from ensemw2s.results import Cost, TaskInfo
+from ensemw2s.results import Cost, Interval, TaskInfo
 from ensemw2s.results.conditions import AUTO, CEILING, SINGLE, STRONG_ON_EASY, ensemble, student
 
 N = 40
@@ -139,3 +139,10 @@ def test_a_trace_tells_each_expert_alone_from_all_together(items):
     assert [r.ensemble_accuracy["ood_test"] for r in found.rounds] == [0.5, 0.75]
     assert [r.previous_error for r in found.rounds] == [None, 0.25]
     assert found.error_correlation[0][1] == pytest.approx(-1.0)
+
+
+def test_a_record_with_a_number_that_is_none_can_be_read_again():
+    interval = Interval(mean=float("inf"), low=float("-inf"), high=float("nan"), method="made")
+    read = Interval.model_validate_json(interval.model_dump_json())
+    assert (read.mean, read.low) == (interval.mean, interval.low)
+    assert read.high != read.high

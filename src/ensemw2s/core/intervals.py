@@ -150,13 +150,20 @@ def pgr(
     """
     gap = mean_interval(ceiling - weak, resamples)
     if gap.low <= 0.0:
-        return None, (
-            f"the gap between the ceiling and the weak model is {100 * gap.mean:.1f} points "
-            f"[{100 * gap.low:.1f}, {100 * gap.high:.1f}], not clearly above 0"
-        )
-    low, high = percentiles(resamples.means(student - weak) / resamples.means(ceiling - weak))
+        return None, _no_clear(gap)
+    ratios = resamples.means(student - weak) / resamples.means(ceiling - weak)
+    low, high = percentiles(ratios[~ratios.isnan()])  # a resample without gap or gain says nothing of their ratio
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None, _no_clear(gap)
     value = float((student - weak).double().mean()) / gap.mean
     return Estimate(value, low, high, "crossed bootstrap"), ""
+
+
+def _no_clear(gap: "Estimate") -> str:
+    return (
+        f"the gap between the ceiling and the weak model is {100 * gap.mean:.1f} points "
+        f"[{100 * gap.low:.1f}, {100 * gap.high:.1f}], not clearly above 0"
+    )
 
 
 def _counts(n_resamples: int, n: int, generator: Generator) -> Float[Tensor, "resamples n"]:
