@@ -151,7 +151,8 @@ class EnsemW2SModel(TemplateLM):
                     )
                 prompts = [self.tok_encode(asked[number][0])[-most:] for number in numbers]
                 names = [self._name(asked[number][0]) for number in numbers]
-                answered = self._generator.write(prompts, decoding, names, progress.update)
+                answered = self._generator.write(prompts, decoding, names)
+                progress.update(len(prompts))
                 for number, written in zip(numbers, answered, strict=True):
                     answers[number] = written.text
                     self.cache_hook.add_partial("generate_until", asked[number], written.text)
