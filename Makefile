@@ -44,7 +44,7 @@ families: $(BIN)/.dev  ## every model family with every adapter against the libr
 damage: $(BIN)/.dev  ## every file with every damage, and ten processes on one store
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m damage -n auto --maxprocesses 4
 
-integrations: $(BIN)/.integrations  ## other packages' own clients and commands against ours
+integrations: $(BIN)/.integrations  ## other packages' own clients and commands against ours; the tutorials, followed to the letter
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m integration -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(BIN)/.dev
