@@ -144,7 +144,8 @@ def test_a_shell_is_told_what_may_follow(monkeypatch, capsys):
         monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
         assert call(monkeypatch, capsys)[1].split() == [expected]
     monkeypatch.delenv("_ENSEMW2S_COMPLETE")
-    assert "_ensemw2s_completion" in call(monkeypatch, capsys, "--show-completion", "bash")[1]
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_, **__: ("bash", "/bin/bash"))
+    assert "_ensemw2s_completion" in call(monkeypatch, capsys, "--show-completion")[1]
 
 
 def test_an_unknown_option_is_a_usage_error(monkeypatch, capsys):

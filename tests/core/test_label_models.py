@@ -271,6 +271,11 @@ def test_labels_are_distributions_in_the_order_of_the_examples(name, seed, n_mem
     assert torch.allclose(shuffled.soft, found.soft[order], atol=1e-4)
 
 
+def test_on_a_ridge_dawid_skene_does_not_hang_on_the_order_of_the_examples():
+    """A case that hypothesis found: two members, and rounding decided."""
+    test_labels_are_distributions_in_the_order_of_the_examples.hypothesis.inner_test("dawid-skene", 828, 2, 0.1)
+
+
 def test_a_recipe_names_its_label_model_and_refuses_others():
     assert Recipe(label_model="glws", label_model_options={"rounds": 1}).name == "xent-soft-glws[rounds=1]"
     for bad, word in (

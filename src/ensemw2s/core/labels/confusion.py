@@ -96,8 +96,12 @@ class DawidSkene(NoStudents):
 
     @accepts_arrays
     def __call__(self, votes: Votes, learn: Learn) -> Labelled:
-        n_classes = votes.member.shape[-1]
-        return everything(expectation_maximisation(answers(votes), n_classes, None, smoothing=self.smoothing).soft)
+        answer, n_classes = answers(votes), votes.member.shape[-1]
+        # Two members that disagree leave it on a ridge, where the rounding of a sum decides: so sums are made in one
+        # order, whatever that of the examples.
+        order = answer.unique(dim=1, return_inverse=True)[1].argsort(stable=True)
+        fit = expectation_maximisation(answer[:, order], n_classes, None, smoothing=self.smoothing)
+        return everything(torch.empty_like(fit.soft).index_copy_(0, order, fit.soft))
 
 
 @dataclass(frozen=True)
