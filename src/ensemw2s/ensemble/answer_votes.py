@@ -21,6 +21,11 @@ Said = Sequence[Sequence[dict[str, Any]]]
 """By expert and question: labels of `write.write_answers` or `choices.choice_labels`, each of one expert alone."""
 
 
+def token_vote(vote: Vote) -> Vote:
+    """How models that write together mix their next tokens; `hard` is a vote on whole answers alone."""
+    return "soft" if vote == "hard" else vote
+
+
 def staged_answers(
     said: Said, expert_weights: Float[Tensor, " experts"], vote: Vote
 ) -> tuple[Int[Tensor, "experts questions"], Float[Tensor, "experts questions"]]:

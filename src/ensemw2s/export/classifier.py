@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -109,6 +110,28 @@ class Predictor:
     link: str = SOFTMAX
     """Name in `LINKS` of the function from logits to log-probabilities."""
 
+    @property
+    def longest(self) -> int:
+        """Largest number of tokens of a prompt."""
+        longest, positions = int(self.backbone.tokenizer.model_max_length), self.backbone.positions
+        return longest if positions is None else min(longest, positions)
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt."""
+        with quiet():  # the library warns of long prompts, which are refused before they are read
+            return prompt_ids(self.backbone.tokenizer, prompts, chat=self.chat)
+
+    def answers(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """For each prompt: answer, confidence and the probability of each class. Raises DataError as `log_probs`."""
+        return [
+            {
+                "answer": self.choices[int(q.argmax())],
+                "confidence": float(q.max()),
+                "probability": dict(zip(self.choices, q.tolist(), strict=True)),
+            }
+            for q in self.log_probs(prompts).exp()
+        ]
+
     def log_probs(self, prompts: Sequence[str], *, batch_tokens: int = 2048) -> Float[Tensor, "examples classes"]:
         """Log-probabilities of `choices` for each prompt, in order, in float32 on the CPU.
 
@@ -117,8 +140,7 @@ class Predictor:
         """
         if not prompts:
             return torch.empty(0, len(self.choices))
-        with quiet():
-            token_ids = prompt_ids(self.backbone.tokenizer, prompts, chat=self.chat)
+        token_ids = self.encode(prompts)
         longest = self.backbone.tokenizer.model_max_length
         for prompt, ids in zip(prompts, token_ids, strict=True):
             if not 0 < len(ids) <= longest:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ensemw2s.ensemble.answer_votes import voted_labels
+from ensemw2s.ensemble.answer_votes import token_vote, voted_labels
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
@@ -62,7 +62,7 @@ class GenerationLabeller(PromptReader):
     def _written(
         self, place: int, members: SharedTrunk, weights: Float[Tensor, " experts"], prompts: Sequence[str]
     ) -> list[dict[str, Any]]:
-        reader, vote = self.readers[place], self.record.vote
+        reader = self.readers[place]
         # The prompt seeds a row's random draws, so that they depend on nothing else.
         return write_answers(
             members,
@@ -70,7 +70,7 @@ class GenerationLabeller(PromptReader):
             reader.tokenizer,
             reader.encode(prompts),
             self.record.decoding,
-            vote="soft" if vote == "hard" else vote,
+            vote=token_vote(self.record.vote),
             row_ids=list(prompts),
         )
 

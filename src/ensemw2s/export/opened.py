@@ -14,8 +14,7 @@ from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.labeller import GenerationLabeller, open_labeller
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import saved_prompting
-from ensemw2s.models.loading.quiet import quiet
-from ensemw2s.prompting import Prompting, prompt_ids
+from ensemw2s.prompting import Prompting
 
 STUDENT, ENSEMBLE = "student", "ensemble"
 
@@ -52,22 +51,13 @@ class StudentClassifier:
 
     def sizes(self, prompts: Sequence[str]) -> list[tuple[int, str]]:
         """As `Classifier.sizes`."""
-        backbone = self.predictor.backbone
-        longest = int(backbone.tokenizer.model_max_length)
-        longest = longest if backbone.positions is None else min(longest, backbone.positions)
-        with quiet():
-            token_ids = prompt_ids(backbone.tokenizer, prompts, chat=self.predictor.chat)
-        return [(len(ids), unreadable(ids, longest, backbone.n_tokens)) for ids in token_ids]
+        longest, n_tokens = self.predictor.longest, self.predictor.backbone.n_tokens
+        return [(len(ids), unreadable(ids, longest, n_tokens)) for ids in self.predictor.encode(prompts)]
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """As `Classifier.label`."""
-        labels = []
-        for q in self.predictor.log_probs(prompts).exp():
-            answer = self.choices[int(q.argmax())]
-            probability = dict(zip(self.choices, q.tolist(), strict=True))
-            members = {"agreement": 1.0, "members": [answer]}
-            labels.append({"answer": answer, "probability": probability, "confidence": float(q.max()), **members})
-        return labels
+        answers = self.predictor.answers(prompts)
+        return [{**answer, "agreement": 1.0, "members": [answer["answer"]]} for answer in answers]
 
 
 @dataclass(frozen=True)

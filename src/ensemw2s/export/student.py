@@ -12,8 +12,7 @@ from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.generator import Generator, student_generator
-from ensemw2s.models.loading.quiet import quiet
-from ensemw2s.prompting import FILE, Prompting, prompt_ids
+from ensemw2s.prompting import FILE, Prompting
 
 
 def answer_rows(
@@ -117,24 +116,12 @@ class _Classifier:
     predictor: Predictor
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        tokenizer, positions = self.predictor.backbone.tokenizer, self.predictor.backbone.positions
-        with quiet():  # the library warns of long prompts, which are refused here
-            ids = prompt_ids(tokenizer, prompts, chat=self.predictor.chat)
-        longest = int(tokenizer.model_max_length)
-        longest = longest if positions is None else min(longest, positions)
-        return _unreadable(ids, longest, self.predictor.backbone.n_tokens)
+        predictor = self.predictor
+        return _unreadable(predictor.encode(prompts), predictor.longest, predictor.backbone.n_tokens)
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
-        choices = self.predictor.choices
-        for prompt, q in zip(prompts, self.predictor.log_probs(prompts).exp(), strict=True):
-            probability = dict(zip(choices, q.tolist(), strict=True))
-            confidence = float(q.max())
-            yield {
-                "prompt": prompt,
-                "answer": choices[int(q.argmax())],
-                "confidence": confidence,
-                "probability": probability,
-            }
+        for prompt, answer in zip(prompts, self.predictor.answers(prompts), strict=True):
+            yield {"prompt": prompt, **answer}
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
 """Experts of a pool of weak models: what each answers by itself, and what they answer together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.ensemble.answer_votes import Said, staged_answers, voted_labels
+from ensemw2s.ensemble.answer_votes import staged_answers, voted_labels
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, write_pseudo_answers, writing_cost
@@ -24,7 +23,7 @@ def pool_right(
     prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, rows: Int[Tensor, " rows"], truths: Sequence[str]
 ) -> Right:
     """Which questions are answered truly; what is written is compared as text."""
-    said = _said(prepared, seed, voters, rows)
+    said = [each.record["labels"] for each in _alone(prepared, seed, voters, rows)]
     texts = [[label["answer"] for label in labels] for labels in said]
     member = torch.stack([right_texts(prepared, each, truths) for each in texts])
     winners, _ = staged_answers(said, voters.weights, prepared.config.ensemble.vote)
@@ -36,17 +35,18 @@ def pool_labels(
 ) -> tuple[PseudoAnswers, Cost]:
     """What they answer together to the unlabelled questions, and what writing it cost."""
     config, rows = prepared.config, seed.draw.hard_unlabelled
-    alone = [_answers(prepared, seed, voters, place, rows) for place in range(len(voters.experts))]
+    alone = _alone(prepared, seed, voters, rows)
+    said = [each.record["labels"] for each in alone]
     deciding = {
         "voters": [list(one.keys) for one in voters.experts],
         "weights": voters.weights.tolist(),
         "vote": config.ensemble.vote,
-        "said": canonical_hash([each.record["labels"] for each in alone]),
+        "said": canonical_hash(said),
         "expert_ids": list(expert_ids),
     }
 
     def compute() -> Artifact:
-        labels = voted_labels([each.record["labels"] for each in alone], voters.weights, config.ensemble.vote)
+        labels = voted_labels(said, voters.weights, config.ensemble.vote)
         record = alone[0].record | {
             "labels": labels,
             "expert_ids": list(expert_ids),
@@ -56,17 +56,11 @@ def pool_labels(
 
     given = PseudoAnswers.of(seed.memo("labels", artifact_key(VOTED_VERSION, deciding), compute).record)
     each = zip(voters.experts, alone, strict=True)
-    return given, costs.total(writing_cost(prepared, one, rows, said) for one, said in each)
+    return given, costs.total(writing_cost(prepared, one, rows, own) for one, own in each)
 
 
-def _said(prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, rows: Int[Tensor, " rows"]) -> Said:
-    alone = [_answers(prepared, seed, voters, place, rows) for place in range(len(voters.experts))]
-    return [each.record["labels"] for each in alone]
-
-
-def _answers(
-    prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, place: int, rows: Int[Tensor, " rows"]
-) -> PseudoAnswers:
-    """One expert's own; written once, whatever ensembles it votes in."""
-    one = replace(voters.experts[place], weights=torch.ones(1))
-    return write_pseudo_answers(prepared, seed, one, one.keys, rows)
+def _alone(
+    prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, rows: Int[Tensor, " rows"]
+) -> list[PseudoAnswers]:
+    """Each expert's own answers; written once, whatever ensembles it votes in."""
+    return [write_pseudo_answers(prepared, seed, one, one.keys, rows) for one in voters.experts]

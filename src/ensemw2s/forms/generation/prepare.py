@@ -12,6 +12,7 @@ from ensemw2s.config import DecodingConfig, ExperimentConfig
 from ensemw2s.core.voting import Vote
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
+from ensemw2s.ensemble.answer_votes import token_vote
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared
@@ -48,9 +49,8 @@ class AnswerPrepared(Prepared):
 
     @property
     def token_vote(self) -> Vote:
-        """How models that write together mix their next tokens. `hard` is a pool's, which votes on whole answers."""
-        vote = self.config.ensemble.vote
-        return "soft" if vote == "hard" else vote
+        """How models that write together mix their next tokens."""
+        return token_vote(self.config.ensemble.vote)
 
     def options(self, rows: Int[Tensor, " rows"]) -> list[tuple[str, ...]]:
         """The options of these questions, where they have some."""
