@@ -83,7 +83,9 @@ def page(
     tasks: list[str],
 ) -> str:
     """docs/generation-study.md, up to the cells that are there."""
-    screen, confirm = ([c for c in cells if c["phase"] == phase] for phase in ("screen", "confirm"))
+    screen, confirm, converged = (
+        [c for c in cells if c["phase"] == phase] for phase in ("screen", "confirm", "converged")
+    )
     notes = Path(__file__).with_name("generation_study_notes.md")
     lines = [
         "# Which form of token boosting boosts?",
@@ -110,6 +112,10 @@ def page(
         for variant in dict.fromkeys(c["variant"] for c in confirm if c["task"] == task):
             found = [c for c in confirm if c["task"] == task and c["variant"] == variant]
             lines += ["", f"## {task}, boosted as “{variant}”", "", *_confirmed(found)]
+    for task, variant in dict.fromkeys((c["task"], c["variant"]) for c in converged):
+        found = [c for c in converged if c["task"] == task and c["variant"] == variant]
+        title = f"## {task}, boosted as “{variant}”, every training to its end"
+        lines += ["", title, "", *_confirmed(found)]
     return "\n".join(lines).rstrip() + "\n"
 
 

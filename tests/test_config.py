@@ -121,6 +121,7 @@ def test_settings_cannot_be_changed():
         ({"task": {"name": "gsm8k", "path": "a", "worked": "x"}}, ["task.worked: input should be", "got 'x'"]),
         ({"task": FILES | {"test": "b"}}, ["task: test is given without unlabelled"]),
         ({"task": FILES | {"unlabelled_answers": "sealed"}}, ["task: unlabelled_answers: sealed needs the file"]),
+        ({"task": FILES | {"ordered": True}}, ["task: ordered: true needs choices, the classes from least to most"]),
         ({"task": "geo-facts"}, ["task: input should be a valid dictionary", "got 'geo-facts'"]),
         ({"students": {"recipes": [{}, {}]}}, ["lists a recipe twice"]),
         (

@@ -11,6 +11,7 @@ from ensemw2s.core.intervals import (
     mean_interval,
     paired_p_value,
     pgr,
+    ratio_interval,
     seed_interval,
     within,
 )
@@ -167,3 +168,30 @@ def test_figures_over_seeds_stay_within_their_range(name, limit):
     high, low = figure([limit, 0.9 * limit, limit], name), figure([0.0, 0.1, 0.0], name)
     assert (high.interval.high, low.interval.low) == (limit, 0.0)
     assert figure([0.0, 0.1, 0.0], "log_loss").interval.low == 0.0
+
+
+def test_a_ratio_counts_only_what_is_there():
+    values, counts = torch.tensor([[1.0, 0.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    found = ratio_interval(values, counts, resamples(4, 1))
+    assert found is not None
+    assert found.mean == pytest.approx(2 / 3)
+    assert (found.low, found.high) == pytest.approx((0.0, 1.0))
+    assert ratio_interval(values, torch.zeros(1, 4), resamples(4, 1)) is None
+
+
+def test_a_ratio_of_everything_is_the_mean():
+    values = simulated(12, 50, 0)
+    drawn = resamples(50, 12)
+    found = ratio_interval(values, torch.ones_like(values), drawn)
+    assert found is not None
+    assert found[:3] == pytest.approx(mean_interval(values, drawn)[:3])
+
+
+def test_the_interval_of_a_ratio_covers_the_share_of_a_part_that_differs_by_seed():
+    covered = 0
+    for s in range(200):
+        has = torch.rand(5, 200, generator=generator(9000 + s)) < 0.4
+        found = ratio_interval(simulated(5, 200, s) * has, has.double(), resamples(200, 5, seed=s, n=300))
+        assert found is not None
+        covered += found.low <= 0.5 <= found.high
+    assert covered / 200 >= 0.9

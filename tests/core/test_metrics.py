@@ -66,3 +66,20 @@ def test_error_correlation_is_pearsons_and_zero_for_constant_experts():
 def test_all_wrong_counts_only_one_shared_wrong_answer():
     answers = torch.tensor([[1, 1, 2, 0], [1, 2, 2, 0]])
     assert metrics.all_wrong_share(answers, torch.tensor([0, 0, 2, 1])) == 0.5
+
+
+def test_the_quadratic_kappa_of_ordered_classes_is_its_formula():
+    log_probs, labels = predictions(200, 5)
+    counts = metrics.confusion(log_probs, labels).double()
+    far = (torch.arange(5)[:, None] - torch.arange(5)).double() ** 2
+    by_chance = counts.sum(1, keepdim=True) * counts.sum(0) / counts.sum()
+    expected = 1 - float((far * counts).sum() / (far * by_chance).sum())
+    assert metrics.quadratic_kappa(log_probs, labels) == pytest.approx(expected)
+    certain = 50.0 * torch.nn.functional.one_hot(labels, 5)
+    assert metrics.quadratic_kappa(certain, labels) == pytest.approx(1.0)
+    assert metrics.class_distance(certain, labels) == 0.0
+    always_the_last = torch.nn.functional.one_hot(torch.full((200,), 4), 5).double()
+    assert metrics.quadratic_kappa(always_the_last, labels) == pytest.approx(0.0)
+    assert metrics.class_distance(always_the_last, labels) == pytest.approx(float((4 - labels).double().mean()))
+    with pytest.raises(ValueError, match="two classes"):
+        metrics.quadratic_kappa(log_probs, torch.zeros(200, dtype=torch.long))

@@ -106,9 +106,25 @@ def test_sealed_answers_of_the_unlabelled_questions_make_a_ceiling_and_nothing_e
         assert results.ensembles == plain.ensembles
     assert known.row("ceiling") != lying.row("ceiling")
     assert known.budget != lying.budget
+    assert plain.mending == ()
+    students = [row.key for row in known.rows if row.condition.kind in ("student", "self_training")]
+    assert [each.row for each in known.mending] == [each.row for each in lying.mending] == students
+    for true_one, false_one in zip(known.mending, lying.mending, strict=True):
+        assert true_one.labels_right.mean + false_one.labels_right.mean == pytest.approx(1)
+        assert true_one.net.mean == pytest.approx(-false_one.net.mean)
     exported = [(place / name / "student" / "model.safetensors").read_bytes() for name in ("sealed", "flipped")]
     assert exported[0] == exported[1] == (place / "without" / "student" / "model.safetensors").read_bytes()
     assert not any("true answers of the unlabelled questions are unknown" in note for note in known.notes)
+
+
+def test_classes_that_have_an_order_are_measured_by_it(place: Path):
+    tree = tree_of(place, tiny_tree(place / "labelled.jsonl"), choices=["no", "yes"], ordered=True)
+    results, page = finish(place, "ordered", tree | {"seeds": [0]})
+    for row in results.rows:
+        figures = row.parts["id_test"]
+        assert figures["class_distance"].interval.mean == pytest.approx(1 - figures["accuracy"].interval.mean)
+        assert -1 <= figures["quadratic_kappa"].interval.mean <= 1
+    assert "Quadratic weighted kappa" in page.split('id="classes"')[1].split("</section>")[0]
 
 
 def test_a_sealed_answer_that_is_no_class_of_the_labelled_file_is_refused_with_its_line(place: Path, tmp_path: Path):

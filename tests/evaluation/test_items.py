@@ -25,8 +25,8 @@ def seed_of(labels: list[str], members: list[tuple[str, ...]], answers: torch.Te
     conditions = made.conditions | {STUDENT: replace(made.conditions[STUDENT], hard_answers=answers)}
     right = torch.tensor([a == b for a, b in zip(labels, truths, strict=True)])
     rows = torch.arange(len(labels))
-    changes = {"hard_rows": rows, "conditions": conditions, "labels_right": right, "checker_right": right}
-    return replace(made, signals=record, **changes)
+    made = replace(made, hard_rows=rows, hard_groups=rows, conditions=conditions)
+    return replace(made, signals=record, labels_right=right, checker_right=right)
 
 
 def test_items_are_counted_by_kind_and_the_telling_ones_are_kept():

@@ -28,7 +28,7 @@ def seeds(answers: dict, right: dict) -> list[ScoredSeed]:
             old = made.conditions[STRONG_ON_EASY]
             parts = {**old.parts, VAL: Scored(right[condition], {"log_loss": 1.0})}
             conditions[condition] = type(old)(parts, old.cost, hard_answers=classes)
-        found.append(ScoredSeed(s, rows, conditions, [], None, made.signals, None, None, {}))
+        found.append(ScoredSeed(s, rows, rows, conditions, [], None, made.signals, None, None, {}))
     return found
 
 

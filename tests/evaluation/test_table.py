@@ -44,7 +44,7 @@ def scored_seed(seed: int, chosen=STRONG_ON_EASY, *, knows_labels: bool = True) 
     signals = RoutingSignals(torch.rand(6), torch.rand(6), torch.rand(6))
     record = RoutingRecord(seed, "boosting", tuple("abcdef"), ("x",) * 6, (("x",),) * 6, ("x",) * 6, signals, None)
     known = torch.tensor([True, False] * 3) if knows_labels else None
-    return ScoredSeed(seed, torch.arange(6), conditions, [], chosen, record, known, known, {})
+    return ScoredSeed(seed, torch.arange(6), torch.arange(6), conditions, [], chosen, record, known, known, {})
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from ensemw2s.results import (
     Item,
     Items,
     LabelledText,
+    Mending,
     Pgr,
     PoolMember,
     Recommendation,
@@ -177,6 +178,17 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
             n_items=800,
             counts={"mended": 30, "broken": 20, "disagree": 90},
             items=tuple(item(i) for i in range(60)),
+        ),
+        mending=tuple(
+            Mending(
+                row=row.key,
+                labels_right=interval(0.7),
+                mended=interval(0.3 + 0.01 * i),
+                broken=interval(0.1),
+                net=interval(0.02),
+                n_wrong=240,
+            )
+            for i, row in enumerate(students)
         ),
         notes=("Both models are depths of one network.",),
     )

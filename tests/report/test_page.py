@@ -17,7 +17,7 @@ from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
 from ensemw2s.training_end import TrainingEnd
 
 SECTIONS = [
-    *("headline", "experiment", "rows", "certainty", "gains", "pgr", "items", "difficulty", "reliability"),
+    *("headline", "experiment", "rows", "certainty", "gains", "pgr", "mending", "items", "difficulty", "reliability"),
     *("rounds", "answers", "correlation", "people", "trainings", "time", "task", "notes", "configuration", "glossary"),
 ]
 
@@ -244,3 +244,14 @@ def test_runs_side_by_side_show_a_difference_or_its_reason():
     assert "a (2 seeds)" in shown
     assert "the ceiling" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_mended_and_broken_labels_stand_with_their_intervals_best_on_easy_val_first(results, page):
+    best = max(results.mending, key=lambda m: results.row(m.row).parts["easy_val"]["accuracy"].interval.mean)
+    first = cells_of(page, "mending")[0]
+    assert first[0] == html.escape(results.row(best.row).label)
+    assert best.mended is not None
+    assert best.broken is not None
+    assert first[1:] == [percent(best.labels_right), percent(best.mended), percent(best.broken), points(best.net)]
+    none_wrong = results.mending[0].model_copy(update={"mended": None})
+    assert "–" in cells_of(render(results.model_copy(update={"mending": (none_wrong,)}), None), "mending")[0]

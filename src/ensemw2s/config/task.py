@@ -62,6 +62,11 @@ class TaskSettings(Frozen, ABC):
         unused = {name for name in self.younger if getattr(self, name) == fields[name].default}
         return {name: value for name, value in dumped(self).items() if name not in unused}
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the classes have an order, so that an answer can be nearly right."""
+        return False
+
     @abstractmethod
     def load(self) -> Task:
         """Read or make the examples.

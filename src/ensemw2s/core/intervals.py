@@ -83,6 +83,32 @@ def mean_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) ->
 
 
 @accepts_arrays
+def ratio_interval(
+    values: Float[Tensor, "seeds items"], counts: Float[Tensor, "seeds items"], resamples: Resamples
+) -> Estimate | None:
+    """Sum of the values over sum of the counts, each over all seeds and items, with the interval of that ratio.
+
+    For shares among items that differ by seed, such as those that a seed has, or whose label is wrong there. None
+    where there is nothing to count.
+    """
+    total = float(counts.double().sum())
+    if total == 0.0:
+        return None
+    mean, ratios = float(values.double().sum()) / total, resamples.means(values) / resamples.means(counts)
+    low, high = percentiles(ratios[~ratios.isnan()])  # a resample may have nothing to count
+    of_seed = values.double().sum(1) / counts.double().sum(1)
+    of_seed = of_seed[~of_seed.isnan()]
+    if len(values) == 1:
+        return Estimate(mean, low, high, "items only")
+    if 1 < len(of_seed) < ENOUGH_SEEDS:
+        t = seed_interval(of_seed)
+        if t.high - t.low > high - low:
+            half = (t.high - t.low) / 2
+            return Estimate(mean, mean - half, mean + half, t.method)
+    return Estimate(mean, low, high, "crossed bootstrap")
+
+
+@accepts_arrays
 def item_interval(values: Float[Tensor, "seeds items"], resamples: Resamples) -> Estimate:
     """The same mean with an interval over the items alone: what another test of this size would change."""
     fixed = replace(resamples, seed_counts=torch.ones_like(resamples.seed_counts))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -128,6 +128,30 @@ def all_wrong_share(predictions: Int[Tensor, "experts batch"], labels: Int[Tenso
     return float((same & (predictions[0] != labels)).double().mean())
 
 
+@accepts_arrays
+def quadratic_kappa(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """Quadratic weighted kappa of ordered classes (Cohen 1968): 1 - sum w O / sum w E, w_ij = (i - j)^2.
+
+    O counts true class i answered as j, E what chance would give with the same margins. 1 where all are right, 0 where
+    one class is given to everything.
+
+    Raises:
+        ValueError: only one class is present.
+    """
+    if len(labels.unique()) < 2:
+        raise ValueError("quadratic_kappa needs two classes or more among the labels")
+    given = log_probs.argmax(-1)
+    return float(
+        cohen_kappa_score(labels.numpy(), given.numpy(), labels=range(log_probs.shape[1]), weights="quadratic")
+    )
+
+
+@accepts_arrays
+def class_distance(log_probs: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> float:
+    """By how many classes the likeliest of ordered classes is off, on average."""
+    return float((log_probs.argmax(-1) - labels).abs().double().mean())
+
+
 RANGES: dict[str, Range] = {
     "accuracy": SHARE,
     "balanced_accuracy": SHARE,
@@ -135,6 +159,8 @@ RANGES: dict[str, Range] = {
     "auroc": SHARE,
     "ece": SHARE,
     "token_error": SHARE,
+    "quadratic_kappa": (-1.0, 1.0),
+    "class_distance": (0.0, math.inf),
     "brier": (0.0, 2.0),
     "log_loss": (0.0, math.inf),
 }

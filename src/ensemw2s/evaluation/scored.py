@@ -109,6 +109,14 @@ class ScoredVoters:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """The labels of a seed's unlabelled items that one student learned, and its own answers to them."""
+
+    label_is_right: Bool[Tensor, " hard"]
+    student_is_right: Bool[Tensor, " hard"]
+
+
+@dataclass(frozen=True)
 class ScoredCondition:
     """One condition of one seed."""
 
@@ -120,6 +128,8 @@ class ScoredCondition:
     """How the trainings behind it ended; None where nobody knows."""
     hard_answers: Int[Tensor, " hard"] | None = None
     """The class that it gives to each of `ScoredSeed.hard_rows`; None where it was not asked."""
+    learned: Learned | None = None
+    """Of a student of weak labels; None where nobody knows the truth of the unlabelled items."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,8 @@ class ScoredSeed:
     seed: int
     hard_rows: Int[Tensor, " hard"]
     """Which examples of the split are its unlabelled ones."""
+    hard_groups: Int[Tensor, " hard"]
+    """Of these examples: within one they are not independent."""
     conditions: Mapping[Condition, ScoredCondition]
     ensembles: Sequence[GrownEnsemble]
     chosen: Condition | None

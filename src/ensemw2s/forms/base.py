@@ -181,6 +181,10 @@ class Ballot(Protocol):
         """What a student says of the same examples, over the ballot's columns, and what asking it cost."""
         ...
 
+    def answers(self, labelled: Labelled) -> tuple[str, ...]:
+        """The likeliest answer to each example."""
+        ...
+
     def answered(self, labelled: Labelled) -> Labelled:
         """Without the examples whose label is no answer at all."""
         ...
@@ -268,6 +272,10 @@ class ScoringForm(Protocol):
 
     def hard_answers(self, voters: Any) -> Int[Tensor, " hard"] | None:
         """The classes that a condition gives to the unlabelled examples; None where it was not asked."""
+        ...
+
+    def hard_right(self, seed: SeedContext, voters: Any, truth: Truth) -> Bool[Tensor, " hard"] | None:
+        """Which of the unlabelled examples a student answers truly; None where it was not asked."""
         ...
 
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth: ...

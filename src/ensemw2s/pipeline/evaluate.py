@@ -12,14 +12,14 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.evaluation.evaluate import RunFacts, evaluate
 from ensemw2s.evaluation.items import Questions, shortened
-from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, ScoredCondition, ScoredSeed
+from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, Learned, ScoredCondition, ScoredSeed
 from ensemw2s.forms.base import Truth
 from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance
 from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seed_work import Outcome, SeedWork
 from ensemw2s.results import LabelledText, Results, TaskInfo
 from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY
 
@@ -67,6 +67,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, adv
             outcome.n_experts,
             outcome.ends,
             scoring.hard_answers(outcome.voters),
+            _learned(work, outcome, hard),
         )
         advance(1)
     if work.chosen is not None:
@@ -93,6 +94,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, adv
     return ScoredSeed(
         seed=work.seed,
         hard_rows=context.draw.hard_unlabelled,
+        hard_groups=work.prepared.split.groups[context.draw.hard_unlabelled],
         conditions=conditions,
         ensembles=ensembles,
         chosen=work.chosen,
@@ -106,6 +108,15 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, adv
         ],
         voters=scoring.voters(context, work.labels, work.ensembles[method], hard),
     )
+
+
+def _learned(work: SeedWork, outcome: Outcome, truth: Truth | None) -> Learned | None:
+    """What a student learned and says of the unlabelled questions."""
+    if truth is None or outcome.labels is None:
+        return None
+    scoring = work.form.scoring
+    right = scoring.hard_right(work.context, outcome.voters, truth)
+    return None if right is None else Learned(scoring.right_labels(outcome.labels, truth), right)
 
 
 def _questions(work: SeedWork, truth: Truth | None) -> Questions:

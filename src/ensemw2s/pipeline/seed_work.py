@@ -40,6 +40,9 @@ class Outcome:
     ends: tuple[TrainingEnd | None, ...] = ()
     """How the trainings of those who answer ended, and of students on the way to its labels; None where an old store
     does not say."""
+    labels: tuple[str, ...] | None = None
+    """Of a student of weak labels: what the label model made of the votes on each unlabelled example, before any of
+    them is selected, or answered by people."""
 
 
 @dataclass(frozen=True)

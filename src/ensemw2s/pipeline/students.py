@@ -40,6 +40,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
     for teacher, recipe in config.students.pairs(config.ensemble.methods):
         ballot = form.ballot(context, work.labels, teacher, recipe, on_easy.voters)
         labelled, on_the_way, ends = _labelled(work, ballot, recipe)
+        answers = ballot.answers(labelled)
         select = recipe.make_selection()
         labelled = select(ballot.answered(labelled), ballot.evidence(reads_own=select.reads_own))
         if select.reads_own and teacher != SELF:
@@ -54,6 +55,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
             n_experts=n_experts,
             on_the_way=ends,
             learns_labels=recipe.with_easy,
+            labels=answers,
         )
         yield
     if config.students.method == "auto":
@@ -97,11 +99,12 @@ def _student(
     n_experts: int | None = None,
     on_the_way: Sequence[TrainingEnd | None] = (),
     learns_labels: bool = True,
+    labels: tuple[str, ...] | None = None,
 ) -> Outcome:
     """Train (or find) the student of a condition.
 
     Args:
-        training_on: as in `Outcome`.
+        training_on: as in `Outcome`, as are `labels`.
         learns_labels: whether there are easy training examples among what it learns.
     """
     training_set = training_on(None)
@@ -115,6 +118,7 @@ def _student(
         artifact.record,
         training_on if learns_labels else None,
         (*on_the_way, TrainingEnd.of(artifact.record)),
+        labels,
     )
     return work.outcomes[condition]
 

@@ -1,16 +1,52 @@
 """Figures class by class: recall, and which classes are taken for which."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
 from ensemw2s.report.charts import BEHIND_TEXT, PERCENT, chart, colour_of, coloured, names_of, row_colours, shaped
-from ensemw2s.results import Confusion, Results
+from ensemw2s.results import Confusion, Results, Row
+from ensemw2s.results.picks import main_rows
 
 MOST_CLASSES = 20
 """With more of them a matrix of all pairs cannot be read."""
 MOST_WRITTEN = 8
 """With more of them a cell has no room for its figure."""
+
+MEASURES: dict[str, tuple[str, float, int]] = {
+    "macro_f1": ("macro-f1", 100, 1),
+    "balanced_accuracy": ("balanced", 100, 1),
+    "quadratic_kappa": ("quadratic-kappa", 1, 2),
+    "class_distance": ("class-distance", 1, 2),
+}
+"""Metric to its term in the glossary, its factor and its decimals."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Figures of the main rows on the hardest test beside the accuracy."""
+
+    terms: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    """A row's part, and a figure with its interval for each term."""
+
+
+def measures(results: Results) -> Measures:
+    """Those of MEASURES that the run has; without lines in generation."""
+    rows = main_rows(results)
+    found = [name for name in MEASURES if any(name in row.parts[results.hardest_test] for _, row in rows)]
+
+    def cell(row: Row, name: str) -> str:
+        if (figure := row.parts[results.hardest_test].get(name)) is None:
+            return "–"
+        _, factor, digits = MEASURES[name]
+        interval = figure.interval
+        mean, low, high = (f"{factor * v:.{digits}f}" for v in (interval.mean, interval.low, interval.high))
+        return f"{mean} [{low}, {high}]"
+
+    lines = [(part, *(cell(row, name) for name in found)) for part, row in rows] if found else []
+    return Measures(tuple(MEASURES[name][0] for name in found), tuple(lines))
 
 
 def used_confusion(results: Results) -> Confusion:

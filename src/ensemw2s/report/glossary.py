@@ -30,6 +30,11 @@ GLOSSARY: dict[str, Term] = {
         "Weak experts that each learn a random sample of the labelled examples, drawn with replacement; they "
         "vote equally.",
     ),
+    "broken": Term(
+        "Broken labels",
+        "Right labels of unlabelled items to which the student that learned them gives a wrong answer, as a share of "
+        "the right ones.",
+    ),
     "ceiling": Term(
         "Ceiling",
         "The strong model trained on the true labels of the hard examples: what perfect labels would give.",
@@ -93,14 +98,32 @@ GLOSSARY: dict[str, Term] = {
         "Where the figure would mostly fall with other seeds and another test of this size. Seeds and test "
         "items are resampled together; below ten seeds it is Student's t over the seeds where that is wider.",
     ),
+    "class-distance": Term(
+        "Class distance",
+        "Ordered classes: by how many classes an answer is off, on average; 0 where all are right.",
+    ),
     "kappa": Term(
         "Steadiness (kappa)",
         "Cohen's kappa between the answers of two seeds to the same unlabelled items: 1 if the answers do not "
         "depend on which labelled examples were drawn, 0 if they agree by chance alone.",
     ),
+    "macro-f1": Term(
+        "Macro-F1",
+        "For each class the harmonic mean of precision and recall, then the mean over the classes.",
+    ),
+    "mended": Term(
+        "Mended labels",
+        "Wrong labels of unlabelled items to which the student that learned them gives the right answer all the same, "
+        "as a share of the wrong ones. This is what weak-to-strong generalization is.",
+    ),
     "outside-voter": Term(
         "Outside voter",
         "Somebody or something other than the weak models that votes on items: people, rules, other services.",
+    ),
+    "quadratic-kappa": Term(
+        "Quadratic weighted kappa",
+        "Ordered classes: agreement with the truth beyond chance, 1 at most, where an answer that is off by two "
+        "classes counts four times as much as one that is off by one.",
     ),
     "recall": Term(
         "Recall",

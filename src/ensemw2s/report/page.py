@@ -13,14 +13,14 @@ from markupsafe import Markup
 
 from ensemw2s.names import BOOSTING
 from ensemw2s.report.charts import FEWEST, PARTS, THEME, colour_of, names_of
-from ensemw2s.report.class_figures import used_confusion
+from ensemw2s.report.class_figures import measures, used_confusion
 from ensemw2s.report.figures import figures
 from ensemw2s.report.glossary import GLOSSARY
 from ensemw2s.report.overview import ENOUGH_SEEDS, next_steps, tiles
 from ensemw2s.report.scale import Scale
 from ensemw2s.report.table import KINDS, distances, leaderboard, main_lines, percent, points, seed_range, short
 from ensemw2s.report.trainings import MEANING, training_lines
-from ensemw2s.results import Figure, Item, Results, Timing
+from ensemw2s.results import Figure, Item, Mending, Results, Timing
 from ensemw2s.results.picks import main_rows
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import visible
@@ -60,6 +60,8 @@ def render(results: Results, timing: Timing | None, *, folder: str | None = None
         gains=distances(results),
         labels={row.key: row.label for row in results.rows},
         names=names,
+        mending=_by_val(results),
+        measures=measures(results),
         colours={row.key: colour_of(row.condition) for row in results.rows},
         sampled=_sampled(results),
         wrong=_all_wrong(results),
@@ -82,6 +84,11 @@ def render(results: Results, timing: Timing | None, *, folder: str | None = None
 def write_report(results: Results, timing: Timing | None, path: Path) -> None:
     """Write the report whole or not at all. Raises RunError where it cannot be written."""
     write_atomic(path, render(results, timing, folder=str(path.parent)))
+
+
+def _by_val(results: Results) -> list[Mending]:
+    """Students whose labels' truth is known, those first that are best on easy-val."""
+    return sorted(results.mending, key=lambda m: -results.row(m.row).parts["easy_val"]["accuracy"].interval.mean)
 
 
 def _strip_item(results: Results) -> Item | None:

@@ -3,6 +3,7 @@
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.comparison import RunComparison, RunLine, RunPair
 from ensemw2s.results.conditions import Condition, RowKind
+from ensemw2s.results.mending import Mending
 from ensemw2s.results.plan import Plan, PlanLine
 from ensemw2s.results.run import (
     SCHEMA_VERSION,
@@ -50,6 +51,7 @@ __all__ = [
     "Item",
     "Items",
     "LabelledText",
+    "Mending",
     "Pgr",
     "Plan",
     "PlanLine",

@@ -10,6 +10,7 @@ from pydantic import Field
 from ensemw2s.names import Outcome
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.conditions import Condition, RowKind
+from ensemw2s.results.mending import Mending
 from ensemw2s.training_end import TrainingEnd
 
 SCHEMA_VERSION = 2
@@ -28,7 +29,8 @@ class Row(Record):
     kind: RowKind
     parts: dict[str, dict[str, Figure]]
     """part (easy_val, id_test, and ood_test where there is one) to metric (accuracy, log_loss, brier, ece, macro_f1,
-    auroc) to figure; auroc only for two classes, balanced_accuracy only where their sizes differ more than twofold."""
+    auroc) to figure; auroc only for two classes, balanced_accuracy only where their sizes differ more than twofold,
+    quadratic_kappa and class_distance only where classes are ordered."""
     cost: Cost
     n_experts: tuple[int, ...] = ()
     """T per seed, for ensembles and their students."""
@@ -361,6 +363,8 @@ class Results(Record):
     """Unlabelled items to look at."""
     confusion: tuple[Confusion, ...] = ()
     """classes: of the rows whose curves are drawn."""
+    mending: tuple[Mending, ...] = ()
+    """Of the students of weak labels, where the true answers of the unlabelled items are known."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
 

@@ -44,6 +44,8 @@ class Files(TaskSettings):
     """Answered by a class, or by a text."""
     choices: tuple[str, ...] = ()
     """The classes, in order; empty takes the sorted distinct answers."""
+    ordered: bool = False
+    """`choices` are steps of a scale, from least to most, such as grades: how far an answer is off is measured, too."""
     options: tuple[str, ...] = ()
     """With answer_form free: the column that lists a question's options, or the columns that hold one each;
     `choices.text` is the entry `text` of the column `choices`. The template reads them as `options`."""
@@ -64,11 +66,15 @@ class Files(TaskSettings):
     group: str | None = None
     """A column of what a split must not tear apart; None puts each row in its own group."""
 
-    younger: ClassVar[tuple[str, ...]] = (*TaskSettings.younger, "unlabelled_answers")
+    younger: ClassVar[tuple[str, ...]] = (*TaskSettings.younger, "unlabelled_answers", "ordered")
 
     @property
     def is_free(self) -> bool:
         return self.answer_form == "free"
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.ordered
 
     @property
     def has_options(self) -> bool:
@@ -98,6 +104,10 @@ class Files(TaskSettings):
         if self.answer_as != "text" and not (self.options or self.choices):
             raise ValueError(
                 f"answer_as: {self.answer_as} needs options or choices; name the options' columns, or list the classes"
+            )
+        if self.ordered and (len(self.choices) < 2 or self.answer_form == "free"):
+            raise ValueError(
+                "ordered: true needs choices, the classes from least to most; list them, or leave ordered out"
             )
         if bool(self.right) != bool(self.wrong):
             raise ValueError("right and wrong belong together; name the columns of both, or of neither")

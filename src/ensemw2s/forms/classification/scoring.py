@@ -39,6 +39,10 @@ class ClassScoring:
             figures["macro_f1"] = metrics.macro_f1(log_probs, labels)
             if is_uneven(labels):
                 figures["balanced_accuracy"] = metrics.balanced_accuracy(log_probs, labels)
+            if self.prepared.config.task.is_ordered:
+                figures["class_distance"] = metrics.class_distance(log_probs, labels)
+                if len(labels.unique()) > 1:
+                    figures["quadratic_kappa"] = metrics.quadratic_kappa(log_probs, labels)
             if self.prepared.n_classes == 2 and len(labels.unique()) == 2:
                 figures["auroc"] = metrics.auroc(log_probs, labels)
         confidence = log_probs.double().exp().amax(-1)
@@ -47,6 +51,11 @@ class ClassScoring:
     def hard_answers(self, voters: ClassVoters) -> Int[Tensor, " hard"] | None:
         said = voters.log_probs.get(HARD)
         return None if said is None else said.argmax(-1)
+
+    def hard_right(self, seed: SeedContext, voters: ClassVoters, truth: Truth) -> Bool[Tensor, " hard"] | None:
+        assert isinstance(truth, Tensor)
+        said = self.hard_answers(voters)
+        return None if said is None else said == truth
 
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
         rows, labels = rows_of(self.prepared, seed)[part], self._labels(seed, part, truth)

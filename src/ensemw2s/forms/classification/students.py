@@ -52,6 +52,10 @@ class ClassBallot:
     def add(self, seed: SeedContext, voters: ClassVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
         return voters.log_probs[HARD].exp(), NOTHING
 
+    def answers(self, labelled: Labelled) -> tuple[str, ...]:
+        choices = self.students.prepared.task.choices
+        return tuple(choices[k] for k in labelled.soft.argmax(-1).tolist())
+
     def answered(self, labelled: Labelled) -> Labelled:
         return labelled  # every class is an answer
 

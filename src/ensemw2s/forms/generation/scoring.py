@@ -38,32 +38,38 @@ class AnswerScoring:
     def score(
         self, seed: SeedContext, voters: AnswerVoters | PoolVoters | GivenAnswers, part: str, truth: Truth | None
     ) -> Scored:
-        prepared, scorer = self.prepared, Scorer(self.prepared, seed.store)
         rows, truths = self._questions(seed, part, truth)
         if isinstance(voters, GivenAnswers):
-            return Scored(right_texts(prepared, voters.texts[part], truths), {})
-        if isinstance(voters, PoolVoters):
-            return Scored(pool_right(prepared, seed, voters, rows, truths).together[-1], {})
-        is_trained = bool(voters.keys)
-        # An untrained model does not know where to end: its answer is written out and compared as text, as worked
-        # solutions are.
-        by_text = prepared.config.task.needs_decoding or (not is_trained and not prepared.by_choice)
-        if by_text:
-            right = right_texts(prepared, written_texts(prepared, seed, voters, rows)[0], truths)
-        else:
-            right = scorer.right(voters, rows, truths).together[-1]
-        if not is_trained:
+            return Scored(right_texts(self.prepared, voters.texts[part], truths), {})
+        right = self._right(seed, voters, rows, truths)
+        if isinstance(voters, PoolVoters) or not voters.keys:
             return Scored(right, {})
-        answers = voters.role.answers(rows, truths, prepared.names_of(rows))
-        scores = scorer.scores(voters, answers, torch.arange(len(rows)))
+        answers = voters.role.answers(rows, truths, self.prepared.names_of(rows))
+        scores = Scorer(self.prepared, seed.store).scores(voters, answers, torch.arange(len(rows)))
         figures = {
             "log_loss": -float(scores.gold[-1].double().mean()),
             "token_error": float(scores.wrong[-1].double().mean()),
         }
         return Scored(right, figures)
 
+    def _right(
+        self, seed: SeedContext, voters: AnswerVoters | PoolVoters, rows: Int[Tensor, " rows"], truths: Sequence[str]
+    ) -> Bool[Tensor, " rows"]:
+        """Which of these questions they answer truly together."""
+        prepared = self.prepared
+        if isinstance(voters, PoolVoters):
+            return pool_right(prepared, seed, voters, rows, truths).together[-1]
+        # An untrained model does not know where to end: its answer is written out and compared as text, as worked
+        # solutions are.
+        if prepared.config.task.needs_decoding or (not voters.keys and not prepared.by_choice):
+            return right_texts(prepared, written_texts(prepared, seed, voters, rows)[0], truths)
+        return Scorer(prepared, seed.store).right(voters, rows, truths).together[-1]
+
     def hard_answers(self, voters: Any) -> None:
         return None  # answers in words are no classes
+
+    def hard_right(self, seed: SeedContext, voters: AnswerVoters, truth: Truth) -> Bool[Tensor, " hard"]:
+        return self._right(seed, voters, seed.draw.hard_unlabelled, [str(text) for text in truth])
 
     def growth(self, seed: SeedContext, ensemble: Ensemble, part: str, truth: Truth | None) -> Growth:
         rows, truths = self._questions(seed, part, truth)

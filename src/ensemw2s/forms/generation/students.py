@@ -61,9 +61,12 @@ class AnswerBallot:
         cost = writing_cost(prepared, voters, seed.draw.hard_unlabelled, said)
         return self.candidates.add(said), cost
 
+    def answers(self, labelled: Labelled) -> tuple[str, ...]:
+        return tuple(self.candidates.chosen(labelled))
+
     def answered(self, labelled: Labelled) -> Labelled:
         # A question that nobody answered has nothing to be learned from, so no selection shall spend its share on it.
-        answered = torch.tensor([bool(text) for text in self.candidates.chosen(labelled)])
+        answered = torch.tensor([bool(text) for text in self.answers(labelled)])
         return labelled._replace(keep=labelled.keep & answered if bool(answered.any()) else labelled.keep)
 
     def evidence(self, *, reads_own: bool) -> Evidence:
