@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from ensemw2s.meter import Count, count, displays, metered, working
+from ensemw2s.screen import Screen
 
 
 @pytest.fixture
@@ -150,3 +151,11 @@ def test_a_notebook_gets_one_line_a_stage_that_moves_and_stays_as_it_was_last(cl
     assert '&lt;a model&gt; reads <progress value="400" max="1000"></progress> 400/1,000 tokens' in moving["text/html"]
     assert last["text/plain"] == "experts: 2, 0:02"
     assert "<progress" not in last["text/html"]
+
+
+def test_a_command_that_a_notebook_starts_draws_no_bars_though_colours_are_forced(clock, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    screen = Screen(file=io.StringIO())
+    with metered(screen, "predict"):
+        clock(2)
+    assert "".join(lines(screen)) == "predict: 0:02"
