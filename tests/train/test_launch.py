@@ -101,7 +101,7 @@ SMALL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("tree", "start"), [(tiny_tree, torchrun), (tiny_words_tree, forked)], ids=["classes", "words"]
 )
