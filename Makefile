@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-generation model test families damage integrations lint docs bench wheel clean
+.PHONY: demo demo-generation model test families damage cluster integrations lint docs bench wheel clean
 
 $(BIN)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,13 +38,16 @@ test: $(BIN)/.dev  ## lint, types, layers and the whole suite
 	# Compiled modules are kept: the many processes that the tests start would each compile the package anew.
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-families: $(BIN)/.dev  ## every model family with every adapter against the library's own models
+families: $(BIN)/.dev  ## every model family with every adapter against the library's own models; the papers' configurations
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m families -n auto --maxprocesses 4
 
 damage: $(BIN)/.dev  ## every file with every damage, and ten processes on one store
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m damage -n auto --maxprocesses 4
 
-integrations: $(BIN)/.integrations  ## other packages' own clients and commands against ours; the tutorials, followed to the letter
+cluster: $(BIN)/.dev  ## Ray's clusters, launches by torchrun, and runs that are killed again and again
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster -n auto --maxprocesses 4 --dist loadfile
+
+integrations: $(BIN)/.integrations  ## other packages' own clients and commands; tutorials, notebooks and pages, followed to the letter
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m integration -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(BIN)/.dev

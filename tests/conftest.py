@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 SLOW_FILES = (
     "test_cluster.py",
-    "test_bad_input.py",
-    "test_papers.py",
     "test_words.py",
-    "test_launch.py",
+    "test_bad_input.py",
     "test_leaderboard.py",
+    "test_queue.py",
     "test_promises.py",
+    "test_launch.py",
+    "test_papers.py",
     "test_replication.py",
 )
 """Begun first, so that with several processes none is left with one of them at the end."""

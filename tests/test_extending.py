@@ -53,7 +53,7 @@ def child(folder: Path, arguments: list[str]) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("section", ROWS)
 def test_a_section_of_the_page_is_followed_to_the_letter(section, tmp_path):
     text = sections()[section]

@@ -47,6 +47,7 @@ def command(place: Path, arguments: list[str]) -> subprocess.CompletedProcess:
     return subprocess.run(call, env=environment, cwd=place, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.integration
 def test_the_page_s_commands_validate_and_run_the_task(place):
     lines = block("sh").strip().splitlines()
     assert len(lines) == 2

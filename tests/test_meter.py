@@ -2,19 +2,22 @@
 
 import io
 import re
+import sys
+import time
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from ensemw2s import meter
-from ensemw2s.meter import metered, working
+from ensemw2s.meter import Count, count, displays, metered, working
+from ensemw2s.screen import Screen
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still: clock(5) sets it forward."""
     now = [1000.0]
-    monkeypatch.setattr(meter.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def forward(seconds: float) -> None:
         now[0] += seconds
@@ -82,22 +85,22 @@ def test_the_time_left_does_not_count_what_was_found_at_once(clock):
 
 
 def test_the_time_left_follows_a_change_of_pace(clock):
-    count = meter.Count("experts", total=10_000)
+    experts = Count("experts", total=10_000)
     for seconds in [1] * 1000 + [10] * 30:
         clock(seconds)
-        count.add(1)
-    assert count.clock.endswith(f", {meter._time((10_000 - 1030) * 10.0)} left")
+        experts.add(1)
+    assert experts.clock.endswith(f", {count._time((10_000 - 1030) * 10.0)} left")
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(5.0, "0:05"), (754.0, "12:34"), (3723.0, "1:02:03"), (2 * 86400 + 60.0, "2 days, 0:01:00")]
 )
 def test_times_are_short(seconds, text):
-    assert meter._time(seconds) == text
+    assert count._time(seconds) == text
 
 
 def test_a_terminal_gets_a_bar_of_the_stage_and_of_what_is_worked_at_within_80_columns(monkeypatch):
-    monkeypatch.setattr(meter, "PATIENCE", 0.0)
+    monkeypatch.setattr(displays, "PATIENCE", 0.0)
     console = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={"TERM": "xterm"})
     with metered(console, "prepare") as advance:
         with working("a-model-of-a-name-that-is-long reads", "tokens", 3_000_000) as read:
@@ -120,3 +123,39 @@ def test_short_work_is_not_shown(clock):
                 each(100)
             advance(1)
     assert "evaluating" not in console.file.getvalue()
+
+
+def test_a_notebook_gets_one_line_a_stage_that_moves_and_stays_as_it_was_last(clock, monkeypatch):
+    shown = []
+    ipython = ModuleType("IPython.display")
+
+    def display(data, *, raw, display_id):
+        assert raw
+        assert display_id
+        shown.append([data])
+        return SimpleNamespace(update=lambda data, *, raw: shown[-1].append(data))
+
+    ipython.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    with metered(console, "experts", 2) as advance:
+        with working("<a model> reads", "tokens", 1000) as read:
+            clock(1)
+            read(400)
+        clock(1)
+        advance(2)
+    [(first, moving, *_, last)] = shown
+    assert first["text/plain"] == "experts: 0/2, 0:00"
+    assert moving["text/plain"] == "experts: 0/2, <a model> reads 400/1,000 tokens, 0:01"
+    assert '&lt;a model&gt; reads <progress value="400" max="1000"></progress> 400/1,000 tokens' in moving["text/html"]
+    assert last["text/plain"] == "experts: 2, 0:02"
+    assert "<progress" not in last["text/html"]
+
+
+def test_a_command_that_a_notebook_starts_draws_no_bars_though_colours_are_forced(clock, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    screen = Screen(file=io.StringIO())
+    with metered(screen, "predict"):
+        clock(2)
+    assert "".join(lines(screen)) == "predict: 0:02"

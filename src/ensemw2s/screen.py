@@ -15,6 +15,8 @@ class Screen(Console):
 
     def __init__(self, **settings: Any):
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
+        # FORCE_COLOR, which a notebook sets for the commands that it starts, asks for colours and not for moving bars.
+        self.is_interactive = self.is_interactive and (settings.get("force_terminal", False) or self.file.isatty())
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """All output passes here, including tables and progress bars."""

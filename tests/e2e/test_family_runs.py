@@ -19,6 +19,7 @@ SHORT = {
 }
 
 
+@pytest.mark.families
 @pytest.mark.parametrize(
     ("tree", "weak", "strong"),
     [

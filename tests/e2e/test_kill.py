@@ -38,6 +38,7 @@ def artifacts(store: Path) -> list[str]:
     return sorted(str(p.parent.relative_to(store)) for p in store.glob("[a-z]*/*/*/manifest.json"))
 
 
+@pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_twenty_kills_across_the_stages_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
     changes = {

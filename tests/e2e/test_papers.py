@@ -55,7 +55,9 @@ def test_each_of_a_paper_says_which_and_names_models_and_data_of_the_hub(path: P
         validate_repo_id(config.task.path.removeprefix("hub:"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=by_name)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=[pytest.mark.families] if p in PAPERS else [], id=by_name(p)) for p in CONFIGS]
+)
 def test_each_runs_to_its_end_with_everything_tiny(path: Path, tmp_path, store):
     config = load_config(path)
     results = run(tiny(config), tmp_path / "run", store_root=store)

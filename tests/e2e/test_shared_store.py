@@ -56,11 +56,13 @@ def test_processes_that_make_replace_and_remove_the_same_things_never_stumble(tm
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def check_runs(tmp_path: Path, config, n: int, rounds: int) -> None:
+@pytest.mark.damage
+@pytest.mark.timeout(900)
+def test_ten_processes_on_one_store_with_damage_and_checkpoints_end_with_the_same_results(tmp_path, tiny_config):
+    config, n, store = tiny_config(**CHANGES), 10, tmp_path / "store"
     run(config, tmp_path / "calm", store_root=tmp_path / "calm-store")
     calm = (tmp_path / "calm" / "results.json").read_bytes()
-    store = tmp_path / "store"
-    for number in range(rounds):
+    for number in range(3):
         spoil(random.Random(number), store, 0.5, QUIET)
 
         def work(i: int, number: int = number) -> None:
@@ -70,13 +72,3 @@ def check_runs(tmp_path: Path, config, n: int, rounds: int) -> None:
         assert all((tmp_path / f"{number}-{i}" / "results.json").read_bytes() == calm for i in range(n))
     assert not list(store.glob("checkpoints/*/*"))
     assert not list(store.glob(".tmp-*"))
-
-
-def test_three_processes_on_one_store_with_damage_and_checkpoints_end_with_the_same_results(tmp_path, tiny_config):
-    check_runs(tmp_path, tiny_config(**CHANGES), n=3, rounds=2)
-
-
-@pytest.mark.damage
-@pytest.mark.timeout(900)
-def test_ten_processes_on_one_store_with_damage_and_checkpoints_end_with_the_same_results(tmp_path, tiny_config):
-    check_runs(tmp_path, tiny_config(**CHANGES), n=10, rounds=3)

@@ -210,6 +210,7 @@ def test_a_split_by_the_weak_models_own_uncertainty_reads_no_unlabelled_answer(s
     assert torch.equal(plain.split.difficulty, flipped.split.difficulty) == (source != "p_true")
 
 
+@pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
     path = tmp_path / "config.yaml"

@@ -13,7 +13,7 @@ import pytest
 
 from ensemw2s.config import parse_config
 from ensemw2s.distributed.cluster import connected
-from ensemw2s.errors import ConfigError, RunError
+from ensemw2s.errors import RunError
 from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.labelling.label_file import label_file
@@ -23,6 +23,7 @@ from ensemw2s.services.sweeps.sweep import combinations, run_here, sweep
 from test_cli import call
 from tiny_run import merged, tiny_tree, tiny_words_tree, write_jsonl
 
+pytestmark = pytest.mark.cluster
 N_SHARDS = 8
 LOGGED_BY_RAY = re.compile(r"\[\d{4}-\d\d-\d\d ")
 """A line of Ray's core, which it writes by itself where a driver goes while a task's error is under way."""
@@ -187,37 +188,6 @@ def test_the_commands(ensemble, questions, alone, task_file, monkeypatch, capsys
     code, _, err = call(monkeypatch, capsys, *given, "--over", "weak.n_layers=99")
     assert code == 1
     assert "2 of 2 runs failed" in err
-
-
-def test_folders_are_named_by_what_varies(task_file, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(json.dumps(tiny_tree(task_file)))
-    over = ["seeds=3,[0,1]", "weak.n_layers=1,2"]
-    found = combinations(tmp_path / "tiny.yaml", ["ensemble.n_rounds=2"], over, tmp_path)
-    assert [folder.name for _, folder in found][:2] == ["seeds=3+n_layers=1", "seeds=3+n_layers=2"]
-    assert [(c.seeds, c.weak.n_layers) for c, _ in found] == [((3,), 1), ((3,), 2), ((0, 1), 1), ((0, 1), 2)]
-    assert all(c.ensemble.n_rounds == 2 for c, _ in found)
-
-
-@pytest.mark.parametrize(
-    ("over", "word"),
-    [
-        ([], "nothing varies"),
-        (["seeds"], "write the setting and its values"),
-        (["seeds=0", "seeds=1"], "twice"),
-        (["seeds=0,0"], "two combinations"),
-        (["weak.nothing=1"], "nothing"),
-    ],
-)
-def test_a_bad_sweep_is_refused_before_any_run(over, word, task_file, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(json.dumps(tiny_tree(task_file)))
-    with pytest.raises(ConfigError, match=word):
-        combinations(tmp_path / "tiny.yaml", [], over, tmp_path)
-
-
-def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match="ensemw2s\\[distributed\\]"), connected(1, None):
-        pass
 
 
 DRIVER = """

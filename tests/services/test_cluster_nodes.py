@@ -9,6 +9,7 @@ from ensemw2s.export.labeller import open_reader
 from ensemw2s.services.labelling.ray_engine import RayEngine
 
 
+@pytest.mark.cluster
 def test_a_removed_node_loses_no_row(ensemble, questions, alone, tmp_path):  # noqa: F811
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = pytest.importorskip("ray")

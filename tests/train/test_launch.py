@@ -82,7 +82,7 @@ def test_a_training_resumes_on_another_number_of_processes(tmp_path, alone, firs
     assert_same(trained(tmp_path, "resumed", n=then[0], sharded=then[1], store=store), alone)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_all_processes_end_a_training_with_patience_at_the_step_of_one_also_resumed(tmp_path):
     one = trained(tmp_path, "one", n=1, how=PATIENT)
     ends = [one[f"{adapter}/end"] for adapter in ("lora", "full")]
@@ -101,7 +101,7 @@ SMALL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("tree", "start"), [(tiny_tree, torchrun), (tiny_words_tree, forked)], ids=["classes", "words"]
 )
