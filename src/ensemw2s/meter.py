@@ -6,7 +6,7 @@ pass a display on. So whoever works says so with `working`, and the display of `
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,10 +69,12 @@ class Count:
     @property
     def clock(self) -> str:
         """Time gone, and time left where it can be told."""
-        left = self._left()
+        left = self.left
         return _time(time.monotonic() - self.started) + ("" if left is None else f", {_time(left)} left")
 
-    def _left(self) -> float | None:
+    @property
+    def left(self) -> float | None:
+        """Seconds until all is done, by the pace of late; None where that cannot be told."""
         began, had = self._marks[0]
         if not self._is_warm or self.total is None or not had < self.done < self.total:
             return None
@@ -80,28 +82,30 @@ class Count:
 
 
 Watch = Callable[[Count], AbstractContextManager[Advance]]
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+_watches: ContextVar[tuple[Watch, ...]] = ContextVar("watches", default=())
 
 
 @contextmanager
 def working(what: str, unit: str, total: int | None) -> Iterator[Advance]:
     """Say what is worked at; yields what is to be told of each further part that is done."""
-    watch = _watch.get()
-    if watch is None:
-        yield lambda n: None
-    else:
-        with watch(Count(what, unit, total)) as advance:
-            yield advance
+    with ExitStack() as stack:
+        told = [stack.enter_context(watch(Count(what, unit, total))) for watch in _watches.get()]
+
+        def advance(n: int) -> None:
+            for each in told:
+                each(n)
+
+        yield advance
 
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
-    """Let `watch` see what is worked at within this context."""
-    token = _watch.set(watch)
+    """Let `watch`, too, see what is worked at within this context."""
+    token = _watches.set((*_watches.get(), watch))
     try:
         yield
     finally:
-        _watch.reset(token)
+        _watches.reset(token)
 
 
 @contextmanager
