@@ -2,6 +2,8 @@
 
 import io
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -26,7 +28,7 @@ def clock(monkeypatch):
 
     def set_clock(*seconds: float) -> None:
         times = iter(seconds)
-        monkeypatch.setattr(run_log.time, "monotonic", lambda: next(times))
+        monkeypatch.setattr(run_log, "time", SimpleNamespace(monotonic=lambda: next(times), time=time.time))
 
     return set_clock
 

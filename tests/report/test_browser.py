@@ -22,11 +22,8 @@ pytestmark = [
 ]
 
 
-def measured(page: Path, mode: str) -> list[dict[str, Any]]:
-    """What the measuring script finds at each of WIDTHS; a window itself cannot be as narrow as a phone."""
-    harness = page.with_name("harness.html")
-    frames = "".join(f'<iframe src="{page.name}" style="width:{w}px;height:900px;border:0"></iframe>' for w in WIDTHS)
-    harness.write_text(MEASURE.replace("FRAMES", frames), encoding="utf-8")
+def dumped(address: str, mode: str, profile: Path, *flags: str) -> str:
+    """A page's own document, once it has drawn itself, in light or dark mode."""
     command = [
         str(CHROMIUM),
         "--headless",
@@ -35,14 +32,30 @@ def measured(page: Path, mode: str) -> list[dict[str, Any]]:
         "--disable-background-networking",
         "--hide-scrollbars",
     ]
-    command += [f"--user-data-dir={page.parent / 'profile'}", "--window-size=1500,1000", "--virtual-time-budget=30000"]
-    command += [f"--blink-settings=preferredColorScheme={0 if mode == 'dark' else 1}", "--allow-file-access-from-files"]
-    done = subprocess.run(
-        [*command, "--dump-dom", harness.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
-    assert found, done.stdout[:500]
+    command += [f"--user-data-dir={profile}", "--window-size=1500,1000", "--virtual-time-budget=30000"]
+    command += [f"--blink-settings=preferredColorScheme={0 if mode == 'dark' else 1}", *flags]
+    done = subprocess.run([*command, "--dump-dom", address], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+def harness(page: str) -> str:
+    """A page that measures another at each of WIDTHS; a window itself cannot be as narrow as a phone."""
+    frames = "".join(f'<iframe src="{page}" style="width:{w}px;height:900px;border:0"></iframe>' for w in WIDTHS)
+    return MEASURE.replace("FRAMES", frames)
+
+
+def found_in(document: str) -> list[dict[str, Any]]:
+    """What the measuring script found at each width."""
+    found = re.search(r'<pre id="found">(.*?)</pre>', document, re.S)
+    assert found, document[:500]
     return json.loads(unescape(found[1]))
+
+
+def measured(page: Path, mode: str) -> list[dict[str, Any]]:
+    """What the measuring script finds of a file."""
+    place = page.with_name("harness.html")
+    place.write_text(harness(page.name), encoding="utf-8")
+    return found_in(dumped(place.as_uri(), mode, page.parent / "profile", "--allow-file-access-from-files"))
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

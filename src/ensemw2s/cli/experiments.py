@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,10 @@ from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
 
+if TYPE_CHECKING:
+    from ensemw2s.config import ExperimentConfig
+    from ensemw2s.pipeline.listener import Listener
+
 
 @app.command(epilog="Example:  ensemw2s run my.yaml --set seeds=[3] --set ensemble.n_rounds=8")
 def run(
@@ -37,16 +41,25 @@ def run(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run folder.  [default: runs/NAME]", show_default=False)
     ] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(
+            help="Log to trackio, wandb, mlflow or tensorboard while it runs, whatever the file says; or none.",
+            show_default=False,
+        ),
+    ] = None,
     use_tiny: TinyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole experiment, or finish an interrupted one."""
-    settings = settings_of(config, overrides, use_tiny=use_tiny)
+    chosen = [] if tracking is None else [f"tracking={tracking}"]
+    settings = settings_of(config, [*(overrides or ()), *chosen], use_tiny=use_tiny)
+    folder = run_dir or Path("runs") / settings.name
+    listener = _listener(settings, folder) if is_main() else None
     from ensemw2s.pipeline.run import run as run_experiment
 
-    folder = run_dir or Path("runs") / settings.name
     with stops_cleanly(f"{folder} and the store"):
-        results = run_experiment(settings, folder, console=None if as_json else err)
+        results = run_experiment(settings, folder, console=None if as_json else err, listener=listener)
     if not is_main():
         return
     if as_json:
@@ -107,6 +120,7 @@ def validate(
     """Check a configuration, its data and its models, and warn of what would say little; fetch and train nothing."""
     from ensemw2s.hashing import canonical_hash
     from ensemw2s.services.onboarding.advice import advice
+    from ensemw2s.services.tracking.trackers import check_installed
 
     settings = settings_of(config, overrides, use_tiny=use_tiny)
     facts: dict[str, object] = {"name": settings.name, "config_hash": canonical_hash(settings)}
@@ -137,6 +151,8 @@ def validate(
         if split is not None and not is_free:
             facts["easy_counts"] = split.easy_counts
             warn_of_rare(split.easy_counts)
+    if settings.tracking != "none":
+        check_installed(settings.tracking, "tracking")
     warn(advice(settings, layers))
     if as_json:
         write_json(facts)
@@ -191,16 +207,18 @@ def sweep(
 
     check_engine(engine, workers, address)
     jobs = combinations(config, overrides or (), over, output)
+    for settings, folder in jobs:
+        _listener(settings, folder)  # a tracker that is not installed is refused before the first of them
     console = None if as_json else err
     with stops_cleanly(f"{output} and the store"):
         if engine is Engine.local:
-            runs = finish(jobs, run_here, console)
+            runs = finish(jobs, lambda todo: run_here(todo, _listener), console)
         else:
             from ensemw2s.distributed.cluster import connected
             from ensemw2s.services.sweeps.ray_runs import run_each
 
             with connected(workers, address) as ray:
-                runs = finish(jobs, lambda todo: run_each(ray, todo, workers), console)
+                runs = finish(jobs, lambda todo: run_each(ray, todo, workers, _listener), console)
     failed = [one for one in runs if one.state == "failed"]
     if as_json:
         lines = [{"folder": str(one.folder), "state": one.state, "reason": one.reason} for one in runs]
@@ -211,3 +229,10 @@ def sweep(
         message = "mend them and run the same command again"
         say(err, message, label=f"{len(failed)} of {len(runs)} runs failed;", style="red")
         raise typer.Exit(1)
+
+
+def _listener(settings: "ExperimentConfig", folder: Path) -> "Listener":
+    """Who logs a run while it goes on. Raises ConfigError."""
+    from ensemw2s.services.tracking.live import listener_of
+
+    return listener_of(settings, folder, lambda message: warn([message]))

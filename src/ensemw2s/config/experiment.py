@@ -1,6 +1,6 @@
 """The whole experiment as one frozen, validated tree."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
@@ -33,7 +33,7 @@ def _read_weak(value: Any) -> Any:
 
 
 class ExperimentConfig(Frozen):
-    """Everything that decides a result, and nothing that does not."""
+    """Everything that decides a result; beside it there is `tracking` alone."""
 
     name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
     """Of the run, and of its folder below `runs`."""
@@ -51,6 +51,9 @@ class ExperimentConfig(Frozen):
     generation: GenerationConfig = GenerationConfig()
     cache: CacheConfig = CacheConfig()
     deliver: DeliverConfig = DeliverConfig()
+    tracking: Annotated[Literal["none", "trackio", "wandb", "mlflow", "tensorboard"], Field(exclude=True)] = "none"
+    """The experiment tracker that `run` and `sweep` log to while they work. It decides nothing: it has no part in
+    hashes, keys and records."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExperimentConfig":

@@ -5,7 +5,7 @@ pass a display on. So whoever works says so with `working`, and the display of `
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
@@ -16,28 +16,30 @@ from ensemw2s.meter.displays import Advance, Bars, Cell, Lines
 __all__ = ["Advance", "Count", "metered", "watched", "working"]
 
 Watch = Callable[[Count], AbstractContextManager[Advance]]
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+_watches: ContextVar[tuple[Watch, ...]] = ContextVar("watches", default=())
 
 
 @contextmanager
 def working(what: str, unit: str, total: int | None) -> Iterator[Advance]:
     """Say what is worked at; yields what is to be told of each further part that is done."""
-    watch = _watch.get()
-    if watch is None:
-        yield lambda n: None
-    else:
-        with watch(Count(what, unit, total)) as advance:
-            yield advance
+    with ExitStack() as stack:
+        told = [stack.enter_context(watch(Count(what, unit, total))) for watch in _watches.get()]
+
+        def advance(n: int) -> None:
+            for each in told:
+                each(n)
+
+        yield advance
 
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
-    """Let `watch` see what is worked at within this context."""
-    token = _watch.set(watch)
+    """Let `watch`, too, see what is worked at within this context."""
+    token = _watches.set((*_watches.get(), watch))
     try:
         yield
     finally:
-        _watch.reset(token)
+        _watches.reset(token)
 
 
 @contextmanager

@@ -46,10 +46,12 @@ class Count:
     @property
     def clock(self) -> str:
         """Time gone, and time left where it can be told."""
-        left = self._left()
+        left = self.left
         return _time(time.monotonic() - self.started) + ("" if left is None else f", {_time(left)} left")
 
-    def _left(self) -> float | None:
+    @property
+    def left(self) -> float | None:
+        """Seconds until all is done, by the pace of late; None where that cannot be told."""
         began, had = self._marks[0]
         if not self._is_warm or self.total is None or not had < self.done < self.total:
             return None

@@ -3,7 +3,7 @@
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,10 +11,11 @@ from safetensors.torch import save
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.distributed import launch
-from ensemw2s.errors import ConfigError, DataError, ModelError
+from ensemw2s.errors import ConfigError, DataError, ModelError, RunError
 from ensemw2s.models.loading.checkpoint import resolve
 from ensemw2s.pipeline.evaluate import evaluate_run
 from ensemw2s.pipeline.export import export_run
+from ensemw2s.pipeline.listener import Listener
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.refit import exported
 from ensemw2s.pipeline.run_folder import (
@@ -32,8 +33,9 @@ from ensemw2s.pipeline.run_folder import (
 from ensemw2s.pipeline.run_log import Journal
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.pipeline.students import train_students
+from ensemw2s.records import Expert
 from ensemw2s.report.page import write_report
-from ensemw2s.results import Results, Timing
+from ensemw2s.results import Condition, Results, Timing
 from ensemw2s.screen import Screen, say
 from ensemw2s.storage.files import cache_home
 from ensemw2s.storage.locks import run_lock
@@ -41,13 +43,21 @@ from ensemw2s.storage.store import Store
 
 
 def run(
-    config: ExperimentConfig, run_dir: Path, *, store_root: Path | None = None, console: Console | None = None
+    config: ExperimentConfig,
+    run_dir: Path,
+    *,
+    store_root: Path | None = None,
+    console: Console | None = None,
+    listener: Listener | None = None,
 ) -> Results:
     """Run the experiment in `run_dir`, or what is missing of it, and return its results.
 
     Finished units come from the store (`store_root`, default `$ENSEMW2S_HOME/store`), whoever made them. Interrupted
     at any instant, the same call continues and ends in the same `results.json`, figure for figure. In each process of
     one launch (`accelerate launch`, torchrun) the same call trains together with the others; the main one writes.
+
+    Args:
+        listener: told of figures as they come, in the main process.
 
     Raises:
         ConfigError, DataError, ModelError: before any training, naming what to mend.
@@ -57,14 +67,16 @@ def run(
     if launch.count() > 1:
         _prepare_launch(config)
     if launch.rank() == 0:
-        return _run(config, run_dir, store_root, console)
+        return _run(config, run_dir, store_root, console, listener or Listener())
     with tempfile.TemporaryDirectory() as nowhere:  # what the others would write is the same
-        return _run(config, Path(nowhere), store_root, None)
+        return _run(config, Path(nowhere), store_root, None, Listener())
 
 
-def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None) -> Results:
-    with _opened(config, run_dir, store_root, console) as (store, journal):
-        seeds = _train(config, run_dir, store, journal)
+def _run(
+    config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None, listener: Listener
+) -> Results:
+    with _opened(config, run_dir, store_root, console, listener) as (store, journal):
+        seeds = _train(config, run_dir, store, journal, listener)
         with journal.stage("evaluate", store, total=sum(len(work.outcomes) for work in seeds)) as advance:
             before = [len(work.context.used) for work in seeds]
             results, items = evaluate_run(seeds, advance)
@@ -79,34 +91,51 @@ def _run(config: ExperimentConfig, run_dir: Path, store_root: Path | None, conso
         write_report(results, journal.saved, run_dir / REPORT)
         if launch.rank() == 0:
             seal(run_dir)
+        journal.progress.remove()
         journal.event("finished")
+        listener.finished(results)
         return results
 
 
 @contextmanager
 def _opened(
-    config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None
+    config: ExperimentConfig, run_dir: Path, store_root: Path | None, console: Console | None, listener: Listener
 ) -> Iterator[tuple[Store, Journal]]:
     """The store and the journal of a run folder that is this configuration's, and nobody else's meanwhile.
 
     Some checks need a training to have begun. Where one fails then, too, the folder is free again.
     """
-    with run_lock(run_dir):
+    with ExitStack() as stack:
+        stack.enter_context(run_lock(run_dir))
         check_folder(config, run_dir)
+        stack.enter_context(listener)
         journal = Journal(run_dir, console)
         for fault in faults(run_dir):
             _warn(journal, console, f"{run_dir}: damaged ({fault}); it is written again")
         store = Store(store_root or cache_home() / "store", on_event=lambda message: _warn(journal, console, message))
-        journal.event("started", config_hash=canonical_hash(config), host=platform.node())
+        journal.event(
+            "started",
+            config_hash=canonical_hash(config),
+            host=platform.node(),
+            name=config.name,
+            task=config.task.name,
+            seeds=list(config.seeds),
+        )
         try:
             yield store, journal
         except (ConfigError, DataError, ModelError) as error:
             journal.event("refused", message=str(error))
             release(run_dir)
             raise
+        except Exception as error:
+            with suppress(RunError):  # the first error is the one to tell
+                journal.event("failed", message=str(error) or type(error).__name__)
+            raise
 
 
-def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journal) -> list[SeedWork]:
+def _train(
+    config: ExperimentConfig, run_dir: Path, store: Store, journal: Journal, listener: Listener
+) -> list[SeedWork]:
     """Every unit of a run, stage by stage; only the evaluation is left."""
     with journal.stage("prepare", store, total=None):
         prepared = prepare(config, store, lambda model, n: journal.tokens_read.update({model: n}))
@@ -118,7 +147,7 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
             _say(journal.console, note)
     write_manifest(run_dir, "prepare", config, [])
     n_experts, n_students = seeds[0].n_units
-    stages: Sequence[tuple[str, int, Callable[[SeedWork], Iterator[None]]]] = (
+    stages: Sequence[tuple[str, int, Callable[[SeedWork], Iterator[Expert | Condition | None]]]] = (
         ("experts", n_experts, SeedWork.experts),
         ("labels", len(config.ensemble.methods), SeedWork.label),
         ("students", n_students, train_students),
@@ -127,8 +156,12 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
         before = [len(work.context.used) for work in seeds]
         with journal.stage(stage, store, total=n_units * len(seeds)) as advance:
             for work in seeds:
-                for _ in work_of(work):
+                for made in work_of(work):
                     advance(1)
+                    if isinstance(made, Expert):
+                        listener.round(work.seed, made)
+                    elif made is not None:
+                        listener.student(work.seed, made, work.outcomes[made].ends[-1])
         used = [u for work, n in zip(seeds, before, strict=True) for u in work.context.used[n:]]
         write_manifest(run_dir, stage, config, used)
     return seeds
@@ -136,8 +169,11 @@ def _train(config: ExperimentConfig, run_dir: Path, store: Store, journal: Journ
 
 def train(config: ExperimentConfig, run_dir: Path, *, store_root: Path | None = None) -> Timing:
     """The units of a run alone: whoever runs it later finds them all in the store. Raises as `run` does."""
-    with _opened(config, run_dir, store_root, None) as (store, journal):
-        _train(config, run_dir, store, journal)
+    listener = Listener()
+    with _opened(config, run_dir, store_root, None, listener) as (store, journal):
+        _train(config, run_dir, store, journal, listener)
+        journal.progress.remove()
+        journal.event("trained")
     assert journal.saved is not None  # it is written after every stage
     return journal.saved
 

@@ -40,6 +40,8 @@ CONFIG, RESULTS, ITEMS, TIMING, REPORT = (
 SEALED = (CONFIG, RESULTS, ITEMS, TIMING, REPORT)
 """What a finished run's checksums cover, beside what its stages used."""
 EVENTS = "events.jsonl"
+PROGRESS = "progress.json"
+"""How far a run is; a finished one has none."""
 EXPORT = "export"
 """Folder of figures and tables that somebody asked for."""
 FOLDERS = ("stages", "student", "ensemble")
@@ -51,7 +53,7 @@ def check_folder(config: ExperimentConfig, run_dir: Path) -> None:
     Raises:
         RunError: it holds another configuration's run, or a folder where a file belongs, or the other way round.
     """
-    for name in (*SEALED, EVENTS, FILE):
+    for name in (*SEALED, EVENTS, PROGRESS, FILE):
         if (run_dir / name).is_dir():
             raise refusal(run_dir / name, IsADirectoryError(errno.EISDIR, ""))
     for name in FOLDERS:
@@ -87,7 +89,7 @@ def release(run_dir: Path) -> None:
     if (run_dir / RESULTS).exists():
         return
     with explained(run_dir):
-        for path in (*run_dir.glob("stages/*.json"), run_dir / TIMING, run_dir / CONFIG):
+        for path in (*run_dir.glob("stages/*.json"), run_dir / TIMING, run_dir / PROGRESS, run_dir / CONFIG):
             path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What a run says while it works: events and times on disk, and how far it is for whoever waits."""
+"""What a run says while it works: events, times and how far it is, on disk and for whoever waits."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from ensemw2s.meter import Advance, metered
+from ensemw2s.pipeline.progress import ProgressFile
 from ensemw2s.pipeline.run_folder import EVENTS, TIMING, read_timing, write
 from ensemw2s.results import StageTime, Timing
 from ensemw2s.storage.files import explained
@@ -53,7 +54,12 @@ class Journal:
         started = time.monotonic()
         computed, reused = store.computed.total(), store.reused.total()
         self.event("stage_started", stage=name)
-        with metered(self.console, name, total) as advance:
+        with metered(self.console, name, total) as shown, self.progress.stage(name, total) as noted:
+
+            def advance(n: int) -> None:
+                shown(n)
+                noted(n)
+
             yield advance
         done = StageTime(
             stage=name,
@@ -89,6 +95,7 @@ class Journal:
         )
 
     def __post_init__(self) -> None:
+        self.progress = ProgressFile(self.run_dir)
         self._earlier: dict[str, StageTime] = {}
         log = self.run_dir / EVENTS
         if log.is_symlink() and not log.exists():

@@ -15,6 +15,7 @@ from ensemw2s.forms.base import Labels, Prepared, SeedContext, TaskForm
 from ensemw2s.names import SINGLE
 from ensemw2s.pipeline.members import StoredMember
 from ensemw2s.pipeline.prepare import form_of
+from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble
 from ensemw2s.storage.store import Store
@@ -96,22 +97,25 @@ class SeedWork:
             self.config.students.pairs(self.config.ensemble.methods)
         ) + 2
 
-    def experts(self) -> Iterator[None]:
-        """Train every method's ensemble, and the single experts to compare it with; yields after each unit."""
+    def experts(self) -> Iterator[Expert | None]:
+        """Train every method's ensemble, and the single experts to compare it with.
+
+        Yields after each unit: the expert, where it is an ensemble's.
+        """
         training = self.config.expert_training
         pool = self.members(training)
         prior = pool[0].trainer.prior_error()
         if len(pool) > 1:
             for place in range(len(pool)):
                 self.alone.append(self._alone(pool, place, prior, training))
-                yield
+                yield None
         for method in self.config.ensemble.methods:
             yield from self.fit_ensemble(method, pool, prior)
         self._best_single()
         # One expert that is given the whole ensemble's training budget: of a pool, of the member that is best alone.
         best = max(range(len(self.alone)), key=lambda place: self.alone[place].accuracy, default=0)
         self.outcomes[SINGLE_LONG] = self._long(pool, best, prior)
-        yield
+        yield None
 
     def _long(self, pool: Sequence[StoredMember], place: int, prior: float) -> Outcome:
         """A training that patience ended before its bound ends there under any higher bound: it is not made again."""
@@ -135,8 +139,11 @@ class SeedWork:
         (accuracy,) = experts.member_accuracy(self.context, [expert], [key])
         return Alone(Outcome(voters, cost, ends=(expert.end,)), accuracy)
 
-    def fit_ensemble(self, method: str, pool: Sequence[StoredMember], prior: float) -> Iterator[None]:
-        """Train one method's ensemble round by round and choose its size on easy-val; yields after each round."""
+    def fit_ensemble(self, method: str, pool: Sequence[StoredMember], prior: float) -> Iterator[Expert | None]:
+        """Train one method's ensemble round by round and choose its size on easy-val.
+
+        Yields after each round: its expert, or None where it was no better than the prior, which ends the ensemble.
+        """
         state = EnsembleState.start(method, self.seed, pool[0].trainer.n_samples)
         keys: list[str] = []
         while not state.finished:
@@ -144,7 +151,7 @@ class SeedWork:
             key, before = pool[fitted.member].key(state), len(state.experts)
             state = grow(state, fitted, self.config.ensemble, prior)
             keys += [key] * (len(state.experts) - before)
-            yield
+            yield state.experts[-1] if len(state.experts) > before else None
         selected, temperature = self.form.experts.choose(self.context, state.experts, keys)
         made = Ensemble(
             method, self.seed, state.experts, selected, temperature, prior, self.config.ensemble, tuple(keys)

@@ -25,15 +25,15 @@ ON_THE_WAY = Recipe(labels="hard")
 """How generated answers are learned by the students that a label model asks; classes are learned soft."""
 
 
-def train_students(work: SeedWork) -> Iterator[None]:
-    """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields after each."""
+def train_students(work: SeedWork) -> Iterator[Condition]:
+    """Train every student of every teacher, the baselines and, where it can be, the ceiling; yields each."""
     form, context, config = work.form.students, work.context, work.config
     for condition, rival in form.rivals(context).items():
         work.outcomes[condition] = Outcome(*rival)
     if (untrained := form.zero_shot(context)) is not None:
         work.outcomes[ZERO_SHOT] = Outcome(*untrained)
     on_easy = _student(work, STRONG_ON_EASY, lambda known: form.on_easy(context, known), NOTHING)
-    yield
+    yield STRONG_ON_EASY
     work.labels[SELF], spent_on_self = form.self_labels(context, on_easy.voters)
     spent = {SELF: costs.total([on_easy.cost, spent_on_self])}
     spent |= {method: work.outcomes[ensemble(method)].cost for method in work.ensembles}
@@ -47,9 +47,10 @@ def train_students(work: SeedWork) -> Iterator[None]:
             on_the_way.append(spent[SELF])
         n_experts = None if teacher == SELF else work.outcomes[ensemble(teacher)].n_experts
         label_cost = costs.total([spent[teacher], *on_the_way])
+        condition = student(teacher, recipe.name)
         _student(
             work,
-            student(teacher, recipe.name),
+            condition,
             partial(_training_set, ballot, labelled, recipe),
             label_cost,
             n_experts=n_experts,
@@ -57,7 +58,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
             learns_labels=recipe.with_easy,
             labels=answers,
         )
-        yield
+        yield condition
     if config.students.method == "auto":
         auto.choose(work)
     sealed = work.prepared.split.sealed.get("hard_pool")
@@ -66,7 +67,7 @@ def train_students(work: SeedWork) -> Iterator[None]:
     places = context.draw.hard_unlabelled - work.prepared.split.pools["hard_pool"].start
     truth = sealed.open("ceiling", places)
     _student(work, CEILING, lambda _: form.on_truth(context, truth), NOTHING, learns_labels=False)
-    yield
+    yield CEILING
 
 
 def _training_set(ballot: Ballot, labelled: Labelled, recipe: Recipe, known: Labels | None) -> Any:

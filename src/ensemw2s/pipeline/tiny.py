@@ -68,7 +68,8 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         _without_boosting(tree, config)
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8
-    return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})
+    tree |= {"name": f"{config.name}-tiny", "seeds": config.seeds[:1], "tracking": config.tracking}
+    return ExperimentConfig.model_validate(tree)
 
 
 def _without_boosting(tree: dict[str, Any], config: ExperimentConfig) -> None:

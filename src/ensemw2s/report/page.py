@@ -166,6 +166,17 @@ def _bundle() -> str:
 
 def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
     """A page that loads nothing from outside: the template with the charts' data and the library that draws them."""
+    embedded = {"specs": _embedded(charts), "theme": _embedded(THEME), "bundle": Markup(_bundle())}
+    return filled(template, **embedded, **shown)
+
+
+def filled(template: str, **shown: Any) -> str:
+    """A template with what it shows, all of which is escaped."""
+    return _environment().get_template(template).render(**shown)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("ensemw2s.report"),
         autoescape=True,
@@ -175,5 +186,4 @@ def page(template: str, charts: dict[str, Any], **shown: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals["glossary"] = GLOSSARY
-    embedded = {"specs": _embedded(charts), "theme": _embedded(THEME), "bundle": Markup(_bundle())}
-    return environment.get_template(template).render(**embedded, **shown)
+    return environment

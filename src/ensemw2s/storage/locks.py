@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from ensemw2s.storage.files import check_path, explained, refusal
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 """Errors of a file system that has no locks, or no more of them."""
 MAX_INTERRUPTIONS = 100
+PATIENCE_S = 0.2
+"""Seconds for which a second process tries: who only looks at a lock (`is_locked`) has it for an instant."""
 
 
 @contextlib.contextmanager
@@ -32,7 +35,7 @@ def run_lock(folder: Path, *, option: str = "--run-dir") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     try:
-        lock = _acquired(path, f"choose a folder on another disk ({option})", timeout=0)
+        lock = _acquired(path, f"choose a folder on another disk ({option})", timeout=PATIENCE_S)
     except Timeout:
         raise RunError(
             f"{folder}: another process (id {_holder(path)}) is working in this folder; wait for it, or choose another "
@@ -42,6 +45,21 @@ def run_lock(folder: Path, *, option: str = "--run-dir") -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process holds `run_lock` on a folder. Nothing is written, and nobody is kept waiting."""
+    try:
+        fd = os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(fd)
+    return False
 
 
 @contextlib.contextmanager
@@ -54,14 +72,14 @@ def locked(destination: Path) -> Iterator[None]:
     with explained(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
     path = destination.parent / f".{destination.name}.lock"
-    lock = _acquired(path, "set ENSEMW2S_HOME to a folder on another disk", timeout=-1)
+    lock = _acquired(path, "set ENSEMW2S_HOME to a folder on another disk", timeout=-1.0)
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquired(path: Path, mend: str, timeout: int) -> FileLock:
+def _acquired(path: Path, mend: str, timeout: float) -> FileLock:
     for _ in range(MAX_INTERRUPTIONS):
         # With something to do on acquisition, the library does not fall back to a lock that outlives its holder.
         lock = FileLock(path, timeout=timeout, on_acquired=_sign)

@@ -1,25 +1,16 @@
-"""Comparison of finished runs, paired where their seeds and test items are the same."""
+"""Comparison of finished runs in their folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from ensemw2s.core import intervals
 from ensemw2s.errors import RunError
-from ensemw2s.evaluation.figures import interval_of
+from ensemw2s.evaluation.compare import compared
 from ensemw2s.pipeline.run_folder import RESULTS, read_results
-from ensemw2s.results import Results, RunComparison, RunLine, RunPair
-from ensemw2s.results.conditions import CEILING, STRONG_ON_EASY
+from ensemw2s.results import RunComparison
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
-    """Main figures of each run, and the difference of each run to the first.
-
-    Differences are paired by seed, with Student-t intervals over seeds. Runs of one seed, of different seeds or of
-    different splits have none.
-
-    Folders without a finished run are skipped, and named.
+    """The runs side by side (`evaluation.compare`). Folders without a finished run are skipped, and named.
 
     Raises:
         RunError: fewer than two finished runs, or the results of one are damaged.
@@ -32,43 +23,4 @@ def compare_runs(run_dirs: Sequence[Path]) -> RunComparison:
             f"compare: two or more run folders with finished runs are needed, got {len(finished)}{also}; for example: "
             "ensemw2s compare runs/*"
         )
-    runs = [(str(d), read_results(d)) for d in finished]
-    lines = tuple(_line(name, r) for name, r in runs)
-    first_name, first = runs[0]
-    pairs = tuple(_pair(name, r, first_name, first) for name, r in runs[1:])
-    return RunComparison(lines=lines, pairs=pairs, skipped=skipped)
-
-
-def _line(name: str, results: Results) -> RunLine:
-    keys = {r.key for r in results.rows}
-    wanted = [k for k in (results.recommendation.row, STRONG_ON_EASY.key, CEILING.key) if k in keys]
-    has_ood = results.hardest_test == "ood_test"
-    accuracy = {k: results.row(k).parts["ood_test"]["accuracy"].interval for k in wanted if has_ood}
-    return RunLine(
-        run=name,
-        row=results.recommendation.row,
-        labels={key: results.row(key).label for key in wanted},
-        n_seeds=len(results.seeds),
-        metric=results.metric,
-        accuracy=accuracy,
-    )
-
-
-def _pair(name: str, results: Results, first_name: str, first: Results) -> RunPair:
-    reason = ""
-    if results.seeds != first.seeds:
-        reason = f"the seeds differ: {list(results.seeds)} and {list(first.seeds)}"
-    elif (results.config["task"], results.config["split"]) != (first.config["task"], first.config["split"]):
-        reason = "the task or the split differs, so the test items are not the same"
-    elif results.hardest_test != "ood_test":  # of both: the task is the same
-        reason = "there is no OOD test"
-    elif len(results.seeds) < 2:
-        reason = "one seed has no interval; run more seeds"
-    if reason:
-        return RunPair(first=name, second=first_name, difference=None, reason=reason)
-    a, b = (
-        torch.tensor(r.row(r.recommendation.row).parts["ood_test"]["accuracy"].per_seed).double()
-        for r in (results, first)
-    )
-    difference = interval_of(intervals.seed_interval(a - b), intervals.DIFFERENCE)
-    return RunPair(first=name, second=first_name, difference=difference, reason="")
+    return compared([(str(folder), read_results(folder)) for folder in finished], skipped)

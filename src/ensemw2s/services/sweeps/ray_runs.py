@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.distributed.cluster import MAX_TRIES, N_THREADS, own_error, resources
 from ensemw2s.errors import EnsemW2SError, RunError
 
+if TYPE_CHECKING:
+    from ensemw2s.services.sweeps.sweep import ListenerOf
+
 
 def run_each(
-    ray: Any, jobs: Sequence[tuple[ExperimentConfig, Path]], workers: int
+    ray: Any,
+    jobs: Sequence[tuple[ExperimentConfig, Path]],
+    workers: int,
+    listener_of: "ListenerOf | None" = None,
 ) -> Iterator[tuple[int, EnsemW2SError | None]]:
     """Run every experiment in its folder, `workers` at a time. Yields each job's number with its error as it ends.
 
@@ -22,7 +28,7 @@ def run_each(
     while waiting or running:
         while waiting and len(running) < workers:
             number, (config, folder) = waiting.pop()
-            running[task.remote(config, str(folder.absolute()))] = number
+            running[task.remote(config, str(folder.absolute()), listener_of)] = number
         (done,), _ = ray.wait(list(running), num_returns=1)
         number = running.pop(done)
         try:
@@ -37,10 +43,10 @@ def run_each(
             yield number, RunError(f"its worker died {MAX_TRIES} times ({str(error).splitlines()[0]})")
 
 
-def _run(config: ExperimentConfig, folder: str) -> None:
+def _run(config: ExperimentConfig, folder: str, listener_of: "ListenerOf | None") -> None:
     import torch
 
     from ensemw2s.pipeline.run import run
 
     torch.set_num_threads(N_THREADS)
-    run(config, Path(folder))
+    run(config, Path(folder), listener=listener_of(config, Path(folder)) if listener_of else None)

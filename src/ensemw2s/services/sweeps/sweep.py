@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,6 +14,11 @@ from ensemw2s.config import ExperimentConfig, load_config
 from ensemw2s.errors import ConfigError, EnsemW2SError
 from ensemw2s.screen import say
 from ensemw2s.text import name_problem
+
+if TYPE_CHECKING:
+    from ensemw2s.pipeline.listener import Listener
+
+    ListenerOf = Callable[[ExperimentConfig, Path], Listener]
 
 MAX_RUNS = 10_000
 """Largest number of combinations of one sweep."""
@@ -90,13 +96,15 @@ def sweep(jobs: Sequence[tuple[ExperimentConfig, Path]], work: Work, console: Co
     return [runs[number] for number in range(len(jobs))]
 
 
-def run_here(jobs: Sequence[tuple[ExperimentConfig, Path]]) -> Iterator[tuple[int, EnsemW2SError | None]]:
-    """Run one job after another in this process."""
+def run_here(
+    jobs: Sequence[tuple[ExperimentConfig, Path]], listener_of: "ListenerOf | None" = None
+) -> Iterator[tuple[int, EnsemW2SError | None]]:
+    """Run one job after another in this process, each with its listener."""
     from ensemw2s.pipeline.run import run  # here, so that refused settings load no tensor library
 
     for number, (config, folder) in enumerate(jobs):
         try:
-            run(config, folder)
+            run(config, folder, listener=listener_of(config, folder) if listener_of else None)
             yield number, None
         except EnsemW2SError as error:
             yield number, error

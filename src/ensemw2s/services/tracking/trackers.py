@@ -3,6 +3,7 @@
 import importlib
 import re
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,35 +14,31 @@ from ensemw2s.errors import ConfigError
 
 @runtime_checkable
 class Tracker(Protocol):
-    """One run in a tracker, begun and not finished."""
+    """One run in a tracker, begun or gone on with, and not finished."""
+
+    @property
+    def id(self) -> str:
+        """By which the tracker goes on with this run."""
+        ...
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Metrics of one step; steps grow."""
+        """Metrics of one step, in any order of the steps; a metric comes once in each."""
         ...
 
     def keep(self, files: Sequence[Path]) -> None:
         """Copies of these files."""
         ...
 
-    def finish(self) -> None:
-        """Nothing more comes."""
+    def finish(self, *, is_whole: bool) -> None:
+        """Nothing more comes: of a finished run, or of one that was interrupted or failed."""
         ...
 
 
-class Wandb:
-    """Weights & Biases, or trackio, which has the same interface.
+class _Hosted:
+    """What Weights & Biases and trackio share, which has the same interface."""
 
-    Args:
-        options: of its own `init`.
-    """
-
-    def __init__(self, module: ModuleType, project: str, name: str, settings: Mapping[str, Any], **options: Any):
-        self._module, self._name = module, name
-        self._run = module.init(project=project, name=name, config=dict(settings), **options)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """See `Tracker`."""
-        self._run.log(dict(metrics), step=step)
+    def __init__(self, module: ModuleType, run: Any, name: str):
+        self._module, self._run, self._name = module, run, name
 
     def keep(self, files: Sequence[Path]) -> None:
         """See `Tracker`."""
@@ -50,19 +47,61 @@ class Wandb:
             artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
-    def finish(self) -> None:
+
+class Trackio(_Hosted):
+    """trackio, which knows a run by its name."""
+
+    def __init__(self, module: ModuleType, project: str, name: str, settings: Mapping[str, Any], resume: str):
+        run = module.init(
+            project=project,
+            name=name,
+            config=dict(settings),
+            resume="allow" if resume else "never",
+            auto_log_cpu=False,
+            auto_log_gpu=False,
+            embed=False,
+        )
+        super().__init__(module, run, name)
+        self.id = name
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `Tracker`."""
+        self._run.log(dict(metrics), step=step)
+
+    def finish(self, *, is_whole: bool) -> None:
         """See `Tracker`."""
         self._run.finish()
+
+
+class Wandb(_Hosted):
+    """Weights & Biases. Its own steps only grow, so a round is a metric, over which the others are drawn."""
+
+    def __init__(self, module: ModuleType, project: str, name: str, settings: Mapping[str, Any], resume: str):
+        self.id = resume or uuid.uuid4().hex
+        run = module.init(project=project, name=name, config=dict(settings), id=self.id, resume="allow")
+        super().__init__(module, run, name)
+        run.define_metric("round")
+        run.define_metric("*", step_metric="round")
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `Tracker`."""
+        self._run.log({**metrics, "round": step})
+
+    def finish(self, *, is_whole: bool) -> None:
+        """See `Tracker`."""
+        self._run.finish(exit_code=0 if is_whole else 1)
 
 
 class Mlflow:
     """MLflow, where its own settings (`MLFLOW_TRACKING_URI`) say."""
 
-    def __init__(self, module: ModuleType, project: str, name: str, settings: Mapping[str, Any]):
+    def __init__(self, module: ModuleType, project: str, name: str, settings: Mapping[str, Any], resume: str):
         self._module = module
         module.set_experiment(project)
-        module.start_run(run_name=name)
-        module.log_params({key: str(value)[:500] for key, value in flat(settings)})
+        run = module.start_run(run_id=resume) if resume else module.start_run(run_name=name)
+        self.id = run.info.run_id
+        if not resume:
+            module.log_params({key: str(value)[:500] for key, value in flat(settings)})
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """See `Tracker`."""
@@ -73,9 +112,9 @@ class Mlflow:
         for path in files:
             self._module.log_artifact(str(path))
 
-    def finish(self) -> None:
+    def finish(self, *, is_whole: bool) -> None:
         """See `Tracker`."""
-        self._module.end_run()
+        self._module.end_run("FINISHED" if is_whole else "KILLED")
 
 
 class Tensorboard:
@@ -83,6 +122,7 @@ class Tensorboard:
 
     def __init__(self, module: ModuleType, folder: Path, settings: Mapping[str, Any]):
         self._folder = folder
+        self.id = str(folder)
         self._writer = module.SummaryWriter(str(folder))
         self._writer.add_text("settings", "\n".join(f"    {key}: {value}" for key, value in flat(settings)))
 
@@ -90,13 +130,14 @@ class Tensorboard:
         """See `Tracker`."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def keep(self, files: Sequence[Path]) -> None:
         """See `Tracker`."""
         for path in files:
             shutil.copy(path, self._folder / path.name)
 
-    def finish(self) -> None:
+    def finish(self, *, is_whole: bool) -> None:
         """See `Tracker`."""
         self._writer.close()
 
@@ -110,33 +151,53 @@ TRACKERS = {
 """The module of each."""
 
 
-def open_tracker(kind: str, project: str, name: str, settings: Mapping[str, Any], folder: Path) -> Tracker:
-    """Begin a run in a tracker.
+def check_installed(kind: str, option: str) -> ModuleType:
+    """The tracker's module.
+
+    Args:
+        option: what named it, for messages.
+
+    Raises:
+        ConfigError: the tracker is unknown, or not installed.
+    """
+    if kind not in TRACKERS:
+        raise ConfigError(f"{option}: got {kind!r}, and there is {', '.join(TRACKERS)}")
+    try:
+        return importlib.import_module(TRACKERS[kind])
+    except ImportError:
+        raise ConfigError(f"{option} {kind}: {kind} is not installed; install it with: pip install {kind}") from None
+
+
+def open_tracker(
+    kind: str,
+    project: str,
+    name: str,
+    settings: Mapping[str, Any],
+    folder: Path,
+    *,
+    resume: str = "",
+    option: str = "--to",
+) -> Tracker:
+    """Begin a run in a tracker, or go on with one.
 
     Args:
         settings: of the run, shown beside its metrics.
         folder: of tensorboard's files.
+        resume: id of the run that is gone on with; empty for a new one.
+        option: as of `check_installed`.
 
     Raises:
         ConfigError: the tracker is unknown, is not installed, or refuses.
     """
-    if kind not in TRACKERS:
-        raise ConfigError(f"--to: got {kind!r}, and there is {', '.join(TRACKERS)}")
-    try:
-        module = importlib.import_module(TRACKERS[kind])
-    except ImportError:
-        raise ConfigError(f"--to {kind}: {kind} is not installed; install it with: pip install {kind}") from None
+    module = check_installed(kind, option)
     try:
         if kind == "tensorboard":
             return Tensorboard(module, folder / project / name, settings)
-        if kind == "mlflow":
-            return Mlflow(module, project, name, settings)
-        quiet = {"auto_log_cpu": False, "auto_log_gpu": False, "embed": False} if kind == "trackio" else {}
-        return Wandb(module, project, name, settings, **quiet)
+        return {"mlflow": Mlflow, "trackio": Trackio, "wandb": Wandb}[kind](module, project, name, settings, resume)
     except Exception as error:  # of another package, each with its own
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"--to {kind}: {kind} refuses ({type(error).__name__}: {reason}); see its own settings"
+            f"{option} {kind}: {kind} refuses ({type(error).__name__}: {reason}); see its own settings"
         ) from error
 
 

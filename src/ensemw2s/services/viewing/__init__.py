@@ -1,0 +1,1 @@
+"""The runs and leaderboards of a folder, in a browser."""
