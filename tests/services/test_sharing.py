@@ -222,6 +222,7 @@ def test_a_model_card_says_how_right_it_is_with_the_interval_in_words(form, what
         assert each.metric_value == pytest.approx(interval["mean"], abs=5e-5)
         assert each.metric_type == {"classes": "accuracy", "words": "exact_match"}[form]
         assert f"95% interval {interval['low']:.3f} to {interval['high']:.3f}" in each.metric_name
+    assert str(place) not in str(card)  # where the run found its data is nobody else's
     for heading in ("What it is", "How it was supervised", "Figures", "Use", "Limits"):
         assert f"\n## {heading}\n" in card.text
     assert "{" not in card.text.replace("{{", "").split("## Use")[0]

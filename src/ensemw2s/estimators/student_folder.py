@@ -61,9 +61,11 @@ def save_folder(folder: Path, fitted: Any, classes: np.ndarray, recipe: Recipe) 
     )
     choices = [str(label) for label in classes.tolist()]
 
+    base = Path(config.model).name if Path(config.model).is_absolute() else config.model
+
     def described(by_library: bool) -> str:
         lines = (
-            f"- Base: {markdown(config.model)}. Recipe: {markdown(recipe.name)}.",
+            f"- Base: {markdown(base)}. Recipe: {markdown(recipe.name)}.",
             f"- Answers: {markdown(', '.join(choices))}.",
             f"- The model gives logits; its probabilities are {LINKS[fitted.link].formula}. They were not calibrated.",
             "- Load it with `ensemw2s.Student.load`.",

@@ -36,6 +36,7 @@ def write_card(folder: Path, record: EnsembleRecord, n_labels: int, n_failed: in
     """
     if (folder / CARD).exists():
         return
+    from datasets import SplitInfo
     from huggingface_hub import DatasetCard, DatasetCardData
 
     with explained(folder):
@@ -46,15 +47,17 @@ def write_card(folder: Path, record: EnsembleRecord, n_labels: int, n_failed: in
         tags=["ensemw2s", "weak-to-strong"],
     )
     if kinds and None not in kinds.values():  # of a column of several types `datasets` decides by itself
-        _describe(data, kinds, record.choices if isinstance(record, ChoiceEnsemble) else None, n_labels)
+        size = sum(path.stat().st_size for path in folder.glob("labels-*.jsonl"))
+        split = SplitInfo(SPLIT, num_bytes=size, num_examples=n_labels)
+        _describe(data, kinds, record.choices if isinstance(record, ChoiceEnsemble) else None, split)
     page = f"---\n{data.to_yaml()}\n---\n" + _page(record, list(kinds), n_labels, n_failed)
     write_atomic(folder / CARD, str(DatasetCard(page)))
 
 
-def _describe(data: Any, kinds: Mapping[str, Any], choices: Sequence[str] | None, n_labels: int) -> None:
+def _describe(data: Any, kinds: Mapping[str, Any], choices: Sequence[str] | None, split: Any) -> None:
     """Add features and splits to the metadata of a card."""
     import pyarrow
-    from datasets import ClassLabel, DatasetInfo, Features, List, SplitDict, SplitInfo
+    from datasets import ClassLabel, DatasetInfo, Features, List, SplitDict
     from datasets.info import DatasetInfosDict
 
     features = Features.from_arrow_schema(pyarrow.schema(list(kinds.items())))
@@ -62,17 +65,19 @@ def _describe(data: Any, kinds: Mapping[str, Any], choices: Sequence[str] | None
         classes = ClassLabel(names=list(choices))
         ours = {"answer": classes, "members": List(classes)}
         features.update({name: feature for name, feature in ours.items() if name in features})
-    splits = SplitDict({SPLIT: SplitInfo(SPLIT, num_examples=n_labels)})
+    splits = SplitDict({split.name: split})
     DatasetInfosDict({"default": DatasetInfo(features=features, splits=splits)}).to_dataset_card_data(data)
 
 
 def _page(record: EnsembleRecord, columns: Sequence[str], n_labels: int, n_failed: int) -> str:
-    models = dict.fromkeys(config.model for config in (record.weak, *(each.config for each in record.others)))
+    configs = (record.weak, *(each.config for each in record.others))
+    # Of a folder its name alone: a card is read elsewhere.
+    models = dict.fromkeys(Path(c.model).name if Path(c.model).is_absolute() else c.model for c in configs)
     lines = [
         "# Labels of a weak ensemble",
         "",
         f"{n_labels:,} rows with the answers of {len(record.expert_ids)} experts ({markdown(record.method)}) on "
-        f"{markdown(', '.join(models))}, by {record.vote} vote; {n_failed:,} more rows of the input have none.",
+        f"{markdown(', '.join(models))}, by {record.vote} vote. Rows of the input that have none: {n_failed:,}.",
         "",
         "| column | what it is |",
         "|---|---|",

@@ -61,8 +61,8 @@ def ensemble_parcel(path: Path) -> Parcel:
         )
     names = dict.fromkeys(config.model for config in (record.weak, *(each.config for each in record.others)))
     notes = tuple(
-        f"its experts read the model in the folder {name}, which whoever loads it needs in the same place; push that "
-        "model, too, and name it by its hub id in the run"
+        f"its experts read the model in the folder {name}: the path is in {RECORD}, and whoever loads it needs that "
+        "model in the same place; push it, too, and name it by its hub id in the run"
         for name in names
         if Path(name).is_dir()
     )

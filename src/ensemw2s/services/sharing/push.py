@@ -70,7 +70,7 @@ def push(parcel: Parcel, to: str, api: HfApi, *, private: bool = False, replace:
     check_name(to)
     with _explained(to, api):
         url = api.create_repo(to, repo_type=parcel.kind, private=private or None, exist_ok=True)
-        info = api.repo_info(to, repo_type=parcel.kind, files_metadata=True)
+        info = (api.dataset_info if parcel.kind == "dataset" else api.model_info)(to, files_metadata=True)
     if private and not info.private:
         raise ConfigError(f"--to {to}: this repository is there already and public; make it private on the hub first")
     there = {each.rfilename: each for each in info.siblings or () if each.rfilename != ATTRIBUTES}
