@@ -11,7 +11,8 @@ from ensemw2s.config import parse_config
 from ensemw2s.data.encode import encode_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.export.classifier import load_student
-from ensemw2s.export.labeller import open_labeller, saved_template
+from ensemw2s.export.ensemble_folder import read_ensemble_record
+from ensemw2s.export.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.models.loading.tiny import make_tiny
 from ensemw2s.pipeline.run import run
@@ -79,7 +80,7 @@ def test_a_student_and_an_ensemble_are_asked_as_in_training(tmp_path, task_file,
     assert torch.allclose(found, logits.log_softmax(-1), atol=1e-4)
     labeller = open_labeller(tmp_path / "run")
     assert labeller.readers[0].encode(["Is 9 above 3?"]) == ids.tolist()
-    assert saved_template(tmp_path / "run") == "{{ q }}"
+    assert read_ensemble_record(tmp_path / "run").prompt == "{{ q }}"
 
 
 def test_one_checkpoint_may_be_asked_in_two_ways(tmp_path, task_file, chatty):

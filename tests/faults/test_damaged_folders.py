@@ -10,7 +10,8 @@ import yaml
 from damage import DAMAGES, files_of, fresh_copy
 from ensemw2s.config import load_config
 from ensemw2s.errors import EnsemW2SError, RunError
-from ensemw2s.export.labeller import open_labeller, saved_template
+from ensemw2s.export.ensemble_folder import read_ensemble_record
+from ensemw2s.export.labeller import open_labeller
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import answer_prompts, saved_prompting
 from ensemw2s.pipeline.run import run
@@ -124,7 +125,7 @@ def predicted(folder: Path) -> list[dict]:
 
 
 def labelled(folder: Path) -> list[dict]:
-    saved_template(folder)
+    read_ensemble_record(folder)
     return open_labeller(folder).label(PROMPTS)
 
 

@@ -16,7 +16,6 @@ from ensemw2s.cli.common import write_json
 from ensemw2s.config import parse_config
 from ensemw2s.data.people import people_rows
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.export.card import CARD
 from ensemw2s.report.leaderboard import markdown as board_markdown
 from ensemw2s.report.table import comparison_table
 from ensemw2s.results import Interval, RunComparison, RunLine
@@ -190,10 +189,6 @@ def test_a_board_in_markdown_keeps_its_rows_whatever_its_tasks_are_called():
     assert "Weak: \\`x\\`. Strong: \\\\x1b[31m" in text
     assert "\\[a]\\(b), seed 0" in text
     assert is_harmless(text, keep="\n")
-
-
-def test_the_front_of_a_model_card_holds_no_text_from_outside():
-    assert "{" not in CARD.split("---")[1]
 
 
 FORMULAS = [

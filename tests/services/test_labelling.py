@@ -20,9 +20,11 @@ import pytest
 from rich.console import Console
 
 from ensemw2s.cli import main
+from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.data.readers import source
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import DataError, RunError
+from ensemw2s.export.ensemble_folder import AnswerEnsemble
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.services.labelling import folder as label_folder
 from ensemw2s.services.labelling import label_file as labelling
@@ -33,6 +35,18 @@ from ensemw2s.services.labelling.table import shards_of, write_labels
 from ensemw2s.storage.locks import run_lock
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
+RECORD = AnswerEnsemble(
+    method="boosting",
+    seed=0,
+    expert_ids=("boosting/0",),
+    expert_weights=(1.0,),
+    prompt="{{ prompt }}",
+    weak=ModelConfig(),
+    weak_fingerprint="0" * 64,
+    config_hash="0" * 64,
+    vote="soft",
+    decoding=DecodingConfig(max_new_tokens=8),
+)
 
 
 class Fake:
@@ -620,8 +634,9 @@ def command(monkeypatch, capsys):
     fake = Fake()
     module = types.ModuleType("ensemw2s.export.labeller")
     module.open_labeller = lambda path, trusted: fake
-    module.saved_template = lambda path: "{{ prompt }}"
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("ensemw2s.export.ensemble_folder.read_ensemble_record", lambda path: RECORD)
+    monkeypatch.setattr("ensemw2s.export.place.exported_folder", lambda place: (place, None))
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["ensemw2s", "label", "--ensemble", "runs/x", *map(str, arguments)])

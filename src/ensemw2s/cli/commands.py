@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from ensemw2s.cli import experiments, data, serving, queueing, comparing, replicating, viewing, tracking  # isort: skip  (the order of the help)
+from ensemw2s.cli import experiments, data, serving, queueing, comparing, replicating, viewing, tracking, sharing  # isort: skip  (the order of the help)
 from ensemw2s.cli.common import app, err, is_main
 from ensemw2s.errors import ConfigError, EnsemW2SError
 from ensemw2s.screen import say
@@ -19,6 +19,7 @@ __all__ = [
     "replicating",
     "run_command",
     "serving",
+    "sharing",
     "tracking",
     "viewing",
 ]

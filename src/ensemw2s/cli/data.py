@@ -2,6 +2,8 @@
 
 import sys
 from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,13 @@ from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
 from ensemw2s.text import shell_line, visible
+
+
+class Layout(StrEnum):
+    """Rows of a file of labels."""
+
+    table = "table"
+    trl = "trl"
 
 
 @app.command(epilog="Example:  ensemw2s init --labelled easy.jsonl --unlabelled hard.jsonl --output my.yaml")
@@ -86,7 +95,7 @@ def fetch(
 
 @app.command(epilog="Example:  ensemw2s predict runs/geo-facts/student --input questions.jsonl --output answers.jsonl")
 def predict(
-    student: Annotated[Path, typer.Argument(help="A student folder, or a run folder that has one.")],
+    student: Annotated[Path, typer.Argument(help="A run, the folder of its student, or OWNER/NAME on the hub.")],
     input_path: Annotated[str, typer.Option("--input", help="JSON, CSV, Parquet, a datasets folder or hub:NAME.")],
     output: Annotated[
         Path | None,
@@ -109,9 +118,11 @@ def predict(
         check_table(output)
     wanted = columns_of(columns)
     from ensemw2s.data.templates.prompts import prompts_of
+    from ensemw2s.export.place import exported_folder
     from ensemw2s.export.student import answer_rows, saved_prompting
 
-    folder = student / "student" if (student / "student").is_dir() else student
+    place, trusted = exported_folder(student, trusted)
+    folder = place / "student" if (place / "student").is_dir() else place
     asked = prompts_of(
         input_path,
         prompt or saved_prompting(folder).template,
@@ -134,7 +145,7 @@ def predict(
 
 @app.command(epilog="Example:  ensemw2s label --ensemble runs/geo-facts --input questions.jsonl --output labels")
 def label(
-    ensemble: Annotated[Path, typer.Option(help="A run folder, or the folder of a saved ensemble.")],
+    ensemble: Annotated[Path, typer.Option(help="A run, the folder of its ensemble, or OWNER/NAME on the hub.")],
     input_path: Annotated[str, typer.Option("--input", help="JSON, CSV or Parquet, of any length.")],
     output: Annotated[
         Path,
@@ -143,6 +154,9 @@ def label(
         ),
     ],
     columns: ColumnsOption = None,
+    layout: Annotated[
+        Layout, typer.Option("--format", help="A table, or prompts and completions as TRL's SFTTrainer reads them.")
+    ] = Layout.table,
     id_column: IdOption = None,
     prompt: Annotated[
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
@@ -159,17 +173,27 @@ def label(
     from ensemw2s.prompting import Prompting
     from ensemw2s.services.labelling.label_file import check_request, label_file
     from ensemw2s.services.labelling.table import shards_of, write_labels
+    from ensemw2s.services.labelling.trl import COLUMNS, check_trl, is_chat, trl_row
 
     # Before models are loaded.
     folder = shards_of(output)
     check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
-    from ensemw2s.export.labeller import open_labeller, saved_template
+    wanted = columns_of(columns)
+    if layout is Layout.trl:
+        check_trl(output, wanted)
+        wanted = list(COLUMNS)
+    from ensemw2s.export.ensemble_folder import read_ensemble_record
+    from ensemw2s.export.labeller import open_labeller
+    from ensemw2s.export.place import exported_folder
+    from ensemw2s.services.labelling.dataset import write_card
 
     check_engine(engine, workers, address)
+    ensemble, _ = exported_folder(ensemble)
+    record = read_ensemble_record(ensemble)
     settings: dict[str, Any] = {
-        "prompt": prompt or saved_template(ensemble),
+        "prompt": prompt or record.prompt,
         "id_column": id_column,
-        "wanted": columns_of(columns),
+        "wanted": wanted,
         "shard_rows": shard_rows,
         "batch_tokens": batch_tokens,
         "console": None if as_json else err,
@@ -186,7 +210,11 @@ def label(
             with connected(workers, address) as ray:
                 many = RayEngine(ray, ensemble, workers, trusted=trusted)
                 counts = label_file(reader, input_path, folder, engine=many, **settings)
-        if folder != output:
+        if folder == output:
+            write_card(folder, record, counts.labelled, counts.failed)
+        elif layout is Layout.trl:
+            write_labels(output, counts.shards, shard_rows, partial(trl_row, chat=is_chat(ensemble, record)))
+        else:
             write_labels(output, counts.shards, shard_rows)
     if as_json:
         write_json(asdict(counts) | {"output": str(output)})
@@ -194,5 +222,6 @@ def label(
     where = output if folder != output else f"{output}/labels-*.jsonl"
     say(out, f"{counts.labelled:,} of {counts.rows:,} rows labelled: {where}")
     if counts.failed:
-        where = "in the column `error`" if folder != output else f"{output}/errors-*.jsonl"
+        is_table = folder != output and layout is Layout.table
+        where = "in the column `error`" if is_table else f"{folder}/errors-*.jsonl"
         say(out, f"{counts.failed:,} rows could not be, with reasons: {where}")

@@ -131,15 +131,16 @@ class Student(Classifier):
         Parameters
         ----------
         folder : str or Path
+            The folder, or OWNER/NAME on the hub.
         trusted : str or None
             Repository whose own code may run.
 
         Raises
         ------
         ModelError
-            The folder is no student, or is damaged.
+            The folder is no student, or is damaged; or the hub does not give it.
         """
-        loaded = load_folder(Path(folder), trusted=trusted)
+        loaded = load_folder(folder, trusted=trusted)
         student = cls(loaded.strong, loaded.recipe)
         student.classes_, student.fitted_ = loaded.classes, loaded.predictor
         return student

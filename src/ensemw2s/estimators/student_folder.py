@@ -10,28 +10,14 @@ from ensemw2s.config import ModelConfig, Recipe
 from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.text_model import TextFitted
+from ensemw2s.export.card import card, metadata
 from ensemw2s.export.classifier import Predictor, export_student, load_student
 from ensemw2s.export.ensemble_folder import untrusting
+from ensemw2s.export.place import exported_folder
 from ensemw2s.storage.records import Saved, read_record
 from ensemw2s.text import markdown
 
 FILE = "estimator.json"
-CARD = """\
----
-license: other
-library_name: transformers
-tags: [ensemw2s, weak-to-strong]
----
-# Student of weak labels
-
-Trained by EnsemW2S on the labels of weak models.
-
-- Base: {model}. Recipe: {recipe}.
-- Answers: {choices}.
-- The model gives logits; its probabilities are {probabilities}. They were not calibrated.
-
-The base model's and the data's own licences apply.
-"""
 
 
 class StudentRecord(Saved):
@@ -74,31 +60,41 @@ def save_folder(folder: Path, fitted: Any, classes: np.ndarray, recipe: Recipe) 
         classes=tuple(classes.tolist()),
     )
     choices = [str(label) for label in classes.tolist()]
-    card = CARD.format(
-        model=markdown(config.model),
-        recipe=markdown(recipe.name),
-        choices=markdown(", ".join(choices)),
-        probabilities=LINKS[fitted.link].formula,
-    )
+
+    base = Path(config.model).name if Path(config.model).is_absolute() else config.model
+
+    def described(by_library: bool) -> str:
+        lines = (
+            f"- Base: {markdown(base)}. Recipe: {markdown(recipe.name)}.",
+            f"- Answers: {markdown(', '.join(choices))}.",
+            f"- The model gives logits; its probabilities are {LINKS[fitted.link].formula}. They were not calibrated.",
+            "- Load it with `ensemw2s.Student.load`.",
+        )
+        licences = "The base model's and the data's own licences apply."
+        data = metadata([config.model], is_generation=False, by_library=by_library)
+        about = "Trained by EnsemW2S on the labels of weak models."
+        return card(data, "Student of weak labels", {"": [about, "\n".join(lines), licences]})
+
     export_student(
         folder,
         config=config,
         backbone=fitted.model.backbone,
         state=fitted.state(),
         choices=choices,
-        card=card,
+        card=described,
         link=fitted.link,
         beside={FILE: record.text()},
     )
     return folder
 
 
-def load_folder(folder: Path, *, trusted: str | None = None) -> LoadedStudent:
-    """Read what `save_folder` or a run wrote; the classes of a run's student are texts.
+def load_folder(place: str | Path, *, trusted: str | None = None) -> LoadedStudent:
+    """Read what `save_folder` or a run wrote, here or on the hub; the classes of a run's student are texts.
 
     Raises:
-        ModelError: the folder is no student, or is damaged.
+        ModelError: the folder is no student, or is damaged; or the hub does not give it.
     """
+    folder, trusted = exported_folder(place, trusted)
     predictor = load_student(folder, trusted=trusted)
     if not (folder / FILE).exists():
         return LoadedStudent(predictor, ModelConfig(model=str(folder)), Recipe(), np.asarray(predictor.choices))

@@ -1,7 +1,7 @@
 """Export of a trained classifier: in the library's own format where it fits, else with our head beside the model."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
+from ensemw2s.export.place import exported_folder
 from ensemw2s.meter import working
 from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.assembly import classifier, merged
@@ -47,7 +48,7 @@ def export_student(
     backbone: Backbone,
     state: Mapping[str, Tensor],
     choices: Sequence[str],
-    card: str,
+    card: str | Callable[[bool], str],
     template: str = Prompting.template,
     link: str = SOFTMAX,
     beside: Mapping[str, str] | None = None,
@@ -60,7 +61,7 @@ def export_student(
     it. Memory: one float32 copy of the model, and with `full` one more of what is trained.
 
     Args:
-        card: text of README.md.
+        card: text of README.md, or what makes it when it is told whether the library loads the folder by itself.
         template: template of the training prompts.
         link: how logits become probabilities. The library's classifier returns logits, and `ensemw2s_link` in
             config.json names the link.
@@ -96,7 +97,8 @@ def export_student(
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
         for name, text in (beside or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
-        seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
+        page = card if isinstance(card, str) else card(whole is not None)
+        seal(temporary, page, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,17 @@ class Predictor:
             return LINKS[self.link].log_probs(logits).cpu()
 
 
-def load_student(folder: Path, *, trusted: str | None = None) -> Predictor:
+def load_student(folder: str | Path, *, trusted: str | None = None) -> Predictor:
     """Load what `export_student` wrote, in either format.
 
     Args:
-        folder: of the student.
+        folder: of the student, or OWNER/NAME on the hub.
         trusted: repository whose own code may run, as named by the user: the folder itself or a hub id.
 
     Raises:
-        ModelError: the folder is no exported student, or is damaged.
+        ModelError: the folder is no exported student, or is damaged; or the hub does not give it.
     """
+    folder, trusted = exported_folder(folder, trusted)
     path = folder / "config.json"
     is_package = (folder / PACKAGE).exists()
     settings = read_settings(str(folder), path) if path.is_file() else {}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ensemw2s.config import DecodingConfig, ModelConfig, canonical_hash
 from ensemw2s.errors import ConfigError, ModelError, RunError
+from ensemw2s.export.exported import CARD
 from ensemw2s.export.student import check_template
 from ensemw2s.storage import checksums
 from ensemw2s.storage.files import write_atomic
@@ -152,11 +153,20 @@ class SavedEnsemble:
         return longest - n_generated
 
 
-def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]]) -> None:
-    """Save an ensemble. The checksums are written last, so that a half-replaced folder is detected. Raises RunError."""
+def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]], card: str = "") -> None:
+    """Save an ensemble. The checksums are written last, so that a half-replaced folder is detected.
+
+    Args:
+        card: text of README.md; without one there is none.
+
+    Raises:
+        RunError: the disk refuses.
+    """
     tensors = {f"expert{i}/{name}": t.contiguous() for i, state in enumerate(states) for name, t in state.items()}
     for name, content in ((TENSORS, save(tensors)), (RECORD, record.text())):
         write_atomic(folder / name, content)
+    if card:
+        write_atomic(folder / CARD, card)
     write_atomic(folder / checksums.FILE, checksums.checksums_of(folder, (RECORD, TENSORS)))
 
 

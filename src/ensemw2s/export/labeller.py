@@ -23,7 +23,6 @@ from ensemw2s.export.ensemble_folder import (
     SavedEnsemble,
     SavedModel,
     read_ensemble,
-    read_ensemble_record,
 )
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.language import load_answer_model, vocabulary_head
@@ -73,11 +72,6 @@ class GenerationLabeller(PromptReader):
             vote=token_vote(self.record.vote),
             row_ids=list(prompts),
         )
-
-
-def saved_template(path: Path) -> str:
-    """Prompt template of the ensemble's run. Raises RunError and ModelError as `read_ensemble_record`."""
-    return read_ensemble_record(path).prompt
 
 
 def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:

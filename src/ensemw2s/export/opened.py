@@ -12,6 +12,7 @@ from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.ensemble_folder import RECORD, AnswerEnsemble, ensemble_folder, read_ensemble_record
 from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.labeller import GenerationLabeller, open_labeller
+from ensemw2s.export.place import exported_folder
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import saved_prompting
 from ensemw2s.prompting import Prompting
@@ -83,10 +84,11 @@ class EnsembleClassifier:
         return self.labeller.label(prompts)
 
 
-def open_answerers(path: Path, *, trusted: str | None = None) -> dict[str, Generator | Classifier]:
+def open_answerers(path: str | Path, *, trusted: str | None = None) -> dict[str, Generator | Classifier]:
     """Open what answers in a folder: a run, or the folder of one student or ensemble.
 
     Args:
+        path: the folder, or OWNER/NAME on the hub (`export.place`).
         trusted: repository whose own code may run (`ensemble_folder.read_ensemble`).
 
     Returns:
@@ -95,24 +97,27 @@ def open_answerers(path: Path, *, trusted: str | None = None) -> dict[str, Gener
 
     Raises:
         RunError: there is neither, or the ensemble is damaged.
-        ModelError: the student or the ensemble's record is damaged, or its model is another.
+        ModelError: the student or the ensemble's record is damaged, or its model is another; or the hub does not
+            give it.
         ConfigError: `trusted` is none of the models.
     """
-    folders = _folders(path)
+    place, trusted = exported_folder(path, trusted)
+    folders = _folders(place)
     if len(folders) > 1 and _is_pool_in_words(folders[ENSEMBLE]):
         del folders[ENSEMBLE]
     opened = {STUDENT: _open_student, ENSEMBLE: _open_ensemble}
     return {name: opened[name](folder, trusted) for name, folder in folders.items()}
 
 
-def open_generator(path: Path, *, trusted: str | None = None) -> Generator:
+def open_generator(path: str | Path, *, trusted: str | None = None) -> Generator:
     """Open what generates in a folder; of a run that has both, the student.
 
     Raises:
         RunError, ConfigError: as `open_answerers`.
         ModelError: as `open_answerers`, or it answers by a class.
     """
-    name, folder = next(iter(_folders(path).items()))
+    place, trusted = exported_folder(path, trusted)
+    name, folder = next(iter(_folders(place).items()))
     answerer = _open_student(folder, trusted) if name == STUDENT else _open_ensemble(folder, trusted)
     if not isinstance(answerer, Generator):
         raise ModelError(

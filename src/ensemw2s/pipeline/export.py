@@ -1,13 +1,14 @@
 """What a user leaves with: the recommended student and the best ensemble, each a folder that stands alone."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ensemw2s.core.losses import LINKS
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
-from ensemw2s.export.card import model_card
+from ensemw2s.export.card import ensemble_card, student_card
 from ensemw2s.export.classifier import export_student
 from ensemw2s.export.ensemble_folder import (
     AnswerEnsemble,
@@ -42,7 +43,8 @@ def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVot
     rivals = [m for m in methods if ensemble(m).key == results.recommendation.rival]
     made = work.ensembles[max(rivals or methods, key=accuracy.__getitem__)]
     record = _record(work.prepared, made, results)
-    write_ensemble(run_dir / "ensemble", record, [expert.state for expert in made.voting])
+    states = [expert.state for expert in made.voting]
+    write_ensemble(run_dir / "ensemble", record, states, ensemble_card(results, record))
 
 
 def _export_student(folder: Path, results: Results, prepared: Prepared, voters: ClassVoters | AnswerVoters) -> None:
@@ -57,20 +59,21 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
             unembedding=voters.role.unembedding,
             state=voters.states[0],
             decoding=prepared.decoding,
-            card=model_card(results, classes=f"free text after the prompt, for example {example!r}"),
+            card=student_card(results, classes=f"free text after the prompt, for example {example!r}"),
             template=prepared.config.template,
         )
         return
     assert isinstance(voters, ClassVoters)
     assert voters.state is not None, "only what was trained is recommended"
     choices = results.task.choices
+    described = partial(student_card, results, classes=", ".join(choices), probabilities=LINKS[voters.link].formula)
     export_student(
         folder,
         config=role.config,
         backbone=role.backbone,
         state=voters.state,
         choices=choices,
-        card=model_card(results, classes=", ".join(choices), probabilities=LINKS[voters.link].formula),
+        card=described,
         template=prepared.config.template,
         link=voters.link,
     )

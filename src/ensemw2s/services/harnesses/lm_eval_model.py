@@ -31,7 +31,8 @@ class EnsemW2SModel(TemplateLM):
     """A student or an ensemble that generates. Log-likelihoods are those of the ensemble's vote.
 
     Args:
-        run: a finished run (its student, where it has one), or the folder of a student or an ensemble.
+        run: a finished run (its student, where it has one), the folder of a student or an ensemble, or its name on the
+            hub.
         max_length: largest number of tokens that are read; the run's own by default, beyond which nothing was trained.
         trust_remote_code_from: repository whose own code may run (`export.opened`).
         batch_size: not used, nor are the next two; batches are made by length, on the device that the models choose.

@@ -1,7 +1,7 @@
 """The labels of a whole file as one table, from the shards in which they were made."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,22 @@ def shards_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.parts")
 
 
-def write_labels(output: Path, n_shards: int, shard_rows: int) -> None:
+def write_labels(
+    output: Path,
+    n_shards: int,
+    shard_rows: int,
+    row: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda row: row,
+) -> None:
     """Write the table of a finished labelling: a line for each row of the input, in its order.
+
+    Args:
+        row: makes the line of a row; None leaves it out.
 
     Raises:
         RunError: the disk refuses.
     """
     folder = LabelFolder(shards_of(output))
-    write_table(output, lambda: _rows(folder, n_shards, shard_rows))
+    write_table(output, lambda: filter(None, map(row, _rows(folder, n_shards, shard_rows))))
 
 
 def _rows(folder: LabelFolder, n_shards: int, shard_rows: int) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Students, ensembles and labels, pushed to the model hub."""
