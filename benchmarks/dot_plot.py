@@ -102,7 +102,7 @@ class _Drawing:
         top, grid = self.y + 5, len(self.parts)
         for panel in self.plot.panels:
             if panel.title:
-                self.y += 6
+                self.y += 6 if panel is self.plot.panels[0] else 12
                 self._say(EDGE, panel.title, SMALL, "b")
             for line in panel.lines:
                 self._line(line)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dot_plot import Dot, Line, Panel, Plot
 from ensemw2s.report.charts import COLOURS, GREY
+from method_figures import easy_and_pseudo, label_models, routing, selections
 from page_tables import RANGE, ROOT, Table, colour_of, dot, table
 
 BOOSTING, BAGGING, INDEPENDENT = COLOURS["boosting"], COLOURS["bagging"], COLOURS["independent"]
@@ -237,6 +238,10 @@ FIGURES: dict[str, Callable[[], Plot]] = {
     "replication": replication,
     "performance": performance,
     "tickets": tickets,
+    "label-models": label_models,
+    "selections": selections,
+    "easy-and-pseudo": easy_and_pseudo,
+    "routing": routing,
 }
 """Name of the file to what draws it."""
 

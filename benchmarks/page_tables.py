@@ -28,7 +28,7 @@ def table(page: str, start: str, after: str = "") -> Table:
         if not line.startswith("|"):
             break
         name, *cells = [cell.strip() for cell in line.strip()[1:-1].split("|")]
-        rows[name.replace("*", "").replace("\\", "").strip()] = cells
+        rows[re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", name.replace("*", "").replace("\\", "")).strip()] = cells
     return rows
 
 
@@ -56,6 +56,7 @@ def colour_of(name: str) -> str:
         ("layers", COLOURS["layers"]),
         ("auto", COLOURS["auto"]),
         ("zero-shot", COLOURS["zero_shot"]),
+        ("strong on easy", COLOURS["strong_on_easy"]),
         ("easy labels", COLOURS["strong_on_easy"]),
         ("easy answers", COLOURS["strong_on_easy"]),
         ("one expert", COLOURS["single"]),
