@@ -120,7 +120,7 @@ def test_validate_checks_the_data_and_works_nothing(place, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "report", "validate", "init", "fetch", "predict", "serve", "track", "queue", "compare"]
+    "command", ["run", "report", "validate", "init", "fetch", "predict", "serve", "track", "view", "queue", "compare"]
 )
 def test_help_has_an_example(command, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, command, "--help")

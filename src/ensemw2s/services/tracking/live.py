@@ -13,7 +13,7 @@ from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Record, Results
 from ensemw2s.services.tracking.entries import Entry, of_expert, of_results, of_student
 from ensemw2s.services.tracking.track import files_of
-from ensemw2s.services.tracking.trackers import Tracker, check_installed, open_tracker
+from ensemw2s.services.tracking.trackers import Tracker, aside, check_installed, open_tracker
 from ensemw2s.text import shell_line
 from ensemw2s.training_end import TrainingEnd
 
@@ -130,7 +130,8 @@ class LiveTracking(Listener):
         if self._tracker is None:
             return
         try:
-            call(self._tracker)
+            with aside():
+                call(self._tracker)
         except Exception as error:  # of another package, each with its own
             self._tracker = None
             command = shell_line(["ensemw2s", "track", str(self._run_dir), "--to", self._kind])

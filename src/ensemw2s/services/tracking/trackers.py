@@ -3,8 +3,10 @@
 import importlib
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -70,7 +72,7 @@ class Trackio(_Hosted):
 
     def finish(self, *, is_whole: bool) -> None:
         """See `Tracker`."""
-        self._run.finish()
+        self._module.finish()  # the run's own would be called again when the process ends
 
 
 class Wandb(_Hosted):
@@ -191,14 +193,20 @@ def open_tracker(
     """
     module = check_installed(kind, option)
     try:
-        if kind == "tensorboard":
-            return Tensorboard(module, folder / project / name, settings)
-        return {"mlflow": Mlflow, "trackio": Trackio, "wandb": Wandb}[kind](module, project, name, settings, resume)
+        with aside():
+            if kind == "tensorboard":
+                return Tensorboard(module, folder / project / name, settings)
+            return {"mlflow": Mlflow, "trackio": Trackio, "wandb": Wandb}[kind](module, project, name, settings, resume)
     except Exception as error:  # of another package, each with its own
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"{option} {kind}: {kind} refuses ({type(error).__name__}: {reason}); see its own settings"
         ) from error
+
+
+def aside() -> AbstractContextManager[object]:
+    """Trackers speak on standard output, which is the command's."""
+    return redirect_stdout(sys.stderr)
 
 
 def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
