@@ -66,10 +66,9 @@ def test_the_sft_trainer_learns_the_completions(chat, tmp_path):
     said = {"confidence": 0.9, "agreement": 1.0}
     labels = [
         {"id": f"q{i}", "filled_prompt": f"Is {i} above 3?", "answer": answer, **said}
-        for i, answer in enumerate(["no", "yes", None, "yes"])
+        for i, answer in enumerate(["no", "yes", "yes"])
     ]
-    rows = [row for label in labels if (row := trl_row(label, chat=chat))]
-    assert len(rows) == 3
+    rows = [trl_row(label, chat=chat) for label in labels]
     settings = trl.SFTConfig(
         output_dir=str(tmp_path / "out"),
         max_steps=1,

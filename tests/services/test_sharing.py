@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import yaml
-from huggingface_hub import DatasetCard, ModelCard, constants, hf_api
+from huggingface_hub import ModelCard, constants, hf_api
 
 from ensemw2s import Student
 from ensemw2s.cli import main
@@ -15,6 +15,7 @@ from ensemw2s.config import parse_config
 from ensemw2s.export.card import card, hub_ids, metadata
 from ensemw2s.export.classifier import load_student
 from ensemw2s.export.opened import open_answerers
+from ensemw2s.export.place import exported_folder
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.pipeline.run import run
 from local_hub import local_hub
@@ -86,6 +87,8 @@ def test_a_class_student_is_pushed_in_one_commit_and_loads_as_the_folder_does(pl
 
     theirs, ours = load_student("me/student"), load_student(student)
     torch.testing.assert_close(theirs.log_probs(PROMPTS), ours.log_probs(PROMPTS), rtol=0, atol=0)
+    folder, trusted = exported_folder("me/student", "me/student")
+    assert trusted == str(folder)
     assert Student.load("me/student").predict(PROMPTS).tolist() == [a["answer"] for a in ours.answers(PROMPTS)]
     model = AutoModelForSequenceClassification.from_pretrained(hub.repository("me/student"))
     assert tuple(model.config.id2label.values()) == ours.choices
@@ -183,7 +186,7 @@ def test_what_can_be_checked_is_checked_before_the_hub_is_asked(place, hub, comm
         (damaged / file).write_bytes(b"torn")
         assert f"{file} has 4 bytes" in refused(damaged, "--to", "me/x", "--what", part)[1]
     assert "no student there" in refused(place / "store", "--to", "me/x")[1]
-    assert "not the manifest of labels" in refused(place / "classes", "--to", "me/x", "--what", "labels")[1]
+    assert "no data set of labels there" in refused(place / "classes", "--to", "me/x", "--what", "labels")[1]
     assert "MY_TOKEN is not set" in refused(place / "classes", "--to", "me/x", "--token-env", "MY_TOKEN")[1]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in refused(place / "classes", "--to", "me/x")[1]
@@ -249,27 +252,26 @@ def test_a_text_from_outside_stays_a_value_in_the_head_of_a_card(text):
 def test_labels_are_a_data_set_here_and_on_the_hub(place, hub, command, tmp_path):
     from datasets import ClassLabel, List, load_dataset
 
-    source = write_jsonl(tmp_path / "in.jsonl", [*comparison_rows(6), {"id": "late", "q": "", "day": "2024-05-06"}])
+    dated = [row | {"day": f"2024-05-0{i + 1}", "mixed": "a" if i else 1} for i, row in enumerate(comparison_rows(6))]
+    source = write_jsonl(tmp_path / "in.jsonl", [*dated, {"id": "late", "q": ""}])
     labels = tmp_path / "labels"
-    given = ["label", "--ensemble", place / "classes", "--input", source, "--output", labels, "--shard-rows", "3"]
-    assert command(*given)[0] == 0
+    given = ["label", "--ensemble", place / "classes", "--input", source, "--shard-rows", "3", "--format", "dataset"]
+    assert command(*given, "--output", labels)[0] == 0
     code, _, err = command("push", labels, "--to", "me/labels", "--what", "labels")
-    assert code == 0, err
-    assert "dataset me/labels" in err
+    assert (code, "to the public dataset me/labels" in err) == (0, True)
     pushed = hub.repository("me/labels", "datasets")
-    assert set(contents(pushed)) == {".gitattributes", "README.md", *(p.name for p in labels.glob("labels-*"))}
-    written = [json.loads(line) for path in sorted(labels.glob("labels-*")) for line in path.read_bytes().splitlines()]
+    assert contents(pushed) == contents(labels) | {".gitattributes": (pushed / ".gitattributes").read_bytes()}
+    shards = sorted((tmp_path / "labels.parts").glob("labels-*"))
+    written = [json.loads(line) for path in shards for line in path.read_bytes().splitlines()]
+    classes, cache = ClassLabel(names=["no", "yes"]), str(tmp_path / "datasets")
     for folder in (labels, pushed):
-        loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "datasets"))
-        assert set(loaded) == {"train"}
-        features = loaded["train"].features
-        classes = ClassLabel(names=["no", "yes"])
-        assert (features["answer"], features["members"]) == (classes, List(classes))
-        assert classes.int2str(loaded["train"]["answer"][:]) == [row["answer"] for row in written]
-        assert loaded["train"]["id"][:] == [row["id"] for row in written]
-        assert loaded["train"]["q"][:] == [row["q"] for row in written]
-        assert loaded["train"]["confidence"][:] == pytest.approx([row["confidence"] for row in written])
-    assert DatasetCard.load(labels / "README.md").data.configs[0]["data_files"][0]["path"] == "labels-*.jsonl"
-    (labels / "labels-00000.jsonl").write_text("torn")
+        (split, loaded), *others = load_dataset(str(folder), cache_dir=cache).items()
+        assert (split, others, len(loaded)) == ("train", [], 6)
+        assert (loaded.features["answer"], loaded.features["members"]) == (classes, List(classes))
+        found = [row | {"answer": classes.int2str(row["answer"])} for row in loaded]
+        found = [row | {"members": classes.int2str(row["members"])} for row in found]
+        assert found == [row | {"mixed": str(row["mixed"])} for row in written]
+    assert command(*given, "--output", place / "classes")[0] == 2  # a run is there
+    (labels / "train.parquet").write_text("torn")
     code, _, err = command("push", labels, "--to", "me/labels", "--what", "labels")
-    assert (code, "shard 0 is damaged" in err) == (5, True)
+    assert (code, "the data set is damaged (train.parquet has 4 bytes" in err) == (5, True)

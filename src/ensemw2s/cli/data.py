@@ -3,7 +3,6 @@
 import sys
 from dataclasses import asdict
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +36,7 @@ class Layout(StrEnum):
     """Rows of a file of labels."""
 
     table = "table"
+    dataset = "dataset"
     trl = "trl"
 
 
@@ -155,7 +155,8 @@ def label(
     ],
     columns: ColumnsOption = None,
     layout: Annotated[
-        Layout, typer.Option("--format", help="A table, or prompts and completions as TRL's SFTTrainer reads them.")
+        Layout,
+        typer.Option("--format", help="A table, a folder for `datasets`, or prompts and completions for TRL."),
     ] = Layout.table,
     id_column: IdOption = None,
     prompt: Annotated[
@@ -170,22 +171,26 @@ def label(
     as_json: JsonOption = False,
 ) -> None:
     """Label each row of a file with a trained ensemble, or finish an interrupted labelling."""
+    from ensemw2s.data.answer_table import write_table
     from ensemw2s.prompting import Prompting
     from ensemw2s.services.labelling.label_file import check_request, label_file
-    from ensemw2s.services.labelling.table import shards_of, write_labels
-    from ensemw2s.services.labelling.trl import COLUMNS, check_trl, is_chat, trl_row
+    from ensemw2s.services.labelling.table import labelled_rows, parts_of, shards_of, write_labels
 
     # Before models are loaded.
-    folder = shards_of(output)
+    folder = shards_of(output) if layout is Layout.table else parts_of(output)
     check_request(input_path, prompt or Prompting.template, id_column, shard_rows, batch_tokens)
     wanted = columns_of(columns)
+    from ensemw2s.services.labelling.dataset import check_dataset, write_dataset
+    from ensemw2s.services.labelling.trl import COLUMNS, check_trl, is_chat, trl_row
+
+    if layout is Layout.dataset:
+        check_dataset(output)
     if layout is Layout.trl:
         check_trl(output, wanted)
         wanted = list(COLUMNS)
     from ensemw2s.export.ensemble_folder import read_ensemble_record
     from ensemw2s.export.labeller import open_labeller
     from ensemw2s.export.place import exported_folder
-    from ensemw2s.services.labelling.dataset import write_card
 
     check_engine(engine, workers, address)
     ensemble, _ = exported_folder(ensemble)
@@ -210,11 +215,13 @@ def label(
             with connected(workers, address) as ray:
                 many = RayEngine(ray, ensemble, workers, trusted=trusted)
                 counts = label_file(reader, input_path, folder, engine=many, **settings)
-        if folder == output:
-            write_card(folder, record, counts.labelled, counts.failed)
+        if layout is Layout.dataset:
+            made = counts.labelled, counts.failed
+            write_dataset(output, lambda: labelled_rows(folder, counts.shards), record, *made)
         elif layout is Layout.trl:
-            write_labels(output, counts.shards, shard_rows, partial(trl_row, chat=is_chat(ensemble, record)))
-        else:
+            chat = is_chat(ensemble, record)
+            write_table(output, lambda: (trl_row(row, chat=chat) for row in labelled_rows(folder, counts.shards)))
+        elif folder != output:
             write_labels(output, counts.shards, shard_rows)
     if as_json:
         write_json(asdict(counts) | {"output": str(output)})

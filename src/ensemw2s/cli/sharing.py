@@ -21,7 +21,8 @@ class What(StrEnum):
 @app.command(epilog="Example:  ensemw2s push runs/demo --to me/demo-student --private")
 def push(
     run: Annotated[
-        Path, typer.Argument(help="A finished run, the folder of a student or an ensemble, or of `ensemw2s label`.")
+        Path,
+        typer.Argument(help="A finished run, its student's or ensemble's folder, or one of `label --format dataset`."),
     ],
     to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="On the hub; made where it is not there.")],
     what: Annotated[What, typer.Option(help="Labels become a data set, the others a model.")] = What.student,
@@ -38,13 +39,13 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and push nothing.")] = False,
 ) -> None:
     """Push a run's student or ensemble, or labels, to the model hub, in one commit."""
-    from ensemw2s.services.labelling.dataset import label_files
+    from ensemw2s.services.labelling.dataset import dataset_files
     from ensemw2s.services.sharing.parcel import Parcel, ensemble_parcel, student_parcel
     from ensemw2s.services.sharing.push import check_name, push, token_of
 
     check_name(to)
     if what is What.labels:
-        parcel = Parcel(f"the labels of {run}", run, label_files(run), "dataset")
+        parcel = Parcel(f"the labels of {run}", run, dataset_files(run), "dataset")
     else:
         parcel = {What.student: student_parcel, What.ensemble: ensemble_parcel}[what](run)
     sizes = parcel.sizes

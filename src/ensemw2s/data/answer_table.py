@@ -137,7 +137,10 @@ def _write_parquet(path: Path, rows: Callable[[], Iterable[Row]]) -> None:
     import pyarrow  # which takes a second to import
     import pyarrow.parquet
 
-    kinds = column_types(rows())
+    kinds: dict[str, Any] = {}
+    for chunk in _chunks(rows()):
+        for column in dict.fromkeys(column for row in chunk for column in row):
+            kinds[column] = _common(pyarrow, kinds.get(column, pyarrow.null()), [row.get(column) for row in chunk])
     schema = pyarrow.schema([(column, kind or pyarrow.string()) for column, kind in kinds.items()])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for chunk in _chunks(rows()):
@@ -146,17 +149,6 @@ def _write_parquet(path: Path, rows: Callable[[], Iterable[Row]]) -> None:
                 for column, kind in kinds.items()
             }
             writer.write_table(pyarrow.table(values, schema=schema))
-
-
-def column_types(rows: Iterable[Row]) -> dict[str, Any]:
-    """Arrow's type of each column; None where its values have none in common."""
-    import pyarrow
-
-    kinds: dict[str, Any] = {}
-    for chunk in _chunks(rows):
-        for column in dict.fromkeys(column for row in chunk for column in row):
-            kinds[column] = _common(pyarrow, kinds.get(column, pyarrow.null()), [row.get(column) for row in chunk])
-    return kinds
 
 
 def _common(pyarrow: Any, kind: Any, values: Sequence[Any]) -> Any:

@@ -1,20 +1,19 @@
-"""The folder of a labelling as a data set: its card names columns and classes, by which `datasets` loads it."""
+"""Labels as a data set: a folder that `datasets.load_dataset` reads, with a card that names columns and classes."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.data.answer_table import column_types
-from ensemw2s.errors import RunError
+from ensemw2s.data.answer_table import table_format, write_table
+from ensemw2s.errors import ConfigError, DataError, RunError
 from ensemw2s.export.ensemble_folder import ChoiceEnsemble, EnsembleRecord
-from ensemw2s.services.labelling.folder import LabelFolder, read_manifest
-from ensemw2s.services.labelling.ledger import ShardLedger
-from ensemw2s.storage.files import explained, write_atomic
+from ensemw2s.export.exported import CARD
+from ensemw2s.storage import checksums
+from ensemw2s.storage.files import new_folder
 from ensemw2s.text import markdown
 
-CARD = "README.md"
 SPLIT = "train"
+DATA = f"{SPLIT}.parquet"
 MEANING = {
     "id": "name of the row",
     "answer": "the ensemble's answer",
@@ -26,47 +25,62 @@ MEANING = {
 }
 
 
-def write_card(folder: Path, record: EnsembleRecord, n_labels: int, n_failed: int) -> None:
-    """Write README.md, which `datasets.load_dataset` reads, into the folder of a finished labelling.
+def check_dataset(output: Path) -> None:
+    """Raises ConfigError where a data set can be no folder there, or another folder would be replaced."""
+    if table_format(output) is not None:
+        raise ConfigError(f"--output {output}: --format dataset writes a folder; give a name without {output.suffix}")
+    ours = {CARD, DATA, checksums.FILE}
+    if output.exists() and not (output.is_dir() and {path.name for path in output.iterdir()} <= ours):
+        raise ConfigError(f"--output {output}: something else is there; choose another name for the data set")
 
-    One that is there stays. A class is a ClassLabel with the ensemble's names.
+
+def write_dataset(
+    output: Path, rows: Callable[[], Iterable[Mapping[str, Any]]], record: EnsembleRecord, n_labels: int, n_failed: int
+) -> None:
+    """Write labelled rows as Parquet, with a card and checksums; an older data set there is replaced.
+
+    Classes are numbers in the file, which the card gives their names, as `datasets` itself keeps them.
+
+    Args:
+        rows: asked twice.
+        record: of the ensemble that labelled them.
 
     Raises:
+        DataError: there is no labelled row.
         RunError: the disk refuses.
     """
-    if (folder / CARD).exists():
-        return
-    from datasets import SplitInfo
+    if not n_labels:
+        raise DataError(
+            f"{output}: none of {n_failed:,} rows has a label, and a data set needs one; see why in errors-*"
+        )
+    import pyarrow.parquet
+    from datasets import ClassLabel, DatasetInfo, Features, List, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCard, DatasetCardData
 
-    with explained(folder):
-        kinds = column_types(_labels(folder))
-    data = DatasetCardData(
-        configs=[{"config_name": "default", "data_files": [{"split": SPLIT, "path": "labels-*.jsonl"}]}],
-        annotations_creators=["machine-generated"],
-        tags=["ensemw2s", "weak-to-strong"],
-    )
-    if kinds and None not in kinds.values():  # of a column of several types `datasets` decides by itself
-        size = sum(path.stat().st_size for path in folder.glob("labels-*.jsonl"))
-        split = SplitInfo(SPLIT, num_bytes=size, num_examples=n_labels)
-        _describe(data, kinds, record.choices if isinstance(record, ChoiceEnsemble) else None, split)
-    page = f"---\n{data.to_yaml()}\n---\n" + _page(record, list(kinds), n_labels, n_failed)
-    write_atomic(folder / CARD, str(DatasetCard(page)))
+    with new_folder(output) as folder:
+        classes = ClassLabel(names=list(record.choices)) if isinstance(record, ChoiceEnsemble) else None
+        write_table(folder / DATA, rows if classes is None else lambda: (_numbered(row, classes) for row in rows()))
+        features = Features.from_arrow_schema(pyarrow.parquet.read_schema(folder / DATA))
+        if classes is not None:
+            named = {"answer": classes, "members": List(classes)}
+            features.update({column: feature for column, feature in named.items() if column in features})
+        split = SplitInfo(SPLIT, num_bytes=(folder / DATA).stat().st_size, num_examples=n_labels)
+        data = DatasetCardData(
+            configs=[{"config_name": "default", "data_files": [{"split": SPLIT, "path": DATA}]}],
+            annotations_creators=["machine-generated"],
+            tags=["ensemw2s", "weak-to-strong"],
+        )
+        info = DatasetInfo(features=features, splits=SplitDict({SPLIT: split}))
+        DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+        page = f"---\n{data.to_yaml()}\n---\n" + _page(record, list(features), n_labels, n_failed)
+        (folder / CARD).write_text(str(DatasetCard(page)), encoding="utf-8")
+        (folder / checksums.FILE).write_text(checksums.checksums_of(folder, (DATA,)), encoding="utf-8")
 
 
-def _describe(data: Any, kinds: Mapping[str, Any], choices: Sequence[str] | None, split: Any) -> None:
-    """Add features and splits to the metadata of a card."""
-    import pyarrow
-    from datasets import ClassLabel, DatasetInfo, Features, List, SplitDict
-    from datasets.info import DatasetInfosDict
-
-    features = Features.from_arrow_schema(pyarrow.schema(list(kinds.items())))
-    if choices is not None:
-        classes = ClassLabel(names=list(choices))
-        ours = {"answer": classes, "members": List(classes)}
-        features.update({name: feature for name, feature in ours.items() if name in features})
-    splits = SplitDict({split.name: split})
-    DatasetInfosDict({"default": DatasetInfo(features=features, splits=splits)}).to_dataset_card_data(data)
+def _numbered(row: Mapping[str, Any], classes: Any) -> dict[str, Any]:
+    """The row with numbers of classes."""
+    return {**row, **{column: classes.str2int(row[column]) for column in ("answer", "members") if column in row}}
 
 
 def _page(record: EnsembleRecord, columns: Sequence[str], n_labels: int, n_failed: int) -> str:
@@ -88,27 +102,17 @@ def _page(record: EnsembleRecord, columns: Sequence[str], n_labels: int, n_faile
     return "\n".join(lines) + "\n"
 
 
-def label_files(folder: Path) -> tuple[str, ...]:
-    """Names of the files that make the data set: the card and the labels.
+def dataset_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files of a data set.
 
     Raises:
-        RunError: the folder is not that of a finished labelling, or is damaged.
+        RunError: the folder is not one that `write_dataset` wrote, or is damaged.
     """
-    manifest = read_manifest(folder)
-    again = "run the same `ensemw2s label` again, which finishes it"
-    if not manifest["finished"]:
-        raise RunError(f"{folder}: the labelling is not finished; {again}")
-    there, ledger = LabelFolder(folder), ShardLedger(folder, manifest["shards"])
-    shards = range(manifest["counts"]["shards"])
-    for shard in shards:
-        if fault := ledger.fault(shard, there.labels(shard), there.errors(shard)):
-            raise RunError(f"{folder}: shard {shard} is damaged ({fault}); {again}")
-    if not (folder / CARD).is_file():
-        raise RunError(f"{folder}: {CARD} is missing; {again}")
-    return (CARD, *(there.labels(shard).name for shard in shards))
-
-
-def _labels(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("labels-*.jsonl")):
-        with path.open("rb") as file:
-            yield from map(json.loads, file)
+    if not (folder / DATA).exists():
+        raise RunError(
+            f"{folder}: no data set of labels there ({DATA} is missing); write one with: "
+            "ensemw2s label --format dataset --output FOLDER"
+        )
+    if fault := checksums.folder_fault(folder, required=(DATA,)):
+        raise RunError(f"{folder}: the data set is damaged ({fault}); run the same `ensemw2s label` again")
+    return (CARD, checksums.FILE, DATA) if (folder / CARD).is_file() else (checksums.FILE, DATA)

@@ -147,8 +147,19 @@ class LabelFolder:
             manifest = {"schema": SCHEMA, **settings, "finished": False}
             self._write(manifest)
             return manifest
-        manifest = read_manifest(self.path)
-        before = _flat(manifest)
+        try:
+            if not path.is_file():  # a named pipe would be waited for
+                raise ValueError
+            manifest = json.loads(path.read_bytes())
+            digest = manifest.pop("sha256", None)
+            before = _flat(manifest)
+            if before["schema"] == SCHEMA and digest != _digest(manifest):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise RunError(
+                f"{path}: not the manifest of labels, or damaged; choose another --output, or remove the folder and "
+                "label anew"
+            ) from None
         now = _flat({"schema": SCHEMA, **settings})
         for name, mend in MENDS.items():
             if before[name] != now[name]:
@@ -206,24 +217,6 @@ class SeenIds:
                 f"{self._path}: cannot be written ({error}); free some space or choose another --output, and run the "
                 "same command again: nothing finished is lost"
             ) from error
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder of labels, finished or not. Raises RunError where there is none, or it is damaged."""
-    path = folder / MANIFEST
-    try:
-        if not path.is_file():  # a named pipe would be waited for
-            raise ValueError
-        manifest = json.loads(path.read_bytes())
-        digest = manifest.pop("sha256", None)
-        if _flat(manifest)["schema"] == SCHEMA and digest != _digest(manifest):
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(
-            f"{path}: not the manifest of labels, or damaged; choose another --output, or remove the folder and "
-            "label anew"
-        ) from None
-    return manifest
 
 
 def input_facts(path: Path, shown: str) -> dict[str, Any]:

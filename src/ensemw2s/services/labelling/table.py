@@ -1,7 +1,7 @@
-"""The labels of a whole file as one table, from the shards in which they were made."""
+"""The labels of a whole file, from the shards in which they were made: as one table, or one by one."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,31 @@ def shards_of(output: Path) -> Path:
     if table_format(output) is None:
         return output
     check_table(output)
+    return parts_of(output)
+
+
+def parts_of(output: Path) -> Path:
+    """The folder of the shards of what is not a folder of shards itself."""
     return output.with_name(f"{output.name}.parts")
 
 
-def write_labels(
-    output: Path,
-    n_shards: int,
-    shard_rows: int,
-    row: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda row: row,
-) -> None:
+def write_labels(output: Path, n_shards: int, shard_rows: int) -> None:
     """Write the table of a finished labelling: a line for each row of the input, in its order.
-
-    Args:
-        row: makes the line of a row; None leaves it out.
 
     Raises:
         RunError: the disk refuses.
     """
     folder = LabelFolder(shards_of(output))
-    write_table(output, lambda: filter(None, map(row, _rows(folder, n_shards, shard_rows))))
+    write_table(output, lambda: _rows(folder, n_shards, shard_rows))
+
+
+def labelled_rows(parts: Path, n_shards: int) -> Iterator[dict[str, Any]]:
+    """The rows of a finished labelling that have a label, in the order of the input. Raises RunError."""
+    folder = LabelFolder(parts)
+    for shard in range(n_shards):
+        with explained(folder.path):
+            lines = folder.labels(shard).read_bytes().splitlines()
+        yield from map(json.loads, lines)
 
 
 def _rows(folder: LabelFolder, n_shards: int, shard_rows: int) -> Iterator[dict[str, Any]]:

@@ -27,10 +27,8 @@ def is_chat(ensemble: Path, record: EnsembleRecord) -> bool:
     return Prompting.load(student).chat if student.is_dir() else record.weak.chat
 
 
-def trl_row(row: Mapping[str, Any], *, chat: bool) -> dict[str, Any] | None:
-    """A row of the type prompt-completion, conversational or standard; None where there is no answer."""
-    if row["answer"] is None:
-        return None
+def trl_row(row: Mapping[str, Any], *, chat: bool) -> dict[str, Any]:
+    """A row of the type prompt-completion, conversational or standard, of a label with these `COLUMNS`."""
     prompt, completion = row["filled_prompt"], answer_text(str(row["answer"]), chat=chat)
     return {
         "prompt": [{"role": "user", "content": prompt}] if chat else prompt,
