@@ -10,6 +10,7 @@ from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
 from ensemw2s.forms.role import Role
 from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.tables import METHODS
 
 
 def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
@@ -28,7 +29,24 @@ def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
             notes.append(f"There is no zero-shot row: {reason}")
     names = {work.seed: prepared.names_of(work.context.draw.hard_unlabelled) for work in seeds}
     answered = {seed: len(people_among(people, each)) for seed, each in names.items()}
-    return notes + people_note(answered, len(people)) + _voters_note(prepared)
+    return notes + people_note(answered, len(people)) + _voters_note(prepared) + _gate_notes(seeds)
+
+
+def _gate_notes(seeds: Sequence[SeedWork]) -> list[str]:
+    """Where a gate was asked for, whose it is used and whose not."""
+    if seeds[0].config.ensemble.vote != "gated":
+        return []
+    notes = list[str]()
+    for method in seeds[0].ensembles:
+        used = [str(work.seed) for work in seeds if work.ensembles[method].gate is not None]
+        if not used and len(seeds[0].ensembles[method].experts) == 1:
+            continue
+        where = f"in seed{'s' * (len(used) > 1)} {', '.join(used)}" if used else "in no seed"
+        notes.append(
+            f"The gate of the {METHODS[method].label} is used {where}: elsewhere the half of easy-val that it did not "
+            "learn from does not show that it wins, and the vote is the soft one."
+        )
+    return notes
 
 
 def _voters_note(prepared: Prepared) -> list[str]:
