@@ -1,6 +1,7 @@
 """Whole runs in which experts become one model, or a gate says which of them to believe."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -20,12 +21,21 @@ from tiny_run import merged, tiny_words_tree
 
 LORA = {"adapter": "lora", "lora_rank": 2, "lora_alpha": 3.0, "n_layers": 2}
 MERGES = ["linear", "ties", "dare"]
+SIZES = {
+    "n_easy_pool": 60,
+    "n_easy_train": 40,
+    "n_easy_val": 20,
+    "n_hard_pool": 20,
+    "n_hard_unlabelled": 16,
+    "n_id_test": 16,
+    "n_ood_test": 16,
+}
 
 
 def small(tiny_config, **changes):
     ensemble = {"methods": ["single", "independent", "bagging"], "n_rounds": 2, "select_by": 2}
     students = {"recipes": [{"teachers": ["bagging"]}]}
-    plain = {"seeds": [0], "ensemble": ensemble, "students": students, "strong": {"n_layers": 3}}
+    plain = {"seeds": [0], "split": SIZES, "ensemble": ensemble, "students": students, "strong": {"n_layers": 3}}
     return tiny_config(**merged(plain, changes))
 
 
@@ -99,6 +109,7 @@ def test_merged_experts_write_answers(task_file, tmp_path, monkeypatch):
     monkeypatch.setattr("ensemw2s.pipeline.export.METHODS", ())
     changes = {
         "seeds": [0],
+        "split": SIZES,
         "weak": LORA,
         "ensemble": {"methods": ["single", "independent"], "n_rounds": 2, "merges": ["linear", "ties"], "select_by": 2},
         "students": {"recipes": [{"labels": "hard", "teachers": ["independent"]}]},
@@ -129,7 +140,7 @@ def test_a_gate_is_used_where_it_wins_and_else_the_soft_vote(tiny_config, tmp_pa
     monkeypatch.setattr("ensemw2s.pipeline.export.METHODS", ("bagging",))
     config = small(tiny_config, ensemble={"vote": "gated"})
     results = run(config, tmp_path / "run", store_root=store)
-    assert [len(gain) for gain in asked] == [20, 20]  # half of easy-val
+    assert [len(gain) for gain in asked] == [10, 10]  # half of easy-val
     assert results.row("independent").parts == plain.row("independent").parts
     assert results.row("bagging").parts != plain.row("bagging").parts
     said = " ".join(results.notes)
@@ -150,6 +161,25 @@ def test_a_gate_is_used_where_it_wins_and_else_the_soft_vote(tiny_config, tmp_pa
     save_file({name: t for name, t in tensors.items() if name != "gate/mean"}, file)
     with pytest.raises(ModelError, match="a gate over 2 experts needs weight, mean and scale"):
         open_labeller(tmp_path / "run")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the first expert's change."""
+
+    label = "merged by a share"
+    share: float = 0.5
+
+    def __call__(self, changes, weights, generator):
+        return self.share * changes[0]
+
+
+def test_a_merge_of_another_package_is_a_name_with_its_options(monkeypatch, tiny_config):
+    monkeypatch.setitem(TABLE, "share", Share)
+    settings = tiny_config(ensemble={"merges": ["share"], "merge_options": {"share": {"share": 0.25}}}).ensemble
+    assert settings.make_merge("share") == Share(0.25)
+    with pytest.raises(ConfigError, match=r"merge_options\.share: share has no 'density'; it has share"):
+        tiny_config(ensemble={"merges": ["share"], "merge_options": {"share": {"density": 0.25}}})
 
 
 POOL = [{"model": "tiny", "n_layers": 2}, {"model": "tiny", "n_layers": 3}]

@@ -10,6 +10,7 @@ from ensemw2s.core.voting import combine
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import build_adapter, load_owned, owned_state
 from ensemw2s.models.head import Head
+from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
 from ensemw2s.models.merging import merged_change, merged_model, start_of
 
 ADAPTERS = {
@@ -131,3 +132,17 @@ def test_experts_of_different_starts_are_refused(backbone):
     hidden = [owned_state(Head(8, 3, 4, 0.0, 0.5, stream(seed, "head"))) for seed in range(2)]
     with pytest.raises(ModelError, match=r"hidden\.weight began at random weights of its own"):
         merged_change(hidden, {}, torch.ones(2), Linear(), ModelConfig(), seed=0)
+
+
+@pytest.mark.parametrize("adapter", ["top", "lora", "full"])
+def test_copies_of_one_that_writes_merge_to_it_whatever_noise_it_began_with(adapter, backbone):
+    config, head = config_of(adapter), vocabulary_head(backbone)
+    expert = AnswerModel(backbone, head, config, init_noise=0.3, generator=stream(1, "init")).eval()
+    state, start = owned_state(expert), start_of(AnswerModel(backbone, head, config, generator=stream(0, "init")))
+    merged = merged_change([state] * 2, start, torch.ones(2), Linear(), config, seed=0).state(start, 1.0)
+    one = load_answer_model(backbone, head, merged_model(config, 2), merged)
+    values = torch.tensor([[5, 6, 7]]) if adapter == "full" else torch.randn(1, 3, backbone.hidden_size)
+    with torch.no_grad():
+        found, expected = (model.hidden(values, torch.ones(1, 3, dtype=torch.long)) for model in (one, expert))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert start.keys() == (set() if adapter == "lora" else state.keys())
