@@ -71,6 +71,27 @@ def test_the_gradient_is_zero_at_the_optimum():
     assert float(weight.grad.abs().max()) < 1e-4
 
 
+def gain_of_a_gate(members, labels, features) -> torch.Tensor:
+    """On the second half of the items, of a gate that learned from the first half."""
+    first, second = slice(0, len(labels) // 2), slice(len(labels) // 2, None)
+    gate = fit_gate(members[:, first], labels[first], features[first], torch.ones(len(members)), l2=1e-2)
+    asked, truth = members[:, second], labels[second]
+    gated = last(gated_stages(asked, torch.ones(len(members)), gate.scores(features[second])))
+    soft = last(staged(asked, torch.ones(len(members))))
+    return (gated - soft)[torch.arange(len(truth)), truth]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_held_out_items_show_what_a_gate_is_worth(seed):
+    log_probs, labels, features = planted(400, seed)
+    groups = torch.arange(200)
+    assert shows_gain(gain_of_a_gate(log_probs, labels, features), groups)
+    useless = torch.randn(400, DIM, generator=stream(seed, "useless"), dtype=torch.float64)
+    assert not shows_gain(gain_of_a_gate(log_probs, labels, useless), groups)
+    alike = log_probs[:1].expand(2, -1, -1)
+    assert not shows_gain(gain_of_a_gate(alike, labels, features), groups)
+
+
 def test_a_constant_feature_changes_nothing():
     log_probs, labels, features = planted(100, 0)
     more = torch.cat([features, torch.full((100, 1), 7.0)], dim=1)
@@ -85,4 +106,5 @@ def test_a_gain_is_shown_by_many_groups_and_not_by_one_or_by_chance():
     assert not shows_gain(torch.zeros(40), n)
     assert not shows_gain(-torch.ones(40), n)
     assert not shows_gain((n == 0).double(), n)  # one item of forty
+    assert not shows_gain(torch.full((40,), 1e-8), n)  # rounding
     assert not shows_gain(torch.where(n < 20, 1.0, 0.0), (n >= 20).long())  # all of it from one of two groups

@@ -138,7 +138,7 @@ def test_a_gate_is_used_where_it_wins_and_else_the_soft_vote(tiny_config, tmp_pa
 
     monkeypatch.setattr(gates, "shows_gain", shows)
     monkeypatch.setattr("ensemw2s.pipeline.export.METHODS", ("bagging",))
-    config = small(tiny_config, ensemble={"vote": "gated"})
+    config = small(tiny_config, ensemble={"vote": "gated", "n_rounds": 3})  # of which select_by takes two
     results = run(config, tmp_path / "run", store_root=store)
     assert [len(gain) for gain in asked] == [10, 10]  # half of easy-val
     assert results.row("independent").parts == plain.row("independent").parts

@@ -15,6 +15,8 @@ from torch import Tensor
 
 CERTAINTY = 1.645
 """Standard errors above 0 that a gain must be to count as shown: one-sided, 5%."""
+NOISE = 1e-6
+"""A smaller gain is one of rounding: that of a gate over equal members."""
 MAX_EVALUATIONS = 500
 
 
@@ -89,7 +91,7 @@ def shows_gain(gain: Float[Tensor, " batch"], groups: Int[Tensor, " batch"]) -> 
         return False
     by_group = torch.zeros(n, dtype=torch.float64).index_add_(0, place, gain.double())
     error = by_group.std() / n**0.5
-    return bool(by_group.mean() > CERTAINTY * error) and bool(by_group.mean() > 0)
+    return float(by_group.mean()) > max(CERTAINTY * float(error), NOISE)
 
 
 def _standard(features: Tensor, mean: Tensor, scale: Tensor) -> Float[Tensor, "batch dim"]:

@@ -20,7 +20,7 @@ def gate_tensors(gate: Gate) -> dict[str, Tensor]:
 def taken_gate(file: Path, tensors: dict[str, Tensor], n_experts: int) -> Gate:
     """The gate over so many experts, taken out of a file's tensors. Raises ModelError where it is none."""
     weight, mean, scale = parts = [tensors.pop(f"gate/{field.name}", torch.empty(0)) for field in fields(Gate)]
-    if weight.shape != (n_experts, len(mean)) or mean.ndim != 1 or not len(mean) or scale.shape != mean.shape:
+    if mean.ndim != 1 or not len(mean) or scale.shape != mean.shape or weight.shape != (n_experts, len(mean)):
         shapes = ", ".join(str(list(part.shape)) for part in parts)
         raise ModelError(
             f"{file}: a gate over {n_experts} experts needs weight, mean and scale of one feature, got the shapes "

@@ -30,6 +30,7 @@ def gated(
         plain: what easy-val chooses for the plain vote.
     """
     config, groups = prepared.config.ensemble, prepared.split.groups[seed.draw.easy_val]
+    n_trained = len(experts)
     experts = experts[: config.select_by] if isinstance(config.select_by, int) else experts
     if len(experts) < 2 or len(groups.unique()) < 2:
         return plain
@@ -57,7 +58,9 @@ def gated(
         return plain
     tensors = artifact.tensors
     gate = Gate(tensors["weight"], tensors["mean"], tensors["scale"])
-    return Chosen(len(experts), artifact.record["temperature"], EvaluatedGate(gate, tensors["scores"]))
+    # Members beyond a given T, which only figures of larger sizes show, keep their weight in the plain vote.
+    scores = torch.nn.functional.pad(tensors["scores"], (0, 0, 0, n_trained - len(experts)))
+    return Chosen(len(experts), artifact.record["temperature"], EvaluatedGate(gate, scores))
 
 
 def _learned(
