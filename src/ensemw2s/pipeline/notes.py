@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
+from ensemw2s.ensemble.methods import methods_of_several
 from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
@@ -37,15 +38,16 @@ def _gate_notes(seeds: Sequence[SeedWork]) -> list[str]:
     if seeds[0].config.ensemble.vote != "gated":
         return []
     notes = list[str]()
-    for method in seeds[0].ensembles:
+    for method in methods_of_several(seeds[0].config.ensemble):
         used = [str(work.seed) for work in seeds if work.ensembles[method].gate is not None]
-        if not used and len(seeds[0].ensembles[method].experts) == 1:
-            continue
-        where = f"in seed{'s' * (len(used) > 1)} {', '.join(used)}" if used else "in no seed"
-        notes.append(
-            f"The gate of the {METHODS[method].label} is used {where}: elsewhere the half of easy-val that it did not "
-            "learn from does not show that it wins, and the vote is the soft one."
-        )
+        whose = f"The gate of the {METHODS[method].label} is used in"
+        unlike = "the half of easy-val that it did not learn from does not show that it wins"
+        if not used:
+            notes.append(f"{whose} no seed: {unlike}, so the vote is the soft one.")
+        elif len(used) < len(seeds):
+            notes.append(f"{whose} seed{'s' * (len(used) > 1)} {', '.join(used)}: elsewhere {unlike}.")
+        else:
+            notes.append(f"{whose} every seed.")
     return notes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ensemw2s.config import TrainConfig
 from ensemw2s.ensemble.fit import EnsembleState, grow
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.ensemble.methods import max_members, merged_methods
+from ensemw2s.ensemble.methods import max_members, methods_of_several
 from ensemw2s.ensemble.pool import follows_folds, next_expert
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
@@ -92,7 +92,7 @@ class SeedWork:
         """Upper bounds on the experts and on the students of this seed: for the progress bars."""
         ensemble = self.config.ensemble
         n_alone = len(self.config.pool) if len(self.config.pool) > 1 else 0
-        n_merged = len(ensemble.merges) * len(merged_methods(ensemble))
+        n_merged = len(ensemble.merges) * len(methods_of_several(ensemble))
         return max_members(ensemble) + 1 + n_alone + n_merged, len(self.config.students.pairs(ensemble.methods)) + 2
 
     def experts(self) -> Iterator[None]:
@@ -160,7 +160,7 @@ class SeedWork:
     def _merge(self) -> Iterator[None]:
         """Make one model of the voting experts of each method that has several; yields after each."""
         settings = self.config.ensemble
-        for method in merged_methods(settings) if settings.merges else []:
+        for method in methods_of_several(settings) if settings.merges else []:
             for name in settings.merges:
                 made = self.form.experts.merge(self.context, self.ensembles[method], name)
                 condition, ends = merged(method, name), self.outcomes[ensemble(method)].ends

@@ -26,7 +26,7 @@ __all__ = [
     "make_method",
     "max_members",
     "members_of",
-    "merged_methods",
+    "methods_of_several",
 ]
 
 
@@ -68,7 +68,7 @@ def _is_method(kind: Any) -> bool:
 
 def check_methods(config: ExperimentConfig) -> None:
     """Raises ConfigError where a method of the run cannot be made, or needs what the run's weak model has not."""
-    if config.ensemble.merges and not merged_methods(config.ensemble):
+    if config.ensemble.merges and not methods_of_several(config.ensemble):
         raise ConfigError(
             "ensemble.merges: no method of the run has several members; add one to ensemble.methods, raise "
             "ensemble.n_rounds, or leave merges out"
@@ -109,8 +109,8 @@ def max_members(config: EnsembleConfig) -> int:
     return sum(make_method(name, config).n_members(config.n_rounds) for name in config.methods)
 
 
-def merged_methods(config: EnsembleConfig) -> list[str]:
-    """The methods whose members are merged, where merges are asked for: those that have several."""
+def methods_of_several(config: EnsembleConfig) -> list[str]:
+    """The methods that have several members, which can be merged, or told apart by a gate."""
     return [name for name in config.methods if make_method(name, config).n_members(config.n_rounds) > 1]
 
 

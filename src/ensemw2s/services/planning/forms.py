@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ensemw2s.ensemble.methods import depths_of, merged_methods
+from ensemw2s.ensemble.methods import depths_of, methods_of_several
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
@@ -77,7 +77,7 @@ class ClassCounts(Counts):
 
     def _features_of_gates(self) -> list[Unit]:
         """Passes of the whole weak model, one for each method's gate; heads read what a gate reads."""
-        role, n = self.role("weak"), len(merged_methods(self.config.ensemble)) * self.n_seeds
+        role, n = self.role("weak"), len(methods_of_several(self.config.ensemble)) * self.n_seeds
         tokens = round(self.n_all * self.amounts["weak"].read)
         flops = (role.trunk_flops + role.own_flops) * tokens
         return [Unit("experts", "a gate's features", "read", "weak", n, tokens, tokens, flops)]
