@@ -147,6 +147,16 @@ METHODS: Table[type[Any]] = Table(
     },
 )
 """Ensemble methods (`ensemble.methods.base.EnsembleMethod`)."""
+_MERGE = "ensemw2s.core.merging"
+MERGES: Table[type[Any]] = Table(
+    "ensemw2s.merges",
+    {
+        "linear": f"{_MERGE}:Linear",
+        "ties": f"{_MERGE}:Ties",
+        "dare": f"{_MERGE}:Dare",
+    },
+)
+"""Merges of experts into one model (`core.merging.Merge`)."""
 _TASK = "ensemw2s.data.tasks"
 TASKS: Table[type[Any]] = Table(
     "ensemw2s.tasks",

@@ -1,11 +1,15 @@
 """Settings of the weak ensembles."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ensemw2s.config.base import Count, Frozen
-from ensemw2s.tables import METHODS
+from ensemw2s.config.recipe import Options, make_piece
+from ensemw2s.tables import MERGES, METHODS
+
+if TYPE_CHECKING:
+    from ensemw2s.core.merging import Merge
 
 
 class EnsembleConfig(Frozen):
@@ -33,9 +37,18 @@ class EnsembleConfig(Frozen):
     shrinkage: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_expert_weight: Annotated[float, Field(gt=0)] = 4.0
     """Cap of alpha, in nats."""
-    vote: Literal["soft", "hard", "log"] = "soft"
+    vote: Literal["soft", "hard", "log", "gated"] = "soft"
     """Of probabilities, of answers, or of log-probabilities: over classes, or over the next token (`soft`, `log`). A
-    pool whose answers are words votes on whole answers (`soft`: each with its own probability; `hard`)."""
+    pool whose answers are words votes on whole answers (`soft`: each with its own probability; `hard`). `gated`, for
+    classes of one weak model: a gate says question by question which members to believe, where one half of easy
+    validation data shows that it wins; else `soft`."""
+    gate_l2: Annotated[float, Field(gt=0)] = 1e-2
+    """vote: gated: weight of the penalty on the gate's squared weights, beside the mean log loss."""
+    merges: tuple[str, ...] = ()
+    """Also make one model of each method's voting members, a row each, at one model's cost: names in the table of
+    merges, such as linear, ties, dare. Members must be trained from one start."""
+    merge_options: dict[str, Options] = Field(default_factory=dict)
+    """By merge: its options, as `{ties: {density: 0.3}}`."""
     expert_weights: Literal["alpha", "equal"] = "alpha"
     temperature: Literal["fit", "none"] = "fit"
     """Classes: whether the ensemble's probabilities are calibrated on easy validation data, or given as they are."""
@@ -50,6 +63,24 @@ class EnsembleConfig(Frozen):
             raise ValueError(f"there is no {unknown[0]!r}; choose among {', '.join(METHODS)}")
         return methods
 
+    @field_validator("merges")
+    @classmethod
+    def _merges_known(cls, merges: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [merge for merge in merges if merge not in MERGES]:
+            raise ValueError(f"there is no {unknown[0]!r}; choose among {', '.join(MERGES)}")
+        if len(set(merges)) != len(merges):
+            raise ValueError(f"lists a merge twice: {list(merges)}")
+        return merges
+
+    @model_validator(mode="after")
+    def _merge_options_used(self) -> "EnsembleConfig":
+        if unused := [merge for merge in self.merge_options if merge not in self.merges]:
+            raise ValueError(f"merge_options: {unused[0]!r} is not among merges; add it there, or leave it out")
+        for name in self.merges:  # a built-in piece without options is valid, and is not loaded
+            if self.merge_options.get(name) or not MERGES.is_built_in(name):
+                self.make_merge(name)
+        return self
+
     @model_validator(mode="after")
     def _options_used(self) -> "EnsembleConfig":
         if unused := [method for method in self.method_options if method not in self.methods]:
@@ -63,6 +94,15 @@ class EnsembleConfig(Frozen):
                 f"layer_range must not descend, got {list(self.layer_range)}; give the first depth and then the last"
             )
         return self
+
+    @property
+    def plain_vote(self) -> Literal["soft", "hard", "log"]:
+        """The vote where no gate has a part in it."""
+        return "soft" if self.vote == "gated" else self.vote
+
+    def make_merge(self, name: str) -> "Merge":
+        """A merge with its options."""
+        return make_piece(MERGES[name], name, f"merge_options.{name}", self.merge_options.get(name, {}))
 
     def beyond(self, n_layers: int) -> str | None:
         """What is wrong where members of `layers` would read more layers than the weak model has."""

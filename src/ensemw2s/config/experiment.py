@@ -81,6 +81,7 @@ class ExperimentConfig(Frozen):
         if self.is_generation:
             self._check_generation()
         self._check_pool()
+        self._check_one_of_many()
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -198,6 +199,32 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 "ensemble.prior: pretrained is the error of the one weak model before training, and `weak` is a pool; "
                 "choose chance, unigram or a number"
+            )
+
+    def _check_one_of_many(self) -> None:
+        """What needs experts of one weak model: merging them, and a gate over them."""
+        merges, is_gated = self.ensemble.merges, self.ensemble.vote == "gated"
+        first, *others = self.pool
+        kind = f"a pool of {len(self.pool)}" if others else self.pool[0].model
+        if merges and (others or first.is_tfidf):
+            raise ValueError(
+                f"ensemble.merges: {merges[0]} adds up weights of one pretrained model's experts, and `weak` is "
+                f"{kind}; leave merges out, or give one model"
+            )
+        if merges and first.head_hidden:
+            raise ValueError(
+                f"ensemble.merges: {merges[0]} needs experts of one start, and hidden layers (weak.head_hidden: "
+                f"{first.head_hidden}) begin at random weights of their own; set it to 0, or leave merges out"
+            )
+        if is_gated and (others or first.is_tfidf):
+            raise ValueError(
+                f"ensemble.vote: a gate reads one pretrained model's feature of a question, and `weak` is {kind}; "
+                "choose `soft`, `hard` or `log`, or give one model"
+            )
+        if is_gated and self.is_generation:
+            raise ValueError(
+                f"ensemble.vote: gated is for classes, and {self.task.name} is answered in words; choose `soft` or "
+                "`log`"
             )
 
     def _check_generation(self) -> None:

@@ -28,7 +28,7 @@ PIECES: dict[str, tuple[Table[type[Any]], str, str]] = {
 """Setting of a recipe that names a piece, with its table, its default and the setting of its options."""
 
 
-def _make(kind: type[Any], name: str, option_setting: str, options: Options) -> Any:
+def make_piece(kind: type[Any], name: str, option_setting: str, options: Options) -> Any:
     """A piece with its options. Raises ValueError naming the options that it has."""
     known = [f.name for f in fields(kind) if f.name != "needs_stats"]
     if unknown := sorted(set(options) - set(known)):
@@ -118,7 +118,7 @@ class Recipe(Frozen):
     def _made(self, setting: str) -> Any:
         table, _, option_setting = PIECES[setting]
         name = getattr(self, setting)
-        return _make(table[name], name, option_setting, getattr(self, option_setting))
+        return make_piece(table[name], name, option_setting, getattr(self, option_setting))
 
     def make_loss(self) -> "WeakToStrongLoss":
         """The loss with its options."""

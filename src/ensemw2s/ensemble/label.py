@@ -1,7 +1,8 @@
 """An ensemble of classifiers: size and temperature chosen on easy validation data, and its labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +11,26 @@ from torch import Tensor
 from ensemw2s.config import EnsembleConfig
 from ensemw2s.core import metrics, voting
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
+from ensemw2s.core.gating import Gate, gated_stages
 from ensemw2s.records import Expert, WeakLabels
+
+
+@dataclass(frozen=True)
+class EvaluatedGate:
+    """A gate over members, evaluated once on every example of the run."""
+
+    gate: Gate
+    scores: Float[Tensor, "experts examples"]
+
+
+class Chosen(NamedTuple):
+    """What easy validation data choose."""
+
+    selected: int
+    """T."""
+    temperature: float
+    gate: EvaluatedGate | None = None
+    """Over all members, where it wins; T is their number then."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,8 @@ class Ensemble:
     config: EnsembleConfig
     keys: tuple[str, ...] = ()
     """Of the experts' artifacts."""
+    gate: EvaluatedGate | None = None
+    """`vote: gated`: over all experts; None where the plain vote is used."""
 
     @property
     def voting(self) -> tuple[Expert, ...]:
@@ -44,14 +66,18 @@ class Ensemble:
 
     def stages(self, rows: Int[Tensor, " batch"]) -> list[Float[Tensor, "batch classes"]]:
         """Uncalibrated vote of the first t experts for every t, from one evaluation of each expert."""
-        members = _members(self.experts, rows)
-        return list(voting.staged(members, self.weights(len(self.experts)), vote=self.config.vote))
+        return list(self._staged(rows, len(self.experts)))
 
     def log_probs(self, rows: Int[Tensor, " batch"], *, n_experts: int | None = None) -> Float[Tensor, "batch classes"]:
         """Calibrated vote of the selected (or the first `n_experts`) experts."""
-        size = n_experts or self.selected
-        combined = voting.combine(_members(self.experts[:size], rows), self.weights(size), vote=self.config.vote)
+        *_, combined = self._staged(rows, n_experts or self.selected)
         return apply_temperature(combined, self.temperature)
+
+    def _staged(self, rows: Int[Tensor, " batch"], size: int) -> Iterator[Float[Tensor, "batch classes"]]:
+        members, weights = _members(self.experts[:size], rows), self.weights(size)
+        if self.gate is not None:
+            return gated_stages(members, weights, self.gate.scores[:size, rows])
+        return voting.staged(members, weights, vote=self.config.plain_vote)
 
     def label(self, rows: Int[Tensor, " batch"], ids: Sequence[str]) -> WeakLabels:
         """Pseudo-labels with everything needed to trace them (EnsemW2S, 2410.04571)."""
@@ -79,8 +105,8 @@ def choose(
     prior_error: float,
 ) -> Ensemble:
     """An ensemble of these experts whose size and temperature are chosen as in `best_size`."""
-    selected, temperature = best_size(experts, config, val_rows, val_labels)
-    return Ensemble(experts[0].method, seed, tuple(experts), selected, temperature, prior_error, config)
+    chosen = best_size(experts, config, val_rows, val_labels)
+    return Ensemble(experts[0].method, seed, tuple(experts), chosen.selected, chosen.temperature, prior_error, config)
 
 
 def best_size(
@@ -88,25 +114,25 @@ def best_size(
     config: EnsembleConfig,
     val_rows: Int[Tensor, " batch"],
     val_labels: Int[Tensor, " batch"],
-) -> tuple[int, float]:
+) -> Chosen:
     """T by the configured rule (or as configured) and the temperature, both from easy validation data alone.
 
     Ties go to the smaller ensemble.
     """
     weights = expert_weights(experts, config)
-    stages = list(voting.staged(_members(experts, val_rows), weights, vote=config.vote))
+    stages = list(voting.staged(_members(experts, val_rows), weights, vote=config.plain_vote))
     # Each stage is calibrated before its log loss is compared: an uncalibrated vote of few experts is overconfident.
     is_fitted = config.temperature == "fit"
     temperatures = [fit_temperature(stage, val_labels) if is_fitted else 1.0 for stage in stages]
     calibrated = [apply_temperature(s, t) for s, t in zip(stages, temperatures, strict=True)]
     if isinstance(config.select_by, int):
-        return (size := min(config.select_by, len(stages))), temperatures[size - 1]
+        return Chosen(size := min(config.select_by, len(stages)), temperatures[size - 1])
     if config.select_by == "accuracy":
         scores = [metrics.accuracy(c, val_labels) for c in calibrated]
     else:
         scores = [-metrics.log_loss(c, val_labels) for c in calibrated]
     best = max(range(len(scores)), key=scores.__getitem__)
-    return best + 1, temperatures[best]
+    return Chosen(best + 1, temperatures[best])
 
 
 def expert_weights(experts: Sequence[Expert], config: EnsembleConfig) -> Float[Tensor, " experts"]:

@@ -220,6 +220,8 @@ class WeakEnsemble(Classifier):
             raise ValueError(f"validation_fraction must lie in [0, 1), got {self.validation_fraction!r}")
         if self.prior == "pretrained":
             raise ValueError("prior: got 'pretrained', which needs named classes; give 'chance', 'unigram' or a number")
+        if self.vote == "gated":
+            raise ValueError("vote: got 'gated', which is for runs; give 'soft', 'hard' or 'log'")
         return EnsembleConfig.model_validate(
             {
                 "methods": (self.method,),

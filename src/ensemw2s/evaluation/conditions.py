@@ -19,9 +19,10 @@ from ensemw2s.results.conditions import (
     ZERO_SHOT,
     Condition,
     ensemble,
+    merged,
     student,
 )
-from ensemw2s.tables import METHODS
+from ensemw2s.tables import MERGES, METHODS
 
 _NAMES = {
     MAJORITY: "majority class",
@@ -61,6 +62,10 @@ def named(condition: Condition, recipe: Recipe | None = None) -> NamedCondition:
     """A condition with its name; a student's says how its recipe learns."""
     if condition.kind == "ensemble":
         return NamedCondition(condition, METHODS[str(condition.method)].label)
+    if condition.kind == "merged":
+        return NamedCondition(
+            condition, f"{METHODS[str(condition.method)].label}, {MERGES[str(condition.merge)].label}"
+        )
     if condition == CEILING:
         return NamedCondition(condition, f"ceiling: {_CEILING}", _CEILING)
     if recipe is None:
@@ -97,10 +102,11 @@ def labels_in_words(recipe: Recipe) -> str:
     return ", ".join(parts)
 
 
-def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[NamedCondition]:
+def all_conditions(methods: Sequence[str], students: StudentConfig, merges: Sequence[str] = ()) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
     plain = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST, ZERO_SHOT, BEST_SINGLE, SINGLE_LONG)
-    found = [named(c) for c in (*plain, *map(ensemble, methods), STRONG_ON_EASY)]
+    of_one_model = [merged(method, merge) for method in methods for merge in merges]
+    found = [named(c) for c in (*plain, *map(ensemble, methods), *of_one_model, STRONG_ON_EASY)]
     found += [named(student(teacher, recipe.name), recipe) for teacher, recipe in students.pairs(methods)]
     if students.method == "auto":
         found.append(named(AUTO))

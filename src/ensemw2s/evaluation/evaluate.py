@@ -58,7 +58,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     primary = config.students.recipes[0].name
     conditions = [
         each
-        for each in all_conditions(config.ensemble.methods, config.students)
+        for each in all_conditions(config.ensemble.methods, config.students, config.ensemble.merges)
         if each.condition in seeds[0].conditions
     ]
     table = Table(seeds, items, conditions, primary)

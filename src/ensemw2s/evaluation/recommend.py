@@ -85,7 +85,7 @@ def rival_of(
         return row.parts["easy_val"]["accuracy"].interval.mean
 
     found = list[Rival]()
-    ensembles = [] if outside.teach(chosen.condition) else [r for r in rows if r.condition.kind == "ensemble"]
+    ensembles = [] if outside.teach(chosen.condition) else [r for r in rows if r.condition.is_ensemble]
     best = max(ensembles, key=on_val, default=None)
     for row in [*(row for row in rows if row.condition.is_trivial), *([] if best is None else [best])]:
         is_better, mine, theirs = on_val(row) > on_val(chosen), row.steadiness, chosen.steadiness

@@ -125,7 +125,7 @@ class Table:
 
         Students against strong-on-easy, self-training and the student of the single weak expert, of the same recipe;
         ensembles against strong-on-easy, boosting against the others, members with a view of their own against
-        independent ones.
+        independent ones, merged members against their vote and the single weak expert.
         """
         pairs: list[tuple[Condition, Condition]] = []
         for condition in (each.condition for each in self.conditions):
@@ -135,6 +135,8 @@ class Table:
         pairs += [(boosting, SINGLE_LONG)]
         pairs += [(ensemble(m), STRONG_ON_EASY) for m in (BOOSTING, SINGLE_METHOD, *others)]
         pairs += [(ensemble(m), ensemble(INDEPENDENT)) for m in others if METHODS[m].needs_pooled_head]
+        of_one_model = [each.condition for each in self.conditions if each.condition.kind == "merged"]
+        pairs += [(c, rival) for c in of_one_model for rival in (ensemble(str(c.method)), SINGLE)]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         pairs += [(STRONG_ON_EASY, trivial) for trivial in TRIVIAL]
         return self._compared(pairs)

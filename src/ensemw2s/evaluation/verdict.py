@@ -81,7 +81,8 @@ def verdict(run: Standing) -> str:
     if run.used.condition.is_trivial:
         said = f"Use no language model: {run.used.who} is {right}"
     else:
-        said = f"Use the {run.used.who}{'' if run.rival is None else ' itself'}: {right}"
+        is_vote = run.used.condition.kind == "ensemble"  # else the name says that it is no student
+        said = f"Use the {run.used.who}{' itself' if is_vote else ''}: {right}"
     versions = [f"{said} {effect}".strip() for effect in _effect(run)]
     return next((each for each in versions if len(each.split()) <= MOST_WORDS), said)
 

@@ -9,7 +9,6 @@ from ensemw2s.export.ensemble_folder import AnswerEnsemble, EnsembleRecord
 from ensemw2s.models.loading.checkpoint import HUB_ID
 from ensemw2s.models.loading.fetch import KNOWN
 from ensemw2s.results import Results, Row
-from ensemw2s.results.conditions import ensemble
 from ensemw2s.text import markdown, visible
 
 TAGS = ("ensemw2s", "weak-to-strong")
@@ -78,9 +77,9 @@ def student_card(results: Results, by_library: bool = True, *, classes: str, pro
     return card(data, row.label, sections)
 
 
-def ensemble_card(results: Results, record: EnsembleRecord) -> str:
-    """README.md of the folder of the best ensemble."""
-    row, words = results.row(ensemble(record.method).key), _Words(results)
+def ensemble_card(results: Results, record: EnsembleRecord, row: Row) -> str:
+    """README.md of the folder of the best ensemble, whose figures are in `row`."""
+    words = _Words(results)
     is_generation = isinstance(record, AnswerEnsemble)
     names = list(dict.fromkeys(config.model for config in (record.weak, *(each.config for each in record.others))))
     data = metadata(names, is_generation=is_generation, by_library=False)

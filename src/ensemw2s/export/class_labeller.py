@@ -11,6 +11,7 @@ from torch import Tensor
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core import voting
 from ensemw2s.core.calibration import apply_temperature
+from ensemw2s.core.gating import Gate, gated_stages
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.export.ensemble_folder import ChoiceEnsemble
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
@@ -52,6 +53,13 @@ class ClassModel:
         inputs = self._inputs(self.tokens.encode(prompts))
         return [predict(adapter, each, rows) for adapter, each in zip(self.adapters, inputs, strict=True)]
 
+    def features(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
+        """The untrained model's pooled feature of each prompt."""
+        head = self.config.model_copy(update={"adapter": "head"})
+        token_ids, cache = self.tokens.encode(prompts), CacheConfig(trunk_cache="memory")
+        inputs = open_activations(self.backbone, token_ids, config=head, cache=cache, store=NoStore())
+        return inputs.batch(torch.arange(len(prompts)))[0][:, 0].float()
+
     def _inputs(self, token_ids: list[list[int]]) -> list[Inputs]:
         """Inputs of each expert."""
         if self.depths is None:
@@ -82,13 +90,13 @@ class ClassLabeller(PromptReader):
     models: tuple[ClassModel | WordModel, ...]
     order: tuple[int, ...]
     """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
+    gate: Gate | None = None
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """Answer, class probabilities, confidence, agreement, members' answers, and the experts' ids and weights."""
         by_model = [each for model in self.models for each in model.log_probs(prompts)]
         members = torch.stack([by_model[place] for place in self.order])
-        vote = voting.combine(members, self.expert_weights, vote=self.record.vote)
-        probabilities = apply_temperature(vote, self.record.temperature).exp()
+        probabilities = apply_temperature(self._voted(prompts, members), self.record.temperature).exp()
         choices = self.record.choices
         agreement = voting.agreement(members, probabilities)
         return [
@@ -102,6 +110,17 @@ class ClassLabeller(PromptReader):
             }
             for i, p in enumerate(probabilities)
         ]
+
+    def _voted(
+        self, prompts: Sequence[str], members: Float[Tensor, "experts prompts classes"]
+    ) -> Float[Tensor, "prompts classes"]:
+        if self.record.vote != "gated":
+            return voting.combine(members, self.expert_weights, vote=self.record.vote)
+        (model,), gate = self.models, self.gate
+        assert isinstance(model, ClassModel)
+        assert gate is not None, "read with the folder"
+        *_, last = gated_stages(members, self.expert_weights, gate.scores(model.features(prompts)))
+        return last
 
 
 def load_adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ensemw2s.config import DecodingConfig, ModelConfig, canonical_hash
+from ensemw2s.core.gating import Gate
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.export.exported import CARD
+from ensemw2s.export.saved_gate import AGAIN, gate_tensors, taken_gate
 from ensemw2s.export.student import check_template
 from ensemw2s.storage import checksums
 from ensemw2s.storage.files import write_atomic
@@ -21,7 +23,6 @@ from ensemw2s.storage.records import Saved, read_small, wrong_fields
 
 RECORD, TENSORS = "ensemble.json", "experts.safetensors"
 FORMAT = 2
-AGAIN = "run its experiment again, which exports it anew"
 SCALE = ("scale", "head.scale")
 """Names of the scales of features. A feature that a member does not read has an infinite scale; no other tensor may
 hold infinite values."""
@@ -72,7 +73,8 @@ class ChoiceEnsemble(_Ensemble):
     """A saved ensemble of classifiers."""
 
     answer_form: Literal["choice"] = "choice"
-    vote: Literal["soft", "hard", "log"]
+    vote: Literal["soft", "hard", "log", "gated"]
+    """`gated`: the folder has a gate."""
     temperature: Annotated[float, Field(gt=0)]
     choices: Annotated[tuple[str, ...], Field(min_length=2)]
     depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
@@ -82,6 +84,8 @@ class ChoiceEnsemble(_Ensemble):
     def _consistent(self) -> "ChoiceEnsemble":
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices are not distinct: {list(self.choices)!r}")
+        if self.vote == "gated" and self.models is not None:
+            raise ValueError("vote: a gate reads one model, and there are several")
         if self.depths is not None and len(self.depths) != len(self.expert_ids):
             raise ValueError(f"depths has {len(self.depths)} values for {len(self.expert_ids)} experts")
         return self
@@ -125,6 +129,8 @@ class SavedEnsemble:
     models: tuple[SavedModel, ...]
     """The experts' models, with the code that the caller trusts."""
     fingerprint: str
+    gate: Gate | None = None
+    """Of `vote: gated`."""
 
     @property
     def model_of(self) -> tuple[int, ...]:
@@ -153,16 +159,20 @@ class SavedEnsemble:
         return longest - n_generated
 
 
-def write_ensemble(folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]], card: str = "") -> None:
+def write_ensemble(
+    folder: Path, record: EnsembleRecord, states: list[dict[str, Tensor]], gate: Gate | None = None, card: str = ""
+) -> None:
     """Save an ensemble. The checksums are written last, so that a half-replaced folder is detected.
 
     Args:
+        gate: of a gated vote.
         card: text of README.md; without one there is none.
 
     Raises:
         RunError: the disk refuses.
     """
     tensors = {f"expert{i}/{name}": t.contiguous() for i, state in enumerate(states) for name, t in state.items()}
+    tensors |= {} if gate is None else gate_tensors(gate)
     for name, content in ((TENSORS, save(tensors)), (RECORD, record.text())):
         write_atomic(folder / name, content)
     if card:
@@ -215,6 +225,7 @@ def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
     """
     record, folder = read_ensemble_record(path), ensemble_folder(path)
     tensors = _read_tensors(path, folder)
+    gate = taken_gate(folder / TENSORS, tensors, len(record.expert_ids)) if record.vote == "gated" else None
     states = _states(folder, tensors, len(record.expert_ids))
     if fault := checksums.folder_fault(folder, required=(RECORD, TENSORS)):
         raise RunError(f"{folder}: the saved ensemble is damaged ({fault}); {AGAIN}")
@@ -229,7 +240,7 @@ def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
     trusting = tuple(_trusting(model, trusted) for model in models)
     experts = (checksums.listed(folder) or {})[TENSORS]["sha256"]
     whole = canonical_hash({"record": record.model_dump(mode="json"), "experts": experts})
-    return SavedEnsemble(folder, record, states, trusting, whole)
+    return SavedEnsemble(folder, record, states, trusting, whole, gate)
 
 
 def _trusting(model: SavedModel, trusted: str | None) -> SavedModel:

@@ -136,11 +136,18 @@ def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabell
         with _fitting(saved, model):
             if too_deep := [depth for depth in depths or () if depth is not None and depth > backbone.n_layers]:
                 raise ModelError(f"an expert reads after {too_deep[0]} layers, and the model has {backbone.n_layers}")
+            if saved.gate is not None and len(saved.gate.mean) != backbone.feature_size:
+                raise ModelError(
+                    f"its gate reads a feature of {len(saved.gate.mean)} numbers, and the model's has "
+                    f"{backbone.feature_size}"
+                )
             check_classifier(model.config, backbone, NoStore(), is_exported=False)
             adapters = tuple(load_adapter(model.config, backbone, len(record.choices), state) for state in states)
         models.append(ClassModel(reader, model.config, backbone, adapters, depths))
     readers = tuple(model.tokens for model in models if isinstance(model, ClassModel))
-    return ClassLabeller(saved.fingerprint, readers, saved.weights, record, tuple(models), saved.voting_order)
+    return ClassLabeller(
+        saved.fingerprint, readers, saved.weights, record, tuple(models), saved.voting_order, saved.gate
+    )
 
 
 def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:

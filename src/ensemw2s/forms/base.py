@@ -17,11 +17,12 @@ from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.splits import Draw, Split
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
-from ensemw2s.ensemble.label import Ensemble
+from ensemw2s.ensemble.label import Chosen, Ensemble
 from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.examples import Task
+from ensemw2s.forms.merging import Merged
 from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.records import Expert
 from ensemw2s.results import AnswerSample, Condition, Cost, TokenWeights
@@ -145,8 +146,8 @@ class ExpertForm(Protocol):
         """What trains the experts of a seed, for each weak model of the pool, as `training` is resolved for it."""
         ...
 
-    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
-        """T and the temperature, both chosen on easy-val; ties go to the smaller ensemble."""
+    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> Chosen:
+        """T, the temperature and whether a gate is used, all on easy-val; ties go to the smaller ensemble."""
         ...
 
     def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
@@ -159,6 +160,10 @@ class ExpertForm(Protocol):
 
     def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> Any:
         """One expert as the one who answers."""
+        ...
+
+    def merge(self, seed: SeedContext, ensemble: Ensemble, name: str) -> Merged:
+        """One model of the voting experts, by the merge of that name."""
         ...
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:

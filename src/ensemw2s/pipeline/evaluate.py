@@ -21,7 +21,7 @@ from ensemw2s.pipeline.notes import run_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
 from ensemw2s.results import LabelledText, Results, TaskInfo
-from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY
+from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY, ensemble
 
 
 def evaluate_run(seeds: Sequence[SeedWork], advance: Advance = lambda n: None) -> tuple[Results, dict[str, Tensor]]:
@@ -55,12 +55,14 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, adv
     """One seed's answers, held against the truth; `hard` is that of its unlabelled questions."""
     scoring, context = work.form.scoring, work.context
     parts: dict[str, Truth | None] = {VAL: None, **truths}
-    tested = {method: scoring.test_cost(context, made, truths) for method, made in work.ensembles.items()}
+    by_condition = {ensemble(method): made for method, made in work.ensembles.items()}
+    by_condition |= {condition: made.ensemble for condition, made in work.merged.items()}
+    tested = {condition: scoring.test_cost(context, made, truths) for condition, made in by_condition.items()}
     conditions = {}
     for condition, outcome in work.outcomes.items():
         if condition == AUTO:
             continue  # its answers are those of what was chosen
-        spent = tested[str(condition.method)] if condition.kind == "ensemble" else costs.NOTHING
+        spent = tested.get(condition, costs.NOTHING)
         conditions[condition] = ScoredCondition(
             {part: scoring.score(context, outcome.voters, part, truth) for part, truth in parts.items()},
             costs.total([outcome.cost, spent]),

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
@@ -38,13 +39,18 @@ def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVot
         voters: this student as the one who answers (`refit.exported`).
     """
     _export_student(run_dir / "student", results, work.prepared, voters)
-    methods = [m for m in METHODS if m in work.ensembles]  # of equals the first of the table
-    accuracy = {m: results.row(ensemble(m).key).parts["easy_val"]["accuracy"].interval.mean for m in methods}
-    rivals = [m for m in methods if ensemble(m).key == results.recommendation.rival]
-    made = work.ensembles[max(rivals or methods, key=accuracy.__getitem__)]
-    record = _record(work.prepared, made, results)
+    # Of equals the first of the table, and a vote before a merge.
+    found = {ensemble(method): work.ensembles[method] for method in METHODS if method in work.ensembles}
+    found |= {condition: made.ensemble for condition, made in work.merged.items()}
+    accuracy = {c: results.row(c.key).parts["easy_val"]["accuracy"].interval.mean for c in found}
+    rivals = [c for c in found if c.key == results.recommendation.rival]
+    chosen = max(rivals or found, key=accuracy.__getitem__)
+    made, merged = found[chosen], work.merged.get(chosen)
+    record = _record(work.prepared, made, results, None if merged is None else merged.model)
+    gate = None if made.gate is None else made.gate.gate
     states = [expert.state for expert in made.voting]
-    write_ensemble(run_dir / "ensemble", record, states, ensemble_card(results, record))
+    card = ensemble_card(results, record, results.row(chosen.key))
+    write_ensemble(run_dir / "ensemble", record, states, gate, card)
 
 
 def _export_student(folder: Path, results: Results, prepared: Prepared, voters: ClassVoters | AnswerVoters) -> None:
@@ -79,7 +85,8 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
     )
 
 
-def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRecord:
+def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelConfig | None) -> EnsembleRecord:
+    """What the folder says of an ensemble; of a merged one with the settings of its model."""
     weights = tuple(made.weights(made.selected).tolist())
     common = {
         "method": made.method,
@@ -88,12 +95,12 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
         "expert_weights": weights,
         "prompt": prepared.config.template,
         "config_hash": results.config_hash,
-        "vote": made.config.vote,
+        "vote": made.config.plain_vote if made.gate is None else "gated",
     }
     used = list(dict.fromkeys(expert.member for expert in made.voting))
     models = tuple(used.index(expert.member) for expert in made.voting)
     if isinstance(prepared, AnswerPrepared):
-        saved = [_saved(prepared.pool[member], prepared.pool[member].backbone.fingerprint) for member in used]
+        saved = [_saved(prepared.pool[member], prepared.pool[member].backbone.fingerprint, model) for member in used]
         # Experts of a pool vote on whole answers, also where all are of one member.
         are_pooled = len(prepared.pool) > 1 and len(made.voting) > 1
         vote = common["vote"] if are_pooled else prepared.token_vote
@@ -101,7 +108,7 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
             common | _named(saved, models if are_pooled else None) | {"decoding": prepared.decoding, "vote": vote}
         )
     assert isinstance(prepared, ClassPrepared)
-    saved = [_saved(prepared.pool[member], prepared.pool[member].checkpoint) for member in used]
+    saved = [_saved(prepared.pool[member], prepared.pool[member].checkpoint, model) for member in used]
     depths = tuple(expert.view.depth for expert in made.voting)
     return ChoiceEnsemble.model_validate(
         common
@@ -114,8 +121,8 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
     )
 
 
-def _saved(role: WeakRole, fingerprint: str) -> SavedModel:
-    return SavedModel(config=untrusting(role.config), fingerprint=fingerprint)
+def _saved(role: WeakRole, fingerprint: str, merged: ModelConfig | None) -> SavedModel:
+    return SavedModel(config=untrusting(merged or role.config), fingerprint=fingerprint)
 
 
 def _named(saved: Sequence[SavedModel], models: tuple[int, ...] | None) -> dict[str, Any]:

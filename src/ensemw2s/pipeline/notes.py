@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
+from ensemw2s.ensemble.methods import methods_of_several
 from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
 from ensemw2s.forms.role import Role
 from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.tables import METHODS
 
 
 def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
@@ -28,7 +30,25 @@ def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
             notes.append(f"There is no zero-shot row: {reason}")
     names = {work.seed: prepared.names_of(work.context.draw.hard_unlabelled) for work in seeds}
     answered = {seed: len(people_among(people, each)) for seed, each in names.items()}
-    return notes + people_note(answered, len(people)) + _voters_note(prepared)
+    return notes + people_note(answered, len(people)) + _voters_note(prepared) + _gate_notes(seeds)
+
+
+def _gate_notes(seeds: Sequence[SeedWork]) -> list[str]:
+    """Where a gate was asked for, whose it is used and whose not."""
+    if seeds[0].config.ensemble.vote != "gated":
+        return []
+    notes = list[str]()
+    for method in methods_of_several(seeds[0].config.ensemble):
+        used = [str(work.seed) for work in seeds if work.ensembles[method].gate is not None]
+        whose = f"The gate of the {METHODS[method].label} is used in"
+        unlike = "the half of easy-val that it did not learn from does not show that it wins"
+        if not used:
+            notes.append(f"{whose} no seed: {unlike}, so the vote is the soft one.")
+        elif len(used) < len(seeds):
+            notes.append(f"{whose} seed{'s' * (len(used) > 1)} {', '.join(used)}: elsewhere {unlike}.")
+        else:
+            notes.append(f"{whose} every seed.")
+    return notes
 
 
 def _voters_note(prepared: Prepared) -> list[str]:

@@ -7,17 +7,18 @@ from typing import Any
 from ensemw2s.config import TrainConfig
 from ensemw2s.ensemble.fit import EnsembleState, grow
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.ensemble.methods import max_members
+from ensemw2s.ensemble.methods import max_members, methods_of_several
 from ensemw2s.ensemble.pool import follows_folds, next_expert
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, Prepared, SeedContext, TaskForm
+from ensemw2s.forms.merging import Merged
 from ensemw2s.names import SINGLE
 from ensemw2s.pipeline.members import StoredMember
 from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
-from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble
+from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble, merged
 from ensemw2s.storage.store import Store
 from ensemw2s.training_end import TrainingEnd
 
@@ -76,6 +77,7 @@ class SeedWork:
         """By method."""
         self.alone: list[Alone] = []
         """Of each weak model of a pool; empty where there is one."""
+        self.merged: dict[Condition, Merged] = {}
         self.labels: dict[str, Any] = {}
         """Of the unlabelled examples, by teacher, in the form's own terms."""
         self.chosen: Condition | None = None
@@ -92,10 +94,10 @@ class SeedWork:
     @property
     def n_units(self) -> tuple[int, int]:
         """Upper bounds on the experts and on the students of this seed: for the progress bars."""
+        ensemble = self.config.ensemble
         n_alone = len(self.config.pool) if len(self.config.pool) > 1 else 0
-        return max_members(self.config.ensemble) + 1 + n_alone, len(
-            self.config.students.pairs(self.config.ensemble.methods)
-        ) + 2
+        n_merged = len(ensemble.merges) * len(methods_of_several(ensemble))
+        return max_members(ensemble) + 1 + n_alone + n_merged, len(self.config.students.pairs(ensemble.methods)) + 2
 
     def experts(self) -> Iterator[Expert | None]:
         """Train every method's ensemble, and the single experts to compare it with.
@@ -116,6 +118,7 @@ class SeedWork:
         best = max(range(len(self.alone)), key=lambda place: self.alone[place].accuracy, default=0)
         self.outcomes[SINGLE_LONG] = self._long(pool, best, prior)
         yield None
+        yield from self._merge()
 
     def _long(self, pool: Sequence[StoredMember], place: int, prior: float) -> Outcome:
         """A training that patience ended before its bound ends there under any higher bound: it is not made again."""
@@ -152,9 +155,9 @@ class SeedWork:
             state = grow(state, fitted, self.config.ensemble, prior)
             keys += [key] * (len(state.experts) - before)
             yield state.experts[-1] if len(state.experts) > before else None
-        selected, temperature = self.form.experts.choose(self.context, state.experts, keys)
+        selected, temperature, gate = self.form.experts.choose(self.context, state.experts, keys)
         made = Ensemble(
-            method, self.seed, state.experts, selected, temperature, prior, self.config.ensemble, tuple(keys)
+            method, self.seed, state.experts, selected, temperature, prior, self.config.ensemble, tuple(keys), gate
         )
         self.ensembles[method] = made
         self.outcomes[ensemble(method)] = Outcome(
@@ -163,6 +166,17 @@ class SeedWork:
             n_experts=selected,
             ends=tuple(expert.end for expert in made.voting),
         )
+
+    def _merge(self) -> Iterator[None]:
+        """Make one model of the voting experts of each method that has several; yields after each."""
+        settings = self.config.ensemble
+        for method in methods_of_several(settings) if settings.merges else []:
+            for name in settings.merges:
+                made = self.form.experts.merge(self.context, self.ensembles[method], name)
+                condition, ends = merged(method, name), self.outcomes[ensemble(method)].ends
+                self.merged[condition] = made
+                self.outcomes[condition] = Outcome(made.voters, made.cost, n_experts=1, key=made.key, ends=ends)
+                yield
 
     def _best_single(self) -> None:
         """The member that is best on easy-val; choosing it cost the training of them all."""

@@ -14,6 +14,7 @@ ConditionKind = Literal[
     "best_single",
     "single_long",
     "ensemble",
+    "merged",
     "strong_on_easy",
     "self_training",
     "student",
@@ -27,6 +28,7 @@ _GROUPS: dict[ConditionKind, RowKind] = {
     "best_single": "ensemble",
     "single_long": "ensemble",
     "ensemble": "ensemble",
+    "merged": "ensemble",
     "student": "student",
     "auto": "student",
     "ceiling": "ceiling",
@@ -39,14 +41,17 @@ class Condition:
 
     kind: ConditionKind
     method: str | None = None
-    """`ensemble`: the ensemble method; `student`: the method whose labels are learned."""
+    """`ensemble`: the ensemble method; `student`: the method whose labels are learned; `merged`: that whose members
+    became one model."""
     recipe: str | None = None
     """`student` and `self_training`: how the labels are learned."""
+    merge: str | None = None
+    """`merged`: how they did."""
 
     @property
     def key(self) -> str:
         """A name that is unique among the conditions of a run; nobody reads its parts."""
-        parts = [self.method] if self.kind == "ensemble" else [self.kind, self.method, self.recipe]
+        parts = [self.method] if self.kind == "ensemble" else [self.kind, self.merge, self.method, self.recipe]
         return ":".join(part for part in parts if part is not None)
 
     @property
@@ -58,6 +63,11 @@ class Condition:
     def teacher(self) -> str | None:
         """Whose labels it learns: an ensemble method, `self`, or None where it learns no pseudo-labels."""
         return SELF if self.kind == "self_training" else self.method if self.kind == "student" else None
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is an ensemble itself, voting or merged, as one is exported."""
+        return self.kind in ("ensemble", "merged")
 
     @property
     def is_recommendable(self) -> bool:
@@ -95,6 +105,11 @@ SINGLE = Condition(kind="ensemble", method=names.SINGLE)
 def ensemble(method: str) -> Condition:
     """The ensemble of a method itself."""
     return Condition(kind="ensemble", method=method)
+
+
+def merged(method: str, merge: str) -> Condition:
+    """The one model that a merge makes of a method's members."""
+    return Condition(kind="merged", method=method, merge=merge)
 
 
 def student(teacher: str, recipe: str) -> Condition:

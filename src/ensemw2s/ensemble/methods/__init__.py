@@ -26,6 +26,7 @@ __all__ = [
     "make_method",
     "max_members",
     "members_of",
+    "methods_of_several",
 ]
 
 
@@ -67,11 +68,21 @@ def _is_method(kind: Any) -> bool:
 
 def check_methods(config: ExperimentConfig) -> None:
     """Raises ConfigError where a method of the run cannot be made, or needs what the run's weak model has not."""
+    if config.ensemble.merges and not methods_of_several(config.ensemble):
+        raise ConfigError(
+            "ensemble.merges: no method of the run has several members; add one to ensemble.methods, raise "
+            "ensemble.n_rounds, or leave merges out"
+        )
     for name in config.ensemble.methods:
         method, n_weak = make_method(name, config.ensemble, config.generation), len(config.pool)
         if not method.needs_pooled_head:
             continue
         first = config.pool[0]
+        if config.ensemble.merges:
+            raise ConfigError(
+                f"ensemble.merges: members of {name} read different parts of the model, so their weights cannot be "
+                f"added up; take {name} out of ensemble.methods, or leave merges out"
+            )
         if n_weak > 1 or first.is_tfidf:
             raise ConfigError(
                 f"ensemble.methods: members of {name} read parts of one pretrained model, and `weak` is a pool of "
@@ -96,6 +107,11 @@ def expert_stream(method: str, seed: int, position: int) -> int:
 def max_members(config: EnsembleConfig) -> int:
     """Upper bound on the number of experts in all ensembles of one seed."""
     return sum(make_method(name, config).n_members(config.n_rounds) for name in config.methods)
+
+
+def methods_of_several(config: EnsembleConfig) -> list[str]:
+    """The methods that have several members, which can be merged, or told apart by a gate."""
+    return [name for name in config.methods if make_method(name, config).n_members(config.n_rounds) > 1]
 
 
 def members_of(config: EnsembleConfig, n_layers: int, seed: int) -> list[tuple[int, View]]:

@@ -13,7 +13,7 @@ from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
-from ensemw2s.ensemble.label import Ensemble, best_size
+from ensemw2s.ensemble.label import Chosen, Ensemble, best_size
 from ensemw2s.ensemble.learners.tfidf import TfidfLearner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import Draw, Samples
@@ -21,11 +21,14 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.gate import gated
+from ensemw2s.forms.classification.merging import merged_classifier
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.merging import SCALES, Merged
 from ensemw2s.records import Considered, Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
@@ -150,9 +153,10 @@ class ClassExperts:
             weak = replace(weak, training_tokens=learner.training_tokens)
         return ClassTrainer(prepared, role, weak, training, validation, beside)
 
-    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
-        val = seed.draw.easy_val
-        return best_size(experts, self.prepared.config.ensemble, val, self.prepared.split.easy_labels[val])
+    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> Chosen:
+        val, config = seed.draw.easy_val, self.prepared.config.ensemble
+        plain = best_size(experts, config, val, self.prepared.split.easy_labels[val])
+        return gated(self.prepared, seed, experts, keys, plain) if config.vote == "gated" else plain
 
     def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
         val = seed.draw.easy_val
@@ -168,23 +172,51 @@ class ClassExperts:
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
         """One pass of each trunk over all examples gives every depth; each expert is evaluated on all of them."""
-        pool, draw, n_all = self.prepared.pool, seed.draw, len(self.prepared.split.examples)
+        everything = torch.arange(len(self.prepared.split.examples))
         parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(experts)]
         for expert in experts:
-            role, n_val = pool[expert.member], len(draw.easy_val)
-            taken = self._resolved(training, expert.member)
-            n_tokens, n_val_tokens = int(role.lengths.sum()), int(role.lengths[draw.easy_val].sum())
-            owned, seen = role.owned_by(expert.state), taken.passes_of(expert.end) * len(draw.easy_train)
-            parts.append(training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen))
-            parts.append(evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n_all))
-            passes = expert.validations
-            parts.append(validation_cost(role, owned=owned, passes=passes, tokens=n_val_tokens, examples=n_val))
-            parts += [
+            parts += [*self._trained(seed, expert, training), self._asked(expert, everything)]
+        if self.prepared.config.ensemble.vote == "gated" and len(experts) > 1:
+            parts.append(self._features_of_gate())
+        return costs.total(parts)
+
+    def _trained(self, seed: SeedContext, expert: Expert, training: TrainConfig) -> list[Cost]:
+        role, draw, taken = self.prepared.pool[expert.member], seed.draw, self._resolved(training, expert.member)
+        n_val, n_val_tokens = len(draw.easy_val), int(role.lengths[draw.easy_val].sum())
+        owned, seen = role.owned_by(expert.state), taken.passes_of(expert.end) * len(draw.easy_train)
+        return [
+            training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen),
+            validation_cost(role, owned=owned, passes=expert.validations, tokens=n_val_tokens, examples=n_val),
+            *(
                 part
                 for each in expert.considered
                 for part in self._considered(each, seed, self._resolved(training, each.member))
-            ]
-        return costs.total(parts)
+            ),
+        ]
+
+    def _asked(self, expert: Expert, rows: Tensor, times: int = 1) -> Cost:
+        role = self.prepared.pool[expert.member]
+        owned, n_tokens = role.owned_by(expert.state), times * int(role.lengths[rows].sum())
+        return evaluation_cost(role, owned=owned, tokens=n_tokens, examples=times * len(rows))
+
+    def _features_of_gate(self) -> Cost:
+        """A pass over all examples by the whole untrained model; heads read the same features."""
+        role = self.prepared.pool[0]
+        if role.config.adapter == "head":
+            return NOTHING
+        whole = (role.trunk_flops + role.own_flops) * int(role.lengths.sum())
+        return NOTHING.model_copy(update={"flops": whole})
+
+    def merge(self, seed: SeedContext, ensemble: Ensemble, name: str) -> Merged:
+        merging, one = merged_classifier(self.prepared, seed, ensemble, name)
+        training, val = self.prepared.config.expert_training, seed.draw.easy_val
+        parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(ensemble.experts)]
+        for expert in ensemble.experts:  # on easy-val, how many of them are merged is chosen
+            parts += [*self._trained(seed, expert, training), self._asked(expert, val)]
+        everything = torch.arange(len(self.prepared.split.examples))
+        parts += [self._asked(one.experts[0], val, len(SCALES)), self._asked(one.experts[0], everything)]
+        voters = self.ensemble_voters(seed, one)
+        return Merged(one, merging.merged_model, voters, costs.total(parts), one.keys[0])
 
     def _resolved(self, training: TrainConfig, member: int) -> TrainConfig:
         return training.resolved(self.prepared.config.pool[member], has_optimum=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
-from ensemw2s.ensemble.label import Ensemble, expert_weights
+from ensemw2s.ensemble.label import Chosen, Ensemble, expert_weights
 from ensemw2s.ensemble.methods import Draw
 from ensemw2s.ensemble.tokens import (
     Options,
@@ -28,10 +28,12 @@ from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
+from ensemw2s.forms.generation.merging import merged_answerer
 from ensemw2s.forms.generation.pool import pool_labels, pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Right, Scorer
+from ensemw2s.forms.merging import SCALES, Merged, no_log_probs
 from ensemw2s.models.adapters import n_trainable
 from ensemw2s.records import AnswerTokens, Considered, Expert
 from ensemw2s.results import Cost
@@ -152,10 +154,10 @@ class AnswerExperts:
         sizes = torch.tensor([len(each) for each in options])
         return Options(role.open(answers.read), answers, sizes, torch.tensor(true))
 
-    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
+    def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> Chosen:
         config = self.prepared.config.ensemble
         if isinstance(config.select_by, int):
-            return min(config.select_by, len(experts)), 1.0
+            return Chosen(min(config.select_by, len(experts)), 1.0)
         voters = self._voters(experts, keys, expert_weights(experts, config))
         if config.select_by == "accuracy" or isinstance(voters, PoolVoters):
             # A vote on whole answers knows no likelihood of an answer that nobody gave.
@@ -164,7 +166,7 @@ class AnswerExperts:
             easy = self.easy[experts[0].member]
             stages = Scorer(self.prepared, seed.store).scores(voters, easy, seed.draw.easy_val).gold.double()
             stages = stages.mean(1).tolist()
-        return max(range(len(stages)), key=stages.__getitem__) + 1, 1.0
+        return Chosen(max(range(len(stages)), key=stages.__getitem__) + 1, 1.0)
 
     def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
         voters = self._voters(experts, keys, expert_weights(experts, self.prepared.config.ensemble))
@@ -195,6 +197,20 @@ class AnswerExperts:
         if isinstance(voters, PoolVoters):
             return pool_right(self.prepared, seed, voters, rows, truths)
         return Scorer(self.prepared, seed.store).right(voters, rows, truths)
+
+    def merge(self, seed: SeedContext, ensemble: Ensemble, name: str) -> Merged:
+        merging, key, voters = merged_answerer(self.prepared, seed, self.easy[0], ensemble, name)
+        one = merging.ensemble(voters.states[0], no_log_probs(), 1.0, key)
+        n_val, n_val_answer = tokens_of(self.easy[0], seed.draw.easy_val)
+        tried = evaluation_cost(
+            voters.role,
+            owned=owned_by(voters.states[0]),
+            tokens=len(SCALES) * n_val,
+            examples=len(SCALES) * len(seed.draw.easy_val),
+            answer_tokens=len(SCALES) * n_val_answer,
+        )
+        trained = self.cost(seed, ensemble.experts, self.prepared.config.expert_training)
+        return Merged(one, merging.merged_model, voters, costs.total([trained, tried]), key)
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
         """One pass of each trunk over what is learned and validated on; each expert scores easy-val."""

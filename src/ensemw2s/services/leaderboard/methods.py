@@ -99,7 +99,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     teachers = {name: sorted(s.teacher for s in fits.values() if s.recipe.name == name) for name in recipes}
     methods = [m for m in ENSEMBLES if any(spec.teacher == m for spec in fits.values())]
     tree = config.model_dump(mode="json")
-    tree["ensemble"]["methods"] = methods
+    tree["ensemble"] |= {"methods": methods, "merges": [], "merge_options": {}}  # no student learns of a merged model
     tree["students"] = {
         "recipes": [recipe.model_dump() | {"teachers": teachers[name]} for name, recipe in recipes.items()],
         "method": "auto" if AUTO in names else "recipes",

@@ -13,6 +13,7 @@ from ensemw2s.services.planning.units import (
     Unit,
     expert_shares,
     fold_trainings,
+    merged_models,
     pool_trainings,
     student_sizes,
     students_on_the_way,
@@ -233,6 +234,16 @@ class Counts(ABC):
     def expert_bytes(self, name: RoleName) -> int:
         """Bytes that an expert of this model leaves in the store."""
         return 4 * self.amounts[name].owned
+
+    @property
+    def n_merged(self) -> int:
+        """Models of all seeds that are merged from experts."""
+        return self.n_seeds * merged_models(self.config.ensemble)
+
+    def merged_bytes(self) -> int:
+        """Bytes that a merged model leaves in the store; low-rank updates have the rank of all of them."""
+        is_low_rank = self.role("weak").config.adapter == "lora"
+        return self.expert_bytes("weak") * (self.config.ensemble.n_rounds if is_low_rank else 1)
 
     @property
     def n_voters(self) -> int:

@@ -1,14 +1,17 @@
 """What only classes, and what only generation, count."""
 
+from dataclasses import replace
+
 import torch
 
-from ensemw2s.ensemble.methods import depths_of
+from ensemw2s.ensemble.methods import depths_of, methods_of_several
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.merging import SCALES
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
-from ensemw2s.services.planning.units import RoleName, Stage, Unit, trainings_of
+from ensemw2s.services.planning.units import RoleName, Stage, Unit, merged_models, trainings_of
 
 
 def counts_of(prepared: ClassPrepared | AnswerPrepared) -> Counts:
@@ -59,11 +62,25 @@ class ClassCounts(Counts):
     def labelling(self) -> list[Unit]:
         experts = [unit for unit in self._experts() if "expert" in unit.what]
         counts = {name: sum(unit.count for unit in experts if unit.role == name) for name in self.classes.roles}
-        return [
+        units = [
             self.scored("experts", "an expert's evaluation", name, self.n_all, count)
             for name, count in counts.items()
             if count
         ]
+        if self.n_merged:
+            n = self.n_all + len(SCALES) * self.n_val
+            asked = self.scored("experts", "a merged model's evaluation", "weak", n, self.n_merged)
+            units.append(replace(asked, kept=self.merged_bytes()))
+        if self.config.ensemble.vote == "gated" and self.role("weak").config.adapter != "head":
+            units += self._features_of_gates()
+        return units
+
+    def _features_of_gates(self) -> list[Unit]:
+        """Passes of the whole weak model, one for each method's gate; heads read what a gate reads."""
+        role, n = self.role("weak"), len(methods_of_several(self.config.ensemble)) * self.n_seeds
+        tokens = round(self.n_all * self.amounts["weak"].read)
+        flops = (role.trunk_flops + role.own_flops) * tokens
+        return [Unit("experts", "a gate's features", "read", "weak", n, tokens, tokens, flops)]
 
     def on_the_way(self, count: int) -> list[Unit]:
         return []
@@ -73,7 +90,8 @@ class ClassCounts(Counts):
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
         if not isinstance(self.classes.strong.last, PooledInputs):  # what zero-shot scoring reads is not cached
             units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
-        n_rows = 4 + len(config.ensemble.methods) + len(config.students.pairs(config.ensemble.methods))
+        ensemble, n_students = config.ensemble, len(config.students.pairs(config.ensemble.methods))
+        n_rows = 4 + len(ensemble.methods) + merged_models(ensemble) + n_students
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
         return [*units, Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)]
 
@@ -130,6 +148,10 @@ class AnswerCounts(Counts):
                 *(self._written("experts", scored, name, self.n_val, count) for name, count in taken.items()),
                 *(self._written("labels", "an expert's answers", name, self.n_hard, k) for name, k in taken.items()),
             ]
+        if self.n_merged:
+            n_tried = len(SCALES) * self.n_val
+            tried = self.scored("experts", "a merged model's answers on easy-val", "weak", n_tried, self.n_merged)
+            experts.append(replace(tried, kept=self.merged_bytes()))
         return [
             *experts,
             self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
@@ -154,6 +176,9 @@ class AnswerCounts(Counts):
         what = "a member's answers to the tests"
         if self.weak_names == ["weak"]:
             units.append(self.scored("evaluate", what, "weak", n_seen, (self.n_voters + 2) * n))
+            if self.n_merged:
+                of_merged = "a merged model's answers to the tests"
+                units.append(self.scored("evaluate", of_merged, "weak", self.n_tests, self.n_merged))
         else:
             units += [
                 self._written("evaluate", what, name, self.n_tests, k) for name, k in self.taken_of_pool().items()

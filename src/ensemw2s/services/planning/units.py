@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig
-from ensemw2s.ensemble.methods import make_method, max_members, members_of
+from ensemw2s.ensemble.methods import make_method, max_members, members_of, methods_of_several
 
 Verb = Literal["read", "train", "fit", "score", "write", "ask", "interval"]
 """What takes time: the trunk reads, a module takes steps, is fitted to its optimum, scores given answers or writes its
@@ -53,6 +53,11 @@ def fold_trainings(config: EnsembleConfig) -> int:
         return 0
     methods = [make_method(name, config) for name in config.methods]
     return config.n_folds * sum(m.n_members(config.n_rounds) for m in methods if m.needs_errors)
+
+
+def merged_models(config: EnsembleConfig) -> int:
+    """Models of one seed that are merged from experts."""
+    return len(config.merges) * len(methods_of_several(config))
 
 
 def voters(config: EnsembleConfig) -> int:

@@ -158,7 +158,7 @@ def _tree(
     tree["deliver"] = {}  # its students are compared, not used
     tree["students"] = {"recipes": [recipe.model_dump() | {"teachers": methods} for recipe in recipes]}
     options = {name: given for name, given in config.ensemble.method_options.items() if name in methods}
-    tree["ensemble"] |= {"methods": methods, "method_options": options}
+    tree["ensemble"] |= {"methods": methods, "method_options": options, "merges": [], "merge_options": {}}
     if accounting.boosts_as_released:
         tree["ensemble"] |= RELEASED | {"method_options": {}}
     if not accounting.stepped:
