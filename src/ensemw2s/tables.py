@@ -128,6 +128,7 @@ SELECTIONS: Table[type[Any]] = Table(
         "all": f"{_SELECTION}.scores:All",
         "confidence": f"{_SELECTION}.scores:Confidence",
         "agreement": f"{_SELECTION}.scores:Agreement",
+        "consistent": f"{_SELECTION}.scores:Consistent",
         "neighbours": f"{_SELECTION}.scores:Neighbours",
         "top-rho": f"{_SELECTION}.scores:TopRho",
         "self-knowledge": f"{_SELECTION}.knowledge:SelfKnowledge",

@@ -227,6 +227,11 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
             )
+        if self.generation.answer_by == "choices" and self.generation.samples:
+            raise ValueError(
+                f"generation.samples ({self.generation.samples}) has no part in answer_by: choices, which scores every "
+                "option; leave it out"
+            )
         if len(self.pool) > 1 and self.ensemble.vote == "log":
             raise ValueError(
                 "ensemble.vote: the members of a pool vote on whole answers, and have no distributions over the same "

@@ -62,7 +62,8 @@ class Recipe(Frozen):
     co-supervised, next-round."""
     label_model_options: Options = Field(default_factory=dict)
     selection: str = "all"
-    """Which labels are learned: all, confidence, agreement, neighbours, top-rho, self-knowledge."""
+    """Which labels are learned: all, confidence, agreement, consistent, neighbours, top-rho,
+    self-knowledge."""
     selection_options: Options = Field(default_factory=dict)
     labels: Literal["soft", "hard"] = "soft"
     with_easy: bool = False

@@ -66,6 +66,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     elif config.is_generation:
         _without_boosting(tree, config)
+    tree["generation"]["samples"] = min(config.generation.samples, 3)
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8
     return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})

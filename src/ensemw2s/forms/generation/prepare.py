@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig, ExperimentConfig
 from ensemw2s.core.voting import Vote
+from ensemw2s.data.answers import final_answer
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.answer_votes import token_vote
@@ -46,6 +47,10 @@ class AnswerPrepared(Prepared):
     def by_choice(self) -> bool:
         """Whether a question's options are scored, and no answer is written."""
         return self.config.generation.answer_by == "choices"
+
+    def final(self, text: str) -> str:
+        """What of an answer is compared, as the task compares answers."""
+        return final_answer(text, verifier=self.task.verifier)
 
     @property
     def token_vote(self) -> Vote:

@@ -28,11 +28,13 @@ from ensemw2s.forms.generation.labels import (
 )
 from ensemw2s.forms.generation.prepare import AnswerPrepared, join, joined_inputs
 from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
+from ensemw2s.forms.generation.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
+from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, ended_by, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
@@ -50,6 +52,8 @@ class AnswerBallot:
     candidates: Candidates
     checker: AnswerVoters
     """The strong model that learned the easy answers."""
+    own: PseudoAnswers
+    """What it answers."""
 
     @property
     def votes(self) -> Votes:
@@ -62,15 +66,18 @@ class AnswerBallot:
         return self.candidates.add(said), cost
 
     def answered(self, labelled: Labelled) -> Labelled:
+        labelled = self.candidates.spoken(labelled)
         # A question that nobody answered has nothing to be learned from, so no selection shall spend its share on it.
         answered = torch.tensor([bool(text) for text in self.candidates.chosen(labelled)])
         return labelled._replace(keep=labelled.keep & answered if bool(answered.any()) else labelled.keep)
 
     def evidence(self, *, reads_own: bool) -> Evidence:
         soft = self.votes.soft
-        own = self._own() if reads_own else torch.zeros_like(soft)
         nothing = torch.zeros(0, soft.shape[1]), torch.zeros(0, dtype=torch.long)
-        return Evidence(self.votes.member, own, *nothing, _no_features)
+        if not reads_own:
+            return Evidence(self.votes.member, torch.zeros_like(soft), *nothing, _no_features)
+        own_answer = self.candidates.places([text.strip() for text in self.own.texts])
+        return Evidence(self.votes.member, self._own(), *nothing, _no_features, own_answer=own_answer)
 
     def _own(self) -> Float[Tensor, "items classes"]:
         """Of each text, the probability per token that the strong model gives it that learned the easy answers."""
@@ -198,13 +205,17 @@ class AnswerStudents:
 
     def self_labels(self, seed: SeedContext, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
         labels = write_pseudo_answers(self.prepared, seed, voters, ["strong_on_easy"])
-        return labels, writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+        spent = writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+        labels, drawing = with_samples(self.prepared, seed, voters, labels)
+        return labels, costs.total([spent, drawing])
 
     def ballot(
         self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: AnswerVoters
     ) -> AnswerBallot:
-        candidates = Candidates.of(labels[teacher], recipe.make_label_model().n_students)
-        return AnswerBallot(self, seed, teacher, candidates, on_easy)
+        # Beside students on the way, the strong model's own answer may need a column.
+        n_later = recipe.make_label_model().n_students + recipe.make_selection().reads_own
+        candidates = Candidates.of(labels[teacher], n_later, self.prepared.final)
+        return AnswerBallot(self, seed, teacher, candidates, on_easy, labels[SELF])
 
     def deciding(self, training_set: AnswerTrainingSet) -> dict[str, Any]:
         supervision = training_set.supervision

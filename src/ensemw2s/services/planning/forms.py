@@ -132,9 +132,19 @@ class AnswerCounts(Counts):
             ]
         return [
             *experts,
+            *self._drawn(),
             self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
             *self._read("students", "the trunk reads the easy answers", "strong", self._n_pool, 1),
             *self._read("students", "the trunk reads pseudo-answers", "strong", self.n_hard, (2 + n_methods) * n),
+        ]
+
+    def _drawn(self) -> list[Unit]:
+        """Samples of every ensemble, of a pool those of a member each, and of the strong model."""
+        n_drawn, count = self.config.generation.samples * self.n_hard, self.n_seeds
+        each, of_ensembles = -(-n_drawn // len(self.weak_names)), count * len(self.config.ensemble.methods)
+        return [
+            *(self._written("labels", "drawn answers", name, each, of_ensembles) for name in self.weak_names),
+            self._written("students", "the strong model's drawn answers", "strong", n_drawn, count),
         ]
 
     def on_the_way(self, count: int) -> list[Unit]:
