@@ -5,13 +5,23 @@ import sys
 
 import typer
 
-from ensemw2s.cli import experiments, data, serving, queueing, comparing, replicating, tracking  # isort: skip  (the order of the help)
+from ensemw2s.cli import experiments, data, serving, queueing, pairing, comparing, replicating, tracking  # isort: skip  (the order of the help)
 from ensemw2s.cli.common import app, err, is_main
 from ensemw2s.errors import ConfigError, EnsemW2SError
 from ensemw2s.screen import say
 from ensemw2s.text import is_text
 
-__all__ = ["comparing", "data", "experiments", "queueing", "replicating", "run_command", "serving", "tracking"]
+__all__ = [
+    "comparing",
+    "data",
+    "experiments",
+    "pairing",
+    "queueing",
+    "replicating",
+    "run_command",
+    "serving",
+    "tracking",
+]
 
 
 def run_command() -> int:

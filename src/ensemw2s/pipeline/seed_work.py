@@ -18,7 +18,23 @@ from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble
 from ensemw2s.storage.store import Store
+from ensemw2s.train.pairs import LessonEnd
 from ensemw2s.training_end import TrainingEnd
+
+
+@dataclass(frozen=True)
+class SecondLesson:
+    """What a student learned after its labels."""
+
+    lesson: Any
+    """In the form's own terms."""
+    record: Mapping[str, Any] | None
+    """Of its artifact; None where there was no pair, so nothing to learn."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it made the student better."""
+        return self.record is not None and LessonEnd.of(self.record).is_kept
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class Outcome:
     ends: tuple[TrainingEnd | None, ...] = ()
     """How the trainings of those who answer ended, and of students on the way to its labels; None where an old store
     does not say."""
+    second: SecondLesson | None = None
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,9 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     elif config.is_generation:
         _without_boosting(tree, config)
     tree["generation"]["samples"] = min(config.generation.samples, 3)
+    for recipe in tree["students"]["recipes"]:
+        if recipe["then"] is not None:
+            recipe["then"]["epochs"] = None  # as many as the first lesson has here
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8
     return ExperimentConfig.model_validate(tree | {"name": f"{config.name}-tiny", "seeds": config.seeds[:1]})

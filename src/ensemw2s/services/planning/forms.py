@@ -68,6 +68,9 @@ class ClassCounts(Counts):
     def on_the_way(self, count: int) -> list[Unit]:
         return []
 
+    def second_lessons(self) -> list[Unit]:
+        return []
+
     def evaluating(self, n_students: int) -> list[Unit]:
         config, seen = self.config, self.n_val + self.n_tests
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
@@ -152,6 +155,22 @@ class AnswerCounts(Counts):
             self._written("students", "a label model's student's answers", "strong", self.n_hard, count),
             *self._read("students", "the trunk reads these answers", "strong", self.n_hard, count),
         ]
+
+    def second_lessons(self) -> list[Unit]:
+        """At most: how many pairs there are, only the samples say."""
+        units: list[Unit] = []
+        for _, recipe in self.config.students.pairs(self.config.ensemble.methods):
+            if recipe.then is None:
+                continue
+            n_drawn = recipe.then.n_samples * self.n_hard
+            n_answers = 2 * self.n_hard * recipe.then.make_pairing().at_most(recipe.then.n_samples)
+            training, kept = self.config.training_of_lesson(recipe.then), self.student_bytes()
+            units += [
+                self._written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
+                *self._read("students", "the trunk reads pairs", "strong", n_answers, self.n_seeds),
+                self.trained("students", "a second lesson", "strong", training, n_answers, self.n_seeds, kept=kept),
+            ]
+        return units
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val
