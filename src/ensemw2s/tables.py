@@ -128,12 +128,29 @@ SELECTIONS: Table[type[Any]] = Table(
         "all": f"{_SELECTION}.scores:All",
         "confidence": f"{_SELECTION}.scores:Confidence",
         "agreement": f"{_SELECTION}.scores:Agreement",
+        "consistent": f"{_SELECTION}.scores:Consistent",
         "neighbours": f"{_SELECTION}.scores:Neighbours",
         "top-rho": f"{_SELECTION}.scores:TopRho",
         "self-knowledge": f"{_SELECTION}.knowledge:SelfKnowledge",
     },
 )
 """Selections (`core.selection.base.Selection`)."""
+_PREFERENCE = "ensemw2s.core.preferences"
+PAIRINGS: Table[type[Any]] = Table(
+    "ensemw2s.pairings",
+    {"majority": f"{_PREFERENCE}.pairings:ByMajority", "tree": f"{_PREFERENCE}.pairings:ByTree"},
+)
+"""Where pairs of a better and a worse answer come from (`core.preferences.pairings.Pairing`)."""
+PREFERENCE_LOSSES: Table[type[Any]] = Table(
+    "ensemw2s.preference_losses",
+    {
+        "dpo": f"{_PREFERENCE}.losses:Dpo",
+        "ipo": f"{_PREFERENCE}.losses:Ipo",
+        "orpo": f"{_PREFERENCE}.losses:Orpo",
+        "sft": f"{_PREFERENCE}.losses:OnlyChosen",
+    },
+)
+"""Losses on such pairs (`core.preferences.losses.PreferenceLoss`)."""
 _METHOD = "ensemw2s.ensemble.methods.built_in"
 METHODS: Table[type[Any]] = Table(
     "ensemw2s.methods",

@@ -14,7 +14,7 @@ from ensemw2s.core.labels import Labelled, everything
 from ensemw2s.core.selection import Evidence
 from ensemw2s.core.selection.base import best_share
 from ensemw2s.core.selection.knowledge import SelfKnowledge
-from ensemw2s.core.selection.scores import Agreement, All, Confidence, Neighbours, TopRho
+from ensemw2s.core.selection.scores import Agreement, All, Confidence, Consistent, Neighbours, TopRho
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan
@@ -62,6 +62,15 @@ def test_agreement_counts_members_of_the_label_and_never_keeps_none():
     assert Agreement(least=2 / 3)(labelled, told).keep.tolist() == [True, True, True]
     without = Labelled(labelled.soft, torch.tensor([False, True, True]))
     assert Agreement(least=1.0)(without, told).keep.tolist() == [False, True, True]
+
+
+def test_consistent_keeps_what_the_strong_model_says_itself_and_never_nothing():
+    labelled = Labelled(soft(0.9, 0.2, 0.6, 0.7), torch.tensor([True, True, True, False]))
+    own = soft(0.6, 0.9, 0.8, 0.9)
+    assert Consistent()(labelled, evidence(own=own)).keep.tolist() == [True, False, True, False]
+    assert Consistent()(labelled, evidence(own=1 - own)).keep.tolist() == [False, True, False, False]
+    other = evidence(own=own)._replace(own_answer=torch.tensor([1, 0, 1, 0]))  # not the likeliest of its own
+    assert Consistent()(labelled, other).keep.tolist() == labelled.keep.tolist()
 
 
 def test_neighbours_are_those_of_brute_force():

@@ -1,6 +1,7 @@
 """Label models and selections among texts: by hand, and in whole tiny runs."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -8,9 +9,12 @@ import torch
 from ensemw2s.config import parse_config
 from ensemw2s.core.labels import everything
 from ensemw2s.core.labels.votes import Alpha, Majority
+from ensemw2s.core.selection import Evidence
+from ensemw2s.core.selection.scores import Consistent
+from ensemw2s.data.answers import final_answer
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.generation.candidates import Candidates
-from ensemw2s.forms.generation.labels import PseudoAnswers
+from ensemw2s.forms.generation.labels import PseudoAnswers, Samples
 from ensemw2s.pipeline.run import run
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from tiny_run import merged, tiny_words_tree
@@ -25,9 +29,12 @@ WORDS = (
 )
 
 
-def pseudo(texts, confidence, labels=LABELS):
-    record = {"labels": labels, "expert_weights": [1.0, 0.5, 3.0]}
-    return PseudoAnswers(tuple(texts), torch.tensor(confidence), torch.ones(len(texts)), record)
+TEXT, NUMBER = (partial(final_answer, verifier=verifier) for verifier in ("text", "number"))
+
+
+def pseudo(texts, confidence, labels=LABELS, samples=None):
+    record = {"labels": labels, "expert_weights": [1.0, 0.5, 3.0][: len(labels[0]["members"])]}
+    return PseudoAnswers(tuple(texts), torch.tensor(confidence), torch.ones(len(texts)), record, samples)
 
 
 def never(_labelled):
@@ -35,7 +42,7 @@ def never(_labelled):
 
 
 def test_a_question_has_a_column_per_text_and_the_first_is_the_ensembles():
-    found = Candidates.of(pseudo(["Peru", ""], [0.2, 0.0]), n_later=1)
+    found = Candidates.of(pseudo(["Peru", ""], [0.2, 0.0]), n_later=1, final=TEXT)
     assert found.texts == [["Peru", "Chile"], ["", "Iran"]]
     assert found.votes.member.argmax(-1).tolist() == [[0, 0], [1, 0], [1, 1]]
     assert found.votes.soft[0].tolist() == pytest.approx([0.2, 0.0, 0.0])
@@ -43,17 +50,52 @@ def test_a_question_has_a_column_per_text_and_the_first_is_the_ensembles():
 
 
 def test_the_majority_and_alpha_choose_among_the_texts():
-    votes = Candidates.of(pseudo(["Peru", ""], [0.2, 0.5]), n_later=0)
+    votes = Candidates.of(pseudo(["Peru", ""], [0.2, 0.5]), n_later=0, final=TEXT)
     assert votes.chosen(Majority()(votes.votes, never)) == ("Chile", "")
     assert votes.chosen(Alpha()(votes.votes, never)) == ("Chile", "Iran")
 
 
 def test_a_later_students_answer_finds_its_column_or_gets_one():
-    found = Candidates.of(pseudo(["Peru", ""], [0.2, 0.5]), n_later=1)
+    found = Candidates.of(pseudo(["Peru", ""], [0.2, 0.5]), n_later=1, final=TEXT)
     soft = found.add(pseudo(["Chile", "Iraq"], [0.7, 0.9]))
     assert found.texts == [["Peru", "Chile"], ["", "Iran", "Iraq"]]
     assert soft.tolist() == [pytest.approx([0.0, 0.7, 0.0]), pytest.approx([0.0, 0.0, 0.9])]
     assert found.chosen(everything(soft)) == ("Chile", "Iraq")
+
+
+ONE = [{"answer": "so 7", "members": ["so 7"]}]
+
+
+def drawn(texts, probability):
+    return Samples((tuple(texts),), torch.tensor([probability], dtype=torch.float64))
+
+
+def test_samples_are_voters_and_equal_answers_are_one_column_with_its_likeliest_text():
+    said = drawn(["8", "it is 8.0", "7.0", "", "9"], [0.1, 0.3, 0.4, 0.9, 0.35])
+    found = Candidates.of(pseudo(["so 7"], [0.2], ONE, said), n_later=0, final=NUMBER)
+    # The ensemble's own first, then by the probability of those that gave it; silence has a column, too.
+    assert found.texts == [["7.0", "", "it is 8.0", "9"]]
+    assert found.votes.member.argmax(-1)[:, 0].tolist() == [0, 2, 2, 0, 1, 3]
+    assert found.votes.weights.tolist() == [1.0] * 6
+    assert found.chosen(Majority()(found.votes, never)) == ("7.0",)  # level with 8: the ensemble's own
+
+
+def test_silence_never_wins_while_somebody_speaks_and_stays_in_the_count():
+    found = Candidates.of(pseudo(["Peru"], [0.2], [{"members": ["Peru"]}], drawn([""] * 3, [0.1] * 3)), 0, TEXT)
+    majority = found.spoken(Majority()(found.votes, never))
+    assert found.chosen(majority) == ("Peru",)
+    assert float(majority.soft.amax()) == pytest.approx(0.25)
+    silent = Candidates.of(pseudo([""], [0.2], [{"members": [""]}], drawn([""], [0.1])), 0, TEXT)
+    assert silent.chosen(silent.spoken(Majority()(silent.votes, never))) == ("",)
+
+
+def test_consistent_keeps_the_answers_that_are_the_strong_models_own():
+    found = Candidates.of(pseudo(["Peru", "Iran"], [0.2, 0.5]), n_later=1, final=TEXT)
+    own = found.places(["peru.", "Iraq"])
+    assert found.texts == [["Peru", "Chile"], ["Iran", "", "Iraq"]]
+    soft = found.votes.soft
+    told = Evidence(found.votes.member, soft, soft[:0], own[:0], lambda: (soft, soft), own_answer=own)
+    assert Consistent()(everything(soft), told).keep.tolist() == [True, False]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +107,12 @@ def every(task_file, tmp_path_factory):
     recipes += [plain | {"selection": name} for name in WORDS[1] if name != "all"]
     recipes += [plain | {"with_easy": True, "easy_weight": 2.0, "curriculum": "confidence", "selection": "top-rho"}]
     tree = merged(
-        tiny_words_tree(task_file), {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]}}
+        tiny_words_tree(task_file),
+        {
+            "seeds": [0],
+            "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]},
+            "generation": {"samples": 3, "sample_temperature": 0.5},
+        },
     )
     tree["students"] = {"recipes": recipes}
     folder = tmp_path_factory.mktemp("words") / "run"
@@ -107,6 +154,13 @@ def test_what_cannot_judge_texts_is_refused_with_what_can(setting, kinds, task_f
         tree["students"] = {"recipes": [{"labels": "hard", setting: name}]}
         with pytest.raises(ConfigError, match=f"{setting} {name} is for classes; answers in words are learned with"):
             parse_config(tree)
+
+
+def test_samples_are_refused_where_every_option_is_scored(task_file):
+    tree = merged(tiny_words_tree(task_file), {"generation": {"answer_by": "choices", "samples": 4}})
+    tree["task"] |= {"options": ["yes", "no"]}
+    with pytest.raises(ConfigError, match=r"generation.samples \(4\) has no part in answer_by: choices"):
+        parse_config(tree)
 
 
 def test_a_recipes_teachers_are_trained_alone_and_others_are_refused(tiny_config, tmp_path):

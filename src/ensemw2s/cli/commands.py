@@ -5,7 +5,18 @@ import sys
 
 import typer
 
-from ensemw2s.cli import experiments, data, serving, queueing, comparing, replicating, viewing, tracking, sharing  # isort: skip  (the order of the help)
+from ensemw2s.cli import (
+    comparing,
+    data,
+    experiments,
+    pairing,
+    queueing,
+    replicating,
+    serving,
+    sharing,
+    tracking,
+    viewing,
+)  # isort: skip  (the order of the help)
 from ensemw2s.cli.common import app, err, is_main
 from ensemw2s.errors import ConfigError, EnsemW2SError
 from ensemw2s.screen import say
@@ -15,6 +26,7 @@ __all__ = [
     "comparing",
     "data",
     "experiments",
+    "pairing",
     "queueing",
     "replicating",
     "run_command",

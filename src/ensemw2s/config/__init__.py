@@ -6,6 +6,7 @@ from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig
 from ensemw2s.config.load import load_config, parse_config
 from ensemw2s.config.model import CacheConfig, ModelConfig
+from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import Recipe, StudentConfig
 from ensemw2s.config.task import DifficultyConfig, SplitConfig, TaskSettings
 from ensemw2s.config.training import TrainConfig
@@ -21,6 +22,7 @@ __all__ = [
     "ExperimentConfig",
     "GenerationConfig",
     "ModelConfig",
+    "Preference",
     "Recipe",
     "SplitConfig",
     "StudentConfig",

@@ -9,6 +9,7 @@ from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.generation import GenerationConfig
 from ensemw2s.config.model import CacheConfig, ModelConfig
+from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
@@ -80,6 +81,9 @@ class ExperimentConfig(Frozen):
             raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")
         if self.is_generation:
             self._check_generation()
+        else:
+            for recipe in self.students.recipes:
+                recipe.check_classes()
         self._check_pool()
         self._check_one_of_many()
         for name, model in self.models:
@@ -161,6 +165,12 @@ class ExperimentConfig(Frozen):
                 labels True.
         """
         return self.student_training.resolved(self.strong, has_optimum=has_optimum)
+
+    def training_of_lesson(self, then: Preference) -> TrainConfig:
+        """`student_training` with the epochs and the learning rate of a second lesson."""
+        training = self.training_of_students(has_optimum=False)
+        epochs = training.epochs if then.epochs is None else then.epochs
+        return training.model_copy(update={"epochs": epochs, "learning_rate": then.learning_rate})
 
     def _check_solvers(self) -> None:
         for role, model in self.models:
@@ -256,6 +266,16 @@ class ExperimentConfig(Frozen):
         if self.generation.answer_by == "choices" and not self.task.has_options:
             raise ValueError(
                 f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
+            )
+        if self.generation.answer_by == "choices" and self.generation.samples:
+            raise ValueError(
+                f"generation.samples ({self.generation.samples}) has no part in answer_by: choices, which scores every "
+                "option; leave it out"
+            )
+        if self.generation.answer_by == "choices" and (then := [r.name for r in self.students.recipes if r.then]):
+            raise ValueError(
+                f"students.recipes: {then[0]} draws answers for its second lesson, and answer_by: choices takes one of "
+                "the options; choose answer_by: decode, or leave `then` out"
             )
         if len(self.pool) > 1 and self.ensemble.vote == "log":
             raise ValueError(

@@ -76,4 +76,9 @@ class GenerationConfig(Frozen):
     answer_by: Literal["decode", "choices"] = "decode"
     """Write the answer, or (arc-qa, openbookqa, files with `options`) take the question's likeliest option, by the mean
     log-likelihood of its tokens."""
+    samples: Annotated[int, Field(ge=0)] = 0
+    """Answers drawn from each teacher's mixture to every unlabelled question. Each is one more voter, of weight 1, to
+    label models and selections."""
+    sample_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of these draws."""
     decoding: DecodingSettings = DecodingSettings()

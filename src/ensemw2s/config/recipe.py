@@ -1,12 +1,13 @@
 """How students are trained on weak labels: loss, label model and selection by name, each with its options."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Frozen
+from ensemw2s.config.pieces import Options, make_piece, shown
+from ensemw2s.config.preference import Preference
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
 
 if TYPE_CHECKING:
@@ -17,33 +18,12 @@ if TYPE_CHECKING:
 Teacher = str
 """`self`, or the name of an ensemble method of the run."""
 
-Options = dict[str, int | float | str]
-
-
 PIECES: dict[str, tuple[Table[type[Any]], str, str]] = {
     "loss": (LOSSES, "xent", "options"),
     "label_model": (LABEL_MODELS, "vote", "label_model_options"),
     "selection": (SELECTIONS, "all", "selection_options"),
 }
 """Setting of a recipe that names a piece, with its table, its default and the setting of its options."""
-
-
-def make_piece(kind: type[Any], name: str, option_setting: str, options: Options) -> Any:
-    """A piece with its options. Raises ValueError naming the options that it has."""
-    known = [f.name for f in fields(kind) if f.name != "needs_stats"]
-    if unknown := sorted(set(options) - set(known)):
-        raise ValueError(f"{option_setting}: {name} has no {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    try:
-        return TypeAdapter(kind).validate_python(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in (option_setting, *first["loc"]))
-        raise ValueError(f"{place}: {first['msg']}, got {first['input']!r}") from None
-
-
-def _shown(name: str, options: Options) -> str:
-    text = ",".join(f"{option}={value}" for option, value in options.items())
-    return f"{name}[{text}]" if text else name
 
 
 class Recipe(Frozen):
@@ -62,7 +42,8 @@ class Recipe(Frozen):
     co-supervised, next-round."""
     label_model_options: Options = Field(default_factory=dict)
     selection: str = "all"
-    """Which labels are learned: all, confidence, agreement, neighbours, top-rho, self-knowledge."""
+    """Which labels are learned: all, confidence, agreement, consistent, neighbours, top-rho,
+    self-knowledge."""
     selection_options: Options = Field(default_factory=dict)
     labels: Literal["soft", "hard"] = "soft"
     with_easy: bool = False
@@ -83,6 +64,8 @@ class Recipe(Frozen):
     teachers: tuple[Teacher, ...] = ()
     """Whose labels are learned: `self` (the strong model that learned the easy labels) and methods of the run; empty
     means all of them."""
+    then: Preference | None = None
+    """Answers in words: what is learned after the labels, from pairs of a better and a worse answer."""
 
     @model_validator(mode="after")
     def _pieces_known(self) -> "Recipe":
@@ -151,6 +134,14 @@ class Recipe(Frozen):
                 f"students.recipes: {self.name} is for classes; pseudo-answers are learned with labels: hard"
             )
 
+    def check_classes(self) -> None:
+        """Raises ValueError where something is for answers in text."""
+        if self.then is not None:
+            raise ValueError(
+                f"students.recipes: {self.name} has a second lesson (then), which is for answers in words; between "
+                "classes a loss is a preference already, so leave it out"
+            )
+
     @property
     def pace(self) -> Options:
         """What of the curriculum's pace is not the default."""
@@ -160,15 +151,16 @@ class Recipe(Frozen):
 
     @property
     def name(self) -> str:
-        parts = [_shown(self.loss, self.options), self.labels]
-        parts += [_shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
-        parts += [_shown(self.selection, self.selection_options)] if self.selection != "all" else []
+        parts = [shown(self.loss, self.options), self.labels]
+        parts += [shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
+        parts += [shown(self.selection, self.selection_options)] if self.selection != "all" else []
         parts += [] if self.outside_votes else ["models-alone"]
         parts += ["weighed"] if self.weigh_by == "confidence" else []
         if self.curriculum != "none":
-            parts.append(_shown("curriculum", {"by": self.curriculum} | self.pace))
+            parts.append(shown("curriculum", {"by": self.curriculum} | self.pace))
+        parts += [self.then.name] if self.then is not None else []
         weight: Options = {"weight": self.easy_weight} if self.easy_weight != 1.0 else {}
-        return "-".join(parts) + ("+" + _shown("easy", weight) if self.with_easy else "")
+        return "-".join(parts) + ("+" + shown("easy", weight) if self.with_easy else "")
 
 
 class StudentConfig(Frozen):

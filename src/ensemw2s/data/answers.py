@@ -66,9 +66,16 @@ def final_number(text: str) -> str | None:
     return f"-{number}" if (last["sign"] or last["inner"]) and number != "0" else number
 
 
+def final_answer(text: str, *, verifier: Literal["text", "number"]) -> str:
+    """What of an answer is compared: the text after `normalise`, or its final number; empty where it has none.
+
+    >>> final_answer("5 + 2 = 7.0", verifier="number"), final_answer(" Peru. ", verifier="text")
+    ('7', 'peru')
+    """
+    return final_number(text) or "" if verifier == "number" else normalise(text)
+
+
 def is_right(given: str, truth: str, *, verifier: Literal["text", "number"]) -> bool:
     """Whether an answer is the true one: exactly, after `normalise` or as `final_number`."""
-    if verifier == "number":
-        number = final_number(given)
-        return number is not None and number == final_number(truth)
-    return normalise(given) == normalise(truth)
+    final = final_answer(given, verifier=verifier)
+    return (bool(final) or verifier == "text") and final == final_answer(truth, verifier=verifier)

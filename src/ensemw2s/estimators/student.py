@@ -148,6 +148,7 @@ class Student(Classifier):
 
 def as_recipe(recipe: str | Recipe | Mapping[str, Any]) -> Recipe:
     """A recipe from the name of its loss or from its settings. Raises ValueError (pydantic's) naming what is wrong."""
-    if isinstance(recipe, Recipe):
-        return recipe
-    return Recipe.model_validate({"loss": recipe} if isinstance(recipe, str) else dict(recipe))
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.model_validate({"loss": recipe} if isinstance(recipe, str) else dict(recipe))
+    recipe.check_classes()
+    return recipe

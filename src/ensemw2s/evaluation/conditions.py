@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensemw2s.config import StudentConfig
+from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.results.conditions import (
     AUTO,
@@ -46,6 +47,8 @@ _LABEL_MODELS = {
     "co-supervised": "co-supervision",
     "next-round": "another round of students",
 }
+
+_PREFERENCES = {"sft": "the better answers alone"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,15 @@ def labels_in_words(recipe: Recipe) -> str:
     if recipe.with_easy:
         weight = {} if recipe.easy_weight == 1.0 else {"weight": recipe.easy_weight}
         parts.append("with the easy labels" + _options(weight))
+    if recipe.then is not None:
+        parts.append(_second_lesson(recipe.then))
     return ", ".join(parts)
+
+
+def _second_lesson(then: Preference) -> str:
+    """What follows the labels, in words: "then preferences by DPO of pairs by majority"."""
+    what = _PREFERENCES.get(then.loss, f"preferences by {then.loss.upper()}{_options(then.options)}")
+    return f"then {what} of pairs by {then.pairs}{_options(then.pairs_options | then.settings)}"
 
 
 def all_conditions(methods: Sequence[str], students: StudentConfig, merges: Sequence[str] = ()) -> list[NamedCondition]:

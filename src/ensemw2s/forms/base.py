@@ -22,6 +22,7 @@ from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
 from ensemw2s.examples import Task
+from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.forms.merging import Merged
 from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.records import Expert
@@ -325,6 +326,8 @@ class TaskForm:
     experts: ExpertForm
     students: StudentForm
     scoring: ScoringForm
+    lessons: LessonForm | None = None
+    """Second lessons, where answers are texts."""
 
 
 def rows_of(prepared: Prepared, seed: SeedContext) -> dict[str, Int[Tensor, " rows"]]:

@@ -1,6 +1,8 @@
 """What a reader of a run must know and no figure says."""
 
+from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
@@ -11,7 +13,12 @@ from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
 from ensemw2s.forms.role import Role
 from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.results import Condition
+from ensemw2s.results.conditions import AUTO
 from ensemw2s.tables import METHODS
+from ensemw2s.train.pairs import LessonEnd
+
+_WRONG = ("wrong_before", "wrong_after")
 
 
 def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
@@ -24,6 +31,7 @@ def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
     }
     if chosen := [f"the {labels[work.chosen]} (seed {work.seed})" for work in seeds if work.chosen is not None]:
         notes.append(f"`auto` took {'; '.join(chosen)}.")
+    notes += [note for each, label in labels.items() if (note := _lesson_note(label, seeds, each))]
     if isinstance(prepared, ClassPrepared):
         notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in rare_classes(prepared.split.easy_counts)]
         if reason := ClassStudents(prepared).why_no_zero_shot(seeds[0].context):
@@ -49,6 +57,31 @@ def _gate_notes(seeds: Sequence[SeedWork]) -> list[str]:
         else:
             notes.append(f"{whose} every seed.")
     return notes
+
+
+def _lesson_note(label: str, seeds: Sequence[SeedWork], condition: Condition) -> str:
+    """What became of a row's second lesson; empty where it has none."""
+    outcomes = [work.outcomes[condition] for work in seeds if condition in work.outcomes and condition != AUTO]
+    lessons = [outcome.second for outcome in outcomes if outcome.second is not None]
+    if not lessons:
+        return ""
+    without = sum((Counter(each.lesson.facts["n_without"]) for each in lessons), Counter[str]())
+    n_asked = sum(each.lesson.facts["n_questions"] for each in lessons)
+    ends = [LessonEnd.of(each.record) for each in lessons if each.record is not None]
+    sentence = f"Second lesson of the {label}: {sum(end.n_pairs for end in ends)} pairs of {n_asked} questions"
+    if without:
+        sentence += f" (none where {', '.join(f'{reason}: {n}' for reason, n in without.most_common())})"
+    if not ends:
+        return f"{sentence}, so there was nothing to learn."
+    right = [[1.0 - wrong for end in ends if (wrong := getattr(end, name)) is not None] for name in _WRONG]
+    chosen = [[getattr(end, name) for end in ends] for name in ("chosen_before", "chosen_after")]
+    before, after = (f"{100 * fmean(each):.1f}" for each in right)
+    likely, then = (f"{fmean(each):.2f}" for each in chosen)
+    return (
+        f"{sentence}. Right on easy-val: {before}% before it, {after}% after; a token of the better answers had a log-"
+        f"probability of {likely}, then {then}. It was kept in {sum(end.is_kept for end in ends)} of {len(lessons)} "
+        "seeds: where easy-val is no better after it, the student from before stays."
+    )
 
 
 def _voters_note(prepared: Prepared) -> list[str]:

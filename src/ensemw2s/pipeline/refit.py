@@ -6,7 +6,7 @@ auto`, the pooling of `pooling: auto` and the epoch that `patience` kept are tho
 examples. The labels of the hard test stay sealed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,15 @@ def exported(results: Results, seeds: Sequence[SeedWork]) -> tuple[SeedWork, Any
     training_set = work.form.students.read_alike(outcome.training_on(all_labels(work)), outcome.voters)
     training_set = replace(training_set, training=_settled(work, outcome, training_set.training))
     key, artifact = trained(work, training_set)
-    return work, work.form.students.voters(training_set, artifact, key)
+    voters = work.form.students.voters(training_set, artifact, key)
+    if outcome.second is None or not outcome.second.is_kept:
+        return work, voters
+    lessons, record = work.form.lessons, outcome.second.record
+    assert lessons is not None
+    assert record is not None
+    lesson = lessons.again(outcome.second.lesson, voters, _as_ended(outcome.second.lesson.training, record))
+    key, artifact = trained(work, lesson, lessons)
+    return work, lessons.voters(lesson, artifact, key)
 
 
 def all_labels(work: SeedWork) -> Labels:
@@ -60,5 +68,13 @@ def _settled(work: SeedWork, outcome: Outcome, training: TrainConfig) -> TrainCo
         end = TrainingEnd.of(artifact.record)
         assert end is not None
     if training.patience is not None:
-        return training.model_copy(update={"patience": None, "epochs": end.kept_epoch})
+        return _as_ended(training, end.record)
     return training.model_copy(update={"l2": end.l2})
+
+
+def _as_ended(training: TrainConfig, record: Mapping[str, Any]) -> TrainConfig:
+    """Steps for as many epochs as the measured training kept."""
+    end = TrainingEnd.of(record)
+    if training.patience is None or end is None:
+        return training
+    return training.model_copy(update={"patience": None, "epochs": end.kept_epoch})

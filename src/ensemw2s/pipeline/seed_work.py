@@ -20,7 +20,23 @@ from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble, merged
 from ensemw2s.storage.store import Store
+from ensemw2s.train.pairs import LessonEnd
 from ensemw2s.training_end import TrainingEnd
+
+
+@dataclass(frozen=True)
+class SecondLesson:
+    """What a student learned after its labels."""
+
+    lesson: Any
+    """In the form's own terms."""
+    record: Mapping[str, Any] | None
+    """Of its artifact; None where there was no pair, so nothing to learn."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it made the student better."""
+        return self.record is not None and LessonEnd.of(self.record).is_kept
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class Outcome:
     labels: tuple[str, ...] | None = None
     """Of a student of weak labels: what the label model made of the votes on each unlabelled example, before any of
     them is selected, or answered by people."""
+    second: SecondLesson | None = None
 
 
 @dataclass(frozen=True)

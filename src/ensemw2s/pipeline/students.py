@@ -1,6 +1,7 @@
 """Every training of the strong model in one seed: baselines, a student per teacher and recipe, the ceiling."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,10 @@ from ensemw2s.core.labels import Labelled
 from ensemw2s.core.seeds import stream_seed
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.base import Ballot, Labels
+from ensemw2s.forms.base import Ballot, Labels, StudentForm
+from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.pipeline import auto
-from ensemw2s.pipeline.seed_work import Outcome, SeedWork
+from ensemw2s.pipeline.seed_work import Outcome, SecondLesson, SeedWork
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
 from ensemw2s.storage.store import Artifact, artifact_key
@@ -57,6 +59,7 @@ def train_students(work: SeedWork) -> Iterator[Condition]:
             on_the_way=ends,
             learns_labels=recipe.with_easy,
             labels=answers,
+            second=_second_lesson(work, ballot, labelled, recipe, student(teacher, recipe.name)),
         )
         yield condition
     if config.students.method == "auto":
@@ -101,18 +104,21 @@ def _student(
     on_the_way: Sequence[TrainingEnd | None] = (),
     learns_labels: bool = True,
     labels: tuple[str, ...] | None = None,
+    second: Callable[[Any], tuple[Any, Cost]] | None = None,
 ) -> Outcome:
     """Train (or find) the student of a condition.
 
     Args:
         training_on: as in `Outcome`, as are `labels`.
         learns_labels: whether there are easy training examples among what it learns.
+        second: given the student, its second lesson, and what making that cost.
     """
     training_set = training_on(None)
     key, artifact = trained(work, training_set)
     form = work.form.students
-    work.outcomes[condition] = Outcome(
-        form.voters(training_set, artifact, key),
+    voters = form.voters(training_set, artifact, key)
+    outcome = Outcome(
+        voters,
         costs.total([label_cost, form.cost(training_set, artifact)]),
         n_experts,
         key,
@@ -121,7 +127,37 @@ def _student(
         (*on_the_way, TrainingEnd.of(artifact.record)),
         labels,
     )
-    return work.outcomes[condition]
+    if second is not None:
+        outcome = _after(work, outcome, *second(voters))
+    work.outcomes[condition] = outcome
+    return outcome
+
+
+def _second_lesson(
+    work: SeedWork, ballot: Ballot, labelled: Labelled, recipe: Recipe, condition: Condition
+) -> Callable[[Any], tuple[Any, Cost]] | None:
+    """As `second` of `_student`."""
+    if recipe.then is None:
+        return None
+    assert work.form.lessons is not None, "the configuration was checked"
+    return partial(work.form.lessons.prepare, ballot, labelled, recipe, condition.key)
+
+
+def _after(work: SeedWork, outcome: Outcome, lesson: Any, drawing: Cost) -> Outcome:
+    """What comes out after a second lesson; the student as it was, where that has no pair or was no better."""
+    form = work.form.lessons
+    assert form is not None
+    if not lesson.n_pairs:
+        return replace(outcome, cost=costs.total([outcome.cost, drawing]), second=SecondLesson(lesson, None))
+    key, artifact = trained(work, lesson, form)
+    second = SecondLesson(lesson, artifact.record)
+    return replace(
+        outcome,
+        voters=form.voters(lesson, artifact, key) if second.is_kept else outcome.voters,
+        cost=costs.total([outcome.cost, drawing, form.cost(lesson, artifact)]),
+        ends=(*outcome.ends, TrainingEnd.of(artifact.record)) if second.is_kept else outcome.ends,
+        second=second,
+    )
 
 
 def student_stream(work: SeedWork) -> int:
@@ -129,9 +165,9 @@ def student_stream(work: SeedWork) -> int:
     return stream_seed(work.seed, "student")
 
 
-def trained(work: SeedWork, training_set: Any) -> tuple[str, Artifact]:
-    """A student of this training set, from the store or trained, and its key there."""
-    role, form, seed = work.prepared.strong, work.form.students, student_stream(work)
+def trained(work: SeedWork, training_set: Any, form: StudentForm | LessonForm | None = None) -> tuple[str, Artifact]:
+    """A student of this training set, or after this lesson, from the store or trained, and its key there."""
+    role, form, seed = work.prepared.strong, form or work.form.students, student_stream(work)
     key = artifact_key(
         STUDENT_VERSION,
         {

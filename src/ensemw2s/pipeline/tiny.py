@@ -66,6 +66,10 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         tree["generation"]["boost_unit"] = "token"  # no whole answer would be right
     elif config.is_generation:
         _without_boosting(tree, config)
+    tree["generation"]["samples"] = min(config.generation.samples, 3)
+    for recipe in tree["students"]["recipes"]:
+        if recipe["then"] is not None:
+            recipe["then"]["epochs"] = None  # as many as the first lesson has here
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8
     tree |= {"name": f"{config.name}-tiny", "seeds": config.seeds[:1], "tracking": config.tracking}

@@ -148,7 +148,17 @@ def answer_loss(
     answers = supervision.answers
     which = answers.tokens_of(rows)
     hidden = answer_states(module, inputs, answers, rows)
-    targets, weights = answers.targets[which].to(hidden.device), supervision.weights[which].to(hidden.device)
+    return weighted_loss(module, hidden, answers.targets[which], supervision.weights[which])
+
+
+def weighted_loss(
+    module: AnswerModel,
+    hidden: Float[Tensor, "tokens dim"],
+    targets: Int[Tensor, " tokens"],
+    weights: Float[Tensor, " tokens"],
+) -> Float[Tensor, ""]:
+    """sum_i weights[i] CE_i of the tokens that follow these states, whose logits never are in memory all at once."""
+    targets, weights = targets.to(hidden.device), weights.to(hidden.device)
     if not module.head.is_plain:
         return token_loss_through(module.logits, hidden, targets, weights, chunk=HEAD_TOKENS)
     return token_loss(hidden, module.unembedding, targets, weights, chunk=HEAD_TOKENS)

@@ -24,6 +24,8 @@ class Evidence(NamedTuple):
     """Computes the strong model's pooled features, [items, dim] and [trusted, dim]; called only where needed."""
     voted: Bool[Tensor, "experts items"] | None = None
     """False where a member abstains; None where all vote on everything."""
+    own_answer: Int[Tensor, " items"] | None = None
+    """The column of the strong model's own answer; None where that is the likeliest of `own`."""
 
 
 @runtime_checkable

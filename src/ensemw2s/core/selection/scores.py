@@ -1,4 +1,4 @@
-"""Selections by a score of each label: confidence, agreement of members, neighbours, or loss under a trusted model."""
+"""Selections by a score of each label: confidence, agreement, the strong model's own answer, neighbours, or loss."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -66,6 +66,20 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Consistent:
+    """Keep labels that are the strong model's own answers, too; all where none is."""
+
+    for_generation: ClassVar[bool] = True
+    reads_own: ClassVar[bool] = True
+
+    @accepts_arrays
+    def __call__(self, labelled: Labelled, evidence: Evidence) -> Labelled:
+        own = evidence.own.argmax(-1) if evidence.own_answer is None else evidence.own_answer
+        keep = labelled.keep & (labelled.soft.argmax(-1) == own)
+        return labelled._replace(keep=keep if bool(keep.any()) else labelled.keep)
+
+
+@dataclass(frozen=True)
 class Neighbours:
     """Keep labels that agree with those of the nearest neighbours in the strong model's features.
 
@@ -105,7 +119,7 @@ class Neighbours:
 class TopRho:
     """Keep the labels with the least loss under the strong model trained on trusted labels alone.
 
-    After 2503.03201, whose rule is another: it keeps the highest loss among augmented copies of labelled examples.
+    Ours, after the idea of 2503.03201, which is another: of perturbed copies of truly labelled examples the hardest.
     """
 
     for_generation: ClassVar[bool] = True

@@ -32,6 +32,7 @@ from ensemw2s.forms.generation.merging import merged_answerer
 from ensemw2s.forms.generation.pool import pool_labels, pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
+from ensemw2s.forms.generation.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Right, Scorer
 from ensemw2s.forms.merging import SCALES, Merged, no_log_probs
 from ensemw2s.models.adapters import n_trainable
@@ -259,9 +260,12 @@ class AnswerExperts:
         self, seed: SeedContext, ensemble: Ensemble, voters: AnswerVoters | PoolVoters
     ) -> tuple[PseudoAnswers, Cost]:
         if isinstance(voters, PoolVoters):
-            return pool_labels(self.prepared, seed, voters, ensemble.expert_ids)
-        labels = write_pseudo_answers(self.prepared, seed, voters, ensemble.expert_ids)
-        return labels, writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+            labels, spent = pool_labels(self.prepared, seed, voters, ensemble.expert_ids)
+        else:
+            labels = write_pseudo_answers(self.prepared, seed, voters, ensemble.expert_ids)
+            spent = writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+        labels, drawing = with_samples(self.prepared, seed, voters, labels)
+        return labels, costs.total([spent, drawing])
 
 
 def tokens_of(answers: AnswerTokens, rows: Tensor) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from ensemw2s.forms.base import TaskForm
 from ensemw2s.forms.generation.experts import AnswerExperts
+from ensemw2s.forms.generation.lessons import PairLessons
 from ensemw2s.forms.generation.prepare import AnswerModels, AnswerPrepared
 from ensemw2s.forms.generation.scoring import AnswerScoring
 from ensemw2s.forms.generation.students import AnswerStudents
@@ -11,4 +12,5 @@ __all__ = ["AnswerModels", "answer_form"]
 
 def answer_form(prepared: AnswerPrepared) -> TaskForm:
     """The form of a prepared run."""
-    return TaskForm(AnswerExperts(prepared), AnswerStudents(prepared), AnswerScoring(prepared))
+    scoring, lessons = AnswerScoring(prepared), PairLessons(prepared)
+    return TaskForm(AnswerExperts(prepared), AnswerStudents(prepared), scoring, lessons)

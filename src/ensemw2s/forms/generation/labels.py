@@ -23,6 +23,16 @@ LABEL_VERSION = 3
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Several drawn answers to each question."""
+
+    texts: tuple[tuple[str, ...], ...]
+    """By question; empty where the answer was cut by the limit of length, so that it has no final answer."""
+    probability: Float[Tensor, "rows samples"]
+    """Of the answer under the mixture from which it was drawn."""
+
+
+@dataclass(frozen=True)
 class PseudoAnswers:
     """Answers to the unlabelled questions."""
 
@@ -32,6 +42,8 @@ class PseudoAnswers:
     """Share of the voting experts whose own answer it is."""
     record: dict[str, Any]
     """As it is kept: members' answers, token log-probabilities, expert ids and weights, configuration."""
+    samples: Samples | None = None
+    """Drawn answers, which vote beside the members'."""
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "PseudoAnswers":
@@ -52,7 +64,7 @@ def write_pseudo_answers(
     config, ids = prepared.config, list(expert_ids)
     asked = seed.draw.hard_unlabelled if rows is None else rows
     names = prepared.names_of(asked)
-    key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, asked) | {"expert_ids": ids})
+    key = artifact_key(LABEL_VERSION, answers_deciding(prepared, voters, asked) | {"expert_ids": ids})
 
     def compute() -> Artifact:
         role, vote = voters.role, prepared.token_vote
@@ -108,7 +120,7 @@ def written_texts(
     prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVoters, rows: Int[Tensor, " rows"]
 ) -> tuple[list[str], int]:
     """The texts of these voters' common answers, and how many tokens were written."""
-    key = artifact_key(LABEL_VERSION, _deciding(prepared, voters, rows))
+    key = artifact_key(LABEL_VERSION, answers_deciding(prepared, voters, rows))
 
     def compute() -> Artifact:
         models, vote = voters.role.load(voters.states), prepared.token_vote
@@ -126,7 +138,7 @@ def right_texts(prepared: AnswerPrepared, answers: Sequence[str], truths: Sequen
     return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(answers, truths, strict=True)])
 
 
-def _deciding(prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[Tensor, " rows"]) -> dict[str, Any]:
+def answers_deciding(prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[Tensor, " rows"]) -> dict[str, Any]:
     """Everything that an answer depends on."""
     config = prepared.config
     return {

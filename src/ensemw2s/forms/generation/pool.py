@@ -26,7 +26,7 @@ def pool_right(
     said = [each.record["labels"] for each in _alone(prepared, seed, voters, rows)]
     texts = [[label["answer"] for label in labels] for labels in said]
     member = torch.stack([right_texts(prepared, each, truths) for each in texts])
-    winners, _ = staged_answers(said, voters.weights, prepared.config.ensemble.vote)
+    winners, _ = staged_answers(said, voters.weights, prepared.config.ensemble.plain_vote)
     return Right(member, member.gather(0, winners))
 
 
@@ -40,13 +40,13 @@ def pool_labels(
     deciding = {
         "voters": [list(one.keys) for one in voters.experts],
         "weights": voters.weights.tolist(),
-        "vote": config.ensemble.vote,
+        "vote": config.ensemble.plain_vote,
         "said": canonical_hash(said),
         "expert_ids": list(expert_ids),
     }
 
     def compute() -> Artifact:
-        labels = voted_labels(said, voters.weights, config.ensemble.vote)
+        labels = voted_labels(said, voters.weights, config.ensemble.plain_vote)
         record = alone[0].record | {
             "labels": labels,
             "expert_ids": list(expert_ids),

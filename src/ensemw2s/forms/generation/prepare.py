@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig, ExperimentConfig
 from ensemw2s.core.voting import Vote
+from ensemw2s.data.answers import final_answer
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.answer_votes import token_vote
@@ -47,10 +48,14 @@ class AnswerPrepared(Prepared):
         """Whether a question's options are scored, and no answer is written."""
         return self.config.generation.answer_by == "choices"
 
+    def final(self, text: str) -> str:
+        """What of an answer is compared, as the task compares answers."""
+        return final_answer(text, verifier=self.task.verifier)
+
     @property
     def token_vote(self) -> Vote:
         """How models that write together mix their next tokens."""
-        return token_vote(self.config.ensemble.vote)
+        return token_vote(self.config.ensemble.plain_vote)
 
     def options(self, rows: Int[Tensor, " rows"]) -> list[tuple[str, ...]]:
         """The options of these questions, where they have some."""

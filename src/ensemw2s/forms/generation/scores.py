@@ -1,6 +1,6 @@
 """Who answers in generation, and their scores of given answers, from the store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,19 +83,37 @@ class Scorer:
         return StagedScores(**self.store.memo("scores", key, compute).tensors)
 
     def right(self, voters: AnswerVoters, rows: Int[Tensor, " rows"], truths: Sequence[str]) -> Right:
-        """Whose answers to these questions are the true ones: written token by token, or taken among the options."""
-        if self.prepared.by_choice:
-            options, choices = self.prepared.options(rows), self.choices(voters, rows)
-            true = torch.tensor([each.index(truth) for each, truth in zip(options, truths, strict=True)])
-            return Right(choices.member == true, choices.together == true)
-        answers = voters.role.answers(rows, truths, self.prepared.names_of(rows))
-        scores = self.scores(voters, answers, torch.arange(len(rows)))
-        return Right(*(torch.stack([scores.exact(w) for w in wrong]) for wrong in (scores.member_wrong, scores.wrong)))
+        """Whose answers to these questions are the true ones."""
+        return right_among(self.prepared, voters.role, rows, truths, lambda answers: self._all(voters, answers))
 
     def choices(self, voters: AnswerVoters, rows: Int[Tensor, " rows"]) -> StagedChoices:
         """Which of their own options these questions are given."""
-        options = self.prepared.options(rows)
-        answers = voters.role.option_answers(rows, options, self.prepared.names_of(rows))
-        return staged_choices(
-            self.scores(voters, answers, torch.arange(len(answers.ids))), [len(each) for each in options]
-        )
+        return chosen_options(self.prepared, voters.role, rows, lambda answers: self._all(voters, answers))
+
+    def _all(self, voters: AnswerVoters, answers: AnswerTokens) -> StagedScores:
+        return self.scores(voters, answers, torch.arange(len(answers.ids)))
+
+
+Scored = Callable[[AnswerTokens], StagedScores]
+"""Scores of all of these answers."""
+
+
+def right_among(
+    prepared: AnswerPrepared, role: AnswerRole, rows: Int[Tensor, " rows"], truths: Sequence[str], scored: Scored
+) -> Right:
+    """Whose answers to these questions are the true ones: written token by token, or taken among the options."""
+    if prepared.by_choice:
+        options, choices = prepared.options(rows), chosen_options(prepared, role, rows, scored)
+        true = torch.tensor([each.index(truth) for each, truth in zip(options, truths, strict=True)])
+        return Right(choices.member == true, choices.together == true)
+    scores = scored(role.answers(rows, truths, prepared.names_of(rows)))
+    return Right(*(torch.stack([scores.exact(w) for w in wrong]) for wrong in (scores.member_wrong, scores.wrong)))
+
+
+def chosen_options(
+    prepared: AnswerPrepared, role: AnswerRole, rows: Int[Tensor, " rows"], scored: Scored
+) -> StagedChoices:
+    """Which of their own options these questions are given."""
+    options = prepared.options(rows)
+    answers = role.option_answers(rows, options, prepared.names_of(rows))
+    return staged_choices(scored(answers), [len(each) for each in options])

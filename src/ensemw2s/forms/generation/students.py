@@ -10,14 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import Recipe, TrainConfig, canonical_hash
-from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.seeds import stream
-from ensemw2s.core.selection import Evidence
-from ensemw2s.data.people import people_among
-from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.generation.ballot import AnswerBallot
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.labels import (
     PseudoAnswers,
@@ -26,112 +23,19 @@ from ensemw2s.forms.generation.labels import (
     writing_cost,
     written_texts,
 )
-from ensemw2s.forms.generation.prepare import AnswerPrepared, join, joined_inputs
+from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
+from ensemw2s.forms.generation.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
+from ensemw2s.results.conditions import SELF
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, ended_by, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.supervision import weights_and_pace
 from ensemw2s.training_end import TrainingEnd
-
-
-@dataclass(frozen=True)
-class AnswerBallot:
-    """Texts as columns of their own question."""
-
-    students: "AnswerStudents"
-    seed: SeedContext
-    teacher: str
-    candidates: Candidates
-    checker: AnswerVoters
-    """The strong model that learned the easy answers."""
-
-    @property
-    def votes(self) -> Votes:
-        return self.candidates.votes
-
-    def add(self, seed: SeedContext, voters: AnswerVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
-        prepared = self.students.prepared
-        said = write_pseudo_answers(prepared, seed, voters, ["student"])
-        cost = writing_cost(prepared, voters, seed.draw.hard_unlabelled, said)
-        return self.candidates.add(said), cost
-
-    def answers(self, labelled: Labelled) -> tuple[str, ...]:
-        return tuple(self.candidates.chosen(labelled))
-
-    def answered(self, labelled: Labelled) -> Labelled:
-        # A question that nobody answered has nothing to be learned from, so no selection shall spend its share on it.
-        answered = torch.tensor([bool(text) for text in self.answers(labelled)])
-        return labelled._replace(keep=labelled.keep & answered if bool(answered.any()) else labelled.keep)
-
-    def evidence(self, *, reads_own: bool) -> Evidence:
-        soft = self.votes.soft
-        own = self._own() if reads_own else torch.zeros_like(soft)
-        nothing = torch.zeros(0, soft.shape[1]), torch.zeros(0, dtype=torch.long)
-        return Evidence(self.votes.member, own, *nothing, _no_features)
-
-    def _own(self) -> Float[Tensor, "items classes"]:
-        """Of each text, the probability per token that the strong model gives it that learned the easy answers."""
-        prepared, texts = self.students.prepared, self.candidates.texts
-        places = [(i, k) for i, each in enumerate(texts) for k, text in enumerate(each) if text]
-        owner = torch.tensor([i for i, _ in places])
-        rows = self.seed.draw.hard_unlabelled[owner]
-        answers = self.checker.role.answers(rows, [texts[i][k] for i, k in places], prepared.names_of(rows))
-        scores = Scorer(prepared, self.seed.store).scores(self.checker, answers, torch.arange(len(places)))
-        means = torch.stack([part.double().mean() for part in scores.gold[-1].split(scores.sizes.tolist())])
-        own = torch.zeros_like(self.votes.soft)
-        own[owner, torch.tensor([k for _, k in places])] = means.exp().float()
-        return own
-
-    def training_set(
-        self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
-    ) -> AnswerTrainingSet:
-        """What a recipe learns of the likeliest texts, and of the easy answers where it shall.
-
-        Raises:
-            DataError: nobody answered any of the questions that are kept.
-        """
-        prepared, hard = self.students.prepared, self.seed.draw.hard_unlabelled
-        texts = list(self.candidates.chosen(labelled))
-        labelled = self._with_people(texts, labelled)
-        answered = torch.tensor([i for i, text in enumerate(texts) if text], dtype=torch.long)
-        kept = labelled.keep[answered].nonzero()[:, 0]
-        if not len(kept):
-            raise DataError(
-                f"seed {self.seed.seed}: {self.teacher}, {recipe.name}: none of the {int(labelled.keep.sum())} "
-                "unlabelled questions that are kept has an answer; train the experts longer (expert_training), or look "
-                "at generation.decoding.stop"
-            )
-        rows = hard[answered]
-        given = prepared.strong.answers(rows, [texts[i] for i in answered], prepared.names_of(rows))
-        easy = self.students.labels(self.seed, known)
-        both, inputs = join(easy.answers, given), joined_inputs(easy.inputs, prepared.strong.open(given.read))
-        learned = len(easy.answers.ids) + kept
-        if recipe.with_easy:
-            learned = torch.cat([easy.learned, learned])
-        difficulty = prepared.split.difficulty
-        of_each = torch.cat([difficulty[easy.rows], difficulty[rows]])
-        of_rows, pace = weights_and_pace(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
-        weights = torch.ones(len(both.targets))
-        weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
-        supervision = AnswerSupervision(both, learned, weights, pace)
-        validation = self.students.validation(self.seed) if known is None else None
-        return AnswerTrainingSet(self.students.training, inputs, supervision, validation)
-
-    def _with_people(self, texts: list[str], labelled: Labelled) -> Labelled:
-        """Put people's answers in the place of pseudo-answers, as certain, so that no recipe drops one."""
-        labelled = Labelled(labelled.soft.clone(), labelled.keep.clone())
-        names = self.students.prepared.names_of(self.seed.draw.hard_unlabelled)
-        for i, answer in people_among(self.students.prepared.people, names).items():
-            texts[i], labelled.keep[i] = answer, True
-            labelled.soft[i] = torch.zeros_like(labelled.soft[i])
-            labelled.soft[i, 0] = 1.0
-        return labelled
 
 
 @dataclass(frozen=True)
@@ -201,13 +105,17 @@ class AnswerStudents:
 
     def self_labels(self, seed: SeedContext, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
         labels = write_pseudo_answers(self.prepared, seed, voters, ["strong_on_easy"])
-        return labels, writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+        spent = writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
+        labels, drawing = with_samples(self.prepared, seed, voters, labels)
+        return labels, costs.total([spent, drawing])
 
     def ballot(
         self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: AnswerVoters
     ) -> AnswerBallot:
-        candidates = Candidates.of(labels[teacher], recipe.make_label_model().n_students)
-        return AnswerBallot(self, seed, teacher, candidates, on_easy)
+        # Beside students on the way, the strong model's own answer may need a column.
+        n_later = recipe.make_label_model().n_students + recipe.make_selection().reads_own
+        candidates = Candidates.of(labels[teacher], n_later, self.prepared.final)
+        return AnswerBallot(self, seed, teacher, candidates, on_easy, labels[SELF])
 
     def deciding(self, training_set: AnswerTrainingSet) -> dict[str, Any]:
         supervision = training_set.supervision
@@ -264,7 +172,3 @@ class AnswerStudents:
     def log_likelihood(self, seed: SeedContext, voters: AnswerVoters) -> Float[Tensor, " val"]:
         scores = Scorer(self.prepared, seed.store).scores(voters, self.easy, seed.draw.easy_val)
         return torch.stack([each.mean() for each in scores.gold[-1].split(scores.sizes.tolist())])
-
-
-def _no_features() -> tuple[Tensor, Tensor]:
-    raise NotImplementedError("no selection that judges texts reads features")

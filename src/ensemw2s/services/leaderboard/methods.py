@@ -13,7 +13,7 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import conditions
 from ensemw2s.results.conditions import SELF, student
-from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
+from ensemw2s.tables import LABEL_MODELS, LOSSES, PREFERENCE_LOSSES, SELECTIONS
 from ensemw2s.tables import METHODS as ENSEMBLES
 
 REFERENCE = INDEPENDENT
@@ -52,6 +52,11 @@ METHODS: dict[str, MethodSpec] = {
     "self-knowledge+easy": _on_reference("with easy labels", selection="self-knowledge", with_easy=True),
     "next-round+easy": _on_reference("with easy labels", label_model="next-round", with_easy=True),
     "easy-weight-4": _on_reference("with easy labels", with_easy=True, easy_weight=4.0),
+    **{f"then-{name}": _on_reference("second lesson", then={"loss": name}) for name in PREFERENCE_LOSSES},
+    **{
+        f"then-{name}+easy": _on_reference("second lesson", then={"loss": name}, with_easy=True)
+        for name in PREFERENCE_LOSSES
+    },
     "curriculum+easy": _on_reference("with easy labels", with_easy=True, curriculum="confidence"),
     "weighed+easy": _on_reference("with easy labels", with_easy=True, weigh_by="confidence"),
 }
@@ -89,10 +94,10 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
             continue
         if config.is_generation:
             spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
-            try:
-                spec.recipe.check_generation()
-            except ValueError:
-                continue
+        try:
+            (spec.recipe.check_generation if config.is_generation else spec.recipe.check_classes)()
+        except ValueError:
+            continue
         if spec not in fits.values():  # in words all labels are hard
             fits[name] = spec
     recipes = {spec.recipe.name: spec.recipe for spec in fits.values()}

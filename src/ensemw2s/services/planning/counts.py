@@ -78,10 +78,15 @@ class Counts(ABC):
     def on_the_way(self, count: int) -> list[Unit]:
         """What the students that label models ask cost beside their training."""
 
+    @abstractmethod
+    def second_lessons(self) -> list[Unit]:
+        """What students learn after their labels."""
+
     def units(self) -> list[Unit]:
         """Every unit of the run, in its order."""
         experts, students = self._experts(), self._students()
         n_students = sum(unit.count for unit in students if unit.verb in ("train", "fit"))
+        students += self.second_lessons()
         units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students), *self._refit()]
         return [unit for unit in units if unit.count and unit.amount]
 

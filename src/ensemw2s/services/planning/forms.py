@@ -85,6 +85,9 @@ class ClassCounts(Counts):
     def on_the_way(self, count: int) -> list[Unit]:
         return []
 
+    def second_lessons(self) -> list[Unit]:
+        return []
+
     def evaluating(self, n_students: int) -> list[Unit]:
         config, seen = self.config, self.n_val + self.n_tests
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
@@ -154,9 +157,19 @@ class AnswerCounts(Counts):
             experts.append(replace(tried, kept=self.merged_bytes()))
         return [
             *experts,
+            *self._drawn(),
             self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
             *self._read("students", "the trunk reads the easy answers", "strong", self._n_pool, 1),
             *self._read("students", "the trunk reads pseudo-answers", "strong", self.n_hard, (2 + n_methods) * n),
+        ]
+
+    def _drawn(self) -> list[Unit]:
+        """Samples of every ensemble, of a pool those of a member each, and of the strong model."""
+        n_drawn, count = self.config.generation.samples * self.n_hard, self.n_seeds
+        each, of_ensembles = -(-n_drawn // len(self.weak_names)), count * len(self.config.ensemble.methods)
+        return [
+            *(self._written("labels", "drawn answers", name, each, of_ensembles) for name in self.weak_names),
+            self._written("students", "the strong model's drawn answers", "strong", n_drawn, count),
         ]
 
     def on_the_way(self, count: int) -> list[Unit]:
@@ -164,6 +177,22 @@ class AnswerCounts(Counts):
             self._written("students", "a label model's student's answers", "strong", self.n_hard, count),
             *self._read("students", "the trunk reads these answers", "strong", self.n_hard, count),
         ]
+
+    def second_lessons(self) -> list[Unit]:
+        """At most: how many pairs there are, only the samples say."""
+        units: list[Unit] = []
+        for _, recipe in self.config.students.pairs(self.config.ensemble.methods):
+            if recipe.then is None:
+                continue
+            n_drawn = recipe.then.n_samples * self.n_hard
+            n_answers = 2 * self.n_hard * recipe.then.make_pairing().at_most(recipe.then.n_samples)
+            training, kept = self.config.training_of_lesson(recipe.then), self.student_bytes()
+            units += [
+                self._written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
+                *self._read("students", "the trunk reads pairs", "strong", n_answers, self.n_seeds),
+                self.trained("students", "a second lesson", "strong", training, n_answers, self.n_seeds, kept=kept),
+            ]
+        return units
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val

@@ -1,0 +1,86 @@
+"""Drawn answers of an ensemble, of a pool or of a student, from the store or drawn now."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.samples import draw_answers, whose_turn
+from ensemw2s.evaluation import costs
+from ensemw2s.forms.base import SeedContext
+from ensemw2s.forms.generation.labels import PseudoAnswers, Samples, answering_cost, answers_deciding
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.results import Cost
+from ensemw2s.storage.store import Artifact, artifact_key
+
+SAMPLE_VERSION = 1
+
+
+def with_samples(
+    prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVoters | PoolVoters, labels: PseudoAnswers
+) -> tuple[PseudoAnswers, Cost]:
+    """Pseudo-answers with as many drawn ones as `generation.samples` says, and what drawing them cost."""
+    settings = prepared.config.generation
+    if not settings.samples:
+        return labels, costs.NOTHING
+    rows, temperature = seed.draw.hard_unlabelled, settings.sample_temperature
+    samples, cost = draw_samples(prepared, seed, voters, rows, settings.samples, temperature)
+    return replace(labels, samples=samples), cost
+
+
+def draw_samples(
+    prepared: AnswerPrepared,
+    seed: SeedContext,
+    voters: AnswerVoters | PoolVoters,
+    rows: Int[Tensor, " rows"],
+    n: int,
+    temperature: float,
+) -> tuple[Samples, Cost]:
+    """`n` answers to each of these questions, drawn from the voters' mixture, and what that cost."""
+    experts = voters.experts if isinstance(voters, PoolVoters) else (voters,)
+    names, decoding = prepared.names_of(rows), prepared.decoding.model_copy(update={"temperature": temperature})
+    if isinstance(voters, PoolVoters):
+        turns = whose_turn(voters.weights, names, n, decoding.seed)
+    else:
+        turns = torch.zeros(len(rows), n, dtype=torch.long)
+    places = [(turns == place).nonzero().tolist() for place in range(len(experts))]
+    deciding = {
+        "experts": [answers_deciding(prepared, each, rows) for each in experts],
+        "weights": voters.weights.tolist(),
+        "n": n,
+        "decoding": decoding.model_dump(exclude={"batch_rows"}),
+    }
+
+    def compute() -> Artifact:
+        texts, finished = ([[value] * n for _ in names] for value in ("", False))
+        probability, n_written = torch.zeros(len(names), n, dtype=torch.float64), [0] * len(experts)
+        for place, each in enumerate(experts):
+            role = each.role
+            drawn = draw_answers(
+                SharedTrunk(role.backbone, role.load(each.states)),
+                each.weights,
+                role.backbone.tokenizer,
+                [role.prompts[row] for row in rows.tolist()],
+                decoding,
+                places[place],
+                vote=prepared.token_vote,
+                row_ids=names,
+            )
+            for (row, k), answer in zip(places[place], drawn, strict=True):
+                texts[row][k], finished[row][k] = answer.text.strip(), answer.is_finished
+                probability[row, k] = answer.confidence
+                n_written[place] += len(answer.log_probs)
+        record = {"ids": names, "texts": texts, "is_finished": finished, "n_written": n_written}
+        return Artifact({"probability": probability}, record)
+
+    kept = seed.memo("samples", artifact_key(SAMPLE_VERSION, deciding), compute)
+    said = zip(kept.record["texts"], kept.record["is_finished"], strict=True)
+    texts = tuple(tuple(t if whole else "" for t, whole in zip(*each, strict=True)) for each in said)
+    spent = [
+        answering_cost(each, len(where), sum(len(each.role.prompts[int(rows[row])]) for row, _ in where), n_written)
+        for each, where, n_written in zip(experts, places, kept.record["n_written"], strict=True)
+    ]
+    return Samples(texts, kept.tensors["probability"]), costs.total(spent)
