@@ -664,6 +664,36 @@ def test_the_command_says_how_many_and_where_and_failed_rows_are_no_failure(tmp_
     assert (code, "--batch-tokens is 0" in err) == (3, True)
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("out.csv", ("--format", "trl"), "let its name end in .jsonl or .parquet"),
+        ("out", ("--format", "trl"), "let its name end in .jsonl or .parquet"),
+        ("out.jsonl", ("--format", "trl", "--columns", "id"), "--format trl has columns of its own"),
+        ("out.parquet", ("--format", "dataset"), "--format dataset writes a folder"),
+        (".", ("--format", "dataset"), "something else is there"),
+    ],
+)
+def test_a_format_that_does_not_go_with_the_output_is_refused(output, options, message, tmp_path, command):
+    source = write(tmp_path / "in.jsonl", questions(2))
+    code, _, err = command("--input", source, "--output", tmp_path / output, *options)
+    assert (code, message in err, command.fake.labelled) == (2, True, [])
+
+
+def test_a_data_set_of_answers_in_words_has_texts(tmp_path, command):
+    from datasets import Value, load_dataset
+
+    source = write(tmp_path / "in.jsonl", questions(3))
+    for _ in range(2):  # again: it takes the place of the earlier one
+        assert command("--input", source, "--output", tmp_path / "set", "--format", "dataset")[0] == 0
+    loaded = load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"), split="train")
+    assert loaded.features["answer"] == Value("string")
+    assert loaded["answer"][:] == [row["prompt"][::-1] for row in questions(3)]
+    nothing = write(tmp_path / "none.jsonl", [b"bad"])
+    code, _, err = command("--input", nothing, "--output", tmp_path / "none", "--format", "dataset")
+    assert (code, "none of 1 rows has a label" in err) == (3, True)
+
+
 def test_a_stopped_command_says_how_to_go_on(tmp_path, command):
     def stop(prompts):
         if command.fake.labelled:

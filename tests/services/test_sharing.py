@@ -14,10 +14,12 @@ from ensemw2s.cli import main
 from ensemw2s.config import parse_config
 from ensemw2s.export.card import card, hub_ids, metadata
 from ensemw2s.export.classifier import load_student
+from ensemw2s.export.ensemble_folder import read_ensemble_record, write_ensemble
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.export.place import exported_folder
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.pipeline.run import run
+from ensemw2s.services.sharing.parcel import ensemble_parcel
 from local_hub import local_hub
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
@@ -208,6 +210,16 @@ def test_a_name_that_is_neither_here_nor_on_the_hub_is_refused(hub, command, tmp
     for given in (["predict", "me/nobody"], ["label", "--ensemble", "me/nobody", "--output", tmp_path / "out"]):
         code, _, err = command(*given, "--input", source)
         assert (code, "me/nobody: neither a folder here nor a repository that the hub gives" in err) == (4, True)
+
+
+def test_an_ensemble_on_a_model_in_a_folder_of_ones_own_is_pushed_with_a_warning(place, tmp_path):
+    record = read_ensemble_record(place / "classes")
+    weak = record.weak.model_copy(update={"model": str(tmp_path)})
+    states = [{"score.weight": torch.ones(2, 2)} for _ in record.expert_ids]
+    write_ensemble(tmp_path / "ensemble", record.model_copy(update={"weak": weak}), states)
+    (note,) = ensemble_parcel(tmp_path / "ensemble").notes
+    assert f"in the folder {tmp_path}: the path is in ensemble.json" in note
+    assert not ensemble_parcel(place / "classes").notes
 
 
 @pytest.mark.parametrize("form", ["classes", "words"])
