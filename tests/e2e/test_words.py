@@ -183,7 +183,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
     assert plain["students"][-1] != flipped["students"][-1]
     for kind, key in [*plain["experts"], *plain["labels"], *plain["students"][:-1]]:
         a, b = (Store(store).load(kind, key) for store in stores.values())
-        runs = {"config_hash": None}  # of the run that wrote the labels: `finished` read the same questions from another file
+        runs = {"config_hash": None}  # of the run that wrote the labels: `finished` read another file
         assert a.record | runs == b.record | runs
         assert all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
