@@ -28,7 +28,8 @@ def test_a_notebook_runs_to_its_end(path, tmp_path, monkeypatch):
     from notebooks import executed
 
     monkeypatch.setenv("ENSEMW2S_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PATH", os.environ["PATH"])
+    for name in ("PATH", "PYTHONWARNINGS"):  # `executed` sets them
+        monkeypatch.setenv(name, os.environ.get(name, ""))
     new, old = code_cells(executed(path, tmp_path)), code_cells(json.loads(path.read_text(encoding="utf-8")))
     for now, before in zip(new, old, strict=True):
         kinds = [{output["output_type"] for output in cell["outputs"]} for cell in (now, before)]

@@ -8,7 +8,7 @@ from ensemw2s.export.classifier import load_student
 from ensemw2s.pipeline.auto import best, harder_weights
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
-from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
+from tiny_run import comparison_rows, tiny_words_tree, write_jsonl
 
 
 def test_the_harder_half_counts_twice_and_the_first_of_equals_is_taken():
@@ -27,8 +27,7 @@ def test_auto_is_one_of_the_rows_costs_them_all_and_is_delivered(form, tiny_conf
     if form == "classes":
         config = tiny_config(students=students)
     else:
-        few = {"ensemble": {"methods": ["single", "boosting"], "n_rounds": 2}}
-        config = parse_config(merged(tiny_words_tree(task_file), few) | {"students": students})
+        config = parse_config(tiny_words_tree(task_file) | {"students": students})
     results = run(config, tmp_path / "run")
     auto = results.row("auto")
     assert results.recommendation.row == "auto"
