@@ -75,6 +75,11 @@ GLOSSARY: dict[str, Term] = {
         "than its weak supervisor, 100% is as good as true labels. Undefined where the gap itself is not "
         "clear; never clipped.",
     ),
+    "gate": Term(
+        "Gate",
+        "Says question by question how much to believe each member of an ensemble. It is used only where labelled "
+        "examples that it did not learn from show that it wins.",
+    ),
     "hard-labels": Term(
         "Hard labels",
         "The student learns the label that the ensemble thinks likeliest, as if it were certain.",
@@ -97,6 +102,11 @@ GLOSSARY: dict[str, Term] = {
         "Steadiness (kappa)",
         "Cohen's kappa between the answers of two seeds to the same unlabelled items: 1 if the answers do not "
         "depend on which labelled examples were drawn, 0 if they agree by chance alone.",
+    ),
+    "merged": Term(
+        "Merged ensemble",
+        "One model that is made of several weak experts by adding up what each of their trainings changed; it costs "
+        "what one expert costs.",
     ),
     "outside-voter": Term(
         "Outside voter",
