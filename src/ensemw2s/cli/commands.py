@@ -5,18 +5,22 @@ import sys
 
 import typer
 
+# In the order of the help.
+# isort: off
 from ensemw2s.cli import (
-    comparing,
-    data,
     experiments,
-    pairing,
-    queueing,
-    replicating,
+    data,
     serving,
-    sharing,
-    tracking,
+    queueing,
+    pairing,
+    comparing,
+    replicating,
     viewing,
-)  # isort: skip  (the order of the help)
+    tracking,
+    sharing,
+)
+
+# isort: on
 from ensemw2s.cli.common import app, err, is_main
 from ensemw2s.errors import ConfigError, EnsemW2SError
 from ensemw2s.screen import say

@@ -80,6 +80,11 @@ GLOSSARY: dict[str, Term] = {
         "than its weak supervisor, 100% is as good as true labels. Undefined where the gap itself is not "
         "clear; never clipped.",
     ),
+    "gate": Term(
+        "Gate",
+        "Says question by question how much to believe each member of an ensemble. It is used only where labelled "
+        "examples that it did not learn from show that it wins.",
+    ),
     "hard-labels": Term(
         "Hard labels",
         "The student learns the label that the ensemble thinks likeliest, as if it were certain.",
@@ -115,6 +120,11 @@ GLOSSARY: dict[str, Term] = {
         "Mended labels",
         "Wrong labels of unlabelled items to which the student that learned them gives the right answer all the same, "
         "as a share of the wrong ones. This is what weak-to-strong generalization is.",
+    ),
+    "merged": Term(
+        "Merged ensemble",
+        "One model that is made of several weak experts by adding up what each of their trainings changed; it costs "
+        "what one expert costs.",
     ),
     "outside-voter": Term(
         "Outside voter",
