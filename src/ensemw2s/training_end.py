@@ -27,7 +27,8 @@ class TrainingEnd:
     training_accuracy: float | None = None
     """Classes: share of these examples whose likeliest class was that of their target."""
     validation_loss: float | None = None
-    """Log loss of the kept weights on the validation data, per example or answer token, where they decided anything."""
+    """Log loss of the kept weights on the validation data, per example or answer token, where they decided anything;
+    of a lesson from pairs the share of wrong answers."""
     validations: int = 0
     """`patience`: passes over the validation data."""
     gradient: float | None = None

@@ -161,9 +161,21 @@ def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finish
 def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ceiling(finished, place):
     rows, other = comparison_rows(), {"yes": "no", "no": "yes"}
     file = write_jsonl(place / "flip.jsonl", rows)
-    config = config_of(file, seeds=[0])
+    # Whatever reads the unlabelled questions: samples, the strong model's own answers, a second lesson.
+    then = {"pairs_options": {"least": 0.3, "surely": 0.4}, "n_samples": 4, "temperature": 0.4, "epochs": 1}
+    recipes = [
+        {"labels": "hard", "label_model": "majority"},
+        {"labels": "hard", "selection": "consistent", "then": then},
+    ]
+    config = config_of(
+        file,
+        seeds=[0],
+        ensemble={"methods": ["single", "boosting"]},
+        generation={"samples": 2},
+        students={"recipes": recipes},
+    )
     found = []
-    # The plain questions are those of `finished`, so its store has all of them; the flipped ones start from nothing.
+    # The plain questions are those of `finished`, so its store has their experts; the flipped ones start from nothing.
     stores = {"plain": place / "store", "flipped": place / "flipped-store"}
     for name, store in stores.items():
         run(config, place / name, store_root=store)
@@ -181,6 +193,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
     assert plain["labels"] == flipped["labels"]
     assert plain["students"][:-1] == flipped["students"][:-1]
     assert plain["students"][-1] != flipped["students"][-1]
+    assert {"samples", "pairs"} <= {kind for kind, _ in [*plain["labels"], *plain["students"]]}
     for kind, key in [*plain["experts"], *plain["labels"], *plain["students"][:-1]]:
         a, b = (Store(store).load(kind, key) for store in stores.values())
         runs = {"config_hash": None}  # of the run that wrote the labels: `finished` read another file
@@ -214,7 +227,15 @@ def test_a_split_by_the_weak_models_own_uncertainty_reads_no_unlabelled_answer(s
 @pytest.mark.timeout(600)
 def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
     path = tmp_path / "config.yaml"
-    small = {"seeds": [0], "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]}}
+    small = {
+        "seeds": [0],
+        "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]},
+        "generation": {"samples": 2},
+        "student_training": {"epochs": 6},
+    }
+    then = {"pairs": "tree", "pairs_options": {"least": 0.3}, "n_samples": 4, "temperature": 0.4, "epochs": 2}
+    recipes = [{"labels": "hard", "label_model": "majority", "with_easy": True, "then": then, "teachers": ["single"]}]
+    small["students"] = {"recipes": recipes}
     path.write_text(yaml.safe_dump(merged(tiny_words_tree(task_file), small)))
     assert len(kills_of(path, tmp_path, 6)) == 6
     assert_nothing_lost(tmp_path)

@@ -17,7 +17,7 @@ from ensemw2s.forms.base import Truth
 from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance
 from ensemw2s.pipeline import routing_signals
-from ensemw2s.pipeline.notes import run_notes
+from ensemw2s.pipeline.notes import run_notes, samples_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
 from ensemw2s.results import LabelledText, Results, TaskInfo
@@ -40,7 +40,7 @@ def evaluate_run(seeds: Sequence[SeedWork], advance: Advance = lambda n: None) -
         weak=_described(first.prepared.pool),
         strong=first.prepared.strong.describe(),
         pool=tuple(role.describe() for role in first.prepared.pool),
-        notes=tuple(run_notes(seeds)),
+        notes=(*run_notes(seeds), *samples_notes(seeds, hard)),
         samples=first.form.scoring.samples(
             first.context, first.labels, curve_method(first.config.ensemble.methods), hard[0]
         ),

@@ -8,13 +8,15 @@ from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
 from ensemw2s.ensemble.methods import methods_of_several
 from ensemw2s.evaluation.conditions import all_conditions
-from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.base import Prepared, Truth
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.samples import samples_worth
 from ensemw2s.forms.role import Role
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.results import Condition
-from ensemw2s.results.conditions import AUTO
+from ensemw2s.results.conditions import AUTO, SELF
 from ensemw2s.tables import METHODS
 from ensemw2s.train.pairs import LessonEnd
 
@@ -82,6 +84,28 @@ def _lesson_note(label: str, seeds: Sequence[SeedWork], condition: Condition) ->
         f"probability of {likely}, then {then}. It was kept in {sum(end.is_kept for end in ends)} of {len(lessons)} "
         "seeds: where easy-val is no better after it, the student from before stays."
     )
+
+
+def samples_notes(seeds: Sequence[SeedWork], hard: Sequence[Truth | None]) -> list[str]:
+    """How right the votes of drawn answers are, by their number, where answers were drawn and the truth is known."""
+    notes: list[str] = []
+    for teacher in seeds[0].labels:
+        worth = [
+            samples_worth(work.prepared, work.labels[teacher], [str(text) for text in truth])
+            for work, truth in zip(seeds, hard, strict=True)
+            if truth is not None and isinstance(work.prepared, AnswerPrepared) and work.labels[teacher].samples
+        ]
+        if not worth:
+            continue
+        who = "strong model on easy labels" if teacher == SELF else METHODS[teacher].label
+        each = [
+            f"{n[0].n}: {100 * fmean(w.majority for w in n):.1f}% (any of them {100 * fmean(w.best for w in n):.1f}%)"
+            for n in zip(*worth, strict=True)
+        ]
+        notes.append(
+            f"Right labels of the {who} by the majority of its members and so many samples: {', '.join(each)}."
+        )
+    return notes
 
 
 def _voters_note(prepared: Prepared) -> list[str]:

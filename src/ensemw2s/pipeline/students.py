@@ -150,12 +150,14 @@ def _after(work: SeedWork, outcome: Outcome, lesson: Any, drawing: Cost) -> Outc
     if not lesson.n_pairs:
         return replace(outcome, cost=costs.total([outcome.cost, drawing]), second=SecondLesson(lesson, None))
     key, artifact = trained(work, lesson, form)
-    second = SecondLesson(lesson, artifact.record)
+    second, end = SecondLesson(lesson, artifact.record), TrainingEnd.of(artifact.record)
+    if end is not None:  # its losses are of another kind than those of the first lesson: notes say how it went
+        end = replace(end, training_loss=None, validation_loss=None)
     return replace(
         outcome,
         voters=form.voters(lesson, artifact, key) if second.is_kept else outcome.voters,
         cost=costs.total([outcome.cost, drawing, form.cost(lesson, artifact)]),
-        ends=(*outcome.ends, TrainingEnd.of(artifact.record)) if second.is_kept else outcome.ends,
+        ends=(*outcome.ends, end) if second.is_kept else outcome.ends,
         second=second,
     )
 

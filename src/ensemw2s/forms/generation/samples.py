@@ -1,16 +1,21 @@
 """Drawn answers of an ensemble, of a pool or of a student, from the store or drawn now."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ensemw2s.core.labels import everything
+from ensemw2s.core.labels.votes import vote_share
+from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.samples import draw_answers, whose_turn
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
-from ensemw2s.forms.generation.labels import PseudoAnswers, Samples, answering_cost, answers_deciding
+from ensemw2s.forms.generation.candidates import Candidates
+from ensemw2s.forms.generation.labels import PseudoAnswers, Samples, answering_cost, answers_deciding, right_texts
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
 from ensemw2s.results import Cost
@@ -84,3 +89,35 @@ def draw_samples(
         for each, where, n_written in zip(experts, places, kept.record["n_written"], strict=True)
     ]
     return Samples(texts, kept.tensors["probability"]), costs.total(spent)
+
+
+@dataclass(frozen=True)
+class SamplesWorth:
+    """How right the first so many samples are, beside the ensemble's own answers."""
+
+    n: int
+    majority: float
+    """Share of the questions whose commonest answer is true: what `label_model: majority` learns."""
+    best: float
+    """Share of those to which any of these answers is true: nobody who chooses among them is righter."""
+
+
+def samples_worth(prepared: AnswerPrepared, labels: PseudoAnswers, truths: Sequence[str]) -> list[SamplesWorth]:
+    """For none of the samples, the first, two, four and so on up to all of them."""
+    assert labels.samples is not None
+    n_all, found = labels.samples.probability.shape[1], list[SamplesWorth]()
+    for n in sorted({0, n_all, *(2**k for k in range(n_all.bit_length()) if 2**k < n_all)}):
+        texts = tuple(each[:n] for each in labels.samples.texts)
+        first = replace(labels, samples=Samples(texts, labels.samples.probability[:, :n]))
+        candidates = Candidates.of(first, 0, prepared.final)
+        share = vote_share(candidates.votes.member.argmax(-1), candidates.votes.member.shape[-1])
+        chosen = candidates.chosen(candidates.spoken(everything(share)))
+        right = right_texts(prepared, chosen, truths)
+        known = torch.tensor(
+            [
+                any(is_right(text, truth, verifier=prepared.task.verifier) for text in there)
+                for there, truth in zip(candidates.texts, truths, strict=True)
+            ]
+        )
+        found.append(SamplesWorth(n, float(right.double().mean()), float(known.double().mean())))
+    return found
