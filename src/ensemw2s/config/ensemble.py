@@ -1,17 +1,22 @@
 """Settings of the weak ensembles."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ensemw2s.config.base import Count, Frozen
+from ensemw2s.config.context import ContextConfig
 from ensemw2s.tables import METHODS
 
 
 class EnsembleConfig(Frozen):
+    younger: ClassVar[tuple[str, ...]] = ("context",)
+
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("single", "independent", "bagging", "boosting")
-    """Names in the table of ensemble methods. Also `subspace` and `layers`, for `weak.adapter: head` alone: members
-    that each read a random share of the pooled feature's dimensions, or each a depth of their own."""
+    """Names in the table of ensemble methods. Also, for `weak.adapter: head` alone, `subspace` and `layers`: members
+    that each read a random share of the pooled feature's dimensions, or each a depth of their own; `contexts`: members
+    that read the question behind a text of their own; and `prompted`: the same untrained, by the likelihood of the
+    choices."""
     method_options: dict[str, dict[str, int | float | str]] = Field(default_factory=dict)
     """By method: options of methods of other packages, as `{my-method: {power: 2}}`."""
     n_rounds: Count = 8
@@ -21,6 +26,8 @@ class EnsembleConfig(Frozen):
     layer_range: tuple[Count, Count] | None = None
     """layers: the first and the last depth, in layers, that members are dealt; None is the upper half of the weak
     model's."""
+    context: ContextConfig = ContextConfig()
+    """contexts, prompted: what stands before the question."""
     prior: Literal["chance", "pretrained", "unigram"] | Annotated[float, Field(gt=0, lt=1)] = "chance"
     """Error of a reference that knows nothing: `chance` is 1 - 1/K (AdaBoost, SAMME); `pretrained` is the
     untrained model's zero-shot error on the easy training examples (EnsemW2S); `unigram` always gives their most
@@ -61,6 +68,16 @@ class EnsembleConfig(Frozen):
         if self.layer_range and self.layer_range[0] > self.layer_range[1]:
             raise ValueError(
                 f"layer_range must not descend, got {list(self.layer_range)}; give the first depth and then the last"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _principles_suffice(self) -> "EnsembleConfig":
+        n = len(self.context.principles)
+        if self.context.kind == "principles" and n < self.n_rounds:
+            raise ValueError(
+                f"context.principles has {n} sentences for {self.n_rounds} members (n_rounds); give each its own, or "
+                f"lower n_rounds"
             )
         return self
 

@@ -100,6 +100,9 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
     assert isinstance(prepared, ClassPrepared)
     saved = [_saved(prepared.pool[member], prepared.pool[member].checkpoint) for member in used]
     depths = tuple(expert.view.depth for expert in made.voting)
+    read = [expert.view.context for expert in made.voting]
+    contexts = prepared.contexts.get(made.seed)
+    texts = None if contexts is None else tuple(contexts.context(k).prefix for k in read if k is not None)
     return ChoiceEnsemble.model_validate(
         common
         | _named(saved, models if len(saved) > 1 else None)
@@ -107,6 +110,8 @@ def _record(prepared: Prepared, made: Ensemble, results: Results) -> EnsembleRec
             "temperature": made.temperature,
             "choices": results.task.choices,
             "depths": depths if any(depths) else None,
+            "contexts": texts or None,
+            "is_prompted": not METHODS[made.method].learns,
         }
     )
 

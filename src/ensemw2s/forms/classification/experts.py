@@ -1,7 +1,7 @@
 """Experts that classify: what they learn from, how their votes are combined, and the labels they give."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,13 +14,15 @@ from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.label import Ensemble, best_size
+from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.ensemble.learners.tfidf import TfidfLearner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
-from ensemw2s.ensemble.methods import Draw, Samples
+from ensemw2s.ensemble.methods import Draw, Samples, make_method
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
@@ -29,6 +31,7 @@ from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, val
 from ensemw2s.records import Considered, Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
+from ensemw2s.tables import METHODS
 from ensemw2s.train.samples import Validation, chosen_by
 from ensemw2s.training_end import TrainingEnd
 
@@ -59,6 +62,8 @@ class ClassTrainer:
 
     beside: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What else decides an expert."""
+    contexts: SeedContexts | None = None
+    """What members read before each question; None where none does."""
 
     judges_apart = False
 
@@ -71,14 +76,23 @@ class ClassTrainer:
         return state.next_draw(self.prepared.config.ensemble, samples, state.next_stream)
 
     def deciding(self, state: EnsembleState, draw: Draw) -> dict[str, Any]:
+        view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
         return {
             "data": self.prepared.fingerprint,
             "rows": self.weak.rows.tolist(),
             "weak": self.role.fingerprint,
             "validation": chosen_by(self.validation, self.training),
             **self.beside,
-            "view": state.next_view(self.prepared.config.ensemble, self.weak.n_layers).deciding,
+            "view": view.deciding,
+            **({} if view.context is None else self._in_context(state.method, view.context)),
         }
+
+    def _in_context(self, method: str, context: int) -> dict[str, Any]:
+        """What of its context decides an expert, and of the asking where nothing is trained."""
+        assert self.contexts is not None, "refused with the settings where there are no contexts"
+        settings = self.prepared.config.ensemble
+        asked = {} if make_method(method, settings).learns else {"asked": settings.context.calibrate}
+        return {"context": self.contexts.deciding(context), **asked}
 
     def fit(self, state: EnsembleState) -> Artifact:
         fitted = fit_expert(self.weak, state, self.prepared.config.ensemble)
@@ -127,6 +141,7 @@ class ClassExperts:
     def _trainer(self, role: ClassRole | TfidfRole, seed: SeedContext, training: TrainConfig) -> ClassTrainer:
         prepared, rows, val = self.prepared, seed.draw.easy_train, seed.draw.easy_val
         validation = Validation(val, prepared.split.easy_labels[val])
+        contexts, settings = prepared.contexts.get(seed.seed), prepared.config.ensemble
         learner: TrunkLearner | TfidfLearner
         beside: dict[str, Any] = {}
         if isinstance(role, TfidfRole):
@@ -135,7 +150,10 @@ class ClassExperts:
             beside = {"words": words.known.tolist(), "validation": [val.tolist(), validation.labels.tolist()]}
         else:
             builder = role.builder(training, prepared.n_classes)
-            learner = TrunkLearner(role.inputs, builder, training, role.at_depth, validation=validation)
+            in_context = None if contexts is None else contexts.pooled
+            learner = TrunkLearner(
+                role.inputs, builder, training, role.at_depth, in_context=in_context, validation=validation
+            )
         weak = Weak(
             learner=learner,
             X=torch.arange(len(prepared.split.examples)),
@@ -145,10 +163,9 @@ class ClassExperts:
             group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
             n_classes=prepared.n_classes,
             n_layers=role.n_layers,
+            untrained=None if contexts is None else PromptedLearner(contexts.ask, settings.context.calibrate),
         )
-        if isinstance(learner, TrunkLearner):
-            weak = replace(weak, training_tokens=learner.training_tokens)
-        return ClassTrainer(prepared, role, weak, training, validation, beside)
+        return ClassTrainer(prepared, role, weak, training, validation, beside, contexts)
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> tuple[int, float]:
         val = seed.draw.easy_val
@@ -167,9 +184,12 @@ class ClassExperts:
         return ClassVoters({part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()})
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
-        """One pass of each trunk over all examples gives every depth; each expert is evaluated on all of them."""
+        """One pass of each trunk over all examples gives every depth, one more each context; each expert is evaluated
+        on all of them."""
         pool, draw, n_all = self.prepared.pool, seed.draw, len(self.prepared.split.examples)
-        parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(experts)]
+        plain = [expert for expert in experts if expert.view.context is None]
+        parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(plain)]
+        parts += self._behind_contexts(seed, experts)
         for expert in experts:
             role, n_val = pool[expert.member], len(draw.easy_val)
             taken = self._resolved(training, expert.member)
@@ -185,6 +205,15 @@ class ClassExperts:
                 for part in self._considered(each, seed, self._resolved(training, each.member))
             ]
         return costs.total(parts)
+
+    def _behind_contexts(self, seed: SeedContext, experts: Sequence[Expert]) -> list[Cost]:
+        """One more pass for each context."""
+        contexts = self.prepared.contexts.get(seed.seed)
+        if contexts is None:
+            return []
+        read = {(e.view.context, METHODS[e.method].learns) for e in experts if e.view.context is not None}
+        tokens = (contexts.n_read(number, is_asked=not learns) for number, learns in sorted(read))
+        return [trunk_cost(contexts.role, n) for n in tokens]
 
     def _resolved(self, training: TrainConfig, member: int) -> TrainConfig:
         return training.resolved(self.prepared.config.pool[member], has_optimum=True)

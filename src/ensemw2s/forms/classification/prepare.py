@@ -1,7 +1,7 @@
 """All models of a run of classes, loaded and probed, and what they read of every example."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -9,20 +9,23 @@ from ensemw2s.config import ExperimentConfig, ModelConfig
 from ensemw2s.data.splits import Split
 from ensemw2s.data.votes import PlacedVotes, placed
 from ensemw2s.ensemble.learners.tfidf import Words
-from ensemw2s.ensemble.methods import depths_of
+from ensemw2s.ensemble.methods import depths_of, n_contexts
 from ensemw2s.ensemble.rate import Rating, rate
 from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, SeedContext
+from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.role import ClassRole, encoded, make_role, opened
 from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.prepare import check_packing_of, with_rating
 from ensemw2s.models.activations import pooled_for_depths
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.likelihood import choice_likelihood
+from ensemw2s.models.loading.load import Backbone, load_backbone, n_layers_of
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import pooled_by_prompts
 from ensemw2s.records import Inputs, class_index
 from ensemw2s.storage.store import Store
+from ensemw2s.tables import METHODS
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ClassPrepared(Prepared):
     strong: ClassRole
     votes: PlacedVotes | None = None
     """Of outside voters, on examples that are no test."""
+    contexts: Mapping[int, SeedContexts] = field(default_factory=dict[int, SeedContexts])
+    """What members read before each question, by seed; empty where none does."""
 
     @property
     def roles(self) -> Mapping[str, ClassRole]:
@@ -75,8 +80,23 @@ class ClassModels:
         for model in (model for model in self.pool if not model.is_tfidf):
             check_packing_of(config.expert_training, model, self._backbone(model))
             check_classifier(model, self._backbone(model), store, is_exported=False, depths=self.depths)
+        self._check_asked(task)
         check_packing_of(config.student_training, self.strong, self._backbone(self.strong))
         check_classifier(self.strong, self._backbone(self.strong), store, is_exported=True)
+
+    def _check_asked(self, task: Task) -> None:
+        """Whether the weak model can be asked without training, where a method does."""
+        methods = [name for name in self.config.ensemble.methods if not METHODS[name].learns]
+        if not methods:
+            return
+        model, (used, has) = self.pool[0], n_layers_of(self.pool[0])
+        if used < has:
+            raise ConfigError(
+                f"weak.n_layers ({used}): {methods[0]} asks the pretrained model for its next token, which the first "
+                f"{used} of its {has} layers do not say; leave n_layers out, or take {methods[0]} out of "
+                "ensemble.methods"
+            )
+        choice_likelihood(self._backbone(model), model.model, task.choices, reads_shared=True)
 
     def _backbone(self, model: ModelConfig) -> Backbone:
         """The model's checkpoint, with at least its layers."""
@@ -116,7 +136,18 @@ class ClassModels:
         pool = tuple(TfidfRole(model, words) if model.is_tfidf else of[id(model)] for model in self.pool)
         strong = of[id(self.strong)]
         votes = None if task.votes is None else placed(task.votes, split)
-        return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes)
+        contexts = self._contexts(pool[0], split)
+        return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes, contexts)
+
+    def _contexts(self, role: ClassRole | TfidfRole, split: Split) -> dict[int, SeedContexts]:
+        """Of every seed, checked. Raises as `SeedContexts.check`."""
+        if not n_contexts(self.config.ensemble):
+            return {}
+        assert isinstance(role, ClassRole), "checked with the settings"
+        made = {seed: SeedContexts(self.config, split, role, self.store, seed) for seed in self.config.seeds}
+        for contexts in made.values():
+            contexts.check()
+        return made
 
     def _roles(self, shared: "_Shared", split: Split) -> list[tuple[ModelConfig, ClassRole]]:
         """Of the cuts of one checkpoint. One pass through the deepest head's layers gives the features of all heads."""

@@ -2,13 +2,14 @@
 
 import torch
 
-from ensemw2s.ensemble.methods import depths_of
+from ensemw2s.ensemble.methods import depths_of, n_asked, n_contexts
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Stage, Unit, trainings_of
+from ensemw2s.tables import METHODS
 
 
 def counts_of(prepared: ClassPrepared | AnswerPrepared) -> Counts:
@@ -27,6 +28,8 @@ class ClassCounts(Counts):
             amounts[name] = Amounts(float(role.inputs.lengths.double().mean()), n_trainable(module))
         super().__init__(prepared, amounts)
         self.classes = prepared
+        each = [contexts.mean_tokens for contexts in prepared.contexts.values()]
+        self.context_tokens = sum(each) / len(each) if each else 0.0
 
     @property
     def n_evaluated(self) -> int:
@@ -54,6 +57,22 @@ class ClassCounts(Counts):
             if "weak" in names:
                 depths |= depths_of(self.config.ensemble, self.role("weak").backbone.n_layers, self.config.seeds)
             units += self._trunk(max(names, key=lambda name: self.role(name).backbone.n_layers), len(depths))
+        return units + self._behind_contexts()
+
+    def _behind_contexts(self) -> list[Unit]:
+        """A pass over all examples for each context: one for trained members and for those that are asked, or two."""
+        learns = {METHODS[name].learns for name in self.config.ensemble.methods if METHODS[name].reads_contexts}
+        units: list[Unit] = []
+        for contexts in self.classes.contexts.values():
+            if len(learns) > 1 and contexts.asks_alike:
+                learns = {True}
+            for is_asked in sorted(not each for each in learns):
+                role, n = contexts.role, n_contexts(self.config.ensemble)
+                tokens = round(sum(contexts.n_read(k, is_asked=is_asked) for k in range(n)) / n)
+                width = role.backbone.output_size if is_asked else role.backbone.feature_size
+                kept = self.n_all * width * role.backbone.dtype.itemsize
+                what = "the trunk reads all examples behind a context"
+                units.append(Unit("experts", what, "read", "weak", n, tokens, tokens, role.trunk_flops * tokens, kept))
         return units
 
     def labelling(self) -> list[Unit]:
@@ -64,6 +83,10 @@ class ClassCounts(Counts):
             for name, count in counts.items()
             if count
         ]
+
+    @property
+    def n_asked(self) -> int:
+        return len(self.config.seeds) * n_asked(self.config.ensemble)
 
     def on_the_way(self, count: int) -> list[Unit]:
         return []
