@@ -6,10 +6,10 @@ teacher; so a new one is compared without another line.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ensemw2s.config import ExperimentConfig, Recipe, parse_config
 from ensemw2s.config.recipe import Teacher
-from ensemw2s.ensemble.methods import EnsembleMethod
 from ensemw2s.errors import ConfigError
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import conditions
@@ -109,7 +109,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     return parse_config(tree), rows | ({AUTO: AUTO} if AUTO in names else {})
 
 
-def _can_have(config: ExperimentConfig, kind: type[EnsembleMethod]) -> bool:
+def _can_have(config: ExperimentConfig, kind: type[Any]) -> bool:
     """Whether a task's weak model and labelled examples suffice for an ensemble method."""
     weak, split, settings = config.pool[0], config.split, config.ensemble
     if kind.needs_pooled_head and (len(config.pool) > 1 or weak.adapter != "head" or weak.is_tfidf):
