@@ -8,6 +8,7 @@ import torch
 
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.forms.classification import in_context
 from ensemw2s.forms.classification.contexts import spare_rows
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
@@ -163,7 +164,7 @@ def test_an_interrupted_run_goes_on_where_it_was_with_the_same_results(finished,
     ("changes", "error", "words"),
     [
         ({"context": {"n": 20}}, ConfigError, "raise split.n_easy_pool"),
-        ({"weak": {"n_layers": 2}}, ConfigError, r"weak.n_layers \(2\): prompted asks .* first 2 of its 4 layers"),
+        ({"weak": {"n_layers": 2}}, ConfigError, r"weak.n_layers \(2\): .* first 2 of its 4 layers .* prompted out"),
         (
             {"weak": {"n_layers": None, "max_length": 60}},
             DataError,
@@ -181,3 +182,38 @@ def test_a_tiny_run_has_contexts_of_its_own_size(tiny_config, tmp_path):
     config = tiny(small(tiny_config, context={"n": 8}, weak={"n_layers": 4}))
     results = run(config, tmp_path / "run", store_root=tmp_path / "store")
     assert {"contexts", "prompted"} <= {row.key for row in results.rows}
+
+
+def test_the_untrained_strong_model_is_shown_weak_labels_of_each_method(tiny_config, tmp_path, monkeypatch):
+    config = tiny_config(
+        seeds=[0],
+        ensemble={"methods": ["single", "independent"], "n_rounds": 2},
+        strong={"n_layers": None, "max_length": 1000},
+        students={"recipes": [{}], "in_context": 4},
+    )
+    shown = []
+    plain = in_context.shown
+    monkeypatch.setattr(in_context, "shown", lambda answered: shown.append(answered) or plain(answered))
+    results = run(config, tmp_path / "run", store_root=tmp_path / "store")
+    rows = {row.key: row for row in results.rows}
+    assert rows["in_context:independent"].label == "strong model, untrained, shown labels of the independent ensemble"
+    assert not rows["in_context:independent"].condition.is_baseline
+    assert ("in_context:single", "zero_shot") not in {(c.row, c.baseline) for c in results.comparisons}  # no such row
+    assert ("in_context:single", "strong_on_easy") in {(c.row, c.baseline) for c in results.comparisons}
+    split = prepared_run(config, tmp_path / "store").split
+    by_prompt = {split.examples[row].prompt for row in split.draw(0).hard_unlabelled.tolist()}
+    (_, labels), (_, _) = artifacts(tmp_path / "run", tmp_path / "store", "labels")
+    assert [len(answered) for answered in shown] == [4, 4]
+    assert {prompt for answered in shown for prompt, _ in answered} <= by_prompt
+    surest = labels["soft"].max(-1).values.argmax()
+    prompts = [split.examples[row].prompt for row in split.draw(0).hard_unlabelled.tolist()]
+    assert prompts[int(surest)] in {prompt for prompt, _ in shown[0]}
+    cost = {key: rows[key].cost for key in ("single", "in_context:single")}
+    assert cost["in_context:single"].training_tokens == cost["single"].training_tokens
+    plan = {line.what: line for line in make_plan(config, calibrated=False).lines}
+    paid = cost["in_context:single"].flops - cost["single"].flops
+    assert plan["the strong model behind weak labels"].flops == pytest.approx(paid, rel=0.1)
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    monkeypatch.setattr(in_context, "pooled_for_depths", None)  # what was said is in the store
+    run(config, tmp_path / "run", store_root=tmp_path / "store")
+    assert (tmp_path / "run" / "results.json").read_bytes() == before

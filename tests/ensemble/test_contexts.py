@@ -9,6 +9,7 @@ from ensemw2s.ensemble.contexts import CONTEXTS, ContextSource, dealt_demonstrat
 from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.errors import ConfigError
+from ensemw2s.forms.classification.in_context import most_confident
 from ensemw2s.records import View
 from ensemw2s.tables import METHODS
 
@@ -111,3 +112,26 @@ def test_models_that_cannot_read_contexts_are_refused_by_name(method, changes, w
 def test_settings_of_contexts_count_only_where_they_are_used():
     assert "context" not in EnsembleConfig().model_dump()
     assert "context" in EnsembleConfig(context=ContextConfig(n=2)).model_dump()
+
+
+def test_the_surest_labels_are_shown_a_class_after_the_other():
+    soft = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4], [0.95, 0.05]])
+    assert most_confident(soft, 2) == [4, 2]
+    assert most_confident(soft, 4) == [4, 0, 1, 2]  # the one label of the second class, and no other
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strong": {"chat": True}}, "strong.chat: false"),
+        ({"split": {"n_hard_unlabelled": 4}}, r"in_context \(8\) exceeds split.n_hard_unlabelled \(4\)"),
+        (
+            {"task": {"name": "svamp", "path": "x"}, "weak": {"adapter": "top"}, "strong": {"adapter": "top"}},
+            "answered in words",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_shown_are_refused_by_name(changes, words):
+    recipes = {"recipes": [{"labels": "hard"}], "in_context": 8}
+    with pytest.raises(ConfigError, match=words):
+        parse_config({"students": recipes} | changes)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from ensemw2s.config.base import Frozen
+from ensemw2s.config.base import Count, Frozen
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ class Recipe(Frozen):
 
 
 class StudentConfig(Frozen):
+    younger: ClassVar[tuple[str, ...]] = ("in_context",)
+
     method: Literal["recipes", "auto"] = "recipes"
     """`auto` adds a row that is, seed by seed, the student that did best on harder easy data, and recommends it."""
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
@@ -184,6 +186,10 @@ class StudentConfig(Frozen):
     people: str | None = None
     """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
     the place of the weak labels of these items, for every teacher."""
+
+    in_context: Count | None = None
+    """Classes: how many unlabelled examples with a method's weak labels the untrained strong model reads before each
+    question; a row for each method. Its answers are calibrated as `ensemble.context.calibrate` says."""
 
     def pairs(self, methods: Sequence[str]) -> list[tuple[Teacher, Recipe]]:
         """Every student of a run, as its teacher and its recipe, teacher by teacher."""

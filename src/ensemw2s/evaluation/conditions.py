@@ -19,6 +19,7 @@ from ensemw2s.results.conditions import (
     ZERO_SHOT,
     Condition,
     ensemble,
+    in_context,
     student,
 )
 from ensemw2s.tables import METHODS
@@ -61,6 +62,9 @@ def named(condition: Condition, recipe: Recipe | None = None) -> NamedCondition:
     """A condition with its name; a student's says how its recipe learns."""
     if condition.kind == "ensemble":
         return NamedCondition(condition, METHODS[str(condition.method)].label)
+    if condition.kind == "in_context":
+        how = f"shown labels of the {METHODS[str(condition.method)].label}"
+        return NamedCondition(condition, f"strong model, untrained, {how}", how)
     if condition == CEILING:
         return NamedCondition(condition, f"ceiling: {_CEILING}", _CEILING)
     if recipe is None:
@@ -100,7 +104,8 @@ def labels_in_words(recipe: Recipe) -> str:
 def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
     plain = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST, ZERO_SHOT, BEST_SINGLE, SINGLE_LONG)
-    found = [named(c) for c in (*plain, *map(ensemble, methods), STRONG_ON_EASY)]
+    shown = map(in_context, methods) if students.in_context else ()
+    found = [named(c) for c in (*plain, *map(ensemble, methods), *shown, STRONG_ON_EASY)]
     found += [named(student(teacher, recipe.name), recipe) for teacher, recipe in students.pairs(methods)]
     if students.method == "auto":
         found.append(named(AUTO))

@@ -36,6 +36,7 @@ from ensemw2s.results.conditions import (
     SINGLE_LONG,
     STRONG_ON_EASY,
     TRIVIAL,
+    ZERO_SHOT,
     ensemble,
     student,
 )
@@ -135,6 +136,8 @@ class Table:
         pairs += [(boosting, SINGLE_LONG)]
         pairs += [(ensemble(m), STRONG_ON_EASY) for m in (BOOSTING, SINGLE_METHOD, *others)]
         pairs += [(ensemble(m), ensemble(INDEPENDENT)) for m in others if METHODS[m].needs_pooled_head]
+        shown = [each.condition for each in self.conditions if each.condition.kind == "in_context"]
+        pairs += [(each, rival) for each in shown for rival in (ZERO_SHOT, STRONG_ON_EASY)]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         pairs += [(STRONG_ON_EASY, trivial) for trivial in TRIVIAL]
         return self._compared(pairs)

@@ -62,6 +62,9 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     if (n := n_contexts(config.ensemble)) and config.ensemble.context.kind == "demonstrations":
         tree["ensemble"]["context"] = config.ensemble.context.model_copy(update={"n": DEMONSTRATIONS})
         tree["split"]["n_easy_pool"] += 3 * DEMONSTRATIONS * min(n, 2)
+    if config.students.in_context:
+        tree["students"]["in_context"] = min(config.students.in_context, DEMONSTRATIONS)
+        tree["strong"]["n_layers"] = None
     if learning(config.ensemble).methods != config.ensemble.methods:
         tree["weak"][0]["n_layers"] = None  # what is asked untrained is asked whole
     tree["task"]["votes"] = tree["students"]["people"] = None  # their items are not among the generated ones

@@ -11,6 +11,7 @@ ConditionKind = Literal[
     "tfidf_self_trained",
     "nearest_answer",
     "zero_shot",
+    "in_context",
     "best_single",
     "single_long",
     "ensemble",
@@ -39,7 +40,7 @@ class Condition:
 
     kind: ConditionKind
     method: str | None = None
-    """`ensemble`: the ensemble method; `student`: the method whose labels are learned."""
+    """`ensemble`: the ensemble method; `student` and `in_context`: the method whose labels are learned or shown."""
     recipe: str | None = None
     """`student` and `self_training`: how the labels are learned."""
 
@@ -72,7 +73,7 @@ class Condition:
     @property
     def is_baseline(self) -> bool:
         """Whether it needs no weak supervision."""
-        return self.group == "baseline"
+        return self.group == "baseline" and self.kind != "in_context"
 
 
 MAJORITY = Condition(kind="majority")
@@ -95,6 +96,11 @@ SINGLE = Condition(kind="ensemble", method=names.SINGLE)
 def ensemble(method: str) -> Condition:
     """The ensemble of a method itself."""
     return Condition(kind="ensemble", method=method)
+
+
+def in_context(method: str) -> Condition:
+    """The untrained strong model that is shown some of a method's labels before each question."""
+    return Condition(kind="in_context", method=method)
 
 
 def student(teacher: str, recipe: str) -> Condition:

@@ -111,7 +111,7 @@ class SeedContexts:
                 if reason := unreadable(n_tokens, max_length=config.max_length, positions=positions):
                     raise DataError(
                         f"example {example.id!r}: behind context {number} of seed {self._seed} (ensemble.context) its "
-                        f"prompt has {reason}; a shorter context does, too"
+                        f"prompt has {reason}; or read less before it"
                     )
 
     def _encoded(self, number: int) -> tuple[list[int], list[list[int]]]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ensemw2s.config import ExperimentConfig, ModelConfig
+from ensemw2s.data.encode import unreadable
 from ensemw2s.data.splits import Split
 from ensemw2s.data.votes import PlacedVotes, placed
+from ensemw2s.ensemble.contexts import BLANK
 from ensemw2s.ensemble.learners.tfidf import Words
 from ensemw2s.ensemble.methods import depths_of, n_contexts
 from ensemw2s.ensemble.rate import Rating, rate
-from ensemw2s.errors import ConfigError
+from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.classification.contexts import SeedContexts
@@ -22,7 +24,7 @@ from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone, load_backbone, n_layers_of
 from ensemw2s.models.probes.classifier import check_classifier
-from ensemw2s.prompting import pooled_by_prompts
+from ensemw2s.prompting import answer_text, pooled_by_prompts, prompt_ids
 from ensemw2s.records import Inputs, class_index
 from ensemw2s.storage.store import Store
 from ensemw2s.tables import METHODS
@@ -85,18 +87,19 @@ class ClassModels:
         check_classifier(self.strong, self._backbone(self.strong), store, is_exported=True)
 
     def _check_asked(self, task: Task) -> None:
-        """Whether the weak model can be asked without training, where a method does."""
-        methods = [name for name in self.config.ensemble.methods if not METHODS[name].learns]
-        if not methods:
-            return
-        model, (used, has) = self.pool[0], n_layers_of(self.pool[0])
-        if used < has:
-            raise ConfigError(
-                f"weak.n_layers ({used}): {methods[0]} asks the pretrained model for its next token, which the first "
-                f"{used} of its {has} layers do not say; leave n_layers out, or take {methods[0]} out of "
-                "ensemble.methods"
-            )
-        choice_likelihood(self._backbone(model), model.model, task.choices, reads_shared=True)
+        """Whether models that are asked without training can be: the weak one by a method, the strong one by rows."""
+        config = self.config
+        methods = [name for name in config.ensemble.methods if not METHODS[name].learns]
+        asked = [("weak", self.pool[0], f"{methods[0]} out of ensemble.methods")] if methods else []
+        asked += [("strong", self.strong, "students.in_context out")] if config.students.in_context else []
+        for name, model, mend in asked:
+            used, has = n_layers_of(model)
+            if used < has:
+                raise ConfigError(
+                    f"{name}.n_layers ({used}): the pretrained model is asked for its next token, which the first "
+                    f"{used} of its {has} layers do not say; leave {name}.n_layers out (null), or take {mend}"
+                )
+            choice_likelihood(self._backbone(model), model.model, task.choices, reads_shared=True)
 
     def _backbone(self, model: ModelConfig) -> Backbone:
         """The model's checkpoint, with at least its layers."""
@@ -136,8 +139,24 @@ class ClassModels:
         pool = tuple(TfidfRole(model, words) if model.is_tfidf else of[id(model)] for model in self.pool)
         strong = of[id(self.strong)]
         votes = None if task.votes is None else placed(task.votes, split)
+        self._check_shown(strong, split)
         contexts = self._contexts(pool[0], split)
         return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes, contexts)
+
+    def _check_shown(self, role: ClassRole, split: Split) -> None:
+        """Raises DataError where the longest examples that may be shown leave no room for a question."""
+        if (n := self.config.students.in_context) is None:
+            return
+        pool, tokenizer = split.pools["hard_pool"], role.backbone.tokenizer
+        answers = prompt_ids(tokenizer, [answer_text(choice) for choice in split.choices])
+        breaks = max(map(len, prompt_ids(tokenizer, [BLANK])))
+        shown = sorted(role.lengths[pool.start : pool.stop].tolist())[-n:]
+        n_tokens = sum(shown) + n * (max(map(len, answers)) + breaks) + int(role.lengths.max())
+        if reason := unreadable(n_tokens, max_length=role.config.max_length, positions=role.backbone.positions):
+            raise DataError(
+                f"students.in_context: the {n} longest unlabelled examples and the longest question have {reason}; or "
+                "lower students.in_context"
+            )
 
     def _contexts(self, role: ClassRole | TfidfRole, split: Split) -> dict[int, SeedContexts]:
         """Of every seed, checked. Raises as `SeedContexts.check`."""

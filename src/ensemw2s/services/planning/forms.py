@@ -96,9 +96,19 @@ class ClassCounts(Counts):
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
         if not isinstance(self.classes.strong.last, PooledInputs):  # what zero-shot scoring reads is not cached
             units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
+        if shown := config.students.in_context:
+            units.append(self._in_context(shown))
         n_rows = 4 + len(config.ensemble.methods) + len(config.students.pairs(config.ensemble.methods))
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
         return [*units, Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)]
+
+    def _in_context(self, n_shown: int) -> Unit:
+        """The untrained strong model reads a method's labels once, and the questions behind them."""
+        role, n = self.classes.strong, self.n_easy + self.n_val + self.n_tests
+        tokens = round((n_shown + n) * self.amounts["strong"].read)
+        flops = (role.trunk_flops + role.own_flops) * tokens
+        count = self.n_seeds * len(self.config.ensemble.methods)
+        return Unit("students", "the strong model behind weak labels", "read", "strong", count, tokens, tokens, flops)
 
     def _trunk(self, name: RoleName, n_depths: int) -> list[Unit]:
         role = self.classes.roles[name]
