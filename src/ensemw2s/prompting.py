@@ -95,6 +95,12 @@ def ids_behind(
     return (prefix, ids) if is_causal else ([], [[*prefix, *one] for one in ids])
 
 
+def ids_behind_each(tokenizer: Any, before: Sequence[str], prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each prompt behind a text of its own, encoded apart as in `ids_behind`."""
+    starts, ends = _around(tokenizer, before), _around(tokenizer, prompts)
+    return [[*start, *text, *own, *end] for (start, text, _), (_, own, end) in zip(starts, ends, strict=True)]
+
+
 def _around(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], list[int], list[int]]]:
     """Of each text the special tokens before it, its own, and those behind it."""
     found: list[tuple[list[int], list[int], list[int]]] = []

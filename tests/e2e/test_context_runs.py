@@ -11,6 +11,7 @@ from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.forms.classification import in_context
 from ensemw2s.forms.classification.contexts import spare_rows
 from ensemw2s.pipeline import run as runner
+from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.pipeline.tiny import tiny
@@ -197,7 +198,7 @@ def test_the_untrained_strong_model_is_shown_weak_labels_of_each_method(tiny_con
     results = run(config, tmp_path / "run", store_root=tmp_path / "store")
     rows = {row.key: row for row in results.rows}
     assert rows["in_context:independent"].label == "strong model, untrained, shown labels of the independent ensemble"
-    assert not rows["in_context:independent"].condition.is_baseline
+    assert rows["in_context:independent"].kind == "shown"
     assert ("in_context:single", "zero_shot") not in {(c.row, c.baseline) for c in results.comparisons}  # no such row
     assert ("in_context:single", "strong_on_easy") in {(c.row, c.baseline) for c in results.comparisons}
     split = prepared_run(config, tmp_path / "store").split
@@ -217,3 +218,42 @@ def test_the_untrained_strong_model_is_shown_weak_labels_of_each_method(tiny_con
     monkeypatch.setattr(in_context, "pooled_for_depths", None)  # what was said is in the store
     run(config, tmp_path / "run", store_root=tmp_path / "store")
     assert (tmp_path / "run" / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("kind", "n_written"), [("arguments", 2), ("knowledge", 2)])
+def test_contexts_that_a_model_writes_are_written_once_and_stay_with_the_run(kind, n_written, tiny_config, tmp_path):
+    config = tiny_config(
+        seeds=[0],
+        strong={"n_layers": None},
+        ensemble={"methods": ["single", "contexts"], "n_rounds": 2, "context": {"kind": kind}},
+        students={"recipes": [{}]},
+    )
+    results = run(config, tmp_path / "run", store_root=tmp_path / "store")
+    store, n_all = runner.Store(tmp_path / "store"), sum(results.task.sizes[p] for p in runner_pools(results))
+    written = [json.loads(p.read_text()) for p in (tmp_path / "store" / "written").rglob("record.json")]
+    assert sum(len(record["texts"]) for record in written) == n_written * n_all
+    contexts = runner.prepare(config, store, lambda model, n: None).contexts[0]
+    one, other = (contexts.context(t).texts[0] for t in range(2))
+    assert one != other
+    if kind == "arguments":
+        assert one.splitlines()[:2] == other.splitlines()[:2][::-1]
+        assert one.startswith("no because ")
+    else:
+        assert one.startswith("A relevant fact: ")
+    writer, read = contexts.writer, [sum(record[name] for record in written) for name in ("read", "written")]
+    trunk = sum(contexts.role.trunk_flops * contexts.n_read(t, is_asked=False) for t in range(2))
+    assert results.row("contexts").cost.flops > trunk + writer.flops(*read)
+    assert any("may argue for what it wants" in note and "the best of the others" in note for note in results.notes)
+    assert json.loads((tmp_path / "run" / "ensemble" / "ensemble.json").read_text())["method"] == "single"
+    planned = {line.what: line for line in make_plan(config, calibrated=False).lines}
+    assert planned["contexts are written"].flops >= writer.flops(*read)
+
+
+def runner_pools(results):
+    return [name for name in ("easy_pool", "hard_pool", "id_test", "ood_test") if name in results.task.sizes]
+
+
+def test_an_ensemble_that_could_not_be_exported_needs_one_beside_it_that_can(tiny_config):
+    config = tiny_config(ensemble={"methods": ["contexts"], "context": {"kind": "arguments"}})
+    with pytest.raises(ConfigError, match="no ensemble of it could be exported; add a method"):
+        check(config)

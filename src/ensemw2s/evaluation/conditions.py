@@ -104,11 +104,12 @@ def labels_in_words(recipe: Recipe) -> str:
 def all_conditions(methods: Sequence[str], students: StudentConfig) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
     plain = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST, ZERO_SHOT, BEST_SINGLE, SINGLE_LONG)
-    shown = map(in_context, methods) if students.in_context else ()
-    found = [named(c) for c in (*plain, *map(ensemble, methods), *shown, STRONG_ON_EASY)]
+    found = [named(c) for c in (*plain, *map(ensemble, methods), STRONG_ON_EASY)]
     found += [named(student(teacher, recipe.name), recipe) for teacher, recipe in students.pairs(methods)]
     if students.method == "auto":
         found.append(named(AUTO))
+    if students.in_context is not None:
+        found += [named(in_context(method)) for method in methods]
     return [*found, named(CEILING)]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.core.losses import LINKS
+from ensemw2s.ensemble.contexts import exportable
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.card import model_card
@@ -37,7 +38,8 @@ def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVot
         voters: this student as the one who answers (`refit.exported`).
     """
     _export_student(run_dir / "student", results, work.prepared, voters)
-    methods = [m for m in METHODS if m in work.ensembles]  # of equals the first of the table
+    kept = exportable(work.config.ensemble)
+    methods = [m for m in METHODS if m in work.ensembles and m in kept]  # of equals the first of the table
     accuracy = {m: results.row(ensemble(m).key).parts["easy_val"]["accuracy"].interval.mean for m in methods}
     rivals = [m for m in methods if ensemble(m).key == results.recommendation.rival]
     made = work.ensembles[max(rivals or methods, key=accuracy.__getitem__)]

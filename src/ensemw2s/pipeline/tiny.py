@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
+from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods import learning, make_method, n_contexts
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.files import cache_home
@@ -59,12 +60,15 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     }
     for section, values in changes.items():
         tree[section] |= values
-    if (n := n_contexts(config.ensemble)) and config.ensemble.context.kind == "demonstrations":
+    n = n_contexts(config.ensemble)
+    if n and config.ensemble.context.kind == "demonstrations":
         tree["ensemble"]["context"] = config.ensemble.context.model_copy(update={"n": DEMONSTRATIONS})
         tree["split"]["n_easy_pool"] += 3 * DEMONSTRATIONS * min(n, 2)
     if config.students.in_context:
         tree["students"]["in_context"] = min(config.students.in_context, DEMONSTRATIONS)
         tree["strong"]["n_layers"] = None
+    if n and config.ensemble.context.kind in WRITTEN:  # by a whole model
+        (tree["strong"] if config.ensemble.context.written_by == "strong" else tree["weak"][0])["n_layers"] = None
     if learning(config.ensemble).methods != config.ensemble.methods:
         tree["weak"][0]["n_layers"] = None  # what is asked untrained is asked whole
     tree["task"]["votes"] = tree["students"]["people"] = None  # their items are not among the generated ones

@@ -38,6 +38,10 @@ GLOSSARY: dict[str, Term] = {
         "Confidence",
         "The probability that a row gives to its own answer.",
     ),
+    "context": Term(
+        "Context",
+        "What a member reads before each question: labelled examples, a principle, or what a model wrote of the question.",
+    ),
     "converged": Term(
         "Converged",
         "More training would change nothing that matters: the optimum is reached, or easy validation data no "
@@ -101,6 +105,10 @@ GLOSSARY: dict[str, Term] = {
     "outside-voter": Term(
         "Outside voter",
         "Somebody or something other than the weak models that votes on items: people, rules, other services.",
+    ),
+    "prompted": Term(
+        "Prompted ensemble",
+        "The pretrained model itself, asked behind one context after the other; nothing is trained.",
     ),
     "recall": Term(
         "Recall",

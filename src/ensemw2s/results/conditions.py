@@ -21,7 +21,7 @@ ConditionKind = Literal[
     "auto",
     "ceiling",
 ]
-RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
+RowKind = Literal["baseline", "ensemble", "student", "shown", "ceiling"]
 SELF = "self"
 """The teacher that is the strong model itself, trained on the easy labels."""
 _GROUPS: dict[ConditionKind, RowKind] = {
@@ -30,6 +30,7 @@ _GROUPS: dict[ConditionKind, RowKind] = {
     "ensemble": "ensemble",
     "student": "student",
     "auto": "student",
+    "in_context": "shown",
     "ceiling": "ceiling",
 }
 
@@ -73,7 +74,7 @@ class Condition:
     @property
     def is_baseline(self) -> bool:
         """Whether it needs no weak supervision."""
-        return self.group == "baseline" and self.kind != "in_context"
+        return self.group == "baseline"
 
 
 MAJORITY = Condition(kind="majority")

@@ -207,13 +207,14 @@ class ClassExperts:
         return costs.total(parts)
 
     def _behind_contexts(self, seed: SeedContext, experts: Sequence[Expert]) -> list[Cost]:
-        """One more pass for each context."""
+        """One more pass for each context, and writing those that are written."""
         contexts = self.prepared.contexts.get(seed.seed)
         if contexts is None:
             return []
         read = {(e.view.context, METHODS[e.method].learns) for e in experts if e.view.context is not None}
         tokens = (contexts.n_read(number, is_asked=not learns) for number, learns in sorted(read))
-        return [trunk_cost(contexts.role, n) for n in tokens]
+        written = contexts.writing_cost({number for number, _ in read})
+        return [trunk_cost(contexts.role, n) for n in tokens] + written
 
     def _resolved(self, training: TrainConfig, member: int) -> TrainConfig:
         return training.resolved(self.prepared.config.pool[member], has_optimum=True)

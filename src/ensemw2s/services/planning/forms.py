@@ -62,13 +62,13 @@ class ClassCounts(Counts):
     def _behind_contexts(self) -> list[Unit]:
         """A pass over all examples for each context: one for trained members and for those that are asked, or two."""
         learns = {METHODS[name].learns for name in self.config.ensemble.methods if METHODS[name].reads_contexts}
-        units: list[Unit] = []
+        units: list[Unit] = self._writing()
         for contexts in self.classes.contexts.values():
             if len(learns) > 1 and contexts.asks_alike:
                 learns = {True}
             for is_asked in sorted(not each for each in learns):
                 role, n = contexts.role, n_contexts(self.config.ensemble)
-                tokens = round(sum(contexts.n_read(k, is_asked=is_asked) for k in range(n)) / n)
+                tokens = round(contexts.n_read_at_most(is_asked=is_asked))
                 width = role.backbone.output_size if is_asked else role.backbone.feature_size
                 kept = self.n_all * width * role.backbone.dtype.itemsize
                 what = "the trunk reads all examples behind a context"
@@ -101,6 +101,16 @@ class ClassCounts(Counts):
         n_rows = 4 + len(config.ensemble.methods) + len(config.students.pairs(config.ensemble.methods))
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
         return [*units, Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)]
+
+    def _writing(self) -> list[Unit]:
+        """What a model writes before questions, at most; the seeds share it."""
+        contexts = next(iter(self.classes.contexts.values()), None)
+        if contexts is None or contexts.writer is None:
+            return []
+        settings, writer = self.config.ensemble.context, contexts.writer
+        read, written = contexts.most_written()
+        flops = writer.flops(read, written)
+        return [Unit("experts", "contexts are written", "write", settings.written_by, 1, written, read, flops)]
 
     def _in_context(self, n_shown: int) -> Unit:
         """The untrained strong model reads a method's labels once, and the questions behind them."""
