@@ -8,13 +8,15 @@ import torch
 
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.export.labeller import open_labeller, open_reader
-from ensemw2s.forms.classification import in_context
+from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.contexts import spare_rows
+from ensemw2s.forms.classification.in_context import InContext
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.pipeline.tiny import tiny
+from ensemw2s.prompting import ids_behind_each
 from ensemw2s.services.planning.plan import make_plan
 from tiny_run import comparison_rows, write_jsonl
 
@@ -24,15 +26,15 @@ SHARED = ["single", *BOTH]
 
 def small(tiny_config, methods=BOTH, **changes):
     context = changes.pop("context", {"n": 4})
-    base = {"seeds": [0], "weak": {"n_layers": None}, "students": {"recipes": [{}]}}
+    base = {"seeds": [0], "weak": {"n_layers": None}, "students": {"recipes": [{}], "in_context": 4}}
     ensemble = {"methods": methods, "n_rounds": 3, "context": context}
     return tiny_config(**(base | changes), ensemble=ensemble)
 
 
-def artifacts(folder, store, stage):
+def artifacts(folder, store, stage, kind=None):
     kept = runner.Store(store)
-    keys = [a["key"] for a in json.loads((folder / "stages" / f"{stage}.json").read_text())["artifacts"]]
-    return [(key, kept.load(stage, key).tensors) for key in keys]
+    made = json.loads((folder / "stages" / f"{stage}.json").read_text())["artifacts"]
+    return [(a["key"], kept.load(a["kind"], a["key"]).tensors) for a in made if kind in (None, a["kind"])]
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +139,13 @@ def test_flipping_every_sealed_label_changes_no_member_that_reads_contexts(finis
     flipped = [r | {"answer": other[r["answer"]]} if r["id"] in sealed else r for r in rows]
     file = write_jsonl(tmp_path / "flipped.jsonl", flipped)
     run(small(tiny_config, SHARED, task={"path": str(file)}), tmp_path / "run", store_root=tmp_path / "store")
-    after = artifacts(tmp_path / "run", tmp_path / "store", "experts")
-    for (key, tensors), (other_key, others) in zip(artifacts(*finished, "experts"), after, strict=True):
-        assert key == other_key
-        assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+    for stage, kind in (("experts", "experts"), ("students", "in_context")):
+        before = artifacts(*finished, stage, kind)
+        after = artifacts(tmp_path / "run", tmp_path / "store", stage, kind)
+        assert len(before) >= 3
+        for (key, tensors), (other_key, others) in zip(before, after, strict=True):
+            assert key == other_key
+            assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
 def test_an_interrupted_run_goes_on_where_it_was_with_the_same_results(finished, tiny_config, tmp_path, monkeypatch):
@@ -185,72 +190,75 @@ def test_a_tiny_run_has_contexts_of_its_own_size(tiny_config, tmp_path):
     assert {"contexts", "prompted"} <= {row.key for row in results.rows}
 
 
-def test_the_untrained_strong_model_is_shown_weak_labels_of_each_method(tiny_config, tmp_path, monkeypatch):
-    config = tiny_config(
-        seeds=[0],
-        ensemble={"methods": ["single", "independent"], "n_rounds": 2},
-        strong={"n_layers": None, "max_length": 1000},
-        students={"recipes": [{}], "in_context": 4},
-    )
-    shown = []
-    plain = in_context.shown
-    monkeypatch.setattr(in_context, "shown", lambda answered: shown.append(answered) or plain(answered))
-    results = run(config, tmp_path / "run", store_root=tmp_path / "store")
+def test_the_untrained_strong_model_is_shown_weak_labels_of_each_method(finished, tiny_config):
+    folder, store = finished
+    results, prepared = read_results(folder), prepared_run(small(tiny_config, SHARED), store)
     rows = {row.key: row for row in results.rows}
-    assert rows["in_context:independent"].label == "strong model, untrained, shown labels of the independent ensemble"
-    assert rows["in_context:independent"].kind == "shown"
-    assert ("in_context:single", "zero_shot") not in {(c.row, c.baseline) for c in results.comparisons}  # no such row
+    assert rows["in_context:prompted"].label == "strong model, untrained, shown labels of the prompted ensemble"
+    assert rows["in_context:prompted"].kind == "shown"
     assert ("in_context:single", "strong_on_easy") in {(c.row, c.baseline) for c in results.comparisons}
-    split = prepared_run(config, tmp_path / "store").split
-    by_prompt = {split.examples[row].prompt for row in split.draw(0).hard_unlabelled.tolist()}
-    (_, labels), (_, _) = artifacts(tmp_path / "run", tmp_path / "store", "labels")
-    assert [len(answered) for answered in shown] == [4, 4]
-    assert {prompt for answered in shown for prompt, _ in answered} <= by_prompt
-    surest = labels["soft"].max(-1).values.argmax()
-    prompts = [split.examples[row].prompt for row in split.draw(0).hard_unlabelled.tolist()]
-    assert prompts[int(surest)] in {prompt for prompt, _ in shown[0]}
+    hard = prepared.split.draw(0).hard_unlabelled.tolist()
+    (_, kept), *_ = artifacts(folder, store, "labels")
+    seed = SeedContext(0, prepared.split.draw(0), runner.Store(store))
+    shown = InContext(prepared, seed, 4).before(kept["soft"]).split("\n\n")[:-1]
+    answers = [("no", "yes")[k] for k in kept["soft"].argmax(-1).tolist()]
+    said = [f"{prepared.split.examples[row].prompt} {answer}" for row, answer in zip(hard, answers, strict=True)]
+    assert len(set(shown)) == 4
+    assert set(shown) <= set(said)
+    assert said[int(kept["soft"].amax(-1).argmax())] in shown
     cost = {key: rows[key].cost for key in ("single", "in_context:single")}
     assert cost["in_context:single"].training_tokens == cost["single"].training_tokens
-    plan = {line.what: line for line in make_plan(config, calibrated=False).lines}
+    plan = {line.what: line for line in make_plan(small(tiny_config, SHARED), calibrated=False).lines}
     paid = cost["in_context:single"].flops - cost["single"].flops
     assert plan["the strong model behind weak labels"].flops == pytest.approx(paid, rel=0.1)
-    before = (tmp_path / "run" / "results.json").read_bytes()
-    monkeypatch.setattr(in_context, "pooled_for_depths", None)  # what was said is in the store
-    run(config, tmp_path / "run", store_root=tmp_path / "store")
-    assert (tmp_path / "run" / "results.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(("kind", "n_written"), [("arguments", 2), ("knowledge", 2)])
-def test_contexts_that_a_model_writes_are_written_once_and_stay_with_the_run(kind, n_written, tiny_config, tmp_path):
-    config = tiny_config(
+def test_arguments_are_written_once_and_stay_with_the_run(tiny_config, tmp_path):
+    config = written(tiny_config, "arguments")
+    results = run(config, tmp_path / "run", store_root=tmp_path / "store")
+    contexts = prepared_run(config, tmp_path / "store").contexts[0]
+    records = [json.loads(p.read_text()) for p in (tmp_path / "store" / "written").rglob("record.json")]
+    n_all = len(contexts.role.lengths)
+    assert sum(len(record["texts"]) for record in records) == 2 * n_all
+    one, other = (contexts.context(t).texts[0].split("\n") for t in range(2))
+    assert one[:2] == other[:2][::-1]
+    assert [line.split(" because ")[0] for line in one[:2]] == ["no", "yes"]
+    spent = [sum(record[name] for record in records) for name in ("read", "written")]
+    trunk = sum(contexts.role.trunk_flops * contexts.n_read(t, is_asked=False) for t in range(2))
+    assert results.row("contexts").cost.flops > trunk + contexts.writer.flops(*spent)
+    assert any("may argue for what it wants" in note and "the best of the others" in note for note in results.notes)
+    assert json.loads((tmp_path / "run" / "ensemble" / "ensemble.json").read_text())["method"] == "single"
+    planned = {line.what: line for line in make_plan(config, calibrated=False).lines}
+    assert planned["contexts are written"].tokens == spent[0]
+    assert planned["contexts are written"].flops >= contexts.writer.flops(*spent)
+
+
+def test_each_member_has_a_fact_of_its_own(tiny_config, tmp_path):
+    small_split = dict.fromkeys(("n_hard_pool", "n_hard_unlabelled", "n_id_test", "n_ood_test"), 16)
+    small_split |= {"n_easy_pool": 24, "n_easy_train": 16, "n_easy_val": 8}
+    contexts = prepared_run(written(tiny_config, "knowledge", split=small_split), tmp_path / "store").contexts[0]
+    one, other = (contexts.context(t).texts for t in range(2))
+    assert all(text.startswith("A relevant fact: ") for text in (*one, *other))
+    assert one != other
+    assert len(one) == len(contexts.role.lengths)
+    said = contexts.ask(0, torch.arange(3))
+    ids = ids_behind_each(contexts.role.backbone.tokenizer, one[:3], contexts._source.questions[:3])
+    with torch.no_grad():
+        states = [
+            contexts.role.backbone.model(torch.tensor([[*each, *contexts._likelihood.shared]])).last_hidden_state[0, -1]
+            for each in ids
+        ]
+    torch.testing.assert_close(said, contexts._likelihood(torch.stack(states)), rtol=1e-4, atol=1e-5)
+
+
+def written(tiny_config, kind, **changes):
+    return tiny_config(
         seeds=[0],
         strong={"n_layers": None},
         ensemble={"methods": ["single", "contexts"], "n_rounds": 2, "context": {"kind": kind}},
         students={"recipes": [{}]},
+        **changes,
     )
-    results = run(config, tmp_path / "run", store_root=tmp_path / "store")
-    store, n_all = runner.Store(tmp_path / "store"), sum(results.task.sizes[p] for p in runner_pools(results))
-    written = [json.loads(p.read_text()) for p in (tmp_path / "store" / "written").rglob("record.json")]
-    assert sum(len(record["texts"]) for record in written) == n_written * n_all
-    contexts = runner.prepare(config, store, lambda model, n: None).contexts[0]
-    one, other = (contexts.context(t).texts[0] for t in range(2))
-    assert one != other
-    if kind == "arguments":
-        assert one.splitlines()[:2] == other.splitlines()[:2][::-1]
-        assert one.startswith("no because ")
-    else:
-        assert one.startswith("A relevant fact: ")
-    writer, read = contexts.writer, [sum(record[name] for record in written) for name in ("read", "written")]
-    trunk = sum(contexts.role.trunk_flops * contexts.n_read(t, is_asked=False) for t in range(2))
-    assert results.row("contexts").cost.flops > trunk + writer.flops(*read)
-    assert any("may argue for what it wants" in note and "the best of the others" in note for note in results.notes)
-    assert json.loads((tmp_path / "run" / "ensemble" / "ensemble.json").read_text())["method"] == "single"
-    planned = {line.what: line for line in make_plan(config, calibrated=False).lines}
-    assert planned["contexts are written"].flops >= writer.flops(*read)
-
-
-def runner_pools(results):
-    return [name for name in ("easy_pool", "hard_pool", "id_test", "ood_test") if name in results.task.sizes]
 
 
 def test_an_ensemble_that_could_not_be_exported_needs_one_beside_it_that_can(tiny_config):

@@ -40,7 +40,7 @@ GLOSSARY: dict[str, Term] = {
     ),
     "context": Term(
         "Context",
-        "What a member reads before each question: labelled examples, a principle, or what a model wrote of the question.",
+        "What a member reads before each question: labelled examples, a principle, or what a model wrote of it.",
     ),
     "converged": Term(
         "Converged",

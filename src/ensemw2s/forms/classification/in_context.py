@@ -42,7 +42,7 @@ class InContext:
         rows = torch.cat([train, *parts.values()])
         prompts = [prepared.split.examples[row].prompt for row in rows.tolist()]
         likelihood = choice_likelihood(role.backbone, role.config.model, prepared.task.choices, reads_shared=True)
-        before = self._demonstrated(labels)
+        before = self.before(labels.soft)
         prefix, ids = ids_behind(role.backbone.tokenizer, before, prompts, is_causal=role.backbone.is_causal)
         ids = [[*own, *likelihood.shared] for own in ids]
 
@@ -70,12 +70,11 @@ class InContext:
         flops = (role.trunk_flops + role.own_flops) * (len(prefix) + sum(map(len, ids)))
         return ClassVoters(dict(zip(parts, each, strict=True))), NOTHING.model_copy(update={"flops": flops})
 
-    def _demonstrated(self, labels: WeakLabels) -> str:
+    def before(self, soft: Float[Tensor, "hard classes"]) -> str:
         """The most confident labels, balanced over the classes, in an order of the seed's own."""
         hard, choices = self.seed.draw.hard_unlabelled, self.prepared.task.choices
-        places = most_confident(labels.soft, self.n)
+        places, answers = most_confident(soft, self.n), soft.argmax(-1)
         order = torch.randperm(self.n, generator=stream(self.seed.seed, "in_context")).tolist()
-        answers = labels.hard
         return shown(
             [
                 (self.prepared.split.examples[int(hard[place])].prompt, choices[int(answers[place])])
