@@ -79,6 +79,39 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str], *, chat: bool = False) ->
     return tokenizer(texts, add_special_tokens=False)["input_ids"]  # the chat template has added them
 
 
+def ids_behind(
+    tokenizer: Any, before: str, prompts: Sequence[str], *, is_causal: bool
+) -> tuple[list[int], list[list[int]]]:
+    """Token ids of a text that stands before every prompt, and of each prompt behind it.
+
+    Both are encoded apart, so that no token reaches over the seam; the tokenizer's special tokens stand around the two
+    as around one text. What an encoder makes of a text depends on the prompt behind it: there each prompt has the text
+    in it, and there is no first part.
+    """
+    if not before:
+        return [], prompt_ids(tokenizer, prompts)
+    (start, text, _), *each = _around(tokenizer, [before, *prompts])
+    prefix, ids = [*start, *text], [[*own, *end] for _, own, end in each]
+    return (prefix, ids) if is_causal else ([], [[*prefix, *one] for one in ids])
+
+
+def ids_behind_each(tokenizer: Any, before: Sequence[str], prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each prompt behind a text of its own, encoded apart as in `ids_behind`."""
+    starts, ends = _around(tokenizer, before), _around(tokenizer, prompts)
+    return [[*start, *text, *own, *end] for (start, text, _), (_, own, end) in zip(starts, ends, strict=True)]
+
+
+def _around(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], list[int], list[int]]]:
+    """Of each text the special tokens before it, its own, and those behind it."""
+    found: list[tuple[list[int], list[int], list[int]]] = []
+    alone = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    for whole, own in zip(tokenizer(list(texts))["input_ids"], alone, strict=True):
+        n = len(own)
+        start = next((place for place in range(len(whole) - n + 1) if whole[place : place + n] == own), 0)
+        found.append((whole[:start], own, whole[start + n :]))
+    return found
+
+
 def answer_text(answer: str, *, chat: bool = False) -> str:
     """Text of an answer after its prompt: after a space, or at the start of the assistant's turn."""
     return answer if chat else f" {answer}"

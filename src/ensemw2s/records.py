@@ -59,6 +59,8 @@ class View:
     """Number of trunk layers below the expert; None: all layers of the weak model."""
     feature_share: float | int = 1.0
     """Share of the pooled feature's dimensions, drawn from the expert's random stream."""
+    context: int | None = None
+    """Number of the text, among those of the ensemble's members, that it reads before each question; None: none."""
 
     @property
     def deciding(self) -> dict[str, int | float]:

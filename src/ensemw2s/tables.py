@@ -161,6 +161,8 @@ METHODS: Table[type[Any]] = Table(
         "boosting": f"{_METHOD}:Boosting",
         "subspace": f"{_METHOD}:Subspace",
         "layers": f"{_METHOD}:Layers",
+        "contexts": f"{_METHOD}:Contexts",
+        "prompted": f"{_METHOD}:Prompted",
     },
 )
 """Ensemble methods (`ensemble.methods.base.EnsembleMethod`)."""

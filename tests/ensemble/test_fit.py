@@ -40,7 +40,6 @@ def weak(epochs: int = 6) -> tuple[Weak, torch.Tensor]:
             labels=labels[rows],
             group_ids=[str(i // 2) for i in range(N_TRAIN)],
             n_classes=2,
-            training_tokens=learner.training_tokens,
         ),
         labels,
     )

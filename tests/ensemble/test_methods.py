@@ -108,7 +108,12 @@ def test_boosting_updates_by_its_formula():
 
 def test_only_boosting_needs_errors_and_only_views_need_one_pooled_feature():
     assert [name for name in METHODS if METHODS[name].needs_errors] == ["boosting"]
-    assert [name for name in METHODS if METHODS[name].needs_pooled_head] == ["subspace", "layers"]
+    assert [name for name in METHODS if METHODS[name].needs_pooled_head] == [
+        "subspace",
+        "layers",
+        "contexts",
+        "prompted",
+    ]
 
 
 def test_views_by_hand():

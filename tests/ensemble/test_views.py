@@ -69,7 +69,8 @@ def read(expert) -> torch.Tensor:
 
 
 def test_no_method_with_views_is_among_the_default_ones():
-    assert [m for m in METHODS if METHODS[m].needs_pooled_head] == ["subspace", "layers"]
+    with_views = [m for m in METHODS if METHODS[m].needs_pooled_head]
+    assert with_views == ["subspace", "layers", "contexts", "prompted"]
     assert not any(METHODS[m].needs_pooled_head for m in EnsembleConfig().methods)
 
 

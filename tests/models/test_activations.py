@@ -166,3 +166,19 @@ def test_activations_are_stored_in_the_trunks_dtype_and_read_in_float32(tiny, id
     inputs = open_activations(backbone, ids, config=TOP, cache=cache(), store=store)
     assert {entry["values"].dtype for entry in store.kept.values()} == {torch.bfloat16}
     assert inputs.batch(ROWS)[0].dtype is torch.float32
+
+
+def test_a_prefix_counts_in_the_key_and_the_length_only_where_there_is_one(backbone, ids, store):
+    plain = pooled_for_depths(backbone, ids, [4], cache=cache(), store=store)[4]
+    before = set(store.kept)
+    pooled_for_depths(backbone, ids, [4], cache=cache(), store=store, prefix=[])
+    assert set(store.kept) == before
+    opened = [
+        pooled_for_depths(backbone, ids, [4], cache=cache(where), store=store, prefix=[7, 8, 9])[4]
+        for where in ("disk", "disk", "memory", "off")
+    ]
+    assert len(store.kept) == 2 * len(before)
+    for each in opened:
+        assert each.lengths.tolist() == [3 + len(example) for example in ids]
+        torch.testing.assert_close(each.batch(ROWS)[0], opened[0].batch(ROWS)[0], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(plain.batch(ROWS)[0], opened[0].batch(ROWS)[0], atol=1e-2)

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models import trunk
+from ensemw2s.models import passes, trunk
 from ensemw2s.models.loading import anatomy
 from ensemw2s.models.trunk import pooled_features, token_activations
 
@@ -101,3 +103,37 @@ def test_bfloat16_features_stay_close_to_float32(tiny, ids):
     )
     assert rough.dtype is torch.bfloat16
     assert float((rough.float() - exact).norm() / exact.norm()) < 0.05
+
+
+@pytest.mark.parametrize("family", ["tiny", "gpt2"])
+@pytest.mark.parametrize("batch_tokens", [1, 40, 10_000])
+def test_texts_behind_a_prefix_that_is_read_once_are_read_as_in_one_pass(family, batch_tokens, request, load_tiny, ids):
+    backbone, prefix = load_tiny(request.getfixturevalue(family)), ids[6]
+    whole = [[*prefix, *example] for example in ids]
+    expected = pooled_features(backbone, whole, [1, 2, 3], batch_tokens=64)
+    read = []
+    got = pooled_features(backbone, ids, [1, 2, 3], batch_tokens=batch_tokens, prefix=prefix, on_tokens=read.append)
+    for depth in (1, 2, 3):
+        torch.testing.assert_close(got[depth], expected[depth], rtol=1e-5, atol=1e-5)
+    assert sum(read) == sum(map(len, ids))
+
+
+def test_a_family_that_cannot_go_on_from_a_prefix_reads_it_before_every_text(backbone, ids, monkeypatch):
+    expected = pooled_features(backbone, ids, [2, 4], batch_tokens=64, prefix=ids[0])
+    monkeypatch.setattr(passes, "_keeps_prefixes", lambda _: False)
+    got = pooled_features(backbone, ids, [2, 4], batch_tokens=64, prefix=ids[0])
+    for depth in (2, 4):
+        torch.testing.assert_close(got[depth], expected[depth], rtol=1e-5, atol=1e-5)
+
+
+def test_features_behind_a_prefix_are_pooled_over_the_text_alone(backbone, ids):
+    mean = replace(backbone, pooling=("mean",))
+    (got,) = pooled_features(mean, ids[:1], [4], batch_tokens=64, prefix=ids[1])[4]
+    with torch.no_grad():
+        hidden = backbone.model(torch.tensor([[*ids[1], *ids[0]]])).last_hidden_state[0]
+    torch.testing.assert_close(got, hidden[len(ids[1]) :].mean(0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_prefix_with_a_token_that_has_no_embedding_is_refused(backbone, ids):
+    with pytest.raises(ModelError, match="number 999"):
+        pooled_features(backbone, ids, [1], batch_tokens=64, prefix=[999])

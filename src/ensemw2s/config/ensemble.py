@@ -1,11 +1,12 @@
 """Settings of the weak ensembles."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ensemw2s.config.base import Count, Frozen
-from ensemw2s.config.recipe import Options, make_piece
+from ensemw2s.config.context import ContextConfig
+from ensemw2s.config.pieces import Options, make_piece
 from ensemw2s.tables import MERGES, METHODS
 
 if TYPE_CHECKING:
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
 
 
 class EnsembleConfig(Frozen):
+    younger: ClassVar[tuple[str, ...]] = ("context", "gate_l2", "merges", "merge_options")
+
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("single", "independent", "bagging", "boosting")
-    """Names in the table of ensemble methods. Also `subspace` and `layers`, for `weak.adapter: head` alone: members
-    that each read a random share of the pooled feature's dimensions, or each a depth of their own."""
+    """Names in the table of ensemble methods. Also, for `weak.adapter: head` alone, `subspace` and `layers`: members
+    that each read a random share of the pooled feature's dimensions, or each a depth of their own; `contexts`: members
+    that read the question behind a text of their own; and `prompted`: the same untrained, by the likelihood of the
+    choices."""
     method_options: dict[str, dict[str, int | float | str]] = Field(default_factory=dict)
     """By method: options of methods of other packages, as `{my-method: {power: 2}}`."""
     n_rounds: Count = 8
@@ -25,6 +30,8 @@ class EnsembleConfig(Frozen):
     layer_range: tuple[Count, Count] | None = None
     """layers: the first and the last depth, in layers, that members are dealt; None is the upper half of the weak
     model's."""
+    context: ContextConfig = ContextConfig()
+    """contexts, prompted: what stands before the question."""
     prior: Literal["chance", "pretrained", "unigram"] | Annotated[float, Field(gt=0, lt=1)] = "chance"
     """Error of a reference that knows nothing: `chance` is 1 - 1/K (AdaBoost, SAMME); `pretrained` is the
     untrained model's zero-shot error on the easy training examples (EnsemW2S); `unigram` always gives their most
@@ -103,6 +110,16 @@ class EnsembleConfig(Frozen):
     def make_merge(self, name: str) -> "Merge":
         """A merge with its options."""
         return make_piece(MERGES[name], name, f"merge_options.{name}", self.merge_options.get(name, {}))
+
+    @model_validator(mode="after")
+    def _principles_suffice(self) -> "EnsembleConfig":
+        n = len(self.context.principles)
+        if self.context.kind == "principles" and n < self.n_rounds:
+            raise ValueError(
+                f"context.principles has {n} sentences for {self.n_rounds} members (n_rounds); give each its own, or "
+                f"lower n_rounds"
+            )
+        return self
 
     def beyond(self, n_layers: int) -> str | None:
         """What is wrong where members of `layers` would read more layers than the weak model has."""

@@ -86,6 +86,7 @@ class ExperimentConfig(Frozen):
                 recipe.check_classes()
         self._check_pool()
         self._check_one_of_many()
+        self._check_in_context()
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -195,6 +196,26 @@ class ExperimentConfig(Frozen):
         depth = first.n_layers
         if not others and depth is not None and (message := self.ensemble.beyond(depth)):
             raise ValueError(message)
+
+    def _check_in_context(self) -> None:
+        n = self.students.in_context
+        if n is None:
+            return
+        if self.is_generation:
+            raise ValueError(
+                f"students.in_context: {self.task.name} is answered in words, and labels are shown for classes; leave "
+                "it out"
+            )
+        if self.strong.chat:
+            raise ValueError(
+                "students.in_context: strong.chat puts the header of a user's turn before what is shown; set "
+                "strong.chat: false, or leave in_context out"
+            )
+        if n > self.split.n_hard_unlabelled:
+            raise ValueError(
+                f"students.in_context ({n}) exceeds split.n_hard_unlabelled ({self.split.n_hard_unlabelled}), whose "
+                "labels are shown; lower it"
+            )
 
     def _check_pool(self) -> None:
         if self.strong.is_tfidf:

@@ -1,7 +1,7 @@
 """Settings of answers in text."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,8 @@ def fitting_tokens(longest: int) -> int:
 
 class GenerationConfig(Frozen):
     """What only tasks with free answers have."""
+
+    younger: ClassVar[tuple[str, ...]] = ("samples", "sample_temperature")
 
     boost_unit: Literal["token", "sequence"] = "token"
     """What boosting weighs: answer tokens (the paper), or whole answers. One of these is wrong if any token is; with

@@ -1,11 +1,11 @@
 """How students are trained on weak labels: loss, label model and selection by name, each with its options."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ensemw2s.config.base import Frozen
+from ensemw2s.config.base import Count, Frozen
 from ensemw2s.config.pieces import Options, make_piece, shown
 from ensemw2s.config.preference import Preference
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
@@ -31,6 +31,8 @@ class Recipe(Frozen):
 
     Pseudo-answers in words are always hard labels under xent, and only pieces that can decide among texts have a part.
     """
+
+    younger: ClassVar[tuple[str, ...]] = ("then",)
 
     loss: str = "xent"
     """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group,
@@ -164,6 +166,8 @@ class Recipe(Frozen):
 
 
 class StudentConfig(Frozen):
+    younger: ClassVar[tuple[str, ...]] = ("in_context",)
+
     method: Literal["recipes", "auto"] = "recipes"
     """`auto` adds a row that is, seed by seed, the student that did best on harder easy data, and recommends it."""
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)] = (
@@ -176,6 +180,10 @@ class StudentConfig(Frozen):
     people: str | None = None
     """File of people's answers (.jsonl or .csv with id and answer, as `ensemw2s queue --merge` keeps them): they take
     the place of the weak labels of these items, for every teacher."""
+
+    in_context: Count | None = None
+    """Classes: how many unlabelled examples with a method's weak labels the untrained strong model reads before each
+    question; a row for each method. Its answers are calibrated as `ensemble.context.calibrate` says."""
 
     def pairs(self, methods: Sequence[str]) -> list[tuple[Teacher, Recipe]]:
         """Every student of a run, as its teacher and its recipe, teacher by teacher."""

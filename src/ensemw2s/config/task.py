@@ -1,7 +1,7 @@
 """What every task answers to the rest of the package, and the settings of difficulty and of the split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,7 +9,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     SerializeAsAny,
-    model_serializer,
     model_validator,
 )
 
@@ -46,8 +45,6 @@ class TaskSettings(Frozen, ABC):
     """Whether texts other than the true answer are right, too, such as a worked solution whose last number is right.
     Models then write their answers, which are checked; otherwise the probability of the true answer suffices."""
     younger: ClassVar[tuple[str, ...]] = ("votes",)
-    """Settings that count only where they are used: at its default, one of these is left out of what is written, so
-    that a configuration keeps the hash that it had before them, and with it its run folder."""
     template: ClassVar[str] = "{{ prompt }}"
     """The Jinja template by which an exported model makes a prompt of a row; by default the row's column `prompt`."""
 
@@ -55,12 +52,6 @@ class TaskSettings(Frozen, ABC):
     def has_votes(self) -> bool:
         """Whether outside voters take part."""
         return self.votes is not None
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        fields = type(self).model_fields
-        unused = {name for name in self.younger if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in dumped(self).items() if name not in unused}
 
     @property
     def is_ordered(self) -> bool:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ensemw2s.config import EnsembleConfig, GenerationConfig
 from ensemw2s.core import sampling
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.learners.base import Fitted, Learner, adapted, end_of, take
+from ensemw2s.ensemble.learners.base import Fitted, Learner, TextLearning, adapted, end_of, take
 from ensemw2s.ensemble.methods import Draw, Samples, expert_stream, make_method
-from ensemw2s.errors import ModelError
+from ensemw2s.errors import ConfigError, ModelError
 from ensemw2s.records import WHOLE, Considered, Expert, View
 from ensemw2s.training_end import TrainingEnd
 
@@ -55,8 +55,8 @@ class Weak:
     n_classes: int
     n_layers: int = 0
     """Of the weak model; 0 where it has none."""
-    training_tokens: Callable[[Int[Tensor, " rows"], TrainingEnd | None], int] = lambda rows, end: 0
-    """Tokens that a training on these rows read that ended so; 0 where they are not texts."""
+    untrained: Learner | None = None
+    """How an expert of a method that trains nothing is made; None where no such method has a part."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,14 @@ def _train_on(
     """A classifier trained on the method's draw from `candidates` (positions in weak.rows), and what it read."""
     draw = state.next_draw(config, Samples(state.sample_weights[candidates], len(candidates)), seed)
     chosen = candidates[draw.rows]
+    learner = weak.learner if make_method(state.method, config).learns else weak.untrained
+    if learner is None:
+        raise ConfigError(
+            f"method: members of {state.method} are asked and not trained, which takes a pretrained model and contexts "
+            "of a run's own examples; choose another method, or give it to a run (ensemble.methods)"
+        )
     learner = adapted(
-        weak.learner,
+        learner,
         take(weak.X, weak.rows[candidates]),
         state.next_view(config, weak.n_layers),
         state.next_stream,  # not the fold's: what is trained on folds reads what the expert reads
@@ -184,7 +190,8 @@ def _train_on(
     target = nn.functional.one_hot(weak.labels[chosen], weak.n_classes).float()
     model = learner.fit(take(weak.X, weak.rows[chosen]), target, draw.weights[draw.rows], seed=seed)
     end = end_of(model)
-    return model, Spent(weak.training_tokens(weak.rows[chosen], end), 0 if end is None else end.validations)
+    tokens = learner.training_tokens(weak.rows[chosen], end) if isinstance(learner, TextLearning) else 0
+    return model, Spent(tokens, 0 if end is None else end.validations)
 
 
 def grow(state: EnsembleState, fitted: FittedExpert, config: EnsembleConfig, prior_error: float) -> EnsembleState:

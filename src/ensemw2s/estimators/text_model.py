@@ -13,6 +13,7 @@ from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.core.losses import SOFTMAX, CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.data.encode import encode
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
+from ensemw2s.errors import ConfigError
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import SCALE_ROWS, Adapter, build_adapter, owned_state
 from ensemw2s.models.loading.load import load_backbone
@@ -146,6 +147,11 @@ class TextLearner:
     """Texts that the head's feature scale is measured on; None: those that it is trained on."""
 
     def adapted(self, X: Sequence[str], view: View, seed: int) -> "TextLearner":
+        if view.context is not None:
+            raise ConfigError(
+                "method: members that read a context before each question are made of a run's own examples; choose "
+                "another method, or give it to a run (ensemble.methods)"
+            )
         return replace(self, view=view, view_seed=seed, scale_texts=X)
 
     def fit(

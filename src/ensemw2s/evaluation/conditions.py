@@ -20,6 +20,7 @@ from ensemw2s.results.conditions import (
     ZERO_SHOT,
     Condition,
     ensemble,
+    in_context,
     merged,
     student,
 )
@@ -69,6 +70,9 @@ def named(condition: Condition, recipe: Recipe | None = None) -> NamedCondition:
         return NamedCondition(
             condition, f"{METHODS[str(condition.method)].label}, {MERGES[str(condition.merge)].label}"
         )
+    if condition.kind == "in_context":
+        how = f"shown labels of the {METHODS[str(condition.method)].label}"
+        return NamedCondition(condition, f"strong model, untrained, {how}", how)
     if condition == CEILING:
         return NamedCondition(condition, f"ceiling: {_CEILING}", _CEILING)
     if recipe is None:
@@ -121,6 +125,8 @@ def all_conditions(methods: Sequence[str], students: StudentConfig, merges: Sequ
     found += [named(student(teacher, recipe.name), recipe) for teacher, recipe in students.pairs(methods)]
     if students.method == "auto":
         found.append(named(AUTO))
+    if students.in_context is not None:
+        found += [named(in_context(method)) for method in methods]
     return [*found, named(CEILING)]
 
 

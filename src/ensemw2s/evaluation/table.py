@@ -36,6 +36,7 @@ from ensemw2s.results.conditions import (
     SINGLE_LONG,
     STRONG_ON_EASY,
     TRIVIAL,
+    ZERO_SHOT,
     ensemble,
     student,
 )
@@ -137,6 +138,8 @@ class Table:
         pairs += [(ensemble(m), ensemble(INDEPENDENT)) for m in others if METHODS[m].needs_pooled_head]
         of_one_model = [each.condition for each in self.conditions if each.condition.kind == "merged"]
         pairs += [(c, rival) for c in of_one_model for rival in (ensemble(str(c.method)), SINGLE)]
+        shown = [each.condition for each in self.conditions if each.condition.kind == "in_context"]
+        pairs += [(each, rival) for each in shown for rival in (ZERO_SHOT, STRONG_ON_EASY)]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         pairs += [(STRONG_ON_EASY, trivial) for trivial in TRIVIAL]
         return self._compared(pairs)

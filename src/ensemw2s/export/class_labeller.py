@@ -1,7 +1,7 @@
 """A saved ensemble of classifiers that labels prompts: experts on pretrained models, and on words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,12 +12,15 @@ from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core import voting
 from ensemw2s.core.calibration import apply_temperature
 from ensemw2s.core.gating import Gate, gated_stages
+from ensemw2s.ensemble.learners.prompted import calibrated
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.export.ensemble_folder import ChoiceEnsemble
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.models.likelihood import Likelihood
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.prompting import ids_behind
 from ensemw2s.records import Inputs
 from ensemw2s.train.loop import predict
 
@@ -73,6 +76,41 @@ class ClassModel:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """An expert that is the model itself, and what calibrates it."""
+
+    likelihood: Likelihood
+    offset: Float[Tensor, " classes"]
+
+
+@dataclass(frozen=True)
+class ContextModel:
+    """A pretrained model with experts that each read a context before the prompt."""
+
+    tokens: Tokens
+    backbone: Backbone
+    experts: tuple[Adapter | Asked, ...]
+    contexts: tuple[str, ...]
+    """Of each expert."""
+
+    def log_probs(self, prompts: Sequence[str]) -> list[Float[Tensor, "prompts classes"]]:
+        """Of each expert."""
+        return [self._said(*each, prompts) for each in zip(self.experts, self.contexts, strict=True)]
+
+    def _said(self, expert: Adapter | Asked, context: str, prompts: Sequence[str]) -> Float[Tensor, "prompts classes"]:
+        prefix, ids = ids_behind(self.tokens.tokenizer, context, prompts, is_causal=self.backbone.is_causal)
+        backbone, rows = self.backbone, torch.arange(len(prompts))
+        if isinstance(expert, Asked):
+            backbone = replace(backbone, pooling=("last",))
+            ids = [[*own, *expert.likelihood.shared] for own in ids]
+        depth, cache = backbone.n_layers, CacheConfig(trunk_cache="memory")
+        features = pooled_for_depths(backbone, ids, [depth], cache=cache, store=NoStore(), prefix=prefix)[depth]
+        if isinstance(expert, Asked):
+            return calibrated(expert.likelihood(features.batch(rows)[0][:, 0]), expert.offset)
+        return predict(expert, features, rows)
+
+
+@dataclass(frozen=True)
 class WordModel:
     """The experts that read words, and no pretrained model."""
 
@@ -87,7 +125,7 @@ class ClassLabeller(PromptReader):
     """Labels prompts by the calibrated vote of an ensemble of classifiers."""
 
     record: ChoiceEnsemble
-    models: tuple[ClassModel | WordModel, ...]
+    models: tuple[ClassModel | ContextModel | WordModel, ...]
     order: tuple[int, ...]
     """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
     gate: Gate | None = None

@@ -79,6 +79,10 @@ class ChoiceEnsemble(_Ensemble):
     choices: Annotated[tuple[str, ...], Field(min_length=2)]
     depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
     """Depth in layers after which each expert reads features, where the depths differ; None: after the last layer."""
+    contexts: tuple[str, ...] | None = None
+    """Text that each expert reads before a prompt; None: the experts read prompts alone."""
+    is_prompted: bool = False
+    """Whether the experts are the model itself, which is asked for its likelihood of the choices."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChoiceEnsemble":
@@ -88,6 +92,12 @@ class ChoiceEnsemble(_Ensemble):
             raise ValueError("vote: a gate reads one model, and there are several")
         if self.depths is not None and len(self.depths) != len(self.expert_ids):
             raise ValueError(f"depths has {len(self.depths)} values for {len(self.expert_ids)} experts")
+        if self.contexts is not None and len(self.contexts) != len(self.expert_ids):
+            raise ValueError(f"contexts has {len(self.contexts)} texts for {len(self.expert_ids)} experts")
+        if self.contexts is not None and (self.depths is not None or self.others or self.weak.chat):
+            raise ValueError("contexts are read by one whole model without chat turns")
+        if self.is_prompted and self.contexts is None:
+            raise ValueError("contexts is missing; it is what experts read that are not trained")
         return self
 
 
@@ -239,7 +249,9 @@ def read_ensemble(path: Path, *, trusted: str | None = None) -> SavedEnsemble:
         )
     trusting = tuple(_trusting(model, trusted) for model in models)
     experts = (checksums.listed(folder) or {})[TENSORS]["sha256"]
-    whole = canonical_hash({"record": record.model_dump(mode="json"), "experts": experts})
+    # Younger fields count only where they are used, so that labels that were begun go on.
+    unused = {name for name in ("contexts", "is_prompted") if not getattr(record, name, None)}
+    whole = canonical_hash({"record": record.model_dump(mode="json", exclude=unused), "experts": experts})
     return SavedEnsemble(folder, record, states, trusting, whole, gate)
 
 

@@ -9,13 +9,24 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
+from ensemw2s.config import ModelConfig
 from ensemw2s.ensemble.answer_votes import token_vote, voted_labels
+from ensemw2s.ensemble.learners.prompted import OFFSET
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import ModelError
-from ensemw2s.export.class_labeller import ClassLabeller, ClassModel, NoStore, WordModel, load_adapter
+from ensemw2s.export.class_labeller import (
+    Asked,
+    ClassLabeller,
+    ClassModel,
+    ContextModel,
+    NoStore,
+    WordModel,
+    load_adapter,
+)
 from ensemw2s.export.ensemble_folder import (
     AGAIN,
     AnswerEnsemble,
@@ -25,11 +36,14 @@ from ensemw2s.export.ensemble_folder import (
     read_ensemble,
 )
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
+from ensemw2s.models.adapters import Adapter
 from ensemw2s.models.language import load_answer_model, vocabulary_head
+from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.prompting import prompt_ids
 
 
 @dataclass(frozen=True)
@@ -84,8 +98,9 @@ def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:
     for model in saved.models:
         if not model.config.is_tfidf:
             settings = load_settings(model.config)
-            longest = saved.max_length(model.config, positions_of(settings))
-            readers.append(Tokens(load_tokenizer(model.config), model.config.chat, longest, settings.vocab_size))
+            tokenizer = load_tokenizer(model.config)
+            longest = saved.max_length(model.config, positions_of(settings)) - _context_tokens(saved, tokenizer)
+            readers.append(Tokens(tokenizer, model.config.chat, longest, settings.vocab_size))
     return PromptReader(saved.fingerprint, tuple(readers), saved.weights, saved.record)
 
 
@@ -124,7 +139,7 @@ def _generation_labeller(saved: SavedEnsemble, record: AnswerEnsemble) -> Genera
 
 
 def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabeller:
-    models: list[ClassModel | WordModel] = []
+    models: list[ClassModel | ContextModel | WordModel] = []
     for model, own in zip(saved.models, saved.experts_of, strict=True):
         states = [saved.states[expert] for expert in own]
         if model.config.is_tfidf:
@@ -142,12 +157,28 @@ def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabell
                     f"{backbone.feature_size}"
                 )
             check_classifier(model.config, backbone, NoStore(), is_exported=False)
+            if record.contexts is not None:
+                experts = tuple(_expert(model.config, backbone, record, state) for state in states)
+                models.append(ContextModel(reader, backbone, experts, record.contexts))
+                continue
             adapters = tuple(load_adapter(model.config, backbone, len(record.choices), state) for state in states)
         models.append(ClassModel(reader, model.config, backbone, adapters, depths))
-    readers = tuple(model.tokens for model in models if isinstance(model, ClassModel))
+    readers = tuple(model.tokens for model in models if not isinstance(model, WordModel))
     return ClassLabeller(
         saved.fingerprint, readers, saved.weights, record, tuple(models), saved.voting_order, saved.gate
     )
+
+
+def _expert(
+    config: ModelConfig, backbone: Backbone, record: ChoiceEnsemble, state: dict[str, Tensor]
+) -> Adapter | Asked:
+    """An expert that reads a context. Raises ModelError where its tensors are none of one."""
+    if not record.is_prompted:
+        return load_adapter(config, backbone, len(record.choices), state)
+    offset = state.get(OFFSET)
+    if state.keys() != {OFFSET} or offset is None or offset.shape != (len(record.choices),):
+        raise ModelError(f"an expert that is asked has the one tensor {OFFSET}, of a value for each choice")
+    return Asked(choice_likelihood(backbone, config.model, record.choices, reads_shared=True), offset)
 
 
 def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:
@@ -159,8 +190,14 @@ def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:
             f"{config.model}: these are not the weights that the experts of {saved.folder} were trained on "
             f"({backbone.fingerprint[:12]}, not {model.fingerprint[:12]}); restore that model"
         )
-    longest = saved.max_length(config, backbone.positions)
+    longest = saved.max_length(config, backbone.positions) - _context_tokens(saved, backbone.tokenizer)
     return backbone, Tokens(backbone.tokenizer, config.chat, longest, backbone.n_tokens)
+
+
+def _context_tokens(saved: SavedEnsemble, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of the longest text that an expert reads before a prompt."""
+    contexts = saved.record.contexts if isinstance(saved.record, ChoiceEnsemble) else None
+    return max((len(ids) for ids in prompt_ids(tokenizer, contexts or ())), default=0)
 
 
 @contextmanager

@@ -239,6 +239,10 @@ class StudentForm(Protocol):
         """Trivial ways to answer, without a language model: those who answer, and what they cost."""
         ...
 
+    def in_context(self, seed: SeedContext, labels: Mapping[str, Any]) -> Mapping[Condition, tuple[Any, Cost]]:
+        """The untrained strong model that is shown labels of each method, where the run has that."""
+        ...
+
     def ballot(
         self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: Any
     ) -> Ballot:

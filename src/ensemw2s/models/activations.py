@@ -91,8 +91,12 @@ def pooled_for_depths(
     store: TensorStore,
     base_key: str = "",
     on_tokens: OnTokens | None = None,
+    prefix: Sequence[int] = (),
 ) -> dict[int, PooledInputs | RecomputedInputs]:
     """Pooled features of several depths in one pass; weak and strong models are often cuts of one checkpoint.
+
+    Args:
+        prefix: tokens before every example, read once (causal models).
 
     Raises:
         ConfigError, ModelError: as `open_activations`; the budget is that of all depths together.
@@ -101,17 +105,20 @@ def pooled_for_depths(
     needed = len(set(depths)) * activation_bytes(lengths, backbone.feature_size, backbone.dtype, pooled=True)
     where = _where(needed, cache)
     if where == "off":
-        return {d: RecomputedInputs(backbone.cut(d), _frozen(token_ids), True, cache.batch_tokens) for d in depths}
+        frozen, before = _frozen(token_ids), tuple(prefix)
+        return {d: RecomputedInputs(backbone.cut(d), frozen, True, cache.batch_tokens, before) for d in depths}
     shards: dict[int, list[Tensor]] = {depth: [] for depth in depths}
     with _reading(backbone, lengths) as advance:
         told = _telling(advance, on_tokens)
         for part in _shards(token_ids, cache.shard_rows):
-            keys = {depth: _key(backbone, part, depth, "pooled", base_key) for depth in depths}
+            keys = {depth: _key(backbone, part, depth, "pooled", base_key, prefix) for depth in depths}
             stored = {depth: store.get(KIND, keys[depth]) if where == "disk" else None for depth in depths}
             absent = [depth for depth in depths if stored[depth] is None]
             new = {}
             if absent:
-                new = pooled_features(backbone, part, absent, batch_tokens=cache.batch_tokens, on_tokens=told)
+                new = pooled_features(
+                    backbone, part, absent, batch_tokens=cache.batch_tokens, on_tokens=told, prefix=prefix
+                )
             else:
                 advance(sum(map(len, part)))
             for depth in depths:
@@ -119,7 +126,7 @@ def pooled_for_depths(
                 if where == "disk" and depth in absent:
                     entry = store.put(KIND, keys[depth], entry)
                 shards[depth].append(entry["values"])
-    return {depth: PooledInputs(tuple(shards[depth]), lengths) for depth in depths}
+    return {depth: PooledInputs(tuple(shards[depth]), lengths + len(prefix)) for depth in depths}
 
 
 def _reading(backbone: Backbone, lengths: Int[Tensor, " examples"]) -> AbstractContextManager[Advance]:
@@ -154,13 +161,21 @@ def _where(needed: int, cache: CacheConfig) -> Where:
     return cache.trunk_cache
 
 
-def _key(backbone: Backbone, part: Sequence[Sequence[int]], depth: int, what: str, base_key: str) -> str:
-    # The standard pooling is not named, so that what older stores hold stays good.
+def _key(
+    backbone: Backbone,
+    part: Sequence[Sequence[int]],
+    depth: int,
+    what: str,
+    base_key: str,
+    prefix: Sequence[int] = (),
+) -> str:
+    # The standard pooling and an absent prefix are not named, so that what older stores hold stays good.
     is_named = what == "pooled" and backbone.pooling != standard_pooling(is_causal=backbone.is_causal)
     return canonical_hash(
         {
             "version": VERSION,
             **({"pooling": backbone.pooling} if is_named else {}),
+            **({"prefix": list(prefix)} if prefix else {}),
             "base": base_key,
             "model": backbone.fingerprint,
             "depth": depth,

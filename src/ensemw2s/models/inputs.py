@@ -124,10 +124,12 @@ class RecomputedInputs:
     token_ids: tuple[tuple[int, ...], ...]
     pooled: bool
     batch_tokens: int
+    prefix: tuple[int, ...] = ()
+    """Tokens before every text, where features are pooled."""
 
     @property
     def lengths(self) -> Int[Tensor, " examples"]:
-        return torch.tensor([len(ids) for ids in self.token_ids])
+        return torch.tensor([len(self.prefix) + len(ids) for ids in self.token_ids])
 
     def batch(
         self, rows: Int[Tensor, " batch"]
@@ -135,7 +137,8 @@ class RecomputedInputs:
         """Activations of these rows, as from `PooledInputs` or `TokenInputs`."""
         ids, depth = [self.token_ids[row] for row in rows.tolist()], self.backbone.n_layers
         if self.pooled:
-            values = pooled_features(self.backbone, ids, [depth], batch_tokens=self.batch_tokens)[depth]
+            read = pooled_features(self.backbone, ids, [depth], batch_tokens=self.batch_tokens, prefix=self.prefix)
+            values = read[depth]
             return values.float().unsqueeze(1), torch.ones(len(ids), 1, dtype=torch.long)
         values, offsets = token_activations(self.backbone, ids, depth, batch_tokens=self.batch_tokens)
         return pad_values([values[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)])

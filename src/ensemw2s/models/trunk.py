@@ -1,4 +1,4 @@
-"""The frozen trunk: activations at several depths from one pass."""
+"""The frozen trunk: activations at several depths from one pass, also of texts behind a prefix that is read once."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,23 @@ from ensemw2s.core.batches import length_batches
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import final_norm, layers_of
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.passes import pad, reading_behind, run_model
+
+__all__ = [
+    "OnTokens",
+    "TrunkBatch",
+    "check_tokens",
+    "pad",
+    "pool",
+    "pooled_features",
+    "read_depths",
+    "run_model",
+    "token_activations",
+]
 
 OnTokens = Callable[[int], None]
+PREFIX_SHARE = 4
+"""A prefix token counts as this part of a token in a batch: of it a row has keys and values alone."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +45,41 @@ class TrunkBatch:
 
 
 def read_depths(
-    backbone: Backbone, token_ids: Sequence[Sequence[int]], deepest: int, within: Collection[int], *, batch_tokens: int
+    backbone: Backbone,
+    token_ids: Sequence[Sequence[int]],
+    deepest: int,
+    within: Collection[int],
+    *,
+    batch_tokens: int,
+    prefix: Sequence[int] = (),
 ) -> Iterator[TrunkBatch]:
     """Run the first `deepest` layers batch by batch and keep the hidden states after the layers `within`.
 
     Batches hold examples of similar length, right-padded to at most `batch_tokens` tokens; a longer example is a batch
     by itself.
 
+    Args:
+        prefix: tokens that stand before every example, of a causal model: read once, and no part of the output.
+
     Raises:
         ModelError: a depth is outside 1 to `backbone.n_layers`, an example has no token or one without an embedding,
             or the family keeps its layers where they are not found.
     """
     _check(backbone, token_ids, [deepest, *within])
-    model = backbone.cut(deepest).model
+    if prefix:
+        check_tokens(backbone, [prefix])
+    cut = backbone.cut(deepest)
+    model, run = cut.model, reading_behind(cut, prefix)
     states: dict[int, Tensor] = {}
     hooks = [layers_of(model)[depth - 1].register_forward_hook(_keep(states, depth)) for depth in within]
     try:
-        for rows in length_batches([len(ids) for ids in token_ids], batch_tokens):
+        for rows in length_batches([len(ids) + len(prefix) // PREFIX_SHARE for ids in token_ids], batch_tokens):
             ids, mask = pad([token_ids[row] for row in rows], backbone.pad_id)
             ids, mask = ids.to(backbone.device), mask.to(backbone.device)
             with torch.no_grad():
-                output = run_model(model, ids, mask)
-            yield TrunkBatch(rows, mask, output, dict(states))
+                output = run(ids, mask)
+            own = slice(-ids.shape[1], None)
+            yield TrunkBatch(rows, mask, output[:, own], {depth: state[:, own] for depth, state in states.items()})
             states.clear()
     finally:
         for hook in hooks:
@@ -65,11 +93,13 @@ def pooled_features(
     *,
     batch_tokens: int,
     on_tokens: OnTokens | None = None,
+    prefix: Sequence[int] = (),
 ) -> dict[int, Float[Tensor, "examples dim"]]:
     """Pooled features of each example at each depth, after the final norm, as of a checkpoint cut to that depth.
 
-    Features are pooled as `backbone.pooling` says, in the backbone's dtype, on the CPU, in the order of `token_ids`.
-    `on_tokens` is called with the number of tokens of each batch.
+    Features are pooled as `backbone.pooling` says, over the example's own tokens, in the backbone's dtype, on the CPU,
+    in the order of `token_ids`. `on_tokens` is called with the number of tokens of each batch; `prefix` is as in
+    `read_depths`.
 
     Raises:
         ModelError: as `read_depths`, or, for several depths, the family's final norm is not found.
@@ -78,7 +108,8 @@ def pooled_features(
     # A single depth is the output of the cut model; for several depths the final norm must be known.
     within = set(depths) if len(set(depths)) > 1 else set()
     pooled = {depth: torch.empty(len(token_ids), backbone.feature_size, dtype=backbone.dtype) for depth in depths}
-    for n, read in enumerate(read_depths(backbone, token_ids, deepest, within, batch_tokens=batch_tokens)):
+    batches = read_depths(backbone, token_ids, deepest, within, batch_tokens=batch_tokens, prefix=prefix)
+    for n, read in enumerate(batches):
         with torch.no_grad():
             features = {deepest: read.output} | {d: final_norm(backbone.model)(read.states[d]) for d in within}
             if n == 0 and within:
@@ -116,18 +147,6 @@ def token_activations(
     return values, offsets
 
 
-def run_model(
-    model: nn.Module,
-    values: Int[Tensor, "batch length"] | Float[Tensor, "batch length dim"],
-    mask: Int[Tensor, "batch length"],
-) -> Float[Tensor, "batch length dim"]:
-    """The model's last hidden states, after its final norm, from token ids or from inputs of its first layer."""
-    # An encoder has no `use_cache`; a causal model would keep keys and values that are not used.
-    cache = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
-    argument = "inputs_embeds" if values.is_floating_point() else "input_ids"
-    return model(**{argument: values}, attention_mask=mask, **cache).last_hidden_state
-
-
 def pool(
     hidden: Float[Tensor, "batch length dim"], mask: Int[Tensor, "batch length"], pooling: Sequence[Pooling]
 ) -> Float[Tensor, "batch features"]:
@@ -146,16 +165,6 @@ _POOLED: dict[Pooling, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": _mean,
     "cls": lambda hidden, mask: hidden[:, 0],
 }
-
-
-def pad(
-    token_ids: Sequence[Sequence[int]], pad_id: int
-) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
-    """Token ids padded on the right to the longest example, and their mask (1 = token)."""
-    lengths = torch.tensor([len(ids) for ids in token_ids])
-    longest = int(lengths.max())
-    ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in token_ids])
-    return ids, (torch.arange(longest) < lengths.unsqueeze(1)).long()
 
 
 def _keep(states: dict[int, Tensor], depth: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS
+from ensemw2s.ensemble.contexts import exportable
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.card import ensemble_card, student_card
@@ -40,7 +41,8 @@ def export_run(run_dir: Path, results: Results, work: SeedWork, voters: ClassVot
     """
     _export_student(run_dir / "student", results, work.prepared, voters)
     # Of equals the first of the table, and a vote before a merge.
-    found = {ensemble(method): work.ensembles[method] for method in METHODS if method in work.ensembles}
+    kept = exportable(work.config.ensemble)
+    found = {ensemble(m): work.ensembles[m] for m in METHODS if m in work.ensembles and m in kept}
     found |= {condition: made.ensemble for condition, made in work.merged.items()}
     accuracy = {c: results.row(c.key).parts["easy_val"]["accuracy"].interval.mean for c in found}
     rivals = [c for c in found if c.key == results.recommendation.rival]
@@ -110,6 +112,9 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
     assert isinstance(prepared, ClassPrepared)
     saved = [_saved(prepared.pool[member], prepared.pool[member].checkpoint, model) for member in used]
     depths = tuple(expert.view.depth for expert in made.voting)
+    read = [expert.view.context for expert in made.voting]
+    contexts = prepared.contexts.get(made.seed)
+    texts = None if contexts is None else tuple(contexts.context(k).prefix for k in read if k is not None)
     return ChoiceEnsemble.model_validate(
         common
         | _named(saved, models if len(saved) > 1 else None)
@@ -117,6 +122,8 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
             "temperature": made.temperature,
             "choices": results.task.choices,
             "depths": depths if any(depths) else None,
+            "contexts": texts or None,
+            "is_prompted": not METHODS[made.method].learns,
         }
     )
 

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
+from ensemw2s.ensemble.contexts import exportable
 from ensemw2s.ensemble.methods import methods_of_several
 from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.forms.base import Prepared, Truth
@@ -40,7 +41,8 @@ def run_notes(seeds: Sequence[SeedWork]) -> list[str]:
             notes.append(f"There is no zero-shot row: {reason}")
     names = {work.seed: prepared.names_of(work.context.draw.hard_unlabelled) for work in seeds}
     answered = {seed: len(people_among(people, each)) for seed, each in names.items()}
-    return notes + people_note(answered, len(people)) + _voters_note(prepared) + _gate_notes(seeds)
+    notes += people_note(answered, len(people)) + _voters_note(prepared)
+    return notes + _gate_notes(seeds) + _contexts_note(prepared)
 
 
 def _gate_notes(seeds: Sequence[SeedWork]) -> list[str]:
@@ -117,6 +119,22 @@ def _voters_note(prepared: Prepared) -> list[str]:
         f"{who} a part in the labels that students learn, self-training among them, and in no test: the ensembles' "
         "rows are those of the models alone. The strong model on easy labels learned none of their votes, so a "
         "student's lead over it is partly theirs."
+    ]
+
+
+def _contexts_note(prepared: Prepared) -> list[str]:
+    """Of contexts that a model wrote."""
+    ensemble = prepared.config.ensemble
+    kept, context = exportable(ensemble), ensemble.context
+    if not (written := [method for method in ensemble.methods if method not in kept]):
+        return []
+    labels = " and ".join(f"the {METHODS[method].label}" for method in written)
+    who = "the strong model, which is the one to be supervised and may argue for what it wants"
+    who = who if context.written_by == "strong" else "the weak model"
+    return [
+        f"The {context.kind} that {labels} read were written by {who}; the rows of members that read the question "
+        "alone say what they are worth. They were written for the questions of this run, so an exported ensemble could "
+        "not read its own: the folder `ensemble` holds the best of the others."
     ]
 
 

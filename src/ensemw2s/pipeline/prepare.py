@@ -8,8 +8,10 @@ from ensemw2s.data.load import load_task
 from ensemw2s.data.people import read_people
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.votes import placed
+from ensemw2s.ensemble.contexts import exportable
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.ensemble.rate import learners
+from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, TaskForm
 from ensemw2s.forms.classification.form import ClassModels, class_form
@@ -28,6 +30,12 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
         DataError: as the loaders and the split say; `students.people` cannot be used.
     """
     check_methods(config)
+    if not exportable(config.ensemble):
+        raise ConfigError(
+            f"ensemble.methods: members of {' and '.join(config.ensemble.methods)} read {config.ensemble.context.kind} "
+            "that are written for each question of the run, so no ensemble of it could be exported; add a method that "
+            "reads the question alone, such as single"
+        )
     task = load_task(config.task)
     people_of(config, task)
     if config.difficulty.source == "column":

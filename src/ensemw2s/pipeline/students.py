@@ -34,6 +34,10 @@ def train_students(work: SeedWork) -> Iterator[Condition]:
         work.outcomes[condition] = Outcome(*rival)
     if (untrained := form.zero_shot(context)) is not None:
         work.outcomes[ZERO_SHOT] = Outcome(*untrained)
+    for condition, (voters, spent_on_reading) in form.in_context(context, work.labels).items():
+        labelled_by = work.outcomes[ensemble(str(condition.method))]
+        cost = costs.total([labelled_by.cost, spent_on_reading])
+        work.outcomes[condition] = Outcome(voters, cost, labelled_by.n_experts)
     on_easy = _student(work, STRONG_ON_EASY, lambda known: form.on_easy(context, known), NOTHING)
     yield STRONG_ON_EASY
     work.labels[SELF], spent_on_self = form.self_labels(context, on_easy.voters)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, canonical_hash
-from ensemw2s.ensemble.methods import make_method
+from ensemw2s.ensemble.contexts import WRITTEN
+from ensemw2s.ensemble.methods import learning, make_method, n_contexts
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.files import cache_home
 
@@ -19,6 +20,8 @@ SIZES = {
     "n_ood_test": 12,
 }
 WEAK_LAYERS, STRONG_LAYERS = 2, 3
+DEMONSTRATIONS = 2
+"""Of a member that reads any: a pool of twenty-eight has none to spare, and is made larger for them."""
 TRAINING = {"epochs": 4, "batch_size": 10, "micro_batch_size": None, "learning_rate": 0.01, "warmup_frac": 0.1}
 """Enough to learn twenty examples by heart: an expert worse than chance would end the run."""
 
@@ -57,6 +60,17 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     }
     for section, values in changes.items():
         tree[section] |= values
+    n = n_contexts(config.ensemble)
+    if n and config.ensemble.context.kind == "demonstrations":
+        tree["ensemble"]["context"] = config.ensemble.context.model_copy(update={"n": DEMONSTRATIONS})
+        tree["split"]["n_easy_pool"] += 3 * DEMONSTRATIONS * min(n, 2)
+    if config.students.in_context:
+        tree["students"]["in_context"] = min(config.students.in_context, DEMONSTRATIONS)
+        tree["strong"]["n_layers"] = None
+    if n and config.ensemble.context.kind in WRITTEN:  # by a whole model
+        (tree["strong"] if config.ensemble.context.written_by == "strong" else tree["weak"][0])["n_layers"] = None
+    if learning(config.ensemble).methods != config.ensemble.methods:
+        tree["weak"][0]["n_layers"] = None  # what is asked untrained is asked whole
     tree["task"]["votes"] = tree["students"]["people"] = None  # their items are not among the generated ones
     if config.task.votes is not None:  # with them, recipes that leave them out would be others twice
         recipes = config.students.recipes

@@ -43,6 +43,10 @@ GLOSSARY: dict[str, Term] = {
         "Confidence",
         "The probability that a row gives to its own answer.",
     ),
+    "context": Term(
+        "Context",
+        "What a member reads before each question: labelled examples, a principle, or what a model wrote of it.",
+    ),
     "converged": Term(
         "Converged",
         "More training would change nothing that matters: the optimum is reached, or easy validation data no "
@@ -129,6 +133,10 @@ GLOSSARY: dict[str, Term] = {
     "outside-voter": Term(
         "Outside voter",
         "Somebody or something other than the weak models that votes on items: people, rules, other services.",
+    ),
+    "prompted": Term(
+        "Prompted ensemble",
+        "The pretrained model itself, asked behind one context after the other; nothing is trained.",
     ),
     "quadratic-kappa": Term(
         "Quadratic weighted kappa",

@@ -18,6 +18,7 @@ KINDS = {
     "baseline": "Baselines",
     "ensemble": "Weak supervisors",
     "student": "Students of weak labels",
+    "shown": "Shown weak labels, not trained",
     "ceiling": "Ceiling",
 }
 

@@ -11,6 +11,7 @@ ConditionKind = Literal[
     "tfidf_self_trained",
     "nearest_answer",
     "zero_shot",
+    "in_context",
     "best_single",
     "single_long",
     "ensemble",
@@ -21,7 +22,7 @@ ConditionKind = Literal[
     "auto",
     "ceiling",
 ]
-RowKind = Literal["baseline", "ensemble", "student", "ceiling"]
+RowKind = Literal["baseline", "ensemble", "student", "shown", "ceiling"]
 SELF = "self"
 """The teacher that is the strong model itself, trained on the easy labels."""
 _GROUPS: dict[ConditionKind, RowKind] = {
@@ -31,6 +32,7 @@ _GROUPS: dict[ConditionKind, RowKind] = {
     "merged": "ensemble",
     "student": "student",
     "auto": "student",
+    "in_context": "shown",
     "ceiling": "ceiling",
 }
 
@@ -41,8 +43,8 @@ class Condition:
 
     kind: ConditionKind
     method: str | None = None
-    """`ensemble`: the ensemble method; `student`: the method whose labels are learned; `merged`: that whose members
-    became one model."""
+    """`ensemble`: the ensemble method; `student` and `in_context`: the method whose labels are learned or shown;
+    `merged`: that whose members became one model."""
     recipe: str | None = None
     """`student` and `self_training`: how the labels are learned."""
     merge: str | None = None
@@ -110,6 +112,11 @@ def ensemble(method: str) -> Condition:
 def merged(method: str, merge: str) -> Condition:
     """The one model that a merge makes of a method's members."""
     return Condition(kind="merged", method=method, merge=merge)
+
+
+def in_context(method: str) -> Condition:
+    """The untrained strong model that is shown some of a method's labels before each question."""
+    return Condition(kind="in_context", method=method)
 
 
 def student(teacher: str, recipe: str) -> Condition:

@@ -78,6 +78,15 @@ class AdaptableLearner(Learner, Protocol):
         ...
 
 
+@runtime_checkable
+class TextLearning(Protocol):
+    """A learner whose rows are texts, and which knows how much of them a training reads."""
+
+    def training_tokens(self, X: Any, end: TrainingEnd | None) -> int:
+        """Tokens that a training on these rows read that ended so, as if nothing were cached."""
+        ...
+
+
 def end_of(fitted: Fitted) -> TrainingEnd | None:
     """How the training of a classifier ended, where it has an `end` that says so."""
     end = getattr(fitted, "end", None)

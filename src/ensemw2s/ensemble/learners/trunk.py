@@ -46,6 +46,8 @@ class TrunkLearner:
     training: TrainConfig
     at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
     """Inputs at other depths, by number of layers; read by members that use fewer layers."""
+    in_context: Callable[[int], Inputs] | None = None
+    """Inputs behind a context, by its number; read by members with a context of their own."""
     feature_share: float | int = 1.0
     """Share of the pooled feature's dimensions that is read."""
     feature_seed: int = 0
@@ -57,6 +59,9 @@ class TrunkLearner:
 
     def adapted(self, X: Int[Tensor, " rows"], view: View, seed: int) -> "TrunkLearner":
         inputs = self.inputs if view.depth is None else self.at_depth[view.depth]
+        if view.context is not None:
+            assert self.in_context is not None, "refused with the settings where there are no contexts"
+            inputs = self.in_context(view.context)
         return replace(self, inputs=inputs, feature_share=view.feature_share, feature_seed=seed, scale_rows=X)
 
     def fit(

@@ -23,10 +23,13 @@ __all__ = [
     "check_methods",
     "depths_of",
     "expert_stream",
+    "learning",
     "make_method",
     "max_members",
     "members_of",
     "methods_of_several",
+    "n_asked",
+    "n_contexts",
 ]
 
 
@@ -95,6 +98,27 @@ def check_methods(config: ExperimentConfig) -> None:
                 f"ensemble.methods: members of {name} read one pooled feature, which only classes with "
                 f"weak.adapter: head have ({form}); {mend}"
             )
+        if method.reads_contexts and first.chat:
+            raise ConfigError(
+                f"ensemble.methods: members of {name} read a context before the question, and weak.chat puts the "
+                f"header of a user's turn before both; set weak.chat: false, or take {name} out"
+            )
+
+
+def learning(config: EnsembleConfig) -> EnsembleConfig:
+    """The settings with those methods alone whose members are trained."""
+    return config.model_copy(update={"methods": tuple(m for m in config.methods if make_method(m, config).learns)})
+
+
+def n_asked(config: EnsembleConfig) -> int:
+    """Number of members in all ensembles of one seed that are asked and not trained."""
+    return max_members(config) - max_members(learning(config))
+
+
+def n_contexts(config: EnsembleConfig) -> int:
+    """How many contexts the members of one seed read, at most."""
+    methods = [make_method(name, config) for name in config.methods]
+    return max((m.n_members(config.n_rounds) for m in methods if m.reads_contexts), default=0)
 
 
 def expert_stream(method: str, seed: int, position: int) -> int:

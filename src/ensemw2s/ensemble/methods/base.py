@@ -73,6 +73,11 @@ class EnsembleMethod(Protocol):
     """Whether `update` uses the members' errors: only then are held-out folds trained for them."""
     needs_pooled_head: ClassVar[bool]
     """Whether its views need one pooled feature per example, as `weak.adapter: head` has."""
+    reads_contexts: ClassVar[bool]
+    """Whether its members read a text of their own before each question (`ensemble.context`)."""
+    learns: ClassVar[bool]
+    """Whether its members are trained; others are the pretrained model itself, which is asked for its likelihood of the
+    choices."""
     stream: ClassVar[str | None]
     """Purpose of its members' random streams; None is the method's own name. Members of equal stream, view and draw
     are one artifact."""
@@ -120,6 +125,8 @@ class EqualVotes:
 
     needs_errors: ClassVar[bool] = False
     needs_pooled_head: ClassVar[bool] = False
+    reads_contexts: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
     stream: ClassVar[str | None] = None
     takes: ClassVar[Takes] = "turn"
     shares_first: ClassVar[bool] = True

@@ -6,6 +6,8 @@ bagging       T experts, each on a bootstrap draw (Breiman 1996)
 boosting      T experts, each on D_t, which grows where the expert before it was wrong (EnsemW2S, 2410.04571)
 subspace      T experts, each on a random share of the pooled feature's dimensions (random subspaces, Ho 1998)
 layers        T experts, each on the pooled feature after another number of layers
+contexts      T experts, each on the pooled feature of the question behind a text of its own
+prompted      T times the pretrained model itself, each behind a text of its own; nothing is trained
 """
 
 from dataclasses import dataclass
@@ -125,3 +127,26 @@ class Layers(EqualVotes):
             )
         depth = depths[sampling.dealt(len(depths), round_index, stream_seed(seed, "layers"))]
         return View(depth=None if depth == n_layers else depth)
+
+
+@dataclass(frozen=True)
+class Contexts(EqualVotes):
+    """As independent members, each behind a context of its own."""
+
+    label: ClassVar[str] = "ensemble of contexts"
+    needs_pooled_head: ClassVar[bool] = True
+    reads_contexts: ClassVar[bool] = True
+    stream: ClassVar[str | None] = INDEPENDENT
+
+    def view(self, n_layers: int, round_index: int, seed: int) -> View:
+        return View(context=round_index)
+
+
+@dataclass(frozen=True)
+class Prompted(Contexts):
+    """The contexts of `contexts`, before a model that nothing is trained of."""
+
+    label: ClassVar[str] = "prompted ensemble"
+    learns: ClassVar[bool] = False
+    stream: ClassVar[str | None] = None
+    shares_first: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """Experts that classify: what they learn from, how their votes are combined, and the labels they give."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,13 +14,15 @@ from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.label import Chosen, Ensemble, best_size
+from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.ensemble.learners.tfidf import TfidfLearner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
-from ensemw2s.ensemble.methods import Draw, Samples
+from ensemw2s.ensemble.methods import Draw, Samples, make_method
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.gate import gated
 from ensemw2s.forms.classification.merging import merged_classifier
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
@@ -32,6 +34,7 @@ from ensemw2s.forms.merging import SCALES, Merged
 from ensemw2s.records import Considered, Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
+from ensemw2s.tables import METHODS
 from ensemw2s.train.samples import Validation, chosen_by
 from ensemw2s.training_end import TrainingEnd
 
@@ -62,6 +65,8 @@ class ClassTrainer:
 
     beside: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What else decides an expert."""
+    contexts: SeedContexts | None = None
+    """What members read before each question; None where none does."""
 
     judges_apart = False
 
@@ -74,14 +79,23 @@ class ClassTrainer:
         return state.next_draw(self.prepared.config.ensemble, samples, state.next_stream)
 
     def deciding(self, state: EnsembleState, draw: Draw) -> dict[str, Any]:
+        view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
         return {
             "data": self.prepared.fingerprint,
             "rows": self.weak.rows.tolist(),
             "weak": self.role.fingerprint,
             "validation": chosen_by(self.validation, self.training),
             **self.beside,
-            "view": state.next_view(self.prepared.config.ensemble, self.weak.n_layers).deciding,
+            "view": view.deciding,
+            **({} if view.context is None else self._in_context(state.method, view.context)),
         }
+
+    def _in_context(self, method: str, context: int) -> dict[str, Any]:
+        """What of its context decides an expert, and of the asking where nothing is trained."""
+        assert self.contexts is not None, "refused with the settings where there are no contexts"
+        settings = self.prepared.config.ensemble
+        asked = {} if make_method(method, settings).learns else {"asked": settings.context.calibrate}
+        return {"context": self.contexts.deciding(context), **asked}
 
     def fit(self, state: EnsembleState) -> Artifact:
         fitted = fit_expert(self.weak, state, self.prepared.config.ensemble)
@@ -130,6 +144,7 @@ class ClassExperts:
     def _trainer(self, role: ClassRole | TfidfRole, seed: SeedContext, training: TrainConfig) -> ClassTrainer:
         prepared, rows, val = self.prepared, seed.draw.easy_train, seed.draw.easy_val
         validation = Validation(val, prepared.split.easy_labels[val])
+        contexts, settings = prepared.contexts.get(seed.seed), prepared.config.ensemble
         learner: TrunkLearner | TfidfLearner
         beside: dict[str, Any] = {}
         if isinstance(role, TfidfRole):
@@ -138,7 +153,10 @@ class ClassExperts:
             beside = {"words": words.known.tolist(), "validation": [val.tolist(), validation.labels.tolist()]}
         else:
             builder = role.builder(training, prepared.n_classes)
-            learner = TrunkLearner(role.inputs, builder, training, role.at_depth, validation=validation)
+            in_context = None if contexts is None else contexts.pooled
+            learner = TrunkLearner(
+                role.inputs, builder, training, role.at_depth, in_context=in_context, validation=validation
+            )
         weak = Weak(
             learner=learner,
             X=torch.arange(len(prepared.split.examples)),
@@ -148,10 +166,9 @@ class ClassExperts:
             group_ids=[str(g) for g in prepared.split.groups[rows].tolist()],
             n_classes=prepared.n_classes,
             n_layers=role.n_layers,
+            untrained=None if contexts is None else PromptedLearner(contexts.ask, settings.context.calibrate),
         )
-        if isinstance(learner, TrunkLearner):
-            weak = replace(weak, training_tokens=learner.training_tokens)
-        return ClassTrainer(prepared, role, weak, training, validation, beside)
+        return ClassTrainer(prepared, role, weak, training, validation, beside, contexts)
 
     def choose(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> Chosen:
         val, config = seed.draw.easy_val, self.prepared.config.ensemble
@@ -171,9 +188,12 @@ class ClassExperts:
         return ClassVoters({part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()})
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
-        """One pass of each trunk over all examples gives every depth; each expert is evaluated on all of them."""
+        """One pass of each trunk over all examples gives every depth, one more each context; each expert is evaluated
+        on all of them."""
         everything = torch.arange(len(self.prepared.split.examples))
-        parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(experts)]
+        plain = [expert for expert in experts if expert.view.context is None]
+        parts = [trunk_cost(role, int(role.lengths.sum())) for role in self._trunks(plain)]
+        parts += self._behind_contexts(seed, experts)
         for expert in experts:
             parts += [*self._trained(seed, expert, training), self._asked(expert, everything)]
         if self.prepared.config.ensemble.vote == "gated" and len(experts) > 1:
@@ -217,6 +237,16 @@ class ClassExperts:
         parts += [self._asked(one.experts[0], val, len(SCALES)), self._asked(one.experts[0], everything)]
         voters = self.ensemble_voters(seed, one)
         return Merged(one, merging.merged_model, voters, costs.total(parts), one.keys[0])
+
+    def _behind_contexts(self, seed: SeedContext, experts: Sequence[Expert]) -> list[Cost]:
+        """One more pass for each context, and writing those that are written."""
+        contexts = self.prepared.contexts.get(seed.seed)
+        if contexts is None:
+            return []
+        read = {(e.view.context, METHODS[e.method].learns) for e in experts if e.view.context is not None}
+        tokens = (contexts.n_read(number, is_asked=not learns) for number, learns in sorted(read))
+        written = contexts.writing_cost({number for number, _ in read})
+        return [trunk_cost(contexts.role, n) for n in tokens] + written
 
     def _resolved(self, training: TrainConfig, member: int) -> TrainConfig:
         return training.resolved(self.prepared.config.pool[member], has_optimum=True)

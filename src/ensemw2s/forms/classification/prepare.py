@@ -1,28 +1,35 @@
 """All models of a run of classes, loaded and probed, and what they read of every example."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from ensemw2s.config import ExperimentConfig, ModelConfig
+from ensemw2s.data.encode import unreadable
 from ensemw2s.data.splits import Split
 from ensemw2s.data.votes import PlacedVotes, placed
+from ensemw2s.ensemble.contexts import BLANK, WRITTEN
 from ensemw2s.ensemble.learners.tfidf import Words
-from ensemw2s.ensemble.methods import depths_of
+from ensemw2s.ensemble.methods import depths_of, n_contexts
 from ensemw2s.ensemble.rate import Rating, rate
-from ensemw2s.errors import ConfigError
+from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, SeedContext
+from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.role import ClassRole, encoded, make_role, opened
 from ensemw2s.forms.classification.tfidf import TfidfRole
+from ensemw2s.forms.classification.writing import Writer
 from ensemw2s.forms.prepare import check_packing_of, with_rating
 from ensemw2s.models.activations import pooled_for_depths
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.language import vocabulary_head
+from ensemw2s.models.likelihood import choice_likelihood
+from ensemw2s.models.loading.load import Backbone, load_backbone, n_layers_of
 from ensemw2s.models.probes.classifier import check_classifier
-from ensemw2s.prompting import pooled_by_prompts
+from ensemw2s.prompting import answer_text, pooled_by_prompts, prompt_ids
 from ensemw2s.records import Inputs, class_index
 from ensemw2s.storage.store import Store
+from ensemw2s.tables import METHODS
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class ClassPrepared(Prepared):
     strong: ClassRole
     votes: PlacedVotes | None = None
     """Of outside voters, on examples that are no test."""
+    contexts: Mapping[int, SeedContexts] = field(default_factory=dict[int, SeedContexts])
+    """What members read before each question, by seed; empty where none does."""
 
     @property
     def roles(self) -> Mapping[str, ClassRole]:
@@ -75,8 +84,37 @@ class ClassModels:
         for model in (model for model in self.pool if not model.is_tfidf):
             check_packing_of(config.expert_training, model, self._backbone(model))
             check_classifier(model, self._backbone(model), store, is_exported=False, depths=self.depths)
+        self._check_untrained(task)
         check_packing_of(config.student_training, self.strong, self._backbone(self.strong))
         check_classifier(self.strong, self._backbone(self.strong), store, is_exported=True)
+
+    def _check_untrained(self, task: Task) -> None:
+        """Whether what is asked, or writes, before any training can: whole models with a vocabulary head."""
+        ensemble, (weak, *_) = self.config.ensemble, self.pool
+        untrained: list[tuple[str, ModelConfig, str]] = []
+        if methods := [name for name in ensemble.methods if not METHODS[name].learns]:
+            untrained.append(("weak", weak, f"take {methods[0]} out of ensemble.methods"))
+        if self.config.students.in_context:
+            untrained.append(("strong", self.strong, "leave students.in_context out"))
+        scored = [model for _, model, _ in untrained]
+        if n_contexts(ensemble) and (context := ensemble.context).kind in WRITTEN:
+            writer = self.strong if context.written_by == "strong" else weak
+            untrained.append((context.written_by, writer, f"choose another ensemble.context.kind than {context.kind}"))
+        for name, model, mend in untrained:
+            used, has = n_layers_of(model)
+            if used < has:
+                raise ConfigError(
+                    f"{name}.n_layers ({used}): the pretrained model is asked for its next token, which the first "
+                    f"{used} of its {has} layers do not say; leave {name}.n_layers out (null), or {mend}"
+                )
+            if model.chat:
+                raise ConfigError(
+                    f"{name}.chat: before any training the model goes on from plain text, without turns; set "
+                    f"{name}.chat: false, or {mend}"
+                )
+            vocabulary_head(self._backbone(model))
+        for model in scored:
+            choice_likelihood(self._backbone(model), model.model, task.choices, reads_shared=True)
 
     def _backbone(self, model: ModelConfig) -> Backbone:
         """The model's checkpoint, with at least its layers."""
@@ -116,7 +154,38 @@ class ClassModels:
         pool = tuple(TfidfRole(model, words) if model.is_tfidf else of[id(model)] for model in self.pool)
         strong = of[id(self.strong)]
         votes = None if task.votes is None else placed(task.votes, split)
-        return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes)
+        self._check_shown(strong, split)
+        contexts = self._contexts(pool[0], strong, split)
+        return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes, contexts)
+
+    def _check_shown(self, role: ClassRole, split: Split) -> None:
+        """Raises DataError where the longest examples that may be shown leave no room for a question."""
+        if (n := self.config.students.in_context) is None:
+            return
+        pool, tokenizer = split.pools["hard_pool"], role.backbone.tokenizer
+        answers = prompt_ids(tokenizer, [answer_text(choice) for choice in split.choices])
+        breaks = max(map(len, prompt_ids(tokenizer, [BLANK])))
+        shown = sorted(role.lengths[pool.start : pool.stop].tolist())[-n:]
+        n_tokens = sum(shown) + n * (max(map(len, answers)) + breaks) + int(role.lengths.max())
+        if reason := unreadable(n_tokens, max_length=role.config.max_length, positions=role.backbone.positions):
+            raise DataError(
+                f"students.in_context: the {n} longest unlabelled examples and the longest question have {reason}; or "
+                "lower students.in_context"
+            )
+
+    def _contexts(self, role: ClassRole | TfidfRole, strong: ClassRole, split: Split) -> dict[int, SeedContexts]:
+        """Of every seed, checked. Raises as `SeedContexts.check`."""
+        if not n_contexts(self.config.ensemble):
+            return {}
+        assert isinstance(role, ClassRole), "checked with the settings"
+        context, writer = self.config.ensemble.context, None
+        if context.kind in WRITTEN:
+            who = strong if context.written_by == "strong" else role
+            writer = Writer(who, self.store, self.config.cache.shard_rows)
+        made = {seed: SeedContexts(self.config, split, role, self.store, seed, writer) for seed in self.config.seeds}
+        for contexts in made.values():
+            contexts.check()
+        return made
 
     def _roles(self, shared: "_Shared", split: Split) -> list[tuple[ModelConfig, ClassRole]]:
         """Of the cuts of one checkpoint. One pass through the deepest head's layers gives the features of all heads."""

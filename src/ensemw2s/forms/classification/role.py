@@ -9,15 +9,15 @@ from torch import Generator, Tensor
 
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig
 from ensemw2s.data.encode import encode
-from ensemw2s.errors import ModelError
+from ensemw2s.ensemble.learners.prompted import OFFSET
 from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import Adapter, build_adapter, n_trainable, n_used
 from ensemw2s.models.inputs import PooledInputs
+from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.upper import own_layers
-from ensemw2s.prompting import answer_text
 from ensemw2s.records import Inputs, TensorStore
 
 
@@ -49,8 +49,8 @@ class ClassRole(Role):
         return self.inputs.lengths
 
     def owned_by(self, state: Mapping[str, Tensor]) -> int:
-        """Trained parameters of an expert that it uses."""
-        return n_used(state)
+        """Trained parameters of an expert that it uses; none where nothing was trained."""
+        return 0 if state.keys() == {OFFSET} else n_used(state)
 
     def n_owned(self, training: TrainConfig, n_classes: int) -> int:
         """Trained parameters of an expert that reads all."""
@@ -74,7 +74,7 @@ class ClassRole(Role):
 
     def features(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
         """The untrained model's pooled feature of each prompt."""
-        return _vectors(self.pooled, rows)
+        return vectors(self.pooled, rows)
 
     def zero_shot(self, choices: Sequence[str], rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
         """The untrained model's log-probabilities: each choice is scored by its first token after the prompt.
@@ -82,30 +82,13 @@ class ClassRole(Role):
         Raises:
             ModelError: two choices begin with the same token, or the model has no output embedding.
         """
-        texts = [answer_text(choice, chat=self.config.chat) for choice in choices]
-        first = [self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"][:1] for text in texts]
-        tokens = [ids[0] if ids else -1 for ids in first]
-        if len(set(tokens)) < len(tokens):
-            raise ModelError(
-                f"{self.config.model}: zero-shot scoring needs choices that begin with different tokens, got "
-                f"{list(choices)}"
-            )
-        head = self.backbone.unembedding
-        if head is None:
-            raise ModelError(
-                f"{self.config.model}: no output embedding in its checkpoint, so it cannot be scored zero-shot; use a "
-                "causal language model"
-            )
-        if outside := [token for token in tokens if not 0 <= token < len(head.weight)]:
-            raise ModelError(
-                f"{self.config.model}: token {outside[0]} is outside its vocabulary of {len(head.weight)}; encode with "
-                "its own tokenizer"
-            )
-        with torch.no_grad():
-            return head.of_tokens(_vectors(self.last, rows), torch.tensor(tokens)).log_softmax(-1)
+        backbone, config = self.backbone, self.config
+        likelihood = choice_likelihood(backbone, config.model, choices, chat=config.chat)
+        return likelihood(vectors(self.last, rows))
 
 
-def _vectors(inputs: Inputs, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
+def vectors(inputs: Inputs, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
+    """Pooled features of these rows."""
     return torch.cat([inputs.batch(part)[0][:, 0].float() for part in rows.split(512)])
 
 

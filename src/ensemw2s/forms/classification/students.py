@@ -22,6 +22,7 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD, VAL
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
+from ensemw2s.forms.classification.in_context import InContext
 from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
@@ -29,7 +30,7 @@ from ensemw2s.forms.classification.training_set import ClassTrainingSet
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
 from ensemw2s.results import Condition, Cost
-from ensemw2s.results.conditions import SELF
+from ensemw2s.results.conditions import SELF, in_context
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
@@ -109,6 +110,13 @@ class ClassStudents:
 
     def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[ClassVoters, Cost]]:
         return class_rivals(self.prepared, seed)
+
+    def in_context(self, seed: SeedContext, labels: Mapping[str, Any]) -> Mapping[Condition, tuple[ClassVoters, Cost]]:
+        n = self.prepared.config.students.in_context
+        if n is None:
+            return {}
+        shown = InContext(self.prepared, seed, n)
+        return {in_context(method): shown.answers(said) for method, said in labels.items() if method != SELF}
 
     def on_easy(self, seed: SeedContext, known: Labels | None = None) -> ClassTrainingSet:
         rows, labels = self.labels(seed, known)

@@ -77,6 +77,9 @@ class AnswerStudents:
     def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[GivenAnswers, Cost]]:
         return answer_rivals(self.prepared, seed)
 
+    def in_context(self, seed: SeedContext, labels: Mapping[str, Any]) -> Mapping[Condition, tuple[AnswerVoters, Cost]]:
+        return {}  # refused with the settings
+
     def on_easy(self, seed: SeedContext, known: Labels | None = None) -> AnswerTrainingSet:
         easy = self.labels(seed, known)
         ones = torch.ones(len(easy.answers.targets))

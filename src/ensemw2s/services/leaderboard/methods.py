@@ -6,6 +6,7 @@ teacher; so a new one is compared without another line.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ensemw2s.config import ExperimentConfig, Recipe, parse_config
 from ensemw2s.config.recipe import Teacher
@@ -87,10 +88,9 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     left out.
     """
     fits: dict[str, MethodSpec] = {}
-    has_head = len(config.pool) == 1 and config.pool[0].adapter == "head" and not config.pool[0].is_tfidf
     for name in (n for n in names if n != AUTO):
         spec = METHODS[name]
-        if spec.teacher in ENSEMBLES and ENSEMBLES[spec.teacher].needs_pooled_head and not has_head:
+        if spec.teacher in ENSEMBLES and not _can_have(config, ENSEMBLES[spec.teacher]):
             continue
         if config.is_generation:
             spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
@@ -112,3 +112,15 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
     tree["deliver"] = {}  # its students are compared, not used
     rows = {name: student(spec.teacher, spec.recipe.name).key for name, spec in fits.items()}
     return parse_config(tree), rows | ({AUTO: AUTO} if AUTO in names else {})
+
+
+def _can_have(config: ExperimentConfig, kind: type[Any]) -> bool:
+    """Whether a task's weak model and labelled examples suffice for an ensemble method."""
+    weak, split, settings = config.pool[0], config.split, config.ensemble
+    if kind.needs_pooled_head and (len(config.pool) > 1 or weak.adapter != "head" or weak.is_tfidf):
+        return False
+    n_shown = settings.context.n * settings.n_rounds if settings.context.kind == "demonstrations" else 0
+    n_spare = split.n_easy_pool - split.n_easy_train - split.n_easy_val
+    if kind.reads_contexts and (weak.chat or n_spare < 2 * n_shown):  # the classes need not be even
+        return False
+    return kind.learns or weak.n_layers is None

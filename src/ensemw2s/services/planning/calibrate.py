@@ -17,6 +17,7 @@ from ensemw2s.config import TrainConfig
 from ensemw2s.core import intervals
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
+from ensemw2s.ensemble.contexts import REASONS
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
@@ -76,7 +77,8 @@ def _class_trials(prepared: ClassPrepared, name: RoleName, training: TrainConfig
     module = role.builder(training, prepared.n_classes)(stream(0, "plan"))
     fit_scale(module, inputs, torch.arange(len(rows))[:SCALE_ROWS])
     tokens = float(inputs.lengths[:n].sum())
-    return {
+    writing = _writing_trial(prepared, name, part)
+    return writing | {
         ("read", name): Trial(lambda: source.batch(part), lambda: int(source.lengths[part].sum())),
         (training_verb(training), name): Trial(
             lambda: train(module, inputs, supervision, CrossEntropy(), training, seed=0),
@@ -84,6 +86,19 @@ def _class_trials(prepared: ClassPrepared, name: RoleName, training: TrainConfig
         ),
         ("score", name): Trial(lambda: predict(module, inputs, places), lambda: int(inputs.lengths[places].sum())),
     }
+
+
+def _writing_trial(prepared: ClassPrepared, name: RoleName, rows: Tensor) -> dict[tuple[str, str], Trial]:
+    """A little of what is written before questions, where this model writes it."""
+    writer = next((contexts.writer for contexts in prepared.contexts.values()), None)
+    if writer is None or name != prepared.config.ensemble.context.written_by:
+        return {}
+    prompts, n_written = [prepared.split.examples[row].prompt for row in rows[: N_ROWS // 4].tolist()], [0]
+
+    def write() -> None:
+        n_written[0] = sum(len(each.log_probs) for each in writer.compose(prompts, REASONS))
+
+    return {("write", name): Trial(write, lambda: max(n_written[0], 1))}
 
 
 def _answer_trials(prepared: AnswerPrepared, name: RoleName, training: TrainConfig) -> dict[tuple[str, str], Trial]:

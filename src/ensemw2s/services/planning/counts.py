@@ -11,7 +11,7 @@ from ensemw2s.services.planning.units import (
     RoleName,
     Stage,
     Unit,
-    expert_shares,
+    expert_views,
     fold_trainings,
     merged_models,
     pool_trainings,
@@ -53,10 +53,18 @@ class Counts(ABC):
         self.n_easy, self.n_hard, self.n_val = len(draw.easy_train), len(draw.hard_unlabelled), len(draw.easy_val)
         self.n_tests = sum(len(split.pools[part]) for part in split.tests)
 
+    context_tokens: float = 0.0
+    """Tokens that members read before each question, on average, where they do."""
+
     @property
     @abstractmethod
     def n_evaluated(self) -> int:
         """Number of examples on which each expert is evaluated."""
+
+    @property
+    def n_asked(self) -> int:
+        """Number of members of all seeds that are asked without training."""
+        return 0
 
     @abstractmethod
     def reading(self) -> list[Unit]:
@@ -98,9 +106,12 @@ class Counts(ABC):
         training = config.training_of_experts
         long = config.long_training.resolved(self.role("weak").config, has_optimum=True)
         n_layers = self.role("weak").backbone.n_layers
-        for share, count in sorted(expert_shares(ensemble, n_layers, config.seeds).items(), reverse=True):
+        for (share, is_behind), count in sorted(expert_views(ensemble, n_layers, config.seeds).items(), reverse=True):
             what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
-            units.append(self.trained("experts", what, "weak", training, self.n_easy, count, share=share))
+            what, before = ("an expert behind a context", self.context_tokens) if is_behind else (what, 0.0)
+            units.append(
+                self.trained("experts", what, "weak", training, self.n_easy, count, share=share, before=before)
+            )
         units.append(self.trained("experts", "an expert at T times the budget", "weak", long, self.n_easy, n))
         if count := n * fold_trainings(ensemble):
             n_fold = round(self.n_easy * (1 - 1 / ensemble.n_folds))
@@ -190,16 +201,18 @@ class Counts(ABC):
         *,
         kept: int | None = None,
         share: float | int = 1.0,
+        before: float = 0.0,
     ) -> Unit:
         """Trainings on `n` examples, with `patience` of all their epochs.
 
         Args:
             share: of the pooled feature's dimensions, that is read.
+            before: tokens that are read before each example.
         """
         role, amounts = self.role(name), self.amounts[name]
         width = role.backbone.feature_size
         unread = (width - max(1, round(share * width))) * (role.config.head_hidden or len(self.prepared.task.choices))
-        tokens, owned = n * amounts.read, amounts.owned - unread
+        tokens, owned = n * (amounts.read + before), amounts.owned - unread
         spent = training_cost(
             role,
             owned=owned,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ensemw2s.ensemble.methods import depths_of, methods_of_several
+from ensemw2s.ensemble.methods import depths_of, methods_of_several, n_asked, n_contexts
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
@@ -12,6 +12,7 @@ from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Stage, Unit, merged_models, trainings_of
+from ensemw2s.tables import METHODS
 
 
 def counts_of(prepared: ClassPrepared | AnswerPrepared) -> Counts:
@@ -30,6 +31,8 @@ class ClassCounts(Counts):
             amounts[name] = Amounts(float(role.inputs.lengths.double().mean()), n_trainable(module))
         super().__init__(prepared, amounts)
         self.classes = prepared
+        each = [contexts.mean_tokens for contexts in prepared.contexts.values()]
+        self.context_tokens = sum(each) / len(each) if each else 0.0
 
     @property
     def n_evaluated(self) -> int:
@@ -57,6 +60,22 @@ class ClassCounts(Counts):
             if "weak" in names:
                 depths |= depths_of(self.config.ensemble, self.role("weak").backbone.n_layers, self.config.seeds)
             units += self._trunk(max(names, key=lambda name: self.role(name).backbone.n_layers), len(depths))
+        return units + self._behind_contexts()
+
+    def _behind_contexts(self) -> list[Unit]:
+        """A pass over all examples for each context: one for trained members and for those that are asked, or two."""
+        learns = {METHODS[name].learns for name in self.config.ensemble.methods if METHODS[name].reads_contexts}
+        units: list[Unit] = self._writing()
+        for contexts in self.classes.contexts.values():
+            if len(learns) > 1 and contexts.asks_alike:
+                learns = {True}
+            for is_asked in sorted(not each for each in learns):
+                role, n = contexts.role, n_contexts(self.config.ensemble)
+                tokens = round(contexts.n_read_at_most(is_asked=is_asked))
+                width = role.backbone.output_size if is_asked else role.backbone.feature_size
+                kept = self.n_all * width * role.backbone.dtype.itemsize
+                what = "the trunk reads all examples behind a context"
+                units.append(Unit("experts", what, "read", "weak", n, tokens, tokens, role.trunk_flops * tokens, kept))
         return units
 
     def labelling(self) -> list[Unit]:
@@ -82,6 +101,10 @@ class ClassCounts(Counts):
         flops = (role.trunk_flops + role.own_flops) * tokens
         return [Unit("experts", "a gate's features", "read", "weak", n, tokens, tokens, flops)]
 
+    @property
+    def n_asked(self) -> int:
+        return len(self.config.seeds) * n_asked(self.config.ensemble)
+
     def on_the_way(self, count: int) -> list[Unit]:
         return []
 
@@ -93,10 +116,30 @@ class ClassCounts(Counts):
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
         if not isinstance(self.classes.strong.last, PooledInputs):  # what zero-shot scoring reads is not cached
             units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
+        if shown := config.students.in_context:
+            units.append(self._in_context(shown))
         ensemble, n_students = config.ensemble, len(config.students.pairs(config.ensemble.methods))
         n_rows = 4 + len(ensemble.methods) + merged_models(ensemble) + n_students
         n_intervals = 4 * n_rows * max(1, len(self.prepared.split.tests))
         return [*units, Unit("evaluate", "intervals", "interval", "both", n_intervals, 1.0)]
+
+    def _writing(self) -> list[Unit]:
+        """What a model writes before questions, at most; the seeds share it."""
+        contexts = next(iter(self.classes.contexts.values()), None)
+        if contexts is None or contexts.writer is None:
+            return []
+        settings, writer = self.config.ensemble.context, contexts.writer
+        read, written = contexts.most_written()
+        flops = writer.flops(read, written)
+        return [Unit("experts", "contexts are written", "write", settings.written_by, 1, written, read, flops)]
+
+    def _in_context(self, n_shown: int) -> Unit:
+        """The untrained strong model reads a method's labels once, and the questions behind them."""
+        role, n = self.classes.strong, self.n_easy + self.n_val + self.n_tests
+        tokens = round((n_shown + n) * self.amounts["strong"].read)
+        flops = (role.trunk_flops + role.own_flops) * tokens
+        count = self.n_seeds * len(self.config.ensemble.methods)
+        return Unit("students", "the strong model behind weak labels", "read", "strong", count, tokens, tokens, flops)
 
     def _trunk(self, name: RoleName, n_depths: int) -> list[Unit]:
         role = self.classes.roles[name]

@@ -97,7 +97,7 @@ def _line(unit: Unit, rates: Rates | None) -> PlanLine:
 def _evaluations(units: Sequence[Unit], counts: Counts) -> int:
     """Evaluations of an example by an expert."""
     n_experts = sum(u.count for u in units if u.verb in ("train", "fit") and u.role != "strong" and "expert" in u.what)
-    return n_experts * counts.n_evaluated
+    return (n_experts + counts.n_asked) * counts.n_evaluated
 
 
 def _training_bytes(role: Role, training: TrainConfig, amounts: Amounts) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig
-from ensemw2s.ensemble.methods import make_method, max_members, members_of, methods_of_several
+from ensemw2s.ensemble.methods import learning, make_method, max_members, members_of, methods_of_several
 
 Verb = Literal["read", "train", "fit", "score", "write", "ask", "interval"]
 """What takes time: the trunk reads, a module takes steps, is fitted to its optimum, scores given answers or writes its
@@ -39,12 +39,15 @@ class Unit:
 
 def expert_trainings(config: EnsembleConfig, n_layers: int = 1, seed: int = 0) -> int:
     """Upper bound on the number of distinct experts of one seed: those of equal stream and view are one."""
-    return len(set(members_of(config, n_layers, seed)))
+    return len(set(members_of(learning(config), n_layers, seed)))
 
 
-def expert_shares(config: EnsembleConfig, n_layers: int, seeds: Sequence[int]) -> Counter[float]:
-    """Number of distinct experts of all seeds, by the share of the feature's dimensions that they read."""
-    return Counter(view.feature_share for seed in seeds for _, view in set(members_of(config, n_layers, seed)))
+def expert_views(config: EnsembleConfig, n_layers: int, seeds: Sequence[int]) -> Counter[tuple[float, bool]]:
+    """Number of distinct trained experts of all seeds, by the share of the feature's dimensions that they read, and by
+    whether they read a context before each question."""
+    trained = learning(config)
+    views = (view for seed in seeds for _, view in set(members_of(trained, n_layers, seed)))
+    return Counter((view.feature_share, view.context is not None) for view in views)
 
 
 def fold_trainings(config: EnsembleConfig) -> int:
