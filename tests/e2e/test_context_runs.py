@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ensemw2s.errors import ConfigError, DataError
+from ensemw2s.errors import ConfigError, DataError, ModelError
 from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification import writing
@@ -132,6 +132,15 @@ def test_a_saved_ensemble_reads_its_contexts_before_the_prompts_that_it_labels(m
     assert (size, reason) == (len(prompts[0]), "")
     assert "at most" in refused
     assert open_reader(tmp_path / "run").sizes(["x" * 500]) == [(500, refused)]
+    more = [*record["contexts"], "one more"]
+    for words, changed in (
+        ("contexts has", record | {"contexts": more}),
+        ("contexts is missing", record | {"contexts": None, "is_prompted": True}),
+        ("without chat turns", record | {"weak": record["weak"] | {"chat": True}}),
+    ):
+        (tmp_path / "run" / "ensemble" / "ensemble.json").write_text(json.dumps(changed))
+        with pytest.raises(ModelError, match=words):
+            open_labeller(tmp_path / "run")
 
 
 def test_flipping_every_sealed_label_changes_no_member_that_reads_contexts(finished, tiny_config, tmp_path):
