@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ensemw2s.errors import ConfigError, DataError
+from ensemw2s.errors import ConfigError, DataError, ModelError
 from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.forms.base import SeedContext
+from ensemw2s.forms.classification import writing
 from ensemw2s.forms.classification.contexts import spare_rows
 from ensemw2s.forms.classification.in_context import InContext
 from ensemw2s.pipeline import run as runner
@@ -131,6 +132,15 @@ def test_a_saved_ensemble_reads_its_contexts_before_the_prompts_that_it_labels(m
     assert (size, reason) == (len(prompts[0]), "")
     assert "at most" in refused
     assert open_reader(tmp_path / "run").sizes(["x" * 500]) == [(500, refused)]
+    more = [*record["contexts"], "one more"]
+    for words, changed in (
+        ("contexts has", record | {"contexts": more}),
+        ("contexts is missing", record | {"contexts": None, "is_prompted": True}),
+        ("without chat turns", record | {"weak": record["weak"] | {"chat": True}}),
+    ):
+        (tmp_path / "run" / "ensemble" / "ensemble.json").write_text(json.dumps(changed))
+        with pytest.raises(ModelError, match=words):
+            open_labeller(tmp_path / "run")
 
 
 def test_flipping_every_sealed_label_changes_no_member_that_reads_contexts(finished, tiny_config, tmp_path):
@@ -233,14 +243,29 @@ def test_arguments_are_written_once_and_stay_with_the_run(tiny_config, tmp_path)
     assert planned["contexts are written"].flops >= contexts.writer.flops(*spent)
 
 
-def test_each_member_has_a_fact_of_its_own(tiny_config, tmp_path):
+def test_each_member_has_a_fact_of_its_own_and_a_kill_costs_one_shard_of_them(tiny_config, tmp_path, monkeypatch):
     small_split = dict.fromkeys(("n_hard_pool", "n_hard_unlabelled", "n_id_test", "n_ood_test"), 16)
     small_split |= {"n_easy_pool": 24, "n_easy_train": 16, "n_easy_val": 8}
-    contexts = prepared_run(written(tiny_config, "knowledge", split=small_split), tmp_path / "store").contexts[0]
+    config = written(tiny_config, "knowledge", split=small_split, cache={"shard_rows": 30})
+    plain, asked = writing.decode, []
+
+    def dies(*arguments, **settings):
+        asked.append(len(arguments[3]))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments, **settings)
+
+    monkeypatch.setattr(writing, "decode", dies)
+    contexts = prepared_run(config, tmp_path / "store").contexts[0]
+    with pytest.raises(KeyboardInterrupt):
+        contexts.context(0)
+    contexts = prepared_run(config, tmp_path / "store").contexts[0]
     one, other = (contexts.context(t).texts for t in range(2))
+    n = len(contexts.role.lengths)
+    assert asked == [30, 30, 30, n - 60, 30, 30, n - 60]
+    assert len(one) == n
     assert all(text.startswith("A relevant fact: ") for text in (*one, *other))
     assert one != other
-    assert len(one) == len(contexts.role.lengths)
     said = contexts.ask(0, torch.arange(3))
     ids = ids_behind_each(contexts.role.backbone.tokenizer, one[:3], contexts._source.questions[:3])
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from ensemw2s.config import EnsembleConfig, parse_config
 from ensemw2s.config.context import ContextConfig
@@ -9,6 +10,7 @@ from ensemw2s.ensemble.contexts import CONTEXTS, ContextSource, dealt_demonstrat
 from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.errors import ConfigError
+from ensemw2s.estimators.weak_ensemble import WeakEnsemble
 from ensemw2s.forms.classification.in_context import most_confident
 from ensemw2s.records import View
 from ensemw2s.tables import METHODS
@@ -135,3 +137,12 @@ def test_labels_that_cannot_be_shown_are_refused_by_name(changes, words):
     recipes = {"recipes": [{"labels": "hard"}], "in_context": 8}
     with pytest.raises(ConfigError, match=words):
         parse_config({"students": recipes} | changes)
+
+
+@pytest.mark.parametrize("method", ["contexts", "prompted"])
+@pytest.mark.parametrize("weak", ["tiny", LogisticRegression()])
+def test_an_estimator_has_no_examples_of_a_run_to_read_before_a_text(method, weak):
+    texts = [f"Is {n} above 5?" for n in range(12)]
+    X = texts if weak == "tiny" else [[n] for n in range(12)]
+    with pytest.raises(ConfigError, match="method: "):
+        WeakEnsemble(weak, method=method, n_rounds=2, random_state=0).fit(X, [n > 5 for n in range(12)])

@@ -359,7 +359,7 @@ def test_records_of_16_gib_are_refused_by_their_size(finished, tmp_path):
 def test_every_field_that_an_ensemble_lacks_is_named(finished, tmp_path):
     folder = fresh_copy(finished / "ensemble", tmp_path / "ensemble")
     record = json.loads((folder / "ensemble.json").read_text())
-    for name in record.keys() - {"depths", "format", "models", "others"}:
+    for name in record.keys() - {"contexts", "depths", "format", "is_prompted", "models", "others"}:
         (folder / "ensemble.json").write_text(json.dumps({k: v for k, v in record.items() if k != name}))
         sealed(folder)
         refused(lambda: ensemble_labels(folder), name)

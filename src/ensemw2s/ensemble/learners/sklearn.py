@@ -68,6 +68,11 @@ class SklearnLearner:
                 "method: its members read a model at different depths, and an estimator of scikit-learn has none; "
                 "choose another method"
             )
+        if view.context is not None:
+            raise ConfigError(
+                "method: its members read a text before each question, and an estimator of scikit-learn reads its "
+                "rows alone; choose another method"
+            )
         if view.feature_share == 1:
             return self
         if not hasattr(X, "shape"):

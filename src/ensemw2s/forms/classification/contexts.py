@@ -155,16 +155,18 @@ class SeedContexts:
 
     def check(self) -> None:
         """Raises DataError for a question that is too long behind a context, ConfigError where one cannot be made."""
-        config, positions = self.role.config, self.role.backbone.positions
         for number in range(self._source.n_members):
-            before, ids = self._longest(number)
-            for example, own in zip(self._split.examples, ids, strict=True):
-                n_tokens = before + len(own)
-                if reason := unreadable(n_tokens, max_length=config.max_length, positions=positions):
-                    raise DataError(
-                        f"example {example.id!r}: behind context {number} of seed {self._seed} (ensemble.context) its "
-                        f"prompt has {reason}; or read less before it"
-                    )
+            self._fitting(number, *self._longest(number))
+
+    def _fitting(self, number: int, before: int, ids: Sequence[Sequence[int]]) -> None:
+        """Raises DataError where a question is too long behind so many tokens."""
+        limits = {"max_length": self.role.config.max_length, "positions": self.role.backbone.positions}
+        for example, own in zip(self._split.examples, ids, strict=True):
+            if reason := unreadable(before + len(own), **limits):
+                raise DataError(
+                    f"example {example.id!r}: behind context {number} of seed {self._seed} (ensemble.context) its "
+                    f"prompt has {reason}; or read less before it"
+                )
 
     def _longest(self, number: int) -> tuple[int, list[list[int]]]:
         """Tokens before a question at most, and of each question; what is to be written is not written for that."""
@@ -179,7 +181,9 @@ class SeedContexts:
     def _encoded(self, number: int) -> tuple[list[int], list[list[int]]]:
         backbone, context, prompts = self.role.backbone, self.context(number), self._source.questions
         if context.texts:
-            return [], ids_behind_each(backbone.tokenizer, context.texts, prompts)
+            ids = ids_behind_each(backbone.tokenizer, context.texts, prompts)
+            self._fitting(number, 0, ids)  # another tokenizer may make more tokens of a text than its writer did
+            return [], ids
         return ids_behind(backbone.tokenizer, context.prefix, prompts, is_causal=backbone.is_causal)
 
     def _opened(self, number: int, pooling: tuple[Pooling, ...], after: tuple[int, ...]) -> Inputs:

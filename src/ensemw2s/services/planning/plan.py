@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
+from ensemw2s.ensemble.contexts import WRITTEN
+from ensemw2s.ensemble.methods import n_contexts
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.role import Role
 from ensemw2s.models.upper import own_layers
@@ -79,6 +81,8 @@ def _notes(config: ExperimentConfig, *, is_rated: bool) -> tuple[str, ...]:
     notes = ["the weak model's rating of difficulty is not counted"] if is_rated else []
     if any(training.patience is not None for _, training in trainings_of(config)):
         notes.append("trainings with patience are counted with all their epochs: most end before, and cost less")
+    if n_contexts(config.ensemble) and config.ensemble.context.kind in WRITTEN:
+        notes.append("contexts that are written are counted with as many tokens as they may have")
     if len(config.pool) > 1:
         notes.append("which member of the pool boosting takes is not known: it is counted as the costliest")
     if any(model.is_tfidf for model in config.pool):
