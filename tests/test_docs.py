@@ -42,3 +42,13 @@ def test_a_command_is_taken(page, line):
     words = words[: words.index("|")] if "|" in words else words
     if name != "--version":
         COMMANDS[name].make_context(name, words).close()  # raises what a user would be told
+
+
+def test_every_test_that_the_pages_name_is_there():
+    named = {
+        (page.name, name)
+        for page in PAGES
+        for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert [each for each in sorted(named) if not (ROOT / "tests" / each[1]).is_file()] == []
