@@ -48,6 +48,7 @@ def test_every_test_that_the_pages_name_is_there():
     named = {
         (page.name, name)
         for page in PAGES
+        if page.name != "extending.md"  # its reader writes them
         for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)`", page.read_text(encoding="utf-8"))
     }
     assert len(named) > 20
