@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from ensemw2s.errors import ConfigError, DataError, ModelError
+from ensemw2s.export.ensemble_folder import write_ensemble
 from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification import writing
 from ensemw2s.forms.classification.contexts import spare_rows
 from ensemw2s.forms.classification.in_context import InContext
+from ensemw2s.pipeline import export
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.pipeline.tiny import tiny
 from ensemw2s.prompting import ids_behind_each
 from ensemw2s.services.planning.plan import make_plan
@@ -73,14 +76,28 @@ def test_rows_costs_and_plan_of_members_with_contexts(finished, tiny_config):
     assert passes[1].flops == pytest.approx(trunk / 3, rel=1e-3)
 
 
-def test_an_older_store_serves_a_run_with_contexts(finished, tiny_config, tmp_path):
-    run(small(tiny_config, ["single"], context={}), tmp_path / "run", store_root=tmp_path / "store")
-    plain = dict(artifacts(tmp_path / "run", tmp_path / "store", "experts"))
-    assert plain.keys() <= dict(artifacts(*finished, "experts")).keys()
-
-
 def prepared_run(config, store):
     return runner.prepare(config, runner.Store(store), lambda model, n: None)
+
+
+def labelled(config, store):
+    """A seed whose ensembles are trained and have labelled."""
+    work = SeedWork(prepared_run(config, store), runner.Store(store), 0)
+    for stage in (work.experts(), work.label()):
+        for _ in stage:
+            pass
+    return work
+
+
+def kept_by(work, store, kind):
+    return [(key, runner.Store(store).load(kind, key).tensors) for of, key in work.context.used if of == kind]
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected) >= 3
+    for (key, tensors), (other_key, others) in zip(found, expected, strict=True):
+        assert key == other_key
+        assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
 def test_demonstrations_are_rows_that_the_seed_uses_nowhere_else(tiny_config, tmp_path):
@@ -119,15 +136,16 @@ def test_an_empty_context_uncalibrated_is_the_zero_shot_model_to_the_bit(tiny_co
 
 @pytest.mark.parametrize("method", BOTH)
 def test_a_saved_ensemble_reads_its_contexts_before_the_prompts_that_it_labels(method, finished, tiny_config, tmp_path):
-    config, (_, store) = small(tiny_config, [method]), finished
-    run(config, tmp_path / "run", store_root=store)
+    work = labelled(small(tiny_config, SHARED), finished[1])
+    made = work.ensembles[method]
+    record = export._record(work.prepared, made, read_results(finished[0]))
+    write_ensemble(tmp_path / "run" / "ensemble", record, [expert.state for expert in made.voting])
     record = json.loads((tmp_path / "run" / "ensemble" / "ensemble.json").read_text())
     assert all(text.count("\n\n") == 4 for text in record["contexts"])
-    ((_, kept),) = artifacts(tmp_path / "run", store, "labels")
-    split, labeller = prepared_run(config, store).split, open_labeller(tmp_path / "run")
+    split, labeller = work.prepared.split, open_labeller(tmp_path / "run")
     prompts = [split.examples[row].prompt for row in split.draw(0).hard_unlabelled.tolist()]
     soft = torch.tensor([list(one["probability"].values()) for one in labeller.label(prompts)])
-    torch.testing.assert_close(soft, kept["soft"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(soft, work.labels[method].soft, rtol=1e-4, atol=1e-5)
     ((size, reason), (_, refused)) = labeller.sizes([prompts[0], "x" * 500])
     assert (size, reason) == (len(prompts[0]), "")
     assert "at most" in refused
@@ -148,17 +166,14 @@ def test_flipping_every_sealed_label_changes_no_member_that_reads_contexts(finis
     sealed = {e.id for e in prepared_run(small(tiny_config), finished[1]).split.examples if e.answer is None}
     flipped = [r | {"answer": other[r["answer"]]} if r["id"] in sealed else r for r in rows]
     file = write_jsonl(tmp_path / "flipped.jsonl", flipped)
-    run(small(tiny_config, SHARED, task={"path": str(file)}), tmp_path / "run", store_root=tmp_path / "store")
-    for stage, kind in (("experts", "experts"), ("students", "in_context")):
-        before = artifacts(*finished, stage, kind)
-        after = artifacts(tmp_path / "run", tmp_path / "store", stage, kind)
-        assert len(before) >= 3
-        for (key, tensors), (other_key, others) in zip(before, after, strict=True):
-            assert key == other_key
-            assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+    store = tmp_path / "store"
+    work = labelled(small(tiny_config, SHARED, task={"path": str(file)}), store)
+    assert_same(kept_by(work, store, "experts"), artifacts(*finished, "experts"))
+    work.form.students.in_context(work.context, work.labels)
+    assert_same(kept_by(work, store, "in_context"), artifacts(*finished, "students", "in_context"))
 
 
-def test_an_interrupted_run_goes_on_where_it_was_with_the_same_results(finished, tiny_config, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_where_it_was(finished, tiny_config, tmp_path, monkeypatch):
     config, store = small(tiny_config, SHARED), tmp_path / "store"
     plain = runner.Store.put
 
@@ -170,9 +185,9 @@ def test_an_interrupted_run_goes_on_where_it_was_with_the_same_results(finished,
     with monkeypatch.context() as patch:
         patch.setattr(runner.Store, "put", dies)
         with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path / "run", store_root=store)
+            labelled(config, store)
     times = {p: p.stat().st_mtime_ns for p in store.rglob("manifest.json")}
-    assert run(config, tmp_path / "run", store_root=store) == read_results(finished[0])
+    assert_same(kept_by(labelled(config, store), store, "experts"), artifacts(*finished, "experts"))
     assert all(p.stat().st_mtime_ns == t for p, t in times.items())
 
 
@@ -223,11 +238,13 @@ def test_the_untrained_strong_model_is_shown_weak_labels_of_each_method(finished
     assert plan["the strong model behind weak labels"].flops == pytest.approx(paid, rel=0.1)
 
 
-def test_arguments_are_written_once_and_stay_with_the_run(tiny_config, tmp_path):
-    config = written(tiny_config, "arguments")
-    results = run(config, tmp_path / "run", store_root=tmp_path / "store")
-    contexts = prepared_run(config, tmp_path / "store").contexts[0]
-    records = [json.loads(p.read_text()) for p in (tmp_path / "store" / "written").rglob("record.json")]
+def test_arguments_are_written_once_and_stay_with_the_run(finished, tiny_config, tmp_path):
+    config, store = written(tiny_config, "arguments"), finished[1]
+    results = run(config, tmp_path / "run", store_root=store)
+    contexts = prepared_run(config, store).contexts[0]
+    # Contexts have no part in the key of an expert that reads none.
+    assert artifacts(tmp_path / "run", store, "experts")[0][0] == artifacts(*finished, "experts")[0][0]
+    records = [json.loads(p.read_text()) for p in (store / "written").rglob("record.json")]
     n_all = len(contexts.role.lengths)
     assert sum(len(record["texts"]) for record in records) == 2 * n_all
     one, other = (contexts.context(t).texts[0].split("\n") for t in range(2))
@@ -279,7 +296,7 @@ def test_each_member_has_a_fact_of_its_own_and_a_kill_costs_one_shard_of_them(ti
 def written(tiny_config, kind, **changes):
     return tiny_config(
         seeds=[0],
-        strong={"n_layers": None},
+        weak={"n_layers": None},
         ensemble={"methods": ["single", "contexts"], "n_rounds": 2, "context": {"kind": kind}},
         students={"recipes": [{}]},
         **changes,
