@@ -239,6 +239,8 @@ def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
     path.write_text(yaml.safe_dump(merged(tiny_words_tree(task_file), small)))
     assert len(kills_of(path, tmp_path, 6)) == 6
     assert_nothing_lost(tmp_path)
+    made = [json.loads(record.read_text()) for record in (tmp_path / "calm" / "store" / "pairs").rglob("record.json")]
+    assert all(each["pairs"] for each in made), "no student had anything to learn in its second lesson"
 
 
 def test_the_saved_ensemble_labels_a_file_as_the_run_labelled_its_own_questions(finished, place, task_file):
