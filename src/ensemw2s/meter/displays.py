@@ -117,6 +117,7 @@ class Cell:
             self._counts.remove(count)
 
     def _show(self) -> None:
+        assert self._handle is not None, "what is shown has begun"
         self._handle.update(_as_html(self._counts), raw=True)
 
 

@@ -3,36 +3,22 @@
 from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.comparison import RunComparison, RunLine, RunPair
 from ensemw2s.results.conditions import Condition, RowKind
-from ensemw2s.results.mending import Mending
-from ensemw2s.results.plan import Plan, PlanLine
-from ensemw2s.results.run import (
-    SCHEMA_VERSION,
-    AnswerSample,
+from ensemw2s.results.curves import (
     BudgetCurve,
     BudgetPoint,
-    Comparison,
     Confusion,
     DifficultyBin,
     DifficultyCurve,
-    EnsembleTrace,
-    Item,
-    Items,
-    LabelledText,
-    Pgr,
-    PoolMember,
-    Recommendation,
     Reliability,
     ReliabilityBin,
-    Results,
-    Round,
-    Row,
-    TaskInfo,
-    TokenShare,
-    TokenWeights,
-    Voter,
-    Voters,
 )
+from ensemw2s.results.items import AnswerSample, Item, Items, LabelledText
+from ensemw2s.results.plan import Plan, PlanLine
+from ensemw2s.results.rounds import EnsembleTrace, PoolMember, Round, TokenShare, TokenWeights
+from ensemw2s.results.rows import Comparison, Mending, Pgr, Row
+from ensemw2s.results.run import SCHEMA_VERSION, Recommendation, Results, TaskInfo
 from ensemw2s.results.timing import StageTime, Timing
+from ensemw2s.results.voters import Voter, Voters
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from ensemw2s.names import BOOSTING
 from ensemw2s.results.conditions import BEST_SINGLE, CEILING, MAJORITY, SINGLE, STRONG_ON_EASY, TFIDF, ensemble
-from ensemw2s.results.run import Results, Row
+from ensemw2s.results.rows import Row
+from ensemw2s.results.run import Results
 
 
 def best_on_val(rows: Iterable[Row]) -> Row | None:
