@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.losses import LogConf, WeakBatch
+from ensemw2s.core.preferences.losses import Dpo
 from ensemw2s.core.seeds import stream
 from ensemw2s.distributed import launch
 from ensemw2s.ensemble.scores import score_answers
@@ -19,6 +20,7 @@ from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
+from ensemw2s.train.pairs import train_pairs
 from ensemw2s.train.samples import Supervision, Validation
 from watching import steps_told_to
 
@@ -42,6 +44,21 @@ PATIENT = TRAINING.model_copy(
 
 class Stopped(Exception):
     pass
+
+
+def _second_lessons(answers: AnswerTokens, training: TrainConfig) -> dict[str, torch.Tensor]:
+    """A lesson that is kept, and one that is not: nine pairs in batches of four, so one process has none at last."""
+    config = ModelConfig(model="tiny", n_layers=2, adapter="full")
+    backbone = load_backbone(config)
+    pairs = AnswerTokens(answers.ids + answers.ids[:1], answers.prompt_lengths + answers.prompt_lengths[:1])
+    inputs, out = IdInputs(pairs.read, backbone.pad_id), {}
+    for name, judge in (("kept", None), ("dropped", lambda module: 0.5)):
+        module = AnswerModel(backbone, backbone.unembedding, config, generator=stream(0, "init"))
+        end, lesson = train_pairs(module, inputs, pairs, Dpo(), training, seed=0, judge=judge)
+        assert lesson.is_kept == (name == "kept")
+        out[f"{name}/end"] = torch.tensor([end.steps, end.training_loss, lesson.chosen_before, lesson.chosen_after])
+        out |= {f"{name}/{n}": tensor for n, tensor in owned_state(module).items()}
+    return out
 
 
 def train_all(output: Path, store_root: Path, n_steps: int | None = None, training: TrainConfig = TRAINING) -> None:
@@ -92,5 +109,7 @@ def train_all(output: Path, store_root: Path, n_steps: int | None = None, traini
             out["classes/gold"] = predict(module, inputs, rows)
         out[f"{adapter}/end"] = torch.tensor([end.steps, end.kept_epoch or 0, end.training_loss])
         out |= {f"{adapter}/{name}": tensor for name, tensor in owned_state(module).items()}
+    if n_steps is None and training.patience is None:
+        out |= _second_lessons(answers, training)
     if launch.rank() == 0:
         save_file(out, output)
