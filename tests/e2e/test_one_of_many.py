@@ -17,6 +17,7 @@ from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.tables import MERGES as TABLE
+from ensemw2s.tables import METHODS
 from tiny_run import merged, tiny_words_tree
 
 LORA = {"adapter": "lora", "lora_rank": 2, "lora_alpha": 3.0, "n_layers": 2}
@@ -137,7 +138,7 @@ def test_a_gate_is_used_where_it_wins_and_else_the_soft_vote(tiny_config, tmp_pa
         return len(asked) == 2  # of independent and bagging
 
     monkeypatch.setattr(gates, "shows_gain", shows)
-    monkeypatch.setattr("ensemw2s.pipeline.export.METHODS", ("bagging",))
+    monkeypatch.setattr("ensemw2s.pipeline.export.METHODS", {"bagging": METHODS["bagging"]})
     config = small(tiny_config, ensemble={"vote": "gated", "n_rounds": 3})  # of which select_by takes two
     results = run(config, tmp_path / "run", store_root=store)
     assert [len(gain) for gain in asked] == [10, 10]  # half of easy-val

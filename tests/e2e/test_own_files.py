@@ -71,7 +71,7 @@ def test_without_a_test_file_the_report_says_what_cannot_be_known(place: Path, w
     assert "There is no OOD test" in page
     assert "ID interval" in page
     assert "OOD" not in [column.header for column in terminal_table(results).columns]
-    assert "OOD unknown (no test set)" in (place / "without" / "student" / "README.md").read_text()
+    assert "| unknown | no such test |" in (place / "without" / "student" / "README.md").read_text()
 
 
 def test_a_run_without_a_hard_test_is_compared_with_nothing(place: Path, without_test):

@@ -86,6 +86,9 @@ def kept(config: ExperimentConfig) -> dict:
     for name in sections:
         tree[name] = {key: value for key, value in tree[name].items() if key not in sizes}
     tree["generation"].pop("boost_unit")
+    tree["generation"].pop("samples", None)
+    tree["students"].pop("in_context", None)
+    tree["ensemble"]["context"] = config.ensemble.context.model_dump(exclude={"n"})
     tree["generation"]["decoding"].pop("max_new_tokens")
     return tree
 

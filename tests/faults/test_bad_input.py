@@ -347,8 +347,8 @@ CASES: dict[str, tuple[int, list[str], Callable[[Place], list[str]]]] = {
     ),
     "setting of another task": (
         2,
-        ["task.worked: no such setting of the task files", "valid settings there: name, votes, path"],
-        lambda p: p.run({"task": {"worked": True}}),
+        ["task.max_per_country: no such setting of the task files", "valid settings there: name, votes, path"],
+        lambda p: p.run({"task": {"max_per_country": 3}}),
     ),
     "misspelt setting": (2, ["did you mean 'n_rounds'"], lambda p: p.run({"ensemble": {"n_round": 3}})),
     "wrong type": (2, ["split.n_easy_train", "'x'"], lambda p: p.run({"split": {"n_easy_train": "x"}})),
@@ -630,8 +630,15 @@ BY_ITSELF = {
     "damaged artifact",
     "damaged file of a run",
     "damaged model or data of `ENSEMW2S_HOME`",
+    "too few principles",
+    "a model asked untrained that lacks its last layers",
+    "contexts that cannot be exported, and nothing beside them",
+    "more labels shown than there are",
+    "too few examples to demonstrate",
+    "question too long behind its context",
 }
-"""Kinds with a test of their own: the one below, tests/faults/test_places.py and test_damage.py."""
+"""Kinds with a test of their own: the one below, tests/faults/test_places.py and test_damage.py, and of contexts
+tests/e2e/test_context_runs.py."""
 
 
 def outcome(arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:

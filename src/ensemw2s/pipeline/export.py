@@ -123,7 +123,8 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
             "choices": results.task.choices,
             "depths": depths if any(depths) else None,
             "contexts": texts or None,
-            "is_prompted": not METHODS[made.method].learns,
+            # A merged model is of no method of the table; it is trained.
+            "is_prompted": made.method in METHODS and not METHODS[made.method].learns,
         }
     )
 

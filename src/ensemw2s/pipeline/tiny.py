@@ -82,7 +82,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         _without_boosting(tree, config)
     tree["generation"]["samples"] = min(config.generation.samples, 3)
     for recipe in tree["students"]["recipes"]:
-        if recipe["then"] is not None:
+        if recipe.get("then") is not None:
             recipe["then"]["epochs"] = None  # as many as the first lesson has here
     decoding = tree["generation"]["decoding"]
     decoding["max_new_tokens"] = 8
