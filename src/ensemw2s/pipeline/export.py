@@ -87,7 +87,7 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
     )
 
 
-def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelConfig | None) -> EnsembleRecord:
+def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelConfig | None = None) -> EnsembleRecord:
     """What the folder says of an ensemble; of a merged one with the settings of its model."""
     weights = tuple(made.weights(made.selected).tolist())
     common = {
