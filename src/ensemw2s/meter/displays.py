@@ -80,64 +80,12 @@ class _Clock(ProgressColumn):
         return Text(task.fields["count"].clock, style="dim")
 
 
-class Cell:
-    """A line with a bar in a notebook's output, which the file of the notebook keeps as it was last.
+class _Said:
+    """A display that says now and then how far all is that goes on, and once more at the end of a stage."""
 
-    It is shown by IPython's own displays, that can be updated, and not by widgets: these need another package, and a
-    notebook that is read without its kernel shows nothing of them.
-    """
-
-    def __init__(self, console: Console):
+    def __init__(self, first: float):
         self._counts: list[Count] = []
-        self._due = time.monotonic() + PATIENCE
-
-    @contextmanager
-    def stage(self, count: Count) -> Iterator[Advance]:
-        from IPython.display import display  # pyright: ignore[reportMissingImports]  # every notebook has it
-
-        self._handle = display(_as_html([count]), raw=True, display_id=True)
-        with self.within(count) as advance:
-            yield advance
-            count.total = None
-            self._show()
-
-    @contextmanager
-    def within(self, count: Count) -> Iterator[Advance]:
-        self._counts.append(count)
-
-        def advance(n: int) -> None:
-            count.add(n)
-            if (now := time.monotonic()) >= self._due:
-                self._show()
-                self._due = now + EVERY
-
-        try:
-            yield advance
-        finally:
-            self._counts.remove(count)
-
-    def _show(self) -> None:
-        assert self._handle is not None, "what is shown has begun"
-        self._handle.update(_as_html(self._counts), raw=True)
-
-
-def _as_html(counts: Sequence[Count]) -> dict[str, str]:
-    """A line as HTML, with a bar for each count of which the total is known, and as text."""
-    parts = []
-    for count in counts:
-        bar = f'<progress value="{count.done}" max="{count.total}"></progress> ' if count.total else ""
-        parts.append(f"{escape(count.what)} {bar}{escape(count.amount)}")
-    line = " &nbsp; ".join([*parts, counts[-1].clock])
-    return {"text/html": f"<div>{line}</div>", "text/plain": described(counts)}
-
-
-class Lines:
-    """A line now and then, for logs and pipes; and one at the end of a stage."""
-
-    def __init__(self, console: Console):
-        self._console = console
-        self._counts: list[Count] = []
-        self._wait, self._due = FIRST_LINE, time.monotonic() + FIRST_LINE
+        self._due = time.monotonic() + first
 
     @contextmanager
     def stage(self, count: Count) -> Iterator[Advance]:
@@ -154,8 +102,7 @@ class Lines:
             count.add(n)
             if (now := time.monotonic()) >= self._due:
                 self._say()
-                self._wait = min(2 * self._wait, LONGEST)
-                self._due = now + self._wait
+                self._due = now + self._pause()
 
         try:
             yield advance
@@ -163,7 +110,59 @@ class Lines:
             self._counts.remove(count)
 
     def _say(self) -> None:
+        raise NotImplementedError
+
+    def _pause(self) -> float:
+        """Seconds until the next time."""
+        return EVERY
+
+
+class Cell(_Said):
+    """A line with a bar in a notebook's output, which the file of the notebook keeps as it was last.
+
+    It is shown by IPython's own displays, that can be updated, and not by widgets: these need another package, and a
+    notebook that is read without its kernel shows nothing of them.
+    """
+
+    def __init__(self, console: Console):
+        super().__init__(PATIENCE)
+
+    @contextmanager
+    def stage(self, count: Count) -> Iterator[Advance]:
+        from IPython.display import display  # pyright: ignore[reportMissingImports]  # every notebook has it
+
+        self._handle = display(_as_html([count]), raw=True, display_id=True)
+        with super().stage(count) as advance:
+            yield advance
+
+    def _say(self) -> None:
+        assert self._handle is not None, "what is shown has begun"
+        self._handle.update(_as_html(self._counts), raw=True)
+
+
+def _as_html(counts: Sequence[Count]) -> dict[str, str]:
+    """A line as HTML, with a bar for each count of which the total is known, and as text."""
+    parts = []
+    for count in counts:
+        bar = f'<progress value="{count.done}" max="{count.total}"></progress> ' if count.total else ""
+        parts.append(f"{escape(count.what)} {bar}{escape(count.amount)}")
+    line = " &nbsp; ".join([*parts, counts[-1].clock])
+    return {"text/html": f"<div>{line}</div>", "text/plain": described(counts)}
+
+
+class Lines(_Said):
+    """A line now and then, for logs and pipes; and one at the end of a stage."""
+
+    def __init__(self, console: Console):
+        super().__init__(FIRST_LINE)
+        self._console, self._wait = console, FIRST_LINE
+
+    def _say(self) -> None:
         say(self._console, described(self._counts))
+
+    def _pause(self) -> float:
+        self._wait = min(2 * self._wait, LONGEST)
+        return self._wait
 
 
 def described(counts: Sequence[Count]) -> str:
