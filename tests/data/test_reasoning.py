@@ -59,6 +59,22 @@ def test_every_answer_and_difficulty_is_right(solve):
     assert Counter(e.answer for e in task.examples).most_common(1)[0][1] < 50
 
 
+def test_a_worked_solution_is_right_line_by_line_and_ends_in_the_answer():
+    plain, worked = (
+        load_task(Reasoning(reasoning_task="leg_counting", n_examples=200, worked=w)) for w in (False, True)
+    )
+    for bare, e in zip(plain.examples, worked.examples, strict=True):
+        *lines, last = (e.answer or "").splitlines()
+        assert (last, e.prompt, len(lines)) == (f"#### {bare.answer}", bare.prompt, e.difficulty)
+        for left, right in re.findall(r"(\d+ [*+] \d+) = (\d+)", "\n".join(lines)):
+            a, sign, b = left.split()
+            assert int(right) == (int(a) * int(b) if sign == "*" else int(a) + int(b))
+        assert lines[-1].endswith(f"= {bare.answer}")
+    assert Reasoning(worked=False, reasoning_task="leg_counting").needs_decoding is False
+    with pytest.raises(ConfigError, match=r"worked: chain_sum has no steps .*leg_counting"):
+        parse_config({"task": {"name": "reasoning", "worked": True}})
+
+
 def test_the_puzzles_of_the_configuration_are_those_that_there_are():
     for name in PUZZLES:
         assert Reasoning(reasoning_task=name).reasoning_task == name  # type: ignore[arg-type]

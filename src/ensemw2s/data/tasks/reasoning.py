@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from ensemw2s.config.base import Count
 from ensemw2s.config.task import TaskSettings
 from ensemw2s.core.seeds import stream_seed
@@ -31,6 +33,8 @@ class Puzzle:
     read: Callable[[dict[str, Any]], tuple[str, str]]
     """Question and answer of an entry. Worded anew where the package's own wording is long or asks for a form."""
     settings: tuple[tuple[str, int], ...] = ()
+    steps: Callable[[dict[str, Any]], list[str]] | None = None
+    """The lines of an entry's solution, where it has one worth writing out."""
 
 
 def _sum(entry: dict[str, Any]) -> tuple[str, str]:
@@ -41,6 +45,18 @@ def _legs(entry: dict[str, Any]) -> tuple[str, str]:
     # So written, no name needs its plural: sheep, woodlice.
     animals = ", ".join(f"{n} x {name}" for name, n in entry["metadata"]["animals"].items())
     return f"How many legs in total: {animals}?", entry["answer"]
+
+
+def _leg_steps(entry: dict[str, Any]) -> list[str]:
+    from reasoning_gym.arithmetic.leg_counting import ANIMALS
+
+    lines, total = list[str](), 0
+    for n_herds, (name, n) in enumerate(entry["metadata"]["animals"].items()):
+        legs = n * ANIMALS[name]
+        so_far = f", {total} + {legs} = {total + legs}" if n_herds else ""
+        lines.append(f"{name}: {n} * {ANIMALS[name]} = {legs}{so_far}")
+        total += legs
+    return lines
 
 
 def _sorting(entry: dict[str, Any]) -> tuple[str, str]:
@@ -69,6 +85,7 @@ PUZZLES = {
         verifier="number",
         read=_legs,
         settings=(("min_instances", 2), ("max_instances", 20)),
+        steps=_leg_steps,
     ),
     "number_sorting": Puzzle(
         levels=(2, 3, 4, 5, 6, 7, 8),
@@ -99,8 +116,22 @@ class Reasoning(TaskSettings):
     """How many questions are generated."""
     max_level: Count | None = None
     """The hardest setting of the generator's dial; None takes all of them."""
+    worked: bool = False
+    """The answer is the whole worked solution, a line for each step, which ends with its number (leg_counting)."""
 
     is_free = True
+    younger = (*TaskSettings.younger, "worked")
+
+    @model_validator(mode="after")
+    def _has_steps(self) -> "Reasoning":
+        if self.worked and PUZZLES[self.reasoning_task].steps is None:
+            those = ", ".join(name for name, puzzle in PUZZLES.items() if puzzle.steps)
+            raise ValueError(f"worked: {self.reasoning_task} has no steps to write out; those that have: {those}")
+        return self
+
+    @property
+    def needs_decoding(self) -> bool:  # another solution with the same number is right, too
+        return self.worked
 
     def load(self) -> Task:
         """`n_examples` distinct questions, spread evenly over the dial up to `max_level`.
@@ -127,7 +158,8 @@ class Reasoning(TaskSettings):
             generator = _generator(kind, puzzle, level, self.seed)
             missed = n_taken = 0
             while n_taken < wanted and missed < PATIENCE:
-                question, answer = puzzle.read(next(generator))
+                entry = next(generator)
+                question, answer = puzzle.read(entry)
                 key = question.casefold()
                 if key in seen:
                     missed += 1
@@ -135,6 +167,8 @@ class Reasoning(TaskSettings):
                 seen.add(key)
                 n_taken, missed = n_taken + 1, 0
                 name = f"{kind}-{level}-{n_taken}"
+                if self.worked and puzzle.steps:
+                    answer = "\n".join([*puzzle.steps(entry), f"#### {answer}"])
                 examples.append(Example(name, name, ask(question), None, answer, float(level)))
         if len(examples) < n_examples:
             raise DataError(
