@@ -1,6 +1,6 @@
 """Settings of a model, and of the cache of its trunk's activations."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,13 @@ from ensemw2s.names import FEATURES, TFIDF
 Pooling = Literal["last", "mean", "cls"]
 
 
+MIXTURE = ("lora_experts", "lora_active", "lora_start", "lora_balance")
+"""Settings of a mixture of low-rank updates."""
+
+
 class ModelConfig(Frozen):
+    younger: ClassVar[tuple[str, ...]] = MIXTURE
+
     model: str = "smollm2-135m"
     """A name that `ensemw2s fetch` knows, a hub id, a local folder, `tiny` (random weights, for tests), or in a pool of
     weak members `tf-idf`: logistic regression on weighed words, which has no further setting. `features:PATH` is a file
@@ -39,6 +45,17 @@ class ModelConfig(Frozen):
     """`lora`: only on this many upper layers, over the shared and cached trunk; None is all layers."""
     lora_targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """`lora`: names of the linear layers that are updated, such as q_proj and v_proj; None is all of them."""
+    lora_experts: Count = 1
+    """`lora`, of `strong`: each linear layer of an MLP gets so many low-rank updates, and a router that mixes them for
+    each token; all other layers get one."""
+    lora_active: Count = 2
+    """`lora_experts`: how many of them are mixed for a token."""
+    lora_start: Literal["zero", "weak"] = "zero"
+    """`lora_experts`: what they start from. `weak`: the k-th is the k-th expert of the first ensemble of several, where
+    weak and strong are one model with updates of one form; routers start at 0, and the student as the experts' linear
+    merge."""
+    lora_balance: Annotated[float, Field(ge=0)] = 0.002
+    """`lora_experts`: weight of the load balance in the loss, which is 1 where a text's tokens fall on all alike."""
     chat: bool = False
     """Prompts are a user's turn in the tokenizer's chat template, answers the assistant's."""
     max_length: Count = 512
@@ -73,6 +90,17 @@ class ModelConfig(Frozen):
             raise ValueError(f"{FEATURES} needs the path of a file of vectors after it")
         return self
 
+    @model_validator(mode="after")
+    def _mixture_of_updates(self) -> "ModelConfig":
+        n = self.lora_experts
+        if n > 1 and self.adapter != "lora":
+            raise ValueError(f"lora_experts ({n}) are low-rank updates, got adapter: {self.adapter}; set adapter: lora")
+        if n == 1 and self.lora_start == "weak":
+            raise ValueError("lora_start: weak is how several lora_experts begin; raise lora_experts, or leave it out")
+        if 1 < n < self.lora_active:
+            raise ValueError(f"lora_active ({self.lora_active}) exceeds lora_experts ({n}); lower it")
+        return self
+
     @property
     def is_tfidf(self) -> bool:
         """Whether it is no pretrained model, but TF-IDF of words with logistic regression."""
@@ -96,6 +124,8 @@ class ModelConfig(Frozen):
         unused = {name for name in ("lora_targets", "chat", "pooling") if not getattr(self, name)}
         if self.train_embeddings or self.adapter != "full":  # `full` once trained them always
             unused.add("train_embeddings")
+        if self.lora_experts == 1:
+            unused |= set(MIXTURE)
         return self.model_dump(exclude=where | unused)
 
 

@@ -17,6 +17,7 @@ from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.ensemble.learners.base import Learner
 from ensemw2s.ensemble.learners.sklearn import SklearnLearner
 from ensemw2s.ensemble.learners.tfidf import MAX_STEPS, tfidf_vectorizer
+from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.text_model import TextLearner, TextModel, are_texts, checked_texts
 from ensemw2s.names import TFIDF
 from ensemw2s.prompting import pooled_by_prompts
@@ -86,12 +87,17 @@ def as_learner(model: Any, training: TrainConfig | None, X: Any, *, parameter: s
 
     Raises:
         TypeError: it is none of these.
+        ConfigError: it would start from a run's experts.
         ModelError: the model cannot be loaded.
     """
     if model == TFIDF or (isinstance(model, ModelConfig) and model.is_tfidf):
         return SklearnLearner(make_pipeline(tfidf_vectorizer(), LogisticRegression(C=10.0, max_iter=MAX_STEPS)))
     if isinstance(model, str | ModelConfig):
         config = ModelConfig(model=model) if isinstance(model, str) else model
+        if config.lora_start == "weak":
+            raise ConfigError(
+                f"{parameter}.lora_start: weak begins with a run's experts, and an estimator has none; set zero"
+            )
         return TextLearner(TextModel(pooled_by_prompts(config, X)), training or TrainConfig())
     if hasattr(model, "get_params") and hasattr(model, "predict"):
         return SklearnLearner(model)

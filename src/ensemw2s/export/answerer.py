@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.export.exported import seal
-from ensemw2s.models.causal_assembly import put_in_place
+from ensemw2s.export.mixture import save_mixtures
+from ensemw2s.models.causal_assembly import placed_mixtures, put_in_place
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.loading.anatomy import cut_config
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, own_code
@@ -58,8 +59,9 @@ def export_language(
 ) -> None:
     """Write the checkpoint, cut to the layers that are used, with the trained parameters in place, in float32.
 
-    Low-rank updates are merged into the weights. `AutoModelForCausalLM.from_pretrained` loads the folder; an older
-    student there is replaced. Memory: one float32 copy of the model.
+    Low-rank updates are merged into the weights, and mixtures of them lie beside these. Without mixtures
+    `AutoModelForCausalLM.from_pretrained` loads the folder. An older student there is replaced. Memory: one float32
+    copy of the model.
 
     Raises:
         ModelError: the state is of another adapter, or the folder cannot be written.
@@ -84,4 +86,5 @@ def export_language(
         (temporary / ABOUT).write_text(
             Answers(max_length=config.max_length, decoding=decoding).text(), encoding="utf-8"
         )
+        save_mixtures(temporary, placed_mixtures(answerer))
         seal(temporary, card, Prompting(template, config.chat), has_own_code=config.trust_remote_code_from is not None)

@@ -19,6 +19,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
+from ensemw2s.export.mixture import load_mixtures, save_mixtures
 from ensemw2s.export.place import exported_folder
 from ensemw2s.meter import working
 from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
@@ -31,6 +32,7 @@ from ensemw2s.models.loading.load import Backbone, load_backbone, make_backbone
 from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained
+from ensemw2s.models.mixture import taken_out
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.storage.files import new_folder
@@ -58,7 +60,8 @@ def export_student(
     A linear head on a causal decoder becomes a folder that `AutoModelForSequenceClassification` loads: the
     architecture cut, trained layers or LoRA merged in, `score.weight` = weight / scale, the choices as labels, a
     padding token of its own. Anything else becomes the base model with `head.safetensors` and `ensemw2s.json` beside
-    it. Memory: one float32 copy of the model, and with `full` one more of what is trained.
+    it, and mixtures of low-rank updates in a file of theirs. Memory: one float32 copy of the model, and with `full` one
+    more of what is trained.
 
     Args:
         card: text of README.md, or what makes it when it is told whether the library loads the folder by itself.
@@ -76,13 +79,14 @@ def export_student(
     adapter = build_adapter(config, private, len(choices), dropout=0.0, init_std=0.0, generator=unused)
     load_owned(adapter, state)
     base, head = merged(private, adapter), head_of(adapter)
+    mixtures = taken_out(base)
     pooling, read = config.pooling, private.pooling
     if (narrowed := head.narrowed()) is not None:
         head, place = narrowed
         pooling, read = read[place], read[place : place + 1]
     tokenizer = copy.deepcopy(backbone.tokenizer)
     is_plain = is_librarys(read, is_causal=private.is_causal)
-    whole = classifier(share(base), head, choices, tokenizer) if is_plain else None
+    whole = classifier(share(base), head, choices, tokenizer) if is_plain and not mixtures else None
     if whole is None:
         tokenizer = copy.deepcopy(backbone.tokenizer)
     tokenizer.model_max_length = config.max_length
@@ -95,6 +99,7 @@ def export_student(
             save_file(owned_state(head), temporary / HEAD)
             about = Package(choices=tuple(choices), head_hidden=hidden, pooling=pooling)
             (temporary / PACKAGE).write_text(about.text(), encoding="utf-8")
+        save_mixtures(temporary, mixtures)
         for name, text in (beside or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
         page = card if isinstance(card, str) else card(whole is not None)
@@ -226,6 +231,7 @@ def _load_package(folder: Path, about: Package, trusted: str | None) -> Predicto
         model=name, dtype="float32", pooling=about.pooling, trust_remote_code_from=name if trusted == name else None
     )
     backbone = load_backbone(place)
+    load_mixtures(folder, backbone.model)
     n_classes = len(about.choices)
     return Predictor(backbone, _head(backbone, n_classes, about.head_hidden, load_file(folder / HEAD)), about.choices)
 

@@ -17,6 +17,7 @@ from ensemw2s.ensemble.scores import StagedScores, score_answers
 from ensemw2s.ensemble.separate import SeparateModels
 from ensemw2s.export.answerer import ABOUT, Answers
 from ensemw2s.export.exported import AGAIN, check_exported, check_finite
+from ensemw2s.export.mixture import load_mixtures
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.loading.checkpoint import runs_code_of
 from ensemw2s.models.loading.positions import positions_of
@@ -100,6 +101,7 @@ def student_generator(folder: Path, *, trusted: str | None = None) -> Generator:
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust, local_files_only=True
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    load_mixtures(folder, getattr(model, model.base_model_prefix))
     check_finite(folder, model)
     positions = positions_of(model.config)
     longest = about.max_length if positions is None else min(about.max_length, positions)

@@ -25,6 +25,7 @@ from ensemw2s.examples import Task
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.forms.merging import Merged
 from ensemw2s.forms.role import Role, WeakRole
+from ensemw2s.models.merging import State
 from ensemw2s.records import Expert
 from ensemw2s.results import AnswerSample, Condition, Cost, TokenWeights
 from ensemw2s.storage.store import Artifact, Store
@@ -253,8 +254,14 @@ class StudentForm(Protocol):
         """What of a training set decides the student: for its key in the store."""
         ...
 
-    def fit(self, training_set: Any, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
-        """Train a student. The artifact's record has `owned`, its trained parameters, and `end`, a `TrainingEnd`."""
+    def fit(
+        self, training_set: Any, *, seed: int, checkpointer: Checkpointer | None, start: Sequence[State] = ()
+    ) -> Artifact:
+        """Train a student. The artifact's record has `owned`, its trained parameters, and `end`, a `TrainingEnd`.
+
+        Args:
+            start: weak experts whose merge it begins as; none is the pretrained model.
+        """
         ...
 
     def read_alike(self, training_set: Any, voters: Any) -> Any:

@@ -73,6 +73,9 @@ class Role:
             "lora": f"LoRA on {'all' if n == self.trunk.n_layers else f'the upper {n}'} layers",
             "full": "all weights trained" if self.config.train_embeddings else "all weights but embeddings trained",
         }
+        if self.config.lora_experts > 1:
+            mixed = f"mixtures of {self.config.lora_experts} low-rank updates, {self.config.lora_active} active"
+            parts["lora"] += f", in MLPs {mixed}" + (", from the weak experts" * (self.config.lora_start == "weak"))
         hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
         return f"{self.config.model}, {self.trunk.depth_text}, {parts[self.config.adapter]}{hidden}"
 

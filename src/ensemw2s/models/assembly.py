@@ -24,6 +24,7 @@ from ensemw2s.models.loading.anatomy import embeddings_of, final_norm, layers_of
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS
+from ensemw2s.models.mixture import mixtures_of
 from ensemw2s.models.trunk import pad, pool, run_model
 
 PADDING = "<|ensemw2s:padding|>"
@@ -34,7 +35,8 @@ must be a token that no text ends with; every token of the tokenizer might."""
 def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
     """The base model with the adapter's trained parameters in place of, or added to, the pretrained ones.
 
-    Backbone and adapter are unchanged; untrained weights are shared with them.
+    Mixtures of low-rank updates stay in their places. Backbone and adapter are unchanged; untrained weights are shared
+    with them.
     """
     if isinstance(adapter, Head):
         return share(backbone.model)
@@ -51,6 +53,8 @@ def merged(backbone: Backbone, adapter: Adapter) -> PreTrainedModel:
         (final_norm(base), final_norm(trained)),
     ]
     for place, part in places:
+        for name, mixture in mixtures_of(part).items():
+            place.set_submodule(name, mixture)
         place.load_state_dict({k: t.detach().to(backbone.dtype) for k, t in part.state_dict().items()}, assign=True)
     return base.requires_grad_(False)
 

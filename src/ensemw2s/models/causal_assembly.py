@@ -12,11 +12,13 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import place_in_whole, share
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.mixture import MixtureLinear, mixtures_of
 
 
 @torch.no_grad()
 def put_in_place(answerer: AnswerModel, model: PreTrainedModel) -> None:
-    """Copy the trained parameters into the library's causal model with as many layers; low-rank updates are added.
+    """Copy the trained parameters into the library's causal model with as many layers; low-rank updates are added, but
+    for `placed_mixtures`.
 
     Raises:
         ModelError: the two models name their weights differently.
@@ -48,6 +50,12 @@ def trained_tensors(answerer: AnswerModel, prefix: str) -> Iterator[tuple[str, T
             yield rest.removeprefix("model.") if part == "own_head" else f"{prefix}.{place_of(rest)}", parameter.float()
 
 
+def placed_mixtures(answerer: AnswerModel) -> dict[str, MixtureLinear]:
+    """Mixtures of low-rank updates, which weights cannot hold, by their place in the library's model of all layers."""
+    place_of = place_in_whole(answerer.upper, answerer.first_layer)
+    return {place_of(name): mixture for name, mixture in mixtures_of(answerer.upper).items()}
+
+
 def library_form(answerer: AnswerModel, backbone: Backbone) -> PreTrainedModel:
     """The library's causal model with the trained parts in place, over the same tensors, as an export would be."""
     model = share(answerer.head.model)
@@ -60,6 +68,8 @@ def library_form(answerer: AnswerModel, backbone: Backbone) -> PreTrainedModel:
     for name, module in answerer.upper.named_modules():
         if isinstance(module, LoraLayer):
             trunk.set_submodule(place_of(name), _Merged(module))
+    for place, mixture in placed_mixtures(answerer).items():
+        trunk.set_submodule(place, mixture)
     for name, parameter in answerer.upper.named_parameters():
         if parameter.requires_grad and "lora_" not in name:
             owner, _, leaf = place_of(name).rpartition(".")

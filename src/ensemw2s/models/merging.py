@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from peft.tuners.lora import LoraLayer
 from torch import Generator, Tensor, nn
 
 from ensemw2s.config import ModelConfig
@@ -17,6 +18,7 @@ from ensemw2s.core.merging import Merge, low_rank
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.mixture import MixtureLinear, copy_exactly
 
 State = Mapping[str, Tensor]
 """Trained tensors by name, as `owned_state` gives them."""
@@ -104,6 +106,45 @@ def merged_change(
             changes = changes - start[name].double()
         tensors[name] = merge(changes, shares, draws).float()
     return MergedChange(tensors, left / whole if whole else 1.0)
+
+
+@torch.no_grad()
+def start_as_merge(module: nn.Module, experts: Sequence[State]) -> None:
+    """Begin a mixture as the linear merge of experts with low-rank updates, weighted alike.
+
+    Update k of each mixture becomes the k-th expert's, with routers at 0; a single update their mean, which has their
+    summed rank; and so a head. With fewer experts than updates, the others add nothing.
+
+    Raises:
+        ModelError: the experts have other layers or another rank, or are not of one start.
+    """
+    _check_alike(experts)
+    n: set[int] = set()
+    for name, layer in module.named_modules():
+        if isinstance(layer, MixtureLinear):
+            n.add(layer.n_experts)
+            layer.lora_router.zero_()
+            for own, part in ((layer.lora_A, _DOWN), (layer.lora_B, _UP)):
+                for k, expert in enumerate(experts):
+                    copy_exactly(own[k], _factor(expert, name, part), name)
+    (n_experts,) = n
+    for name, layer in module.named_modules():
+        if isinstance(layer, LoraLayer):
+            down, up = (torch.cat([_factor(e, name, p) for e in experts], dim) for dim, p in enumerate((_DOWN, _UP)))
+            (own_down,), (own_up,) = layer.lora_A.values(), layer.lora_B.values()
+            copy_exactly(own_down.weight[: len(down)], down, name)
+            copy_exactly(own_up.weight[:, : len(down)], up / n_experts, name)
+    owned = dict(module.named_parameters()) | dict(module.named_buffers())
+    heads = _in_one_scale([{name: t for name, t in expert.items() if _is_head(name)} for expert in experts])
+    for name in heads[0]:
+        copy_exactly(owned[name], torch.stack([head[name].double() for head in heads]).mean(0).float(), name)
+
+
+def _factor(expert: State, layer: str, part: str) -> Tensor:
+    name = f"{layer}{part}default.weight"
+    if name not in expert:
+        raise ModelError(f"lora_start: the weak experts have no low-rank update {name}; give both models the same cut")
+    return expert[name]
 
 
 def _merged_update(

@@ -9,6 +9,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from ensemw2s.models.mixture import mixtures_of
+
 
 class StackedLinear(nn.Module):
     """A frozen linear layer with one low-rank update for each of T equal blocks of rows.
@@ -56,8 +58,10 @@ class StackedUpper:
 
     @staticmethod
     def fits(models: Sequence[PreTrainedModel]) -> bool:
-        """Whether there are several models that differ only in low-rank updates."""
-        return len(models) > 1 and all(any(isinstance(m, LoraLayer) for m in model.modules()) for model in models)
+        """Whether there are several models that differ only in low-rank updates, one for each layer."""
+        return len(models) > 1 and all(
+            any(isinstance(m, LoraLayer) for m in model.modules()) and not mixtures_of(model) for model in models
+        )
 
     def linears(self) -> list[StackedLinear]:
         """All layers with updates."""

@@ -19,6 +19,7 @@ from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import cut_model, embeddings_of, final_norm, layer_list, layers_of, trainable_copy
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.mixture import add_mixtures, mixed_targets, mixtures_of, single_rank
 from ensemw2s.models.probes import PROBE_ERRORS
 from ensemw2s.models.trunk import pad, run_model
 
@@ -77,28 +78,21 @@ def computing_in(dtype: torch.dtype, device: torch.device) -> contextlib.Abstrac
 
 def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, generator: Generator) -> None:
     """Add low-rank updates to `config.lora_targets`, initialised from `generator`; B starts at 0, so nothing changes
-    yet.
+    yet. With `config.lora_experts`, MLPs get mixtures of them.
 
     Weights that a family keeps as bare parameters (experts and router of a mixture) are no linear layers and get none.
 
     Raises:
         ModelError: a target is not the name of a linear layer, there is no linear layer, or two share their weights.
     """
-    # Inside a plain module peft applies no defaults by model type and updates exactly the named linear layers.
-    holder = nn.Module()
-    holder.within = model
-    lora = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
-        lora_dropout=dropout,
-        target_modules=[f"within.{name}" for name in _targets(model, config.lora_targets)],
-    )
+    targets = _targets(model, config.lora_targets)
     no_dropout(model)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft warns about a setting that it changes itself for GPT-2's transposed layers.
-        warnings.simplefilter("ignore", UserWarning)
-        inject_adapter_in_model(lora, holder)
+    mixed = mixed_targets(model, config, targets) if config.lora_experts > 1 else []
+    if single := [name for name in targets if name not in mixed]:
+        _add_single(model, single_rank(config), single, dropout)  # before the mixtures, which peft would freeze
+    add_mixtures(model, config, mixed, dropout)
     updated = [id(layer.get_base_layer().weight) for layer in model.modules() if isinstance(layer, LoraLayer)]
+    updated += [id(mixture.base.weight) for mixture in mixtures_of(model).values()]
     if len(set(updated)) < len(updated):
         raise ModelError(
             f"{config.model}: layers of a {type(model).__name__} share their weights, and low-rank updates that differ "
@@ -109,10 +103,26 @@ def add_lora(model: PreTrainedModel, config: ModelConfig, dropout: float, genera
             if not parameter.requires_grad:
                 continue
             parameter.data = parameter.data.float()
-            if "lora_A" in name:  # Kaiming, as peft does, but from our stream; B starts at 0
+            if "lora_A" in name or "lora_router" in name:  # Kaiming, as peft does, but from our stream; B starts at 0
                 bound = math.sqrt(1 / parameter.shape[1])
                 drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
                 parameter.copy_(drawn)
+
+
+def _add_single(model: PreTrainedModel, config: ModelConfig, targets: Sequence[str], dropout: float) -> None:
+    # Inside a plain module peft applies no defaults by model type and updates exactly the named linear layers.
+    holder = nn.Module()
+    holder.within = model
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,  # pyright: ignore[reportArgumentType]  (any number scales it)
+        lora_dropout=dropout,
+        target_modules=[f"within.{name}" for name in targets],
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft warns about a setting that it changes itself for GPT-2's transposed layers.
+        warnings.simplefilter("ignore", UserWarning)
+        inject_adapter_in_model(lora, holder)
 
 
 def no_dropout(model: nn.Module) -> None:

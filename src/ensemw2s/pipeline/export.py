@@ -67,7 +67,9 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
             unembedding=voters.role.unembedding,
             state=voters.states[0],
             decoding=prepared.decoding,
-            card=student_card(results, classes=f"free text after the prompt, for example {example!r}"),
+            card=student_card(
+                results, role.config.lora_experts == 1, classes=f"free text after the prompt, for example {example!r}"
+            ),
             template=prepared.config.template,
         )
         return

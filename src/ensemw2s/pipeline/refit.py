@@ -16,7 +16,7 @@ from torch import Tensor
 from ensemw2s.config import TrainConfig
 from ensemw2s.forms.base import Labels
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
-from ensemw2s.pipeline.students import student_stream, trained
+from ensemw2s.pipeline.students import student_stream, trained, weak_start
 from ensemw2s.results import Results
 from ensemw2s.training_end import TrainingEnd
 
@@ -64,7 +64,8 @@ def _settled(work: SeedWork, outcome: Outcome, training: TrainConfig) -> TrainCo
     if end is None:  # an older store does not say, and the same training chooses the same
         assert outcome.training_on is not None
         training_set = outcome.training_on(None)
-        artifact = work.form.students.fit(training_set, seed=student_stream(work), checkpointer=None)
+        start = [expert.state for expert in weak_start(work).values()]
+        artifact = work.form.students.fit(training_set, seed=student_stream(work), checkpointer=None, start=start)
         end = TrainingEnd.of(artifact.record)
         assert end is not None
     if training.patience is not None:

@@ -1,6 +1,6 @@
 """Every training of the strong model in one seed: baselines, a student per teacher and recipe, the ceiling."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,12 +10,14 @@ from torch import Tensor
 from ensemw2s.config import Recipe
 from ensemw2s.core.labels import Labelled
 from ensemw2s.core.seeds import stream_seed
+from ensemw2s.ensemble.methods import learning, methods_of_several
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import Ballot, Labels, StudentForm
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.pipeline import auto
 from ensemw2s.pipeline.seed_work import Outcome, SecondLesson, SeedWork
+from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
 from ensemw2s.storage.store import Artifact, artifact_key
@@ -171,9 +173,21 @@ def student_stream(work: SeedWork) -> int:
     return stream_seed(work.seed, "student")
 
 
+def weak_start(work: SeedWork) -> Mapping[str, Expert]:
+    """The experts that the seed's students start from, by their keys; none where they start as the pretrained model."""
+    strong = work.config.strong
+    if strong.lora_start != "weak":
+        return {}
+    made = work.ensembles[methods_of_several(learning(work.config.ensemble))[0]]
+    return dict(zip(made.keys[: strong.lora_experts], made.experts, strict=False))
+
+
 def trained(work: SeedWork, training_set: Any, form: StudentForm | LessonForm | None = None) -> tuple[str, Artifact]:
     """A student of this training set, or after this lesson, from the store or trained, and its key there."""
-    role, form, seed = work.prepared.strong, form or work.form.students, student_stream(work)
+    role, seed = work.prepared.strong, student_stream(work)
+    experts = weak_start(work) if form is None else {}  # a lesson begins with its student
+    form = form or work.form.students
+    fit = partial(form.fit, start=[expert.state for expert in experts.values()]) if experts else form.fit
     key = artifact_key(
         STUDENT_VERSION,
         {
@@ -181,11 +195,12 @@ def trained(work: SeedWork, training_set: Any, form: StudentForm | LessonForm | 
             "strong": role.fingerprint,
             "training": training_set.training.deciding,
             "stream": seed,
+            **({"start": list(experts)} if experts else {}),
         },
     )
     checkpointer = Checkpointer(work.context.store, key)
     # A head is trained in seconds: it is not worth a snapshot.
     kept = None if role.config.adapter == "head" else checkpointer
-    artifact = work.context.memo("students", key, lambda: form.fit(training_set, seed=seed, checkpointer=kept))
+    artifact = work.context.memo("students", key, lambda: fit(training_set, seed=seed, checkpointer=kept))
     checkpointer.clear()
     return key, artifact

@@ -16,6 +16,7 @@ from ensemw2s.core.losses.tokens import token_loss, token_loss_through
 from ensemw2s.core.pacing import Pace
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
+from ensemw2s.models.mixture import balance_loss, mixtures_of
 from ensemw2s.models.packing import plan
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.checkpoint import Checkpointer
@@ -91,7 +92,8 @@ def train_answers(
             batch, share = (rows[part], scale) if len(part) else (rows[:1], 0.0)
             with only_answers_read(module, inputs, supervision.answers, batch, packing=config.packing):
                 loss = answer_loss(module, inputs, supervision, batch)
-                loss.mul(share).backward()
+                balance = balance_loss(module, inputs.lengths[rows[part]])
+                (loss.mul(share) + balance / config.batch_size).backward()
             n_tokens, nobody_looks = len(supervision.answers.tokens_of(rows[part])), math.nan
             if n_tokens:
                 tally = tally.to(loss.device) + torch.stack([loss.detach(), *loss.new_tensor([nobody_looks, n_tokens])])
@@ -175,7 +177,10 @@ def answer_states(
 def only_answers_read(
     module: AnswerModel, inputs: Inputs, answers: AnswerTokens, rows: Int[Tensor, " batch"], *, packing: bool = False
 ) -> contextlib.AbstractContextManager[None]:
-    """Context for a pass over these rows that reads only `answer_states`; the last MLP is computed only there."""
+    """Context for a pass over these rows that reads only `answer_states`; the last MLP is computed only there, but for
+    a mixture, which is balanced over all tokens."""
+    if mixtures_of(module):
+        return contextlib.nullcontext()
     row, position = answer_positions(answers, rows)
     lengths = inputs.lengths[rows]
     width = int(lengths.max())

@@ -16,6 +16,7 @@ from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.distributed import launch
 from ensemw2s.meter import working
+from ensemw2s.models.mixture import balance_loss
 from ensemw2s.models.packing import sequences_packed
 from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.records import Inputs
@@ -182,7 +183,8 @@ def _accumulate(
             stats = _global_stats(loss, logits.detach(), mine)
         targets = supervision.take(part)
         total = (supervision.weights[part] * loss(logits, targets, stats, train_frac=train_frac)).sum()
-        (total / config.batch_size).backward()
+        balance = balance_loss(module, inputs.lengths[supervision.rows[part]])
+        ((total + balance) / config.batch_size).backward()
         right = logits.argmax(-1) == targets.soft.to(logits.device).argmax(-1)
         tally = tally.to(total.device) + torch.stack([total.detach(), right.sum(), torch.full_like(total, len(part))])
     return tally

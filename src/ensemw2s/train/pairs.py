@@ -19,6 +19,7 @@ from ensemw2s.core.batches import length_batches
 from ensemw2s.core.preferences import PairBatch, PreferenceLoss
 from ensemw2s.distributed import launch
 from ensemw2s.models.language import AnswerModel
+from ensemw2s.models.mixture import balance_loss
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import (
     HEAD_TOKENS,
@@ -137,7 +138,9 @@ def add_gradient(
         hidden = answer_states(module, inputs, answers, rows)
         sums = token_sums(module, hidden, targets, sizes)
         values, slopes = pair_slopes(loss, sums, reference[rows], sizes)
-        weighted_loss(module, hidden, targets, (-share * slopes).repeat_interleave(sizes)).backward()
+        balance = balance_loss(module, inputs.lengths[rows]) / 2  # of two answers
+        learned = weighted_loss(module, hidden, targets, (-share * slopes).repeat_interleave(sizes))
+        (learned + share * balance).backward()
     return values
 
 

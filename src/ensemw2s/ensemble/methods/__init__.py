@@ -76,6 +76,11 @@ def check_methods(config: ExperimentConfig) -> None:
             "ensemble.merges: no method of the run has several members; add one to ensemble.methods, raise "
             "ensemble.n_rounds, or leave merges out"
         )
+    if config.strong.lora_start == "weak" and not methods_of_several(learning(config.ensemble)):
+        raise ConfigError(
+            "strong.lora_start: weak begins with the experts of a method that trains several, and the run has none; "
+            "add one to ensemble.methods, or start from zero"
+        )
     for name in config.ensemble.methods:
         method, n_weak = make_method(name, config.ensemble, config.generation), len(config.pool)
         if not method.needs_pooled_head:

@@ -1,6 +1,6 @@
 """Students that classify: what each learns, how it is trained, and what it says of every part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.classification.training_set import ClassTrainingSet
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
+from ensemw2s.models.merging import State, start_as_merge
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF, in_context
 from ensemw2s.storage.store import Artifact
@@ -206,10 +207,19 @@ class ClassStudents:
             **({} if training_set.is_read is None else {"is_read": training_set.is_read.tolist()}),
         }
 
-    def fit(self, training_set: ClassTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+    def fit(
+        self,
+        training_set: ClassTrainingSet,
+        *,
+        seed: int,
+        checkpointer: Checkpointer | None,
+        start: Sequence[State] = (),
+    ) -> Artifact:
         role, training = self.prepared.strong, training_set.training
         module = role.builder(training, self.prepared.n_classes)(stream(seed, "init"))
         fit_scale(module, role.inputs, training_set.supervision.rows[:SCALE_ROWS])
+        if start:
+            start_as_merge(module, start)
         if training_set.is_read is not None:
             head_of(module).settle(training_set.is_read)
         end = train(

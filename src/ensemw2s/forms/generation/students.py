@@ -1,6 +1,6 @@
 """Students that generate answers: what each learns, and how it is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ from ensemw2s.forms.generation.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
 from ensemw2s.models.adapters import n_trainable, owned_state
+from ensemw2s.models.merging import State, start_as_merge
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF
@@ -130,9 +131,18 @@ class AnswerStudents:
             **ended_by(training_set.validation, training_set.training),
         }
 
-    def fit(self, training_set: AnswerTrainingSet, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
+    def fit(
+        self,
+        training_set: AnswerTrainingSet,
+        *,
+        seed: int,
+        checkpointer: Checkpointer | None,
+        start: Sequence[State] = (),
+    ) -> Artifact:
         training = training_set.training
         module = self.prepared.strong.builder(training)(stream(seed, "init"))
+        if start:
+            start_as_merge(module, start)
         end = train_answers(
             module,
             training_set.inputs,

@@ -20,6 +20,7 @@ from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.mixture import mixture_tensors, put_back, taken_out
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
 from ensemw2s.models.trunk import pool, pooled_features, run_model
@@ -112,7 +113,7 @@ class _Probed:
     def __init__(self, config: ModelConfig, backbone: Backbone, texts: list[list[int]], store: TensorStore):
         generator = torch.Generator().manual_seed(0)
         adapter = build_adapter(config, backbone, len(CHOICES), dropout=0.0, init_std=0.5, generator=generator).eval()
-        self._backbone, self._adapter, self._texts = backbone, adapter, texts
+        self._config, self._backbone, self._adapter, self._texts = config, backbone, adapter, texts
         inputs = open_activations(backbone, texts, config=config, cache=CacheConfig(trunk_cache="off"), store=store)
         rows = torch.arange(len(texts))
         with torch.no_grad():
@@ -125,14 +126,16 @@ class _Probed:
     def exported(self) -> Float[Tensor, "texts classes"]:
         """Logits of the exported student, loaded by the library's classifier or by this package."""
         base, head = merged(self._backbone, self._adapter), head_of(self._adapter)
-        tokenizer = copy.deepcopy(self._backbone.tokenizer)
+        mixtures, tokenizer = taken_out(base), copy.deepcopy(self._backbone.tokenizer)
         is_plain = is_librarys(self._backbone.pooling, is_causal=self._backbone.is_causal)
-        whole = classifier(share(base), head, CHOICES, tokenizer) if is_plain else None
+        whole = classifier(share(base), head, CHOICES, tokenizer) if is_plain and not mixtures else None
         if whole is not None:
             _check_tokenizer(self._backbone, whole, tokenizer)
             return classified(whole, tokenizer, self._texts)
         _check_tokenizer(self._backbone, base, self._backbone.tokenizer)
         again = replace(self._backbone, model=plain_again(base), dtype=base.dtype, proven={})
+        if mixtures:
+            put_back(again.model, dict(mixture_tensors(mixtures)), self._config.lora_active)
         features = pooled_features(again, self._texts, [again.n_layers], batch_tokens=64)[again.n_layers]
         with torch.no_grad():
             return head.classify(features.to(head.scale.device))
