@@ -1,10 +1,12 @@
 """Mended and broken labels, by hand and with a planted student."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from ensemw2s.evaluation.mending import mending_figures
-from ensemw2s.evaluation.scored import Learned, ScoredCondition, ScoredSeed
+from ensemw2s.evaluation.mending import mending_figures, restart_figures
+from ensemw2s.evaluation.scored import Learned, Restarted, ScoredCondition, ScoredSeed
 from ensemw2s.results.conditions import student
 from evaluation.test_table import scored_seed
 
@@ -66,3 +68,18 @@ def test_without_wrong_labels_nothing_can_be_mended():
 def test_there_is_nothing_where_nobody_knows_the_truth():
     made = scored_seed(0)
     assert mending_figures([made], list(made.conditions)) == ()
+
+
+def test_samples_that_went_on_from_an_answer_mend_and_break_it_by_their_shares():
+    rows, own = torch.arange(4), torch.tensor([True, True, False, False])
+    made = [
+        replace(seed(number, rows, own, own), restarts={BOOSTED: Restarted(own, share)})
+        for number, share in enumerate((torch.tensor([1.0, 0.5, 0.25, 0.0]), torch.tensor([1.0, 1.0, 0.75, 0.0])))
+    ]
+    [found] = restart_figures(made)
+    assert found.mended is not None
+    assert found.broken is not None
+    assert (found.row, found.labels_right.mean, found.n_wrong) == (BOOSTED.key, 0.5, 2.0)
+    assert (found.mended.mean, found.broken.mean) == pytest.approx((0.25, 0.125))
+    assert found.net.mean == pytest.approx((0.25 - 0.125) / 2)
+    assert restart_figures([seed(0, rows, own, own)]) == ()

@@ -3,7 +3,7 @@
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.experiment import ExperimentConfig
-from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig
+from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig, RestartConfig
 from ensemw2s.config.load import load_config, parse_config
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.preference import Preference
@@ -24,6 +24,7 @@ __all__ = [
     "ModelConfig",
     "Preference",
     "Recipe",
+    "RestartConfig",
     "SplitConfig",
     "StudentConfig",
     "TaskSettings",

@@ -333,6 +333,11 @@ class ExperimentConfig(Frozen):
                 f"generation.samples ({self.generation.samples}) has no part in answer_by: choices, which scores every "
                 "option; leave it out"
             )
+        if self.generation.restart and not self.task.needs_decoding:
+            raise ValueError(
+                f"generation.restart: it takes back lines of a worked solution, and {self.task.name} is answered "
+                "without one; set task.worked: true where the task has it (gsm8k), or leave restart out"
+            )
         if self.generation.answer_by == "choices" and (then := [r.name for r in self.students.recipes if r.then]):
             raise ValueError(
                 f"students.recipes: {then[0]} draws answers for its second lesson, and answer_by: choices takes one of "

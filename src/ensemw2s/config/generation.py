@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ensemw2s.config.base import Count, Frozen
+from ensemw2s.config.base import Count, Frozen, Text
 
 MIN_NEW_TOKENS = 24
 """`max_new_tokens: auto` is never below it."""
@@ -22,14 +22,11 @@ class _Sampling(Frozen):
     """Of the draws."""
 
 
-Stop = Annotated[str, Field(min_length=1)]
-
-
 class DecodingConfig(_Sampling):
     """How answers are written, every setting known; kept with what was trained to be decoded so."""
 
     max_new_tokens: Count = MIN_NEW_TOKENS
-    stop: tuple[Stop, ...] = (LINE_END,)
+    stop: tuple[Text, ...] = (LINE_END,)
 
 
 class DecodingSettings(_Sampling):
@@ -37,7 +34,7 @@ class DecodingSettings(_Sampling):
 
     max_new_tokens: Count | Literal["auto"] = "auto"
     """`auto` has room for every training answer, its end token included, and is 24 at least."""
-    stop: tuple[Stop, ...] | Literal["auto"] = "auto"
+    stop: tuple[Text, ...] | Literal["auto"] = "auto"
     """Texts that end an answer; they are cut off. The model's own end token always does. `auto` is the end of a line,
     or nothing where a training answer has several lines. A text that a training answer holds is refused."""
 
@@ -61,10 +58,19 @@ def fitting_tokens(longest: int) -> int:
     return max(MIN_NEW_TOKENS, -(-longest // 8) * 8)
 
 
+class RestartConfig(Frozen):
+    """Samples that go on from the teacher's own answer, some of it taken back (worked solutions)."""
+
+    marker: Text = "\nWait, let me check that.\n"
+    """What stands between what is kept of the answer and what is written anew."""
+    max_back: Annotated[int, Field(ge=0)] = 2
+    """Lines taken back at most: of each sample 0 to so many, every number as likely."""
+
+
 class GenerationConfig(Frozen):
     """What only tasks with free answers have."""
 
-    younger: ClassVar[tuple[str, ...]] = ("samples", "sample_temperature")
+    younger: ClassVar[tuple[str, ...]] = ("samples", "sample_temperature", "restart")
 
     boost_unit: Literal["token", "sequence"] = "token"
     """What boosting weighs: answer tokens (the paper), or whole answers. One of these is wrong if any token is; with
@@ -83,4 +89,15 @@ class GenerationConfig(Frozen):
     label models and selections."""
     sample_temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of these draws."""
+    restart: RestartConfig | None = None
+    """Worked solutions (`task.worked`): samples go on from the teacher's own greedy answer without its last lines, in
+    the place of being written from the start; None writes them from the start."""
     decoding: DecodingSettings = DecodingSettings()
+
+    @model_validator(mode="after")
+    def _restarts_samples(self) -> "GenerationConfig":
+        if self.restart and not self.samples:
+            raise ValueError(
+                "restart says how samples begin, and samples is 0; set samples to 4, say, or leave restart out"
+            )
+        return self

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ensemw2s.config import DecodingConfig
+from ensemw2s.config import DecodingConfig, RestartConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import Vote
 from ensemw2s.ensemble.decode import Decoded, decode
@@ -26,6 +26,7 @@ def draw_answers(
     places: Sequence[Sequence[int]],
     *,
     row_ids: Sequence[str],
+    begun: Sequence[Sequence[Sequence[int]]] | None = None,
     vote: Vote = "soft",
 ) -> list[Decoded]:
     """Answers of the members' mixture at `config.temperature`.
@@ -33,10 +34,28 @@ def draw_answers(
     Args:
         places: of each answer, which prompt it answers and its number k among that prompt's samples.
         row_ids: names of the prompts.
+        begun: of each prompt and sample, the tokens of an answer from which it goes on; None begins them all anew.
     """
     names = [_name(row_ids[row], k) for row, k in places]
-    asked = [prompts[row] for row, _ in places]
+    asked = [[*prompts[row], *(begun[row][k] if begun else ())] for row, k in places]
     return decode(members, expert_weights, tokenizer, asked, config, vote=vote, row_ids=names)
+
+
+def beginnings(
+    texts: Sequence[str], row_ids: Sequence[str], n: int, restart: RestartConfig, *, seed: int
+) -> list[list[str]]:
+    """What each of n samples goes on from: an answer without its last t lines, and the marker (Satori, 2502.02508).
+
+    t is drawn from 0 to `restart.max_back`, alike. Where no line is left the sample begins anew, without the marker.
+    """
+
+    def begin(text: str, name: str) -> str:
+        t = int(torch.randint(restart.max_back + 1, (), generator=stream(seed, "back", name)))
+        lines = text.strip().split("\n")
+        kept = "\n".join(lines[: len(lines) - t]).rstrip() if t < len(lines) else ""
+        return kept + restart.marker if kept else ""
+
+    return [[begin(text, _name(name, k)) for k in range(n)] for text, name in zip(texts, row_ids, strict=True)]
 
 
 def whose_turn(

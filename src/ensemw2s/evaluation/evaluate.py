@@ -10,7 +10,7 @@ from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
 from ensemw2s.evaluation.items import Questions, items_of
-from ensemw2s.evaluation.mending import mending_figures
+from ensemw2s.evaluation.mending import mending_figures, restart_figures
 from ensemw2s.evaluation.pool import pool_figures
 from ensemw2s.evaluation.recommend import Outside, learns_labels, recommended_row, rival_of
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
@@ -122,6 +122,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         items=items_of(seeds[0], facts.questions, facts.task.choices, rows, standing.chosen),
         confusion=_confusion(table, shown, None if rival is None else rival.row),
         mending=mending_figures(seeds, [each.condition for each in conditions]),
+        restarts=restart_figures(seeds),
         samples=facts.samples,
         token_weights=facts.token_weights,
         notes=(*facts.notes, *_refit_note(config.deliver.refit, refit_on)),

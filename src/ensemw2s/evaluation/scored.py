@@ -1,7 +1,7 @@
 """What the evaluation is made of: the opened truth, and each condition's answers held against it. No model is here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -117,6 +117,15 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Restarted:
+    """A teacher's own answers to a seed's unlabelled items, and the samples that went on from them."""
+
+    own_is_right: Bool[Tensor, " hard"]
+    share_right: Float[Tensor, " hard"]
+    """Share of an item's samples that are right."""
+
+
+@dataclass(frozen=True)
 class ScoredCondition:
     """One condition of one seed."""
 
@@ -153,6 +162,8 @@ class ScoredSeed:
     """The same of the strong model that learned the easy labels."""
     pseudo_labels: Mapping[str, PseudoLabels]
     """Method to its labels, where their truth is known and their calibration is shown (generation)."""
+    restarts: Mapping[Condition, Restarted] = field(default_factory=dict[Condition, Restarted])
+    """Of the teachers whose samples went on from their own answers, where the truth is known."""
     alone: Sequence[Mapping[str, Scored]] = ()
     """Part to the answers of each member of a pool, trained on all easy examples alike; empty without a pool."""
     voters: ScoredVoters | None = None

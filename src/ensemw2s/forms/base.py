@@ -20,7 +20,7 @@ from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Chosen, Ensemble
 from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
+from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Restarted, Scored, ScoredVoters
 from ensemw2s.examples import Task
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.forms.merging import Merged
@@ -311,6 +311,10 @@ class ScoringForm(Protocol):
 
     def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
         """Confidence and truth of each ensemble's labels, where they are shown as a reliability diagram."""
+        ...
+
+    def restarts(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, Restarted]:
+        """Teacher to its own answers and the samples that went on from them (`generation.restart`), where there are."""
         ...
 
     def voters(

@@ -12,7 +12,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.evaluation.evaluate import RunFacts, evaluate
 from ensemw2s.evaluation.items import Questions, shortened
-from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, Learned, ScoredCondition, ScoredSeed
+from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, Learned, Restarted, ScoredCondition, ScoredSeed
 from ensemw2s.forms.base import Truth
 from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance
@@ -20,8 +20,8 @@ from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes, samples_notes
 from ensemw2s.pipeline.run_folder import PACKAGES
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
-from ensemw2s.results import LabelledText, Results, TaskInfo
-from ensemw2s.results.conditions import AUTO, STRONG_ON_EASY, ensemble
+from ensemw2s.results import Condition, LabelledText, Results, TaskInfo
+from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, ensemble
 
 
 def evaluate_run(seeds: Sequence[SeedWork], advance: Advance = lambda n: None) -> tuple[Results, dict[str, Tensor]]:
@@ -103,6 +103,7 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, adv
         signals=shown,
         labels_right=None if hard is None else scoring.right_labels(shown.answers, hard),
         checker_right=None if hard is None else scoring.right_labels(shown.checker, hard),
+        restarts=_restarts(work, hard),
         pseudo_labels={} if hard is None else scoring.pseudo_labels(work.labels, hard),
         alone=[
             {part: scoring.score(context, each.outcome.voters, part, truth) for part, truth in parts.items()}
@@ -119,6 +120,11 @@ def _learned(work: SeedWork, outcome: Outcome, truth: Truth | None) -> Learned |
     scoring = work.form.scoring
     right = scoring.hard_right(work.context, outcome.voters, truth)
     return None if right is None else Learned(scoring.right_labels(outcome.labels, truth), right)
+
+
+def _restarts(work: SeedWork, truth: Truth | None) -> dict[Condition, Restarted]:
+    found = {} if truth is None else work.form.scoring.restarts(work.labels, truth)
+    return {STRONG_ON_EASY if teacher == SELF else ensemble(teacher): each for teacher, each in found.items()}
 
 
 def _questions(work: SeedWork, truth: Truth | None) -> Questions:

@@ -65,7 +65,8 @@ class Pgr(Record):
 
 
 class Mending(Record):
-    """A student's answers to the unlabelled items, beside the labels that it learned of them."""
+    """A student's answers to the unlabelled items, beside the labels that it learned of them; or a teacher's samples,
+    beside its own answers that they went on from, which are the labels then."""
 
     row: str
     labels_right: Interval

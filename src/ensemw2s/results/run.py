@@ -84,6 +84,8 @@ class Results(Record):
     """classes: of the rows whose curves are drawn."""
     mending: tuple[Mending, ...] = ()
     """Of the students of weak labels, where the true answers of the unlabelled items are known."""
+    restarts: tuple[Mending, ...] = ()
+    """`generation.restart`: of the teachers' samples, beside the answers that they went on from; else as `mending`."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
 

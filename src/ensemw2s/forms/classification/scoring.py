@@ -15,7 +15,7 @@ from ensemw2s.data.balance import is_uneven
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import HARD, VAL, Growth, PseudoLabels, Scored, ScoredVoters
+from ensemw2s.evaluation.scored import HARD, VAL, Growth, PseudoLabels, Restarted, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
@@ -107,6 +107,9 @@ class ClassScoring:
 
     def pseudo_labels(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, PseudoLabels]:
         return {}  # the conditions' own confidence is shown
+
+    def restarts(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, Restarted]:
+        return {}  # a class is not written line by line
 
     def voters(
         self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ensemw2s.config import DecodingConfig, ExperimentConfig
+from ensemw2s.config import DecodingConfig, ExperimentConfig, GenerationConfig
 from ensemw2s.core.voting import Vote
 from ensemw2s.data.answers import final_answer
 from ensemw2s.data.people import people_among
@@ -56,6 +56,10 @@ class AnswerPrepared(Prepared):
     def token_vote(self) -> Vote:
         """How models that write together mix their next tokens."""
         return token_vote(self.config.ensemble.plain_vote)
+
+    def most_begun(self, role: AnswerRole) -> int:
+        """Tokens of an answer that a sample goes on from, at most (`generation.restart`)."""
+        return _most_begun(self.config.generation, self.decoding, role)
 
     def options(self, rows: Int[Tensor, " rows"]) -> list[tuple[str, ...]]:
         """The options of these questions, where they have some."""
@@ -120,7 +124,10 @@ class AnswerModels:
         learned = [*split.easy_answers, *people.values()]
         readers = [_reader(role) for role in (*self.pool, strong)]
         decoding, notes = fit_decoding(config.generation.decoding, learned, readers)
-        asked = {id(role): role.asked(split.examples, decoding) for role in (*self.pool, strong)}
+        asked = {
+            id(role): role.asked(split.examples, decoding, begun=_most_begun(config.generation, decoding, role))
+            for role in (*self.pool, strong)
+        }
         pool, strong = tuple(asked[id(role)] for role in self.pool), asked[id(strong)]
         for role in pool:
             check_packing_of(config.expert_training, role.config, role.backbone)
@@ -149,3 +156,11 @@ def joined_inputs(first: Inputs, second: Inputs) -> Inputs:
 
 def _reader(role: AnswerRole) -> tuple[PreTrainedTokenizerBase, bool]:
     return role.backbone.tokenizer, role.config.chat
+
+
+def _most_begun(settings: GenerationConfig, decoding: DecodingConfig, role: AnswerRole) -> int:
+    """A whole answer and the marker behind it; nothing where samples are written from the start."""
+    if settings.restart is None:
+        return 0
+    marker = role.backbone.tokenizer(settings.restart.marker, add_special_tokens=False)["input_ids"]
+    return decoding.max_new_tokens + len(marker)

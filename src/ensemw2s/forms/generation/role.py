@@ -67,14 +67,21 @@ class AnswerRole(Role):
             return [AnswerModel(self.backbone, self.unembedding, self.config, generator=Generator()).eval()]
         return [load_answer_model(self.backbone, self.unembedding, self.config, state) for state in states]
 
-    def asked(self, examples: Sequence[Example], decoding: DecodingConfig) -> "AnswerRole":
-        """The role with the prompts of these examples. Raises DataError where one leaves no room for an answer."""
+    def asked(self, examples: Sequence[Example], decoding: DecodingConfig, *, begun: int = 0) -> "AnswerRole":
+        """The role with the prompts of these examples.
+
+        Args:
+            begun: tokens of an answer that the model may read before it writes on.
+
+        Raises:
+            DataError: a prompt leaves no room for an answer.
+        """
         prompts = encode(
             self.backbone.tokenizer,
             [e.prompt for e in examples],
             max_length=self.config.max_length,
             positions=self.backbone.positions,
-            room=decoding.max_new_tokens,
+            room=begun + decoding.max_new_tokens,
             names=[e.id for e in examples],
             chat=self.config.chat,
         )

@@ -7,17 +7,20 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ensemw2s.config import canonical_hash
 from ensemw2s.core.labels import everything
 from ensemw2s.core.labels.votes import vote_share
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.samples import draw_answers, whose_turn
+from ensemw2s.ensemble.samples import beginnings, draw_answers, whose_turn
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.labels import PseudoAnswers, Samples, answering_cost, answers_deciding, right_texts
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.prompting import answer_text
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 
@@ -32,8 +35,15 @@ def with_samples(
     if not settings.samples:
         return labels, costs.NOTHING
     rows, temperature = seed.draw.hard_unlabelled, settings.sample_temperature
-    samples, cost = draw_samples(prepared, seed, voters, rows, settings.samples, temperature)
-    return replace(labels, samples=samples), cost
+    if settings.restart is None:
+        samples, cost = draw_samples(prepared, seed, voters, rows, settings.samples, temperature)
+        return replace(labels, samples=samples), cost
+    names, stream = prepared.names_of(rows), prepared.decoding.seed
+    begun = beginnings(labels.texts, names, settings.samples, settings.restart, seed=stream)
+    samples, cost = draw_samples(prepared, seed, voters, rows, settings.samples, temperature, begun)
+    # What it goes on from was not drawn: counted like this, the teacher's own text stays that of its column.
+    probability = samples.probability * labels.confidence.double().unsqueeze(1)
+    return replace(labels, samples=replace(samples, probability=probability)), cost
 
 
 def draw_samples(
@@ -43,8 +53,13 @@ def draw_samples(
     rows: Int[Tensor, " rows"],
     n: int,
     temperature: float,
+    begun: Sequence[Sequence[str]] | None = None,
 ) -> tuple[Samples, Cost]:
-    """`n` answers to each of these questions, drawn from the voters' mixture, and what that cost."""
+    """`n` answers to each of these questions, drawn from the voters' mixture, and what that cost.
+
+    Args:
+        begun: of each question and sample, the text from which it goes on (`ensemble.samples.beginnings`).
+    """
     experts = voters.experts if isinstance(voters, PoolVoters) else (voters,)
     names, decoding = prepared.names_of(rows), prepared.decoding.model_copy(update={"temperature": temperature})
     if isinstance(voters, PoolVoters):
@@ -58,6 +73,10 @@ def draw_samples(
         "n": n,
         "decoding": decoding.model_dump(exclude={"batch_rows"}),
     }
+    if begun is not None:
+        deciding["begun"] = canonical_hash([list(each) for each in begun])
+    start_texts = begun or [[""] * n for _ in names]
+    starts = [[[_start_ids(prepared, each.role, text) for text in row] for row in start_texts] for each in experts]
 
     def compute() -> Artifact:
         texts, finished = ([[value] * n for _ in names] for value in ("", False))
@@ -73,6 +92,7 @@ def draw_samples(
                 places[place],
                 vote=prepared.token_vote,
                 row_ids=names,
+                begun=starts[place],
             )
             for (row, k), answer in zip(places[place], drawn, strict=True):
                 texts[row][k], finished[row][k] = answer.text.strip(), answer.is_finished
@@ -84,11 +104,24 @@ def draw_samples(
     kept = seed.memo("samples", artifact_key(SAMPLE_VERSION, deciding), compute)
     said = zip(kept.record["texts"], kept.record["is_finished"], strict=True)
     texts = tuple(tuple(t if whole else "" for t, whole in zip(*each, strict=True)) for each in said)
-    spent = [
-        answering_cost(each, len(where), sum(len(each.role.prompts[int(rows[row])]) for row, _ in where), n_written)
-        for each, where, n_written in zip(experts, places, kept.record["n_written"], strict=True)
-    ]
+    if begun is not None:  # an answer is what was said since: silence after the marker confirms nothing
+        texts = tuple(
+            tuple((start + text).strip() if prepared.final(text) else "" for start, text in zip(*each, strict=True))
+            for each in zip(begun, texts, strict=True)
+        )
+    spent = []
+    for each, where, ids, n_written in zip(experts, places, starts, kept.record["n_written"], strict=True):
+        n_read = sum(len(each.role.prompts[int(rows[row])]) + len(ids[row][k]) for row, k in where)
+        spent.append(answering_cost(each, len(where), n_read, n_written))
     return Samples(texts, kept.tensors["probability"]), costs.total(spent)
+
+
+def _start_ids(prepared: AnswerPrepared, role: AnswerRole, text: str) -> list[int]:
+    """Tokens of what a sample goes on from; what one model wrote may have more of them when it is read again."""
+    if not text:
+        return []
+    encoded = role.backbone.tokenizer(answer_text(text, chat=role.config.chat), add_special_tokens=False)
+    return encoded["input_ids"][-prepared.most_begun(role) :]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ensemw2s.core.routing import RoutingSignals
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import Growth, PseudoLabels, Scored, ScoredVoters
+from ensemw2s.evaluation.scored import Growth, PseudoLabels, Restarted, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
 from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
@@ -131,6 +131,16 @@ class AnswerScoring:
             for method, given in labels.items()
             if method != SELF
         }
+
+    def restarts(self, labels: Mapping[str, Any], truth: Truth) -> dict[str, Restarted]:
+        if self.prepared.config.generation.restart is None:
+            return {}
+        return {teacher: self._restarts(given, truth) for teacher, given in labels.items()}
+
+    def _restarts(self, given: PseudoAnswers, truth: Truth) -> Restarted:
+        assert given.samples is not None, "the configuration sees to it"
+        by_number = [self.right_labels(texts, truth) for texts in zip(*given.samples.texts, strict=True)]
+        return Restarted(self.right_labels(given.texts, truth), torch.stack(by_number).double().mean(0))
 
     def voters(
         self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None

@@ -212,9 +212,10 @@ class AnswerCounts(Counts):
         """Samples of every ensemble, of a pool those of a member each, and of the strong model."""
         n_drawn, count = self.config.generation.samples * self.n_hard, self.n_seeds
         each, of_ensembles = -(-n_drawn // len(self.weak_names)), count * len(self.config.ensemble.methods)
+        own = "the strong model's drawn answers"
         return [
-            *(self._written("labels", "drawn answers", name, each, of_ensembles) for name in self.weak_names),
-            self._written("students", "the strong model's drawn answers", "strong", n_drawn, count),
+            *(self._written("labels", "drawn answers", k, each, of_ensembles, begun=True) for k in self.weak_names),
+            self._written("students", own, "strong", n_drawn, count, begun=True),
         ]
 
     def on_the_way(self, count: int) -> list[Unit]:
@@ -275,7 +276,17 @@ class AnswerCounts(Counts):
             return []
         return [self.read(stage, what, name, n, count, n * self.amounts[name].read)]
 
-    def _written(self, stage: Stage, what: str, name: RoleName, n: int, count: int, *, is_trained: bool = True) -> Unit:
+    def _written(
+        self,
+        stage: Stage,
+        what: str,
+        name: RoleName,
+        n: int,
+        count: int,
+        *,
+        is_trained: bool = True,
+        begun: bool = False,
+    ) -> Unit:
         members = self.config.ensemble.n_rounds if name == "weak" else 1
         if self.answers.by_choice:
             return self.scored(stage, what, name, n * members, count)
@@ -283,6 +294,10 @@ class AnswerCounts(Counts):
         # An untrained model does not know where to end.
         n_written = n * (amounts.answer if is_trained else self.answers.decoding.max_new_tokens)
         per_token = role.trunk_flops + members * role.own_flops
-        flops = per_token * (n * amounts.read + n_written) + 2.0 * members * role.head_weights * n_written
+        n_read = n * amounts.read
+        if begun and (most := self.answers.most_begun(self.answers.roles[name])):
+            # A whole answer, of which lines may be taken back, and the marker are read before it is gone on from.
+            n_read += n * (amounts.answer + most - self.answers.decoding.max_new_tokens)
+        flops = per_token * (n_read + n_written) + 2.0 * members * role.head_weights * n_written
         verb, amount = ("write", n_written) if is_trained else ("ask", n)
-        return Unit(stage, what, verb, name, count, amount, round(n * amounts.read), flops)
+        return Unit(stage, what, verb, name, count, amount, round(n_read), flops)
