@@ -81,6 +81,7 @@ def check_methods(config: ExperimentConfig) -> None:
             "strong.lora_start: weak begins with the experts of a method that trains several, and the run has none; "
             "add one to ensemble.methods, or start from zero"
         )
+    _check_judges(config)
     for name in config.ensemble.methods:
         method, n_weak = make_method(name, config.ensemble, config.generation), len(config.pool)
         if not method.needs_pooled_head:
@@ -108,6 +109,20 @@ def check_methods(config: ExperimentConfig) -> None:
                 f"ensemble.methods: members of {name} read a context before the question, and weak.chat puts the "
                 f"header of a user's turn before both; set weak.chat: false, or take {name} out"
             )
+
+
+def _check_judges(config: ExperimentConfig) -> None:
+    """Raises ConfigError where judges cannot be made so."""
+    if config.judges.kind != "trained":
+        return
+    name, n_layers = config.judges.method, 2
+    method = make_method(name, config.ensemble)
+    view = method.view(n_layers, 0, 0)
+    if not method.learns or view.depth is not None or view.context is not None:
+        raise ConfigError(
+            f"judges.method: members of {name} read something else than a judge's one feature of question and answer; "
+            "choose a method such as bagging, boosting, independent or subspace"
+        )
 
 
 def learning(config: EnsembleConfig) -> EnsembleConfig:
