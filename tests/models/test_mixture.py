@@ -14,13 +14,12 @@ from ensemw2s.errors import ModelError
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.export.generator import student_generator
-from ensemw2s.export.mixture import MIXTURE
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapters import build_adapter, load_owned, n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.merging import merged_change, merged_model, start_as_merge
-from ensemw2s.models.mixture import MixtureLinear, balance_loss, gates, mixtures_of
+from ensemw2s.models.mixture import MIXTURE, MixtureLinear, balance_loss, gates, mixtures_of
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, train_answers
@@ -199,7 +198,7 @@ def test_a_mixture_that_writes_trains_alike_in_any_micro_batches(backbone):
 
 
 @pytest.mark.parametrize("layers", [2, 1])
-def test_an_exported_classifier_answers_as_the_trained_one_and_a_damaged_one_is_refused(layers, backbone, tmp_path):
+def test_an_exported_classifier_answers_as_trained_and_a_damaged_one_is_refused(layers, backbone, load_tiny, tmp_path):
     config, cut, prompts = changed(MIXED, lora_layers=layers), backbone.cut(2), ["Is 7 above 3?", "no", "Is Oslo old?"]
     module, folder = built(config, cut, seed=1), tmp_path / "student"
     export_student(folder, config=config, backbone=cut, state=owned_state(module), choices=CHOICES, card="")
@@ -209,6 +208,8 @@ def test_an_exported_classifier_answers_as_the_trained_one_and_a_damaged_one_is_
     expected = predict(module, inputs, torch.arange(3))
     torch.testing.assert_close(student.log_probs(prompts), expected, rtol=1e-4, atol=1e-4)
     assert len(mixtures_of(student.backbone.model)) == 3 * layers
+    with pytest.raises(ModelError, match="is no model to train on; name the model that it was trained on"):
+        load_tiny(folder)
     (folder / MIXTURE).write_bytes((folder / MIXTURE).read_bytes()[:-9])
     with pytest.raises(ModelError, match="not the student that was exported"):
         load_student(folder)

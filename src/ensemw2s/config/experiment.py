@@ -9,18 +9,13 @@ from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.generation import GenerationConfig
 from ensemw2s.config.judge import JudgeConfig
+from ensemw2s.config.mixture import check_mixture
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
 from ensemw2s.text import name_problem
-
-FORM = (
-    *("model", "revision", "n_layers", "adapter", "pooling", "head_hidden"),
-    *("lora_layers", "lora_targets", "lora_rank", "lora_alpha"),
-)
-"""What weak and strong models have in common where a student starts from weak experts."""
 
 
 def _plain_name(name: str) -> str:
@@ -97,8 +92,8 @@ class ExperimentConfig(Frozen):
         self._check_pool()
         self._check_one_of_many()
         self._check_in_context()
-        self._check_mixture()
         self._check_judges()
+        check_mixture(self)
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -292,39 +287,6 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"ensemble.vote: gated is for classes, and {self.task.name} is answered in words; choose `soft` or "
                 "`log`"
-            )
-
-    def _check_mixture(self) -> None:
-        """A mixture of low-rank updates is a student, and may start as weak experts of its own form."""
-        for name, model in self.models[:-1]:
-            if model.lora_experts > 1:
-                raise ValueError(
-                    f"{name}.lora_experts ({model.lora_experts}): a mixture is a student, and experts have one update; "
-                    "set it for `strong`"
-                )
-        if self.strong.lora_experts > 1 and self.student_training.packing:
-            raise ValueError(
-                "student_training.packing: strong.lora_experts balances each text by itself; set packing: false"
-            )
-        if self.strong.lora_start != "weak":
-            return
-        if self.strong.head_hidden:
-            raise ValueError("strong.lora_start: weak merges heads, which head_hidden does not allow; set it to 0")
-        if differing := [name for name in FORM if getattr(self.pool[0], name) != getattr(self.strong, name)]:
-            weak, strong = (getattr(model, differing[0]) for model in (self.pool[0], self.strong))
-            raise ValueError(
-                f"strong.lora_start: weak begins with the weak experts' updates, and {differing[0]} is {weak!r} in "
-                f"`weak` and {strong!r} in `strong`; give both one model with updates of one form, or start from zero"
-            )
-        if len(self.pool) > 1:
-            raise ValueError(
-                f"strong.lora_start: weak begins with experts of one weak model, and `weak` is a pool of "
-                f"{len(self.pool)}; give one model, or start from zero"
-            )
-        if self.strong.lora_experts > self.ensemble.n_rounds:
-            raise ValueError(
-                f"strong.lora_experts ({self.strong.lora_experts}) exceeds ensemble.n_rounds "
-                f"({self.ensemble.n_rounds}), whose experts they start from; lower it, or start from zero"
             )
 
     def _check_generation(self) -> None:

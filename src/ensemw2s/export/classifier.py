@@ -230,7 +230,7 @@ def _load_package(folder: Path, about: Package, trusted: str | None) -> Predicto
     place = ModelConfig(
         model=name, dtype="float32", pooling=about.pooling, trust_remote_code_from=name if trusted == name else None
     )
-    backbone = load_backbone(place)
+    backbone = load_backbone(place, below_mixtures=True)
     load_mixtures(folder, backbone.model)
     n_classes = len(about.choices)
     return Predictor(backbone, _head(backbone, n_classes, about.head_hidden, load_file(folder / HEAD)), about.choices)

@@ -9,9 +9,8 @@ from torch import nn
 
 from ensemw2s.errors import ModelError
 from ensemw2s.export.exported import AGAIN
-from ensemw2s.models.mixture import MixtureLinear, mixture_tensors, put_back
+from ensemw2s.models.mixture import MIXTURE, MixtureLinear, mixture_tensors, put_back
 
-MIXTURE = "mixture.safetensors"
 ACTIVE = "n_active"
 
 

@@ -6,6 +6,7 @@ and those that are not active are multiplied by 0. It costs what LoRA of that ra
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import layers_of
 
+MIXTURE = "mixture.safetensors"
+"""File of mixtures in a student's folder."""
 MLP = "mlp"
 """Name of the part of a layer whose linear layers get a mixture; families that call it otherwise have none."""
 
@@ -174,6 +177,15 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor], n_active: int) -> 
         except (AttributeError, KeyError, IndexError) as error:
             raise ModelError(f"its mixture of low-rank updates does not fit {place!r} of the model: {error}") from None
         model.set_submodule(place, mixture.requires_grad_(False).eval())
+
+
+def refuse_mixtures(name: str, folder: Path) -> None:
+    """Raises ModelError where the folder is of a student whose weights are not all of it."""
+    if (folder / MIXTURE).exists():
+        raise ModelError(
+            f"{name}: a student with mixtures of low-rank updates ({MIXTURE}), which answers by `predict` and `serve` "
+            "but is no model to train on; name the model that it was trained on"
+        )
 
 
 def copy_exactly(own: Tensor, given: Tensor, name: str) -> None:

@@ -53,7 +53,7 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         "task": config.task.small(folder).model_dump(),
         "difficulty": {"n_folds": 2, "n_labelled": 40},
         "split": SIZES,
-        "strong": _model(config.strong, WEAK_LAYERS if config.strong.lora_start == "weak" else STRONG_LAYERS),
+        "strong": _model(config.strong, STRONG_LAYERS),
         "expert_training": TRAINING,
         "student_training": TRAINING,
         "ensemble": {"n_rounds": min(config.ensemble.n_rounds, 2), "n_folds": 2, "layer_range": None},
@@ -71,6 +71,8 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         (tree["strong"] if config.ensemble.context.written_by == "strong" else tree["weak"][0])["n_layers"] = None
     if learning(config.ensemble).methods != config.ensemble.methods:
         tree["weak"][0]["n_layers"] = None  # what is asked untrained is asked whole
+    if config.strong.lora_start == "weak":  # one model
+        tree["strong"]["n_layers"] = tree["weak"][0]["n_layers"]
     tree["task"]["votes"] = tree["students"]["people"] = None  # their items are not among the generated ones
     if config.task.votes is not None:  # with them, recipes that leave them out would be others twice
         recipes = config.students.recipes
@@ -111,6 +113,7 @@ def _model(config: ModelConfig, n_layers: int) -> dict[str, Any]:
         "top_layers": 1,
         "lora_rank": min(config.lora_rank, 2),
         "lora_experts": min(config.lora_experts, 2),
+        "lora_active": min(config.lora_active, 2),
         "lora_layers": None if config.lora_layers is None else 1,
         "chat": False,
         "max_length": 1024,

@@ -25,6 +25,7 @@ from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS, explained
 from ensemw2s.models.loading.tokenizer import open_tokenizer
+from ensemw2s.models.mixture import refuse_mixtures
 from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
 
 
@@ -128,14 +129,19 @@ def choose_dtype(config: ModelConfig) -> torch.dtype:
     return torch.bfloat16 if can.get("amx_bf16") or can.get("avx512_bf16") else torch.float32
 
 
-def load_backbone(config: ModelConfig, n_layers: int | None = None) -> Backbone:
+def load_backbone(config: ModelConfig, n_layers: int | None = None, *, below_mixtures: bool = False) -> Backbone:
     """Load the first `n_layers` layers of a checkpoint (None: `config.n_layers`, else all).
+
+    Args:
+        below_mixtures: also a student's without its mixtures of low-rank updates, which the caller puts on.
 
     Raises:
         ModelError: there is no such model; it has no safetensors, no tokenizer, fewer layers than asked for,
             or weights that do not fit its configuration; it wants to run its own code and is not trusted.
     """
     folder = checkpoint_folder(config)
+    if not below_mixtures:
+        refuse_mixtures(config.model, folder)
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
