@@ -230,12 +230,32 @@ class AnswerCounts(Counts):
             n_drawn = recipe.then.n_samples * self.n_hard
             n_answers = 2 * self.n_hard * recipe.then.make_pairing().at_most(recipe.then.n_samples)
             training, kept = self.config.training_of_lesson(recipe.then), self.student_bytes()
+            units += self._judged_pairs(recipe.then)
             units += [
                 self._written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
                 *self._read("students", "the trunk reads pairs", "strong", n_answers, self.n_seeds),
                 self.trained("students", "a second lesson", "strong", training, n_answers, self.n_seeds, kept=kept),
             ]
         return units
+
+    def _judged_pairs(self, then: Preference) -> list[Unit]:
+        """What judges read for a second lesson, at most, and the easy answers that say how far to trust them."""
+        n_asked, pairing = self.n_hard, then.make_pairing()
+        units = list[Unit]()
+        if then.denoise != "none":
+            n_asked += self.n_val
+            n_drawn = then.n_samples * self.n_val
+            units = [
+                *(
+                    self._written("students", "a teacher's easy answers", name, self.n_val, self.n_seeds)
+                    for name in self.weak_names
+                ),
+                self._written("students", "a student's drawn easy answers", "strong", n_drawn, self.n_seeds),
+            ]
+        n_judged = n_asked * then.n_samples if getattr(pairing, "reads_judges", False) else 0
+        if then.denoise != "none":
+            n_judged += 2 * n_asked * pairing.at_most(then.n_samples)
+        return [*units, *self.judged("students", "judges of pairs", n_judged)] if n_judged else units
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val
