@@ -119,6 +119,7 @@ LABEL_MODELS: Table[type[Any]] = Table(
         "raven": f"{_LABELS}.students:Raven",
         "co-supervised": f"{_LABELS}.students:CoSupervised",
         "next-round": f"{_LABELS}.students:NextRound",
+        "judged": f"{_LABELS}.judged:Judged",
     },
 )
 """Label models (`core.labels.base.LabelModel`)."""

@@ -4,6 +4,7 @@ from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig
+from ensemw2s.config.judge import JudgeConfig
 from ensemw2s.config.load import load_config, parse_config
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.preference import Preference
@@ -21,6 +22,7 @@ __all__ = [
     "EnsembleConfig",
     "ExperimentConfig",
     "GenerationConfig",
+    "JudgeConfig",
     "ModelConfig",
     "Preference",
     "Recipe",

@@ -1,6 +1,6 @@
 """The whole experiment as one frozen, validated tree."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
@@ -8,6 +8,7 @@ from ensemw2s.config.base import Frozen
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.generation import GenerationConfig
+from ensemw2s.config.judge import JudgeConfig
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import StudentConfig
@@ -36,6 +37,8 @@ def _read_weak(value: Any) -> Any:
 class ExperimentConfig(Frozen):
     """Everything that decides a result; beside it there is `tracking` alone."""
 
+    younger: ClassVar[tuple[str, ...]] = ("judges",)
+
     name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
     """Of the run, and of its folder below `runs`."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
@@ -50,6 +53,7 @@ class ExperimentConfig(Frozen):
     ensemble: EnsembleConfig = EnsembleConfig()
     students: StudentConfig = StudentConfig()
     generation: GenerationConfig = GenerationConfig()
+    judges: JudgeConfig = JudgeConfig()
     cache: CacheConfig = CacheConfig()
     deliver: DeliverConfig = DeliverConfig()
     tracking: Annotated[Literal["none", "trackio", "wandb", "mlflow", "tensorboard"], Field(exclude=True)] = "none"
@@ -87,6 +91,7 @@ class ExperimentConfig(Frozen):
         self._check_pool()
         self._check_one_of_many()
         self._check_in_context()
+        self._check_judges()
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -215,6 +220,30 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"students.in_context ({n}) exceeds split.n_hard_unlabelled ({self.split.n_hard_unlabelled}), whose "
                 "labels are shown; lower it"
+            )
+
+    def _check_judges(self) -> None:
+        kind = self.judges.kind
+        asking = [r.name for r in self.students.recipes if r.reads_judges]
+        if kind == "none" and asking:
+            raise ValueError(
+                f"students.recipes: {asking[0]} asks judges, and judges.kind is none; set it to trained, principles or "
+                "likelihood, or choose another label_model"
+            )
+        if kind != "none" and not self.is_generation:
+            raise ValueError(
+                f"judges.kind: {kind} judges answers in words, and {self.task.name} is answered by one of its classes, "
+                "whose probabilities say the same; leave judges out"
+            )
+        if kind == "principles" and self.strong.chat:
+            raise ValueError(
+                "judges.kind: principles asks in plain text, and strong.chat puts it into a user's turn; set "
+                "strong.chat: false, or choose trained or likelihood"
+            )
+        if self.judges.at_test and not self.generation.samples:
+            raise ValueError(
+                "judges.at_test: generation.samples is 0, so there are no answers to choose among; set it above 0, or "
+                "leave at_test out"
             )
 
     def _check_pool(self) -> None:

@@ -41,7 +41,7 @@ class Recipe(Frozen):
     """Of the loss: its page says which there are."""
     label_model: str = "vote"
     """Who decides among the members: vote (the ensemble's own), majority, alpha, dawid-skene, glws, raven,
-    co-supervised, next-round."""
+    co-supervised, next-round, judged."""
     label_model_options: Options = Field(default_factory=dict)
     selection: str = "all"
     """Which labels are learned: all, confidence, agreement, consistent, neighbours, top-rho,
@@ -117,6 +117,11 @@ class Recipe(Frozen):
     def make_label_model(self) -> "LabelModel":
         """The label model with its options."""
         return self._made("label_model")
+
+    @property
+    def reads_judges(self) -> bool:
+        """Whether judges have a part in it. The default label model asks none, and is not loaded for that."""
+        return self.label_model != "vote" and getattr(LABEL_MODELS[self.label_model], "reads_judges", False)
 
     def make_selection(self) -> "Selection":
         """The selection with its options."""

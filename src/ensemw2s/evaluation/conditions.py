@@ -47,6 +47,7 @@ _LABEL_MODELS = {
     "raven": "RAVEN",
     "co-supervised": "co-supervision",
     "next-round": "another round of students",
+    "judged": "judges",
 }
 
 _PREFERENCES = {"sft": "the better answers alone"}

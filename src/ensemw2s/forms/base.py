@@ -199,6 +199,10 @@ class Ballot(Protocol):
         """What a selection may ask for."""
         ...
 
+    def judging_cost(self) -> Cost:
+        """Making the judges, and asking them about every answer."""
+        ...
+
     def training_set(
         self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
     ) -> Any:
@@ -243,10 +247,19 @@ class StudentForm(Protocol):
         """The untrained strong model that is shown labels of each method, where the run has that."""
         ...
 
+    def judges(self, seed: SeedContext, first: Any, on_easy: Any) -> Any | None:
+        """The seed's judges, made or found; None where the run has none.
+
+        Args:
+            first: the run's first ensemble as those who answer.
+            on_easy: as in `ballot`.
+        """
+        ...
+
     def ballot(
-        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: Any
+        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: Any, judges: Any
     ) -> Ballot:
-        """What a teacher says; `on_easy` is the strong model that learned the easy labels."""
+        """What a teacher says; `on_easy` is the strong model that learned the easy labels, `judges` as made here."""
         ...
 
     def deciding(self, training_set: Any) -> dict[str, Any]:

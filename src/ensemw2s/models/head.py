@@ -18,6 +18,8 @@ class Head(nn.Module):
     scale: Float[Tensor, " dim"]
     n_blocks: int = 1
     """How many poolings of a text lie side by side in a feature."""
+    keeps_scale: bool = False
+    """Whether the scale is that of other features than those that are learned, and a fit must not measure it anew."""
 
     def __init__(self, dim: int, n_classes: int, hidden: int, dropout: float, init_std: float, generator: Generator):
         super().__init__()

@@ -34,6 +34,24 @@ class PooledInputs:
 
 
 @dataclass(frozen=True)
+class DifferenceInputs:
+    """Differences of pooled features: row k is the feature of `plus[k]` less that of `minus[k]`."""
+
+    pooled: Inputs
+    plus: Int[Tensor, " pairs"]
+    minus: Int[Tensor, " pairs"]
+
+    @property
+    def lengths(self) -> Int[Tensor, " pairs"]:
+        return self.pooled.lengths[self.plus] + self.pooled.lengths[self.minus]
+
+    def batch(self, rows: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch 1 dim"], Int[Tensor, "batch 1"]]:
+        """The differences of these rows, as sequences of length 1."""
+        plus, mask = self.pooled.batch(self.plus[rows])
+        return plus - self.pooled.batch(self.minus[rows])[0], mask
+
+
+@dataclass(frozen=True)
 class TokenInputs:
     """Every token's activation, in shards of equally many examples, each with its offsets."""
 

@@ -97,6 +97,8 @@ class SeedWork:
         self.merged: dict[Condition, Merged] = {}
         self.labels: dict[str, Any] = {}
         """Of the unlabelled examples, by teacher, in the form's own terms."""
+        self.judges: Any = None
+        """Of answers, likewise; None where there are none."""
         self.chosen: Condition | None = None
         """What `auto` stands for."""
         settings = self.config.ensemble

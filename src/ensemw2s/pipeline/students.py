@@ -43,8 +43,10 @@ def train_students(work: SeedWork) -> Iterator[Condition]:
     work.labels[SELF], spent_on_self = form.self_labels(context, on_easy.voters)
     spent = {SELF: costs.total([on_easy.cost, spent_on_self])}
     spent |= {method: work.outcomes[ensemble(method)].cost for method in work.ensembles}
+    first = work.outcomes[ensemble(config.ensemble.methods[0])]
+    work.judges = form.judges(context, first.voters, on_easy.voters)
     for teacher, recipe in config.students.pairs(config.ensemble.methods):
-        ballot = form.ballot(context, work.labels, teacher, recipe, on_easy.voters)
+        ballot = form.ballot(context, work.labels, teacher, recipe, on_easy.voters, work.judges)
         labelled, on_the_way, ends = _labelled(work, ballot, recipe)
         answers = ballot.answers(labelled)
         select = recipe.make_selection()
@@ -95,7 +97,10 @@ def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled,
         spent.extend([work.form.students.cost(training_set, artifact), asking])
         return answers
 
-    return recipe.make_label_model()(ballot.votes, learn), spent, ends
+    labelled = recipe.make_label_model()(ballot.votes, learn)
+    if recipe.reads_judges:
+        spent.append(ballot.judging_cost())
+    return labelled, spent, ends
 
 
 def _student(

@@ -46,9 +46,10 @@ def fit_optimum(
 ) -> TrainingEnd:
     """Set a head's scale and weights to the minimum of the mean weighted loss plus l2/2 times the squared weights.
 
-    Features are divided by their standard deviation over the samples. With `l2: auto` the penalty is that of least log
-    loss on the validation data, or without any on held-out folds of the samples (copies of one row in one fold). Where
-    a feature holds several poolings, the choice of one of them or of all is made in the same way.
+    Features are divided by their standard deviation over the samples, unless the head keeps its scale. With `l2: auto`
+    the penalty is that of least log loss on the validation data, or without any on held-out folds of the samples
+    (copies of one row in one fold). Where a feature holds several poolings, the choice of one of them or of all is made
+    in the same way.
 
     Raises:
         ConfigError: not a head without hidden layer and dropout, or a loss or an order of samples that has no optimum.
@@ -63,8 +64,9 @@ def fit_optimum(
             "a curriculum has not; choose loss: xent or smoothing without a curriculum, or solver: adamw"
         )
     raw = _features(head, inputs, supervision.rows)
-    spread = torch.maximum(raw.std(0, correction=0), FLOOR * raw.square().mean(0).sqrt())
-    head.scale.copy_(torch.where(head.scale.isinf(), head.scale, torch.where(spread > 0, spread, 1.0)))
+    if not head.keeps_scale:
+        spread = torch.maximum(raw.std(0, correction=0), FLOOR * raw.square().mean(0).sqrt())
+        head.scale.copy_(torch.where(head.scale.isinf(), head.scale, torch.where(spread > 0, spread, 1.0)))
     features, n_classes = raw / head.scale.cpu(), supervision.targets.soft.shape[1]
 
     def objective(samples: Int[Tensor, " some"]) -> Objective:

@@ -29,6 +29,8 @@ class Votes(NamedTuple):
     """What each column stands for; None where that is the column's index."""
     voted: Bool[Tensor, "experts items"] | None = None
     """False where a member abstains, whose distribution is then uniform; None where all vote on everything."""
+    judged: Callable[[], Float[Tensor, "judges items classes"]] | None = None
+    """Scores of the judges, higher is better and -inf where a column has no answer; None where nobody judges."""
 
     @property
     def probabilities(self) -> Float[Tensor, "items classes"]:
@@ -99,6 +101,8 @@ class NoStudents:
     """Base of label models that use the votes alone."""
 
     for_generation: ClassVar[bool] = True
+    reads_judges: ClassVar[bool] = False
+    """Whether it asks for `Votes.judged`; a label model that does not say so does not."""
 
     @property
     def n_students(self) -> int:

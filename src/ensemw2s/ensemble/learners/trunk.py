@@ -56,6 +56,8 @@ class TrunkLearner:
     """Chooses the penalty of `solver: lbfgs`, or the end of a training with `patience`."""
     scale_rows: Int[Tensor, " rows"] | None = None
     """Rows that the head's feature scale is measured on; None: those that it is trained on."""
+    scaled_by: Inputs | None = None
+    """Features that the scale is measured on where those that are learned are differences of them."""
 
     def adapted(self, X: Int[Tensor, " rows"], view: View, seed: int) -> "TrunkLearner":
         inputs = self.inputs if view.depth is None else self.at_depth[view.depth]
@@ -82,7 +84,11 @@ class TrunkLearner:
         module = self.build(stream(seed, "init"))
         supervision = replace(supervision, rows=X[supervision.rows])
         rows = supervision.rows if self.scale_rows is None else self.scale_rows
-        fit_scale(module, self.inputs, rows[:SCALE_ROWS])
+        if self.scaled_by is None:
+            fit_scale(module, self.inputs, rows[:SCALE_ROWS])
+        else:
+            fit_scale(module, self.scaled_by, torch.arange(len(self.scaled_by.lengths))[:SCALE_ROWS])
+            head_of(module).keeps_scale = True
         if self.feature_share < 1:
             head = head_of(module)
             head.restrict(sampling.subspace(len(head.scale), self.feature_share, stream(self.feature_seed, "features")))

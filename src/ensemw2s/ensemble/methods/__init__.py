@@ -76,6 +76,7 @@ def check_methods(config: ExperimentConfig) -> None:
             "ensemble.merges: no method of the run has several members; add one to ensemble.methods, raise "
             "ensemble.n_rounds, or leave merges out"
         )
+    _check_judges(config)
     for name in config.ensemble.methods:
         method, n_weak = make_method(name, config.ensemble, config.generation), len(config.pool)
         if not method.needs_pooled_head:
@@ -103,6 +104,20 @@ def check_methods(config: ExperimentConfig) -> None:
                 f"ensemble.methods: members of {name} read a context before the question, and weak.chat puts the "
                 f"header of a user's turn before both; set weak.chat: false, or take {name} out"
             )
+
+
+def _check_judges(config: ExperimentConfig) -> None:
+    """Raises ConfigError where judges cannot be made so."""
+    if config.judges.kind != "trained":
+        return
+    name, n_layers = config.judges.method, 2
+    method = make_method(name, config.ensemble)
+    view = method.view(n_layers, 0, 0)
+    if not method.learns or view.depth is not None or view.context is not None:
+        raise ConfigError(
+            f"judges.method: members of {name} read something else than a judge's one feature of question and answer; "
+            "choose a method such as bagging, boosting, independent or subspace"
+        )
 
 
 def learning(config: EnsembleConfig) -> EnsembleConfig:

@@ -72,6 +72,9 @@ class ClassBallot:
         role, draw = self.students.prepared.strong, self.seed.draw
         return role.features(draw.hard_unlabelled), role.features(draw.easy_val)
 
+    def judging_cost(self) -> Cost:
+        return NOTHING  # no judge reads classes
+
     def training_set(
         self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
     ) -> ClassTrainingSet:
@@ -178,8 +181,17 @@ class ClassStudents:
             classes[i] = index[answer]
         return classes
 
+    def judges(self, seed: SeedContext, first: ClassVoters, on_easy: ClassVoters) -> None:
+        return None  # refused with the settings
+
     def ballot(
-        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: ClassVoters
+        self,
+        seed: SeedContext,
+        labels: Mapping[str, Any],
+        teacher: str,
+        recipe: Recipe,
+        on_easy: ClassVoters,
+        judges: None,
     ) -> ClassBallot:
         said = labels[teacher]
         if teacher == SELF:

@@ -12,8 +12,10 @@ from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
 from ensemw2s.errors import DataError
+from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, SeedContext
 from ensemw2s.forms.generation.candidates import Candidates
+from ensemw2s.forms.generation.judges import SeedJudges
 from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.prepare import join, joined_inputs
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
@@ -38,10 +40,25 @@ class AnswerBallot:
     """The strong model that learned the easy answers."""
     own: PseudoAnswers
     """What it answers."""
+    judges: SeedJudges | None = None
 
     @property
     def votes(self) -> Votes:
-        return self.candidates.votes
+        judges, votes = self.judges, self.candidates.votes
+        if judges is None:
+            return votes
+        return votes._replace(judged=lambda: judges.of_candidates(self.prompts, self.candidates))
+
+    @property
+    def prompts(self) -> list[str]:
+        """Texts of the unlabelled questions."""
+        rows: list[int] = self.seed.draw.hard_unlabelled.tolist()
+        return [self.students.prepared.split.examples[row].prompt for row in rows]
+
+    def judging_cost(self) -> Cost:
+        if self.judges is None:
+            return costs.NOTHING
+        return costs.total([self.judges.cost, self.judges.candidates_cost(self.prompts, self.candidates)])
 
     def add(self, seed: SeedContext, voters: AnswerVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
         prepared = self.students.prepared

@@ -16,6 +16,7 @@ from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.ballot import AnswerBallot
 from ensemw2s.forms.generation.candidates import Candidates
+from ensemw2s.forms.generation.judges import SeedJudges, seed_judges
 from ensemw2s.forms.generation.labels import (
     PseudoAnswers,
     answering_cost,
@@ -26,7 +27,7 @@ from ensemw2s.forms.generation.labels import (
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
 from ensemw2s.forms.generation.samples import with_samples
-from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
@@ -112,13 +113,22 @@ class AnswerStudents:
         labels, drawing = with_samples(self.prepared, seed, voters, labels)
         return labels, costs.total([spent, drawing])
 
+    def judges(self, seed: SeedContext, first: AnswerVoters | PoolVoters, on_easy: AnswerVoters) -> SeedJudges | None:
+        return seed_judges(self.prepared, seed, first, on_easy)
+
     def ballot(
-        self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: AnswerVoters
+        self,
+        seed: SeedContext,
+        labels: Mapping[str, Any],
+        teacher: str,
+        recipe: Recipe,
+        on_easy: AnswerVoters,
+        judges: SeedJudges | None,
     ) -> AnswerBallot:
         # Beside students on the way, the strong model's own answer may need a column.
         n_later = recipe.make_label_model().n_students + recipe.make_selection().reads_own
         candidates = Candidates.of(labels[teacher], n_later, self.prepared.final)
-        return AnswerBallot(self, seed, teacher, candidates, on_easy, labels[SELF])
+        return AnswerBallot(self, seed, teacher, candidates, on_easy, labels[SELF], judges)
 
     def deciding(self, training_set: AnswerTrainingSet) -> dict[str, Any]:
         supervision = training_set.supervision
