@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ensemw2s.forms.generation.judges import SeedJudges
 
 from ensemw2s.config import Preference, parse_config
 from ensemw2s.errors import ConfigError
 from ensemw2s.evaluation.costs import NOTHING
+from ensemw2s.forms.generation.judges import SeedJudges
 from ensemw2s.forms.generation.lessons import PairLessons
 from ensemw2s.forms.generation.pairs import Asked, PairMaker
 from ensemw2s.pipeline import refit
@@ -123,14 +123,15 @@ def test_judges_choose_pairs_and_a_note_says_how_far_they_may_change_others(fini
     assert rows[key_of(DENOISED)].cost.flops > rows[key_of(THEN)].cost.flops
 
 
-def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, task_file):
+def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, task_file, monkeypatch):
     right = {row["q"]: row["answer"] for row in map(json.loads, task_file.read_text().splitlines())}
     outcome = next(o for c, o in work.outcomes.items() if c.key == "student:single:xent-hard+easy")
     examples, wrong = work.prepared.split.examples, {"yes": "no", "no": "yes"}
     prompts = {example.id: example.prompt for example in examples}
 
-    def asked(rows):
-        return Asked(rows, [wrong[right[examples[row].prompt]] for row in rows.tolist()])
+    def asked(rows):  # three teacher's answers of ten are wrong
+        truths = [right[examples[row].prompt] for row in rows.tolist()]
+        return Asked(rows, [wrong[truth] if i % 10 < 3 else truth for i, truth in enumerate(truths)])
 
     def making(then, sign):
         def judge(questions, answers):
@@ -142,14 +143,19 @@ def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, t
         easy = asked(work.context.draw.easy_val) if "denoise" in then else None
         return maker.make("row", asked(work.context.draw.hard_unlabelled), easy)[0]
 
+    def mostly_the_teachers(maker, asked):
+        return tuple((*[weak] * 4, wrong[weak], "") for weak in asked.weak), NOTHING
+
+    monkeypatch.setattr(PairMaker, "_samples", mostly_the_teachers)
     plain = making(THEN, 1.0)["pairs"]
     known, misled = (making(DENOISED, sign) for sign in (1.0, -1.0))
     before, after = (
         [pair["rejected"] == right[prompts[pair["id"]]] for pair in pairs] for pairs in (plain, known["pairs"])
     )
-    assert known["guard"]["share"] == 0.2
-    assert sum(before) - sum(after) == int(0.2 * len(plain)) > 0
+    assert (len(plain), sum(before), sum(after)) == (40, 12, 4)
+    assert (known["guard"]["share"], known["guard"]["auroc"]) == (0.2, 1.0)
     assert [pair["probability"] < 0.5 for pair in known["pairs"]] == after
+    assert all(pair["margin"] == pytest.approx(1.0) for pair, doubted in zip(known["pairs"], after) if not doubted)
     assert misled["guard"]["share"] == 0.0
     assert misled["pairs"] == plain
 

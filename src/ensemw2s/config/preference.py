@@ -59,7 +59,9 @@ class Preference(Frozen):
     def reads_judges(self) -> bool:
         """Whether judges have a part in it."""
         # The default pairing asks nobody, and is not loaded to know that.
-        return self.denoise == "judges" or (self.pairs != "majority" and PAIRINGS[self.pairs].reads_judges)
+        return self.denoise == "judges" or (
+            self.pairs != "majority" and getattr(PAIRINGS[self.pairs], "reads_judges", False)
+        )
 
     def make_pairing(self) -> "Pairing":
         """The pairing with its options."""

@@ -98,10 +98,12 @@ def _guards_note(guards: Sequence[Mapping[str, Any]]) -> str:
     turned = ", ".join(f"{100 * share:.0f}% in {n} seed{'s' * (n > 1)}" for share, n in sorted(shares.items()))
     areas = [each["auroc"] for each in guards if each["auroc"] is not None]
     area = f" The judges find the reversed ones with an AUROC of {fmean(areas):.2f}." if areas else ""
-    n_reversed = sum(each["n_reversed"][0] for each in guards)
+    n_pairs, n_reversed = (
+        sum(each) for each in zip(*((g["n_pairs"], g["n_reversed"][0]) for g in guards), strict=True)
+    )
     return (
-        f"Of these the judges may turn round {turned} (with 0% they change nothing), as {sum(g['n_pairs'] for g in guards)} "
-        f"pairs of easy questions say whose order is known, {n_reversed} of them reversed.{area}"
+        f"Of these the judges may turn round {turned} (with 0% they change nothing), as {n_pairs} pairs of easy "
+        f"questions say whose order is known, {n_reversed} of them reversed.{area}"
     )
 
 

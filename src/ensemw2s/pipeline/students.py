@@ -98,7 +98,7 @@ def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled,
         return answers
 
     labelled = recipe.make_label_model()(ballot.votes, learn)
-    if recipe.reads_judges:
+    if recipe.labels_read_judges:
         spent.append(ballot.judging_cost())
     return labelled, spent, ends
 

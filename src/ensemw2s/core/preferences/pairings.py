@@ -50,7 +50,7 @@ class Question(NamedTuple):
     generator: torch.Generator
     """Of the draws, by the question's own name."""
     worth: Mapping[str, float]
-    """Mean score of the judges for each distinct sample, in standard deviations; empty where nobody is asked."""
+    """Mean score of the judges for each distinct answer, in standard deviations; empty where nobody is asked."""
 
     @property
     def commonest(self) -> tuple[str, float]:

@@ -130,7 +130,9 @@ class PairMaker:
         """What judges say of each question's distinct samples, where the pairing asks them."""
         if not getattr(self.then.make_pairing(), "reads_judges", False):
             return [{} for _ in samples], costs.NOTHING
-        answers = [list(dict.fromkeys(text for text in each if text)) for each in samples]
+        # The learned answer first: judges by principles compare the others with it.
+        each_said = ((weak, *texts) for weak, texts in zip(asked.weak, samples, strict=True))
+        answers = [list(dict.fromkeys(text for text in said if text)) for said in each_said]
         prompts = self._prompts(asked.rows)
         scores = [each.T for each in self._judges(prompts, answers)]
         by_judge = pad_sequence(scores, batch_first=True, padding_value=-torch.inf).permute(2, 0, 1)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from ensemw2s.config import Preference
 from ensemw2s.ensemble.methods import depths_of, methods_of_several, n_asked, n_contexts
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
@@ -240,22 +241,26 @@ class AnswerCounts(Counts):
 
     def _judged_pairs(self, then: Preference) -> list[Unit]:
         """What judges read for a second lesson, at most, and the easy answers that say how far to trust them."""
-        n_asked, pairing = self.n_hard, then.make_pairing()
-        units = list[Unit]()
+        if not then.reads_judges:
+            return []
+        judges, pairing, n, units = self.config.judges, then.make_pairing(), self.n_seeds, list[Unit]()
+        n_questions = self.n_hard
         if then.denoise != "none":
-            n_asked += self.n_val
+            n_questions += self.n_val
             n_drawn = then.n_samples * self.n_val
-            units = [
+            units += [
                 *(
-                    self._written("students", "a teacher's easy answers", name, self.n_val, self.n_seeds)
-                    for name in self.weak_names
+                    self._written("students", "a teacher's easy answers", w, self.n_val, self.n_seeds)
+                    for w in self.weak_names
                 ),
-                self._written("students", "a student's drawn easy answers", "strong", n_drawn, self.n_seeds),
+                self._written("students", "a student's drawn easy answers", "strong", n_drawn, n),
             ]
-        n_judged = n_asked * then.n_samples if getattr(pairing, "reads_judges", False) else 0
-        if then.denoise != "none":
-            n_judged += 2 * n_asked * pairing.at_most(then.n_samples)
-        return [*units, *self.judged("students", "judges of pairs", n_judged)] if n_judged else units
+        of_pairing = then.n_samples + 1 if getattr(pairing, "reads_judges", False) else 0
+        of_pairs = 2 * pairing.at_most(then.n_samples) if then.denoise != "none" else 0
+        # A principle is asked in both orders.
+        n_asked = 2 * len(judges.principles) if judges.kind == "principles" else 1
+        n_read = n_questions * (of_pairing + of_pairs) * n_asked
+        return [*units, self.scored("students", "what judges read of pairs", "strong", n_read, n)]
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val
