@@ -139,7 +139,11 @@ SELECTIONS: Table[type[Any]] = Table(
 _PREFERENCE = "ensemw2s.core.preferences"
 PAIRINGS: Table[type[Any]] = Table(
     "ensemw2s.pairings",
-    {"majority": f"{_PREFERENCE}.pairings:ByMajority", "tree": f"{_PREFERENCE}.pairings:ByTree"},
+    {
+        "majority": f"{_PREFERENCE}.pairings:ByMajority",
+        "tree": f"{_PREFERENCE}.pairings:ByTree",
+        "judged": f"{_PREFERENCE}.pairings:ByJudges",
+    },
 )
 """Where pairs of a better and a worse answer come from (`core.preferences.pairings.Pairing`)."""
 PREFERENCE_LOSSES: Table[type[Any]] = Table(

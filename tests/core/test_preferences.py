@@ -8,19 +8,20 @@ import torch
 from pydantic import ValidationError
 
 from ensemw2s.config import Preference, Recipe
-from ensemw2s.core.preferences import PairBatch, Question
+from ensemw2s.core.preferences import PairBatch, Question, expected_loss
 from ensemw2s.core.preferences.losses import Dpo, Ipo, OnlyChosen, Orpo
-from ensemw2s.core.preferences.pairings import AGREED, SILENT, UNSURE, ByMajority, ByTree
+from ensemw2s.core.preferences.pairings import AGREED, ALIKE, SILENT, UNSURE, ByJudges, ByMajority, ByTree
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.answers import final_answer
 from ensemw2s.tables import PREFERENCE_LOSSES
 
 C, R, C0, R0, NC, NR = -3.0, -4.5, -2.0, -5.0, 3, 5
+DELTA = 0.1 * ((C - C0) - (R - R0))
 ONE = PairBatch(
     *(torch.tensor([x], dtype=torch.float64) for x in (C, R)),
     torch.tensor([NC]),
     torch.tensor([NR]),
-    *(torch.tensor([x], dtype=torch.float64) for x in (C0, R0)),
+    *(torch.tensor([x], dtype=torch.float64) for x in (C0, R0, 1.0, 0.0)),
 )
 
 
@@ -46,6 +47,37 @@ def test_a_loss_is_its_formula(loss, expected):
     assert float(loss(ONE)) == pytest.approx(expected, rel=1e-12)
 
 
+DOUBTED = ONE._replace(probability=torch.tensor([0.3]).double(), margin=torch.tensor([0.7]).double())
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (Dpo(), -0.3 * log(logistic(DELTA - 0.7)) - 0.7 * log(logistic(0.7 - DELTA))),
+        (
+            Dpo(anchor=2.0),
+            -0.3 * log(logistic(DELTA - 0.7)) - 0.7 * log(logistic(0.7 - DELTA)) - 2 * (0.3 * C / NC + 0.7 * R / NR),
+        ),
+        (
+            Ipo(beta=0.2),
+            0.3 * ((C - C0) / NC - (R - R0) / NR - 1.2 / 0.2) ** 2
+            + 0.7 * ((R - R0) / NR - (C - C0) / NC + 0.2 / 0.2) ** 2,
+        ),
+        (OnlyChosen(), -0.3 * C / NC - 0.7 * R / NR),
+    ],
+)
+def test_a_doubted_pair_counts_as_itself_and_as_itself_turned_round(loss, expected):
+    assert float(expected_loss(loss, DOUBTED)) == pytest.approx(expected, rel=1e-7)
+    assert float(expected_loss(loss, DOUBTED.turned)) == pytest.approx(expected, rel=1e-7)
+    assert torch.equal(expected_loss(loss, ONE), loss(ONE))
+
+
+def test_a_margin_asks_for_longer_odds():
+    odd = ONE._replace(margin=torch.tensor([0.7]).double())
+    at = log(odds(C / NC) / odds(R / NR)) - 0.7
+    assert float(expected_loss(Orpo(lam=0.3), odd)) == pytest.approx(-C / NC - 0.3 * log(logistic(at)), rel=1e-7)
+
+
 def test_a_loss_has_a_slope_where_an_answer_is_certain():
     leaf = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     for kind in PREFERENCE_LOSSES.values():
@@ -56,9 +88,9 @@ def test_a_loss_has_a_slope_where_an_answer_is_certain():
 WEAK, OTHER = "Peru", "Chile"
 
 
-def question(samples, weak=WEAK, *, is_certain=False, name="q"):
+def question(samples, weak=WEAK, *, is_certain=False, name="q", worth=None):
     final = partial(final_answer, verifier="text")
-    return Question(weak, samples, final, is_certain, stream(0, "pair", name))
+    return Question(weak, samples, final, is_certain, stream(0, "pair", name), worth or {})
 
 
 @pytest.mark.parametrize(
@@ -103,7 +135,7 @@ def test_pairs_are_drawn_by_the_questions_name_and_have_a_margin():
 def test_a_tree_finds_where_good_and_bad_answers_part():
     right, wrong, late = "2 + 2\n4 + 1\n5", "2 + 3\n5 + 1\n6", "2 + 2\n4 + 2\n6"
     final = partial(final_answer, verifier="number")
-    asked = Question("5", [right] * 3 + [wrong, late], final, False, stream(0, "pair", "q"))
+    asked = Question("5", [right] * 3 + [wrong, late], final, False, stream(0, "pair", "q"), {})
     root, below = ByTree(gap=0.5)(asked)
     assert (root.chosen, root.rejected, root.shared, root.margin) == (right, wrong, "", pytest.approx(0.75))
     assert (below.chosen, below.rejected, below.shared) == (right, late, "2 + 2")
@@ -119,6 +151,23 @@ def test_an_answer_that_ends_is_a_branch_and_short_answers_part_at_words():
     assert ByTree()(question([""] * 10)) == SILENT
 
 
+@pytest.mark.parametrize(
+    ("worth", "is_certain", "expected"),
+    [
+        ({WEAK: 0.5, "peru.": 2.0, OTHER: 0.6, "Iran": -0.5}, False, [("peru.", "Iran", "judged")]),
+        ({WEAK: -2.0, "peru.": 1.0, OTHER: 0.0, "Iran": 0.5}, False, [("peru.", OTHER, "judged")]),  # equal is no worse
+        ({WEAK: 0.5, "peru.": 0.4, OTHER: 0.0, "Iran": -0.4}, False, ALIKE),
+        ({WEAK: -3.0, "peru.": -3.0, OTHER: 1.0, "Iran": 2.0}, True, [(WEAK, OTHER, "person")]),
+    ],
+)
+def test_judges_name_the_better_and_the_worse_sample(worth, is_certain, expected):
+    asked = question(["", "Iran", WEAK, "peru.", OTHER, OTHER], is_certain=is_certain, worth=worth)
+    found = ByJudges()(asked)
+    assert (found if isinstance(found, str) else [(p.chosen, p.rejected, p.origin) for p in found]) == expected
+    assert ByJudges()(question(["peru.", WEAK], worth=worth)) == AGREED
+    assert ByJudges()(question(["", ""], worth=worth)) == SILENT
+
+
 def test_a_second_lesson_has_a_name_and_refuses_what_is_unknown():
     plain = Recipe(labels="hard", then=Preference())
     assert plain.name == "xent-hard-then[majority,dpo]"
@@ -127,13 +176,19 @@ def test_a_second_lesson_has_a_name_and_refuses_what_is_unknown():
         Recipe(labels="hard", with_easy=True, then=other).name
         == "xent-hard-then[tree,gap=0.6,ipo,beta=0.2,epochs=3]+easy"
     )
+    denoised = Preference(pairs="judged", denoise="judges", margin_scale=0.5)
+    assert denoised.name == "then[judged,dpo,denoise=judges,margin_scale=0.5]"
+    assert (denoised.reads_judges, Preference(pairs="tree").reads_judges) == (True, False)
+    assert set(denoised.model_dump()) - set(Preference().model_dump()) == {"denoise", "margin_scale"}
     for bad, words in (
         ({"loss": "ppo"}, "loss: there is no 'ppo'; choose one of dpo, ipo, orpo, sft"),
-        ({"pairs": "random"}, "pairs: there is no 'random'; choose one of majority, tree"),
+        ({"pairs": "random"}, "pairs: there is no 'random'; choose one of majority, tree, judged"),
         ({"options": {"beta": 0}}, "dpo: beta is 0.0; give a number above 0"),
         ({"options": {"lam": 1}}, "options: dpo has no 'lam'; it has beta, anchor"),
         ({"pairs_options": {"least": 2}}, "majority: least is 2.0; give a share above 0, at most 1"),
         ({"loss": "sft", "options": {"beta": 1}}, "options: sft has no 'beta'; it has none"),
+        ({"pairs": "judged", "pairs_options": {"gap": 0}}, "judged: gap is 0.0; give a number above 0"),
+        ({"margin_scale": 2}, r"margin_scale \(2\) has no part without denoise: judges"),
     ):
         with pytest.raises(ValidationError, match=words):
             Preference(**bad)

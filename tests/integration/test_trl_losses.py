@@ -47,7 +47,8 @@ def batch(folders):
         sums.append(answer_log_probs(whole, IdInputs(answers.read, backbone.pad_id), answers, torch.arange(2 * N)))
     sizes = answers.offsets.diff()
     (ours, reference) = sums
-    return PairBatch(ours[::2], ours[1::2], sizes[::2], sizes[1::2], reference[::2], reference[1::2])
+    certain = torch.ones(N).double(), torch.zeros(N).double()
+    return PairBatch(ours[::2], ours[1::2], sizes[::2], sizes[1::2], reference[::2], reference[1::2], *certain)
 
 
 def loaded(folder):

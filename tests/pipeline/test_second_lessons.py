@@ -8,7 +8,10 @@ import torch
 
 from ensemw2s.config import Preference, parse_config
 from ensemw2s.errors import ConfigError
+from ensemw2s.evaluation.costs import NOTHING
+from ensemw2s.forms.generation.judges import SeedJudges
 from ensemw2s.forms.generation.lessons import PairLessons
+from ensemw2s.forms.generation.pairs import Asked, PairMaker
 from ensemw2s.pipeline import refit
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
@@ -30,6 +33,9 @@ THEN = {
     "learning_rate": 0.002,
 }
 TREE = THEN | {"pairs": "tree", "pairs_options": {"least": 0.3}, "loss": "ipo"}
+JUDGED = THEN | {"pairs": "judged", "pairs_options": {"gap": 0.2}, "loss": "sft"}
+DENOISED = THEN | {"denoise": "judges", "margin_scale": 0.5}
+JUDGES = {"judges": {"kind": "likelihood"}}
 
 
 def with_lessons(task_file, *lessons, **changes):
@@ -64,7 +70,7 @@ def better():
 
 @pytest.fixture(scope="module")
 def config(task_file):
-    return with_lessons(task_file, THEN, TREE)
+    return with_lessons(task_file, THEN, TREE, JUDGED, DENOISED, **JUDGES)
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +99,65 @@ def test_a_lesson_has_its_row_costs_and_a_note(finished, place):
         (note,) = [note for note in finished.notes if note.startswith(f"Second lesson of the {row.label}:")]
         assert "Right on easy-val: 50.0% before it, 60.0% after" in note
         assert "kept in 1 of 1 seeds" in note
-    for record in records(place, "pairs"):
+    made = records(place, "pairs")
+    assert len(made) == 4
+    for record in made:
         assert record["pairs"]
         assert record["n_questions"] == 40
         assert sum(record["n_without"].values()) + len({p["id"] for p in record["pairs"]}) == 40
+
+
+def test_judges_choose_pairs_and_a_note_says_how_far_they_may_change_others(finished, place):
+    made = {record["row"]: record for record in records(place, "pairs")}
+    judged, denoised = made[key_of(JUDGED)], made[key_of(DENOISED)]
+    assert {pair["origin"] for pair in judged["pairs"]} == {"judged"}
+    assert min(pair["margin"] for pair in judged["pairs"]) >= 0.2
+    guard = denoised["guard"]
+    assert guard["n_pairs"] > 0
+    assert guard["share"] == (0.0, 0.1, 0.2)[guard["n_reversed"].index(min(guard["n_reversed"]))]
+    rows = {row.key: row for row in finished.rows}
+    assert "pairs by majority, denoised by judges (" in rows[key_of(DENOISED)].label
+    assert "then the better answers alone of pairs by judges (" in rows[key_of(JUDGED)].label
+    (note,) = [note for note in finished.notes if rows[key_of(DENOISED)].label in note]
+    assert f"as {guard['n_pairs']} pairs of easy questions say whose order is known" in note
+    assert rows[key_of(DENOISED)].cost.flops > rows[key_of(THEN)].cost.flops
+
+
+def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, task_file, monkeypatch):
+    right = {row["q"]: row["answer"] for row in map(json.loads, task_file.read_text().splitlines())}
+    outcome = next(o for c, o in work.outcomes.items() if c.key == "student:single:xent-hard+easy")
+    examples, wrong = work.prepared.split.examples, {"yes": "no", "no": "yes"}
+    prompts = {example.id: example.prompt for example in examples}
+
+    def asked(rows):  # three teacher's answers of ten are wrong
+        truths = [right[examples[row].prompt] for row in rows.tolist()]
+        return Asked(rows, [wrong[truth] if i % 10 < 3 else truth for i, truth in enumerate(truths)])
+
+    def making(then, sign):
+        def judge(questions, answers):
+            each = zip(questions, answers, strict=True)
+            return [torch.tensor([[sign * (a == right[q]) for a in given]] * 2) for q, given in each]
+
+        judges = SeedJudges(work.context, judge, {"sign": sign}, NOTHING, lambda questions, answers: NOTHING)
+        maker = PairMaker(work.prepared, work.context, Preference(**then), outcome.voters, judges)
+        easy = asked(work.context.draw.easy_val) if "denoise" in then else None
+        return maker.make("row", asked(work.context.draw.hard_unlabelled), easy)[0]
+
+    def mostly_the_teachers(maker, asked):
+        return tuple((*[weak] * 4, wrong[weak], "") for weak in asked.weak), NOTHING
+
+    monkeypatch.setattr(PairMaker, "_samples", mostly_the_teachers)
+    plain = making(THEN, 1.0)["pairs"]
+    known, misled = (making(DENOISED, sign) for sign in (1.0, -1.0))
+    before, after = (
+        [pair["rejected"] == right[prompts[pair["id"]]] for pair in pairs] for pairs in (plain, known["pairs"])
+    )
+    assert (len(plain), sum(before), sum(after)) == (40, 12, 4)
+    assert (known["guard"]["share"], known["guard"]["auroc"]) == (0.2, 1.0)
+    assert [pair["probability"] < 0.5 for pair in known["pairs"]] == after
+    assert all(pair["margin"] == pytest.approx(1.0) for pair, doubted in zip(known["pairs"], after) if not doubted)
+    assert misled["guard"]["share"] == 0.0
+    assert misled["pairs"] == plain
 
 
 def test_a_run_again_learns_nothing_twice(finished, place, config, better, monkeypatch):
@@ -152,7 +213,7 @@ def test_the_exported_student_is_that_of_the_second_lesson_trained_once_more(wor
     for other in (outcome.voters, first.voters):
         assert any(not torch.equal(voters.states[0][n], t) for n, t in other.states[0].items())
     lesson = work.form.lessons.again(outcome.second.lesson, first.voters, outcome.second.lesson.training)
-    assert lesson.answers == outcome.second.lesson.answers
+    assert lesson.supervision == outcome.second.lesson.supervision
     assert lesson.val is None
 
 

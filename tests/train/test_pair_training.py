@@ -7,7 +7,7 @@ import torch
 from test_answer_training import CONFIG, model
 
 from ensemw2s.config import CacheConfig
-from ensemw2s.core.preferences import PairBatch
+from ensemw2s.core.preferences import PairBatch, expected_loss
 from ensemw2s.core.preferences.losses import Dpo, Ipo, OnlyChosen, Orpo
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.models.activations import open_activations
@@ -16,7 +16,7 @@ from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.pairs import add_gradient, answer_log_probs, train_pairs
+from ensemw2s.train.pairs import PairSupervision, add_gradient, answer_log_probs, train_pairs
 from tiny_run import stepped
 from watching import steps_told_to
 
@@ -52,16 +52,21 @@ def gradient(module) -> torch.Tensor:
 def trained(backbone, inputs, answers, loss, *, judge=None, keeper=None, **settings):
     module = model(backbone)
     config = stepped(**({"epochs": 3, "batch_size": 4, "learning_rate": 1e-3} | settings))
-    end, lesson = train_pairs(module, inputs, answers, loss, config, seed=1, judge=judge, checkpointer=keeper)
+    pairs = PairSupervision.certain(answers)
+    end, lesson = train_pairs(module, inputs, pairs, loss, config, seed=1, judge=judge, checkpointer=keeper)
     return owned_state(module), end, lesson
 
 
+@pytest.mark.parametrize("is_certain", [True, False], ids=["certain", "denoised"])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_the_gradient_is_that_of_dense_logits(loss, answers, inputs):
+def test_the_gradient_is_that_of_dense_logits(loss, is_certain, answers, inputs):
     backbone = load_backbone(CONFIG)  # its own, made double here
     module, head = model(backbone).double(), backbone.unembedding.double()
     reference = answer_log_probs(model(load_backbone(CONFIG), noise=0.0), inputs, answers, EVERYTHING)
-    values = add_gradient(module, inputs, answers, loss, reference, torch.arange(N))
+    pairs = PairSupervision.certain(answers)
+    if not is_certain:
+        pairs = PairSupervision(answers, torch.linspace(0.1, 1.0, N).double(), torch.linspace(0.0, 2.0, N).double())
+    values = add_gradient(module, inputs, pairs, loss, reference, torch.arange(N))
     ours = gradient(module)
     module.zero_grad()
     states, mask = inputs.batch(EVERYTHING)
@@ -72,7 +77,8 @@ def test_the_gradient_is_that_of_dense_logits(loss, answers, inputs):
         sums.append(log_probs[row, start - 1 : len(ids) - 1].gather(-1, tokens[:, None]).sum())
     c, r = torch.stack(sums)[::2], torch.stack(sums)[1::2]
     sizes = answers.offsets.diff()
-    dense = loss(PairBatch(c, r, sizes[::2], sizes[1::2], reference[::2], reference[1::2]))
+    batch = PairBatch(c, r, sizes[::2], sizes[1::2], reference[::2], reference[1::2], pairs.probability, pairs.margin)
+    dense = expected_loss(loss, batch)
     dense.sum().backward()
     assert torch.allclose(values, dense.detach(), atol=1e-9)
     assert float(ours.norm()) > 1e-3
@@ -82,14 +88,14 @@ def test_the_gradient_is_that_of_dense_logits(loss, answers, inputs):
 def test_the_loss_is_log_2_before_the_first_step(backbone, answers, inputs):
     module = model(backbone)
     reference = answer_log_probs(module, inputs, answers, EVERYTHING)
-    values = add_gradient(module.train(), inputs, answers, Dpo(), reference, torch.arange(N))
+    values = add_gradient(module.train(), inputs, PairSupervision.certain(answers), Dpo(), reference, torch.arange(N))
     assert values.tolist() == pytest.approx([log(2)] * N, abs=1e-6)
 
 
 def test_what_both_answers_begin_with_is_not_learned(backbone, answers, inputs):
     module = model(backbone)
     reference = answer_log_probs(module, inputs, answers, EVERYTHING)
-    add_gradient(module, inputs, answers, Dpo(), reference, torch.arange(N))
+    add_gradient(module, inputs, PairSupervision.certain(answers), Dpo(), reference, torch.arange(N))
     whole = gradient(module)
     module.zero_grad()
     lengths = list(answers.prompt_lengths)
@@ -98,7 +104,7 @@ def test_what_both_answers_begin_with_is_not_learned(backbone, answers, inputs):
         lengths[2 * i] = lengths[2 * i + 1] = lengths[2 * i] + 3
     short = AnswerTokens(answers.ids, tuple(lengths))
     reference = answer_log_probs(module, inputs, short, EVERYTHING)
-    add_gradient(module, inputs, short, Dpo(), reference, torch.arange(N))
+    add_gradient(module, inputs, PairSupervision.certain(short), Dpo(), reference, torch.arange(N))
     assert torch.allclose(gradient(module), whole, atol=1e-6)
 
 

@@ -230,7 +230,7 @@ class ExperimentConfig(Frozen):
         if kind == "none" and asking:
             raise ValueError(
                 f"students.recipes: {asking[0]} asks judges, and judges.kind is none; set it to trained, principles or "
-                "likelihood, or choose another label_model"
+                "likelihood, or choose another label_model, then.pairs or then.denoise"
             )
         if kind != "none" and not self.is_generation:
             raise ValueError(

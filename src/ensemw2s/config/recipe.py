@@ -120,7 +120,12 @@ class Recipe(Frozen):
 
     @property
     def reads_judges(self) -> bool:
-        """Whether judges have a part in it. The default label model asks none, and is not loaded for that."""
+        """Whether judges have a part in it."""
+        return self.labels_read_judges or (self.then is not None and self.then.reads_judges)
+
+    @property
+    def labels_read_judges(self) -> bool:
+        """Whether its label model asks them. The default one asks none, and is not loaded for that."""
         return self.label_model != "vote" and getattr(LABEL_MODELS[self.label_model], "reads_judges", False)
 
     def make_selection(self) -> "Selection":

@@ -115,7 +115,10 @@ def labels_in_words(recipe: Recipe) -> str:
 def _second_lesson(then: Preference) -> str:
     """What follows the labels, in words: "then preferences by DPO of pairs by majority"."""
     what = _PREFERENCES.get(then.loss, f"preferences by {then.loss.upper()}{_options(then.options)}")
-    return f"then {what} of pairs by {then.pairs}{_options(then.pairs_options | then.settings)}"
+    whose = {"judged": "judges"}.get(then.pairs, then.pairs)
+    settings = {name: value for name, value in then.settings.items() if name != "denoise"}
+    denoised = "" if then.denoise == "none" else f", denoised by {then.denoise}"
+    return f"then {what} of pairs by {whose}{denoised}{_options(then.pairs_options | settings)}"
 
 
 def all_conditions(methods: Sequence[str], students: StudentConfig, merges: Sequence[str] = ()) -> list[NamedCondition]:

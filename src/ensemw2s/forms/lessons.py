@@ -32,13 +32,16 @@ class Lesson(Protocol):
 class LessonForm(Protocol):
     """A second lesson from pairs of answers."""
 
-    def prepare(self, ballot: Any, labelled: Labelled, recipe: Recipe, row: str, student: Any) -> tuple[Any, Cost]:
-        """The pairs that a student's own samples and these labels give, and what drawing the samples cost.
+    def prepare(
+        self, ballot: Any, labelled: Labelled, recipe: Recipe, row: str, student: Any, teacher: Any
+    ) -> tuple[Any, Cost]:
+        """The pairs that a student's own samples, these labels and judges give, and what making them cost.
 
         Args:
             ballot: from which the recipe took its labels.
             row: key of the student's condition.
             student: as the one who answers.
+            teacher: as those who answer, by whom the labels are.
         """
         ...
 

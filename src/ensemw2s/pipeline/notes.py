@@ -1,8 +1,9 @@
 """What a reader of a run must know and no figure says."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from ensemw2s.data.balance import rare_classes
 from ensemw2s.data.people import people_among, people_note
@@ -71,10 +72,13 @@ def _lesson_note(label: str, seeds: Sequence[SeedWork], condition: Condition) ->
         return ""
     without = sum((Counter(each.lesson.facts["n_without"]) for each in lessons), Counter[str]())
     n_asked = sum(each.lesson.facts["n_questions"] for each in lessons)
+    guards = [each.lesson.facts["guard"] for each in lessons if "guard" in each.lesson.facts]
     ends = [LessonEnd.of(each.record) for each in lessons if each.record is not None]
     sentence = f"Second lesson of the {label}: {sum(end.n_pairs for end in ends)} pairs of {n_asked} questions"
     if without:
         sentence += f" (none where {', '.join(f'{reason}: {n}' for reason, n in without.most_common())})"
+    if guards:
+        sentence += f". {_guards_note(guards)}"
     if not ends:
         return f"{sentence}, so there was nothing to learn."
     right = [[1.0 - wrong for end in ends if (wrong := getattr(end, name)) is not None] for name in _WRONG]
@@ -85,6 +89,21 @@ def _lesson_note(label: str, seeds: Sequence[SeedWork], condition: Condition) ->
         f"{sentence}. Right on easy-val: {before}% before it, {after}% after; a token of the better answers had a log-"
         f"probability of {likely}, then {then}. It was kept in {sum(end.is_kept for end in ends)} of {len(lessons)} "
         "seeds: where easy-val is no better after it, the student from before stays."
+    )
+
+
+def _guards_note(guards: Sequence[Mapping[str, Any]]) -> str:
+    """How far judges changed the pairs, and by what."""
+    shares = Counter(each["share"] for each in guards)
+    turned = ", ".join(f"{100 * share:.0f}% in {n} seed{'s' * (n > 1)}" for share, n in sorted(shares.items()))
+    areas = [each["auroc"] for each in guards if each["auroc"] is not None]
+    area = f" The judges find the reversed ones with an AUROC of {fmean(areas):.2f}." if areas else ""
+    n_pairs, n_reversed = (
+        sum(each) for each in zip(*((g["n_pairs"], g["n_reversed"][0]) for g in guards), strict=True)
+    )
+    return (
+        f"Of these the judges may turn round {turned} (with 0% they change nothing), as {n_pairs} pairs of easy "
+        f"questions say whose order is known, {n_reversed} of them reversed.{area}"
     )
 
 

@@ -100,7 +100,7 @@ def _labelled(work: SeedWork, ballot: Ballot, recipe: Recipe) -> tuple[Labelled,
         return answers
 
     labelled = recipe.make_label_model()(ballot.votes, learn)
-    if recipe.reads_judges:
+    if recipe.labels_read_judges:
         spent.append(ballot.judging_cost())
     return labelled, spent, ends
 
@@ -151,7 +151,9 @@ def _second_lesson(
     if recipe.then is None:
         return None
     assert work.form.lessons is not None, "the configuration was checked"
-    return partial(work.form.lessons.prepare, ballot, labelled, recipe, condition.key)
+    by = STRONG_ON_EASY if condition.teacher == SELF else ensemble(str(condition.teacher))
+    teacher = work.outcomes[by].voters
+    return partial(work.form.lessons.prepare, ballot, labelled, recipe, condition.key, teacher=teacher)
 
 
 def _after(work: SeedWork, outcome: Outcome, lesson: Any, drawing: Cost) -> Outcome:

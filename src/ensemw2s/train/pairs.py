@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.batches import length_batches
-from ensemw2s.core.preferences import PairBatch, PreferenceLoss
+from ensemw2s.core.preferences import PairBatch, PreferenceLoss, expected_loss
 from ensemw2s.distributed import launch
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.mixture import balance_loss
@@ -32,6 +32,23 @@ from ensemw2s.train.checkpoint import Checkpointer, owned_parameters
 from ensemw2s.train.loop import optimise
 from ensemw2s.train.micro import Tally
 from ensemw2s.training_end import TrainingEnd
+
+
+@dataclass(frozen=True)
+class PairSupervision:
+    """What is learned: pairs, and how far to trust each."""
+
+    answers: AnswerTokens
+    """Rows 2i and 2i + 1 are the chosen and the rejected answer of pair i."""
+    probability: Float[Tensor, " pairs"]
+    """As of `PairBatch`, as is the margin."""
+    margin: Float[Tensor, " pairs"]
+
+    @classmethod
+    def certain(cls, answers: AnswerTokens) -> "PairSupervision":
+        """Pairs that nobody doubts."""
+        n = len(answers.ids) // 2
+        return cls(answers, torch.ones(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class LessonEnd:
 def train_pairs(
     module: AnswerModel,
     inputs: Inputs,
-    answers: AnswerTokens,
+    supervision: PairSupervision,
     loss: PreferenceLoss,
     config: TrainConfig,
     *,
@@ -75,11 +92,11 @@ def train_pairs(
     The loss of a step is the sum over its pairs divided by `batch_size`; micro-batches and processes add up to it.
 
     Args:
-        inputs: activations of `answers.read`, below the module's layers.
-        answers: rows 2i and 2i + 1 are the chosen and the rejected answer of pair i.
+        inputs: activations of `supervision.answers.read`, below the module's layers.
         judge: share of validation questions that a module gets wrong. It ends a training with `patience`, and the
             student from before is kept unless the one after is better; None keeps the one after.
     """
+    answers = supervision.answers
     n_pairs, n_tokens = len(answers.ids) // 2, answers.offsets.diff()
     start = {name: p.detach().clone() for name, p in owned_parameters(module)}
     everything = torch.arange(2 * n_pairs)
@@ -91,7 +108,8 @@ def train_pairs(
         for part in micro:
             # A process without pairs computes one with weight 0, because sharded weights are gathered in every pass.
             pairs, share = (part, 1.0 / config.batch_size) if len(part) else (torch.zeros(1, dtype=torch.long), 0.0)
-            values = add_gradient(module, inputs, answers, loss, reference, pairs, share=share, packing=config.packing)
+            packing = config.packing
+            values = add_gradient(module, inputs, supervision, loss, reference, pairs, share=share, packing=packing)
             if len(part):
                 tally += torch.stack([values.sum().float(), torch.tensor(torch.nan), torch.tensor(float(len(part)))])
         return tally
@@ -123,7 +141,7 @@ def train_pairs(
 def add_gradient(
     module: AnswerModel,
     inputs: Inputs,
-    answers: AnswerTokens,
+    supervision: PairSupervision,
     loss: PreferenceLoss,
     reference: Float[Tensor, " rows"],
     pairs: Int[Tensor, " pairs"],
@@ -132,12 +150,13 @@ def add_gradient(
     packing: bool = False,
 ) -> Float[Tensor, " pairs"]:
     """Add the gradient of `share` times these pairs' summed loss to the module's parameters. Returns each loss."""
-    rows = torch.stack([2 * pairs, 2 * pairs + 1], dim=1).flatten()
+    rows, answers = torch.stack([2 * pairs, 2 * pairs + 1], dim=1).flatten(), supervision.answers
     targets, sizes = answers.targets[answers.tokens_of(rows)], answers.offsets.diff()[rows]
     with only_answers_read(module, inputs, answers, rows, packing=packing):
         hidden = answer_states(module, inputs, answers, rows)
         sums = token_sums(module, hidden, targets, sizes)
-        values, slopes = pair_slopes(loss, sums, reference[rows], sizes)
+        doubt = supervision.probability[pairs], supervision.margin[pairs]
+        values, slopes = pair_slopes(loss, sums, reference[rows], sizes, *doubt)
         balance = balance_loss(module, inputs.lengths[rows]) / 2  # of two answers
         learned = weighted_loss(module, hidden, targets, (-share * slopes).repeat_interleave(sizes))
         (learned + share * balance).backward()
@@ -149,15 +168,18 @@ def pair_slopes(
     sums: Float[Tensor, " rows"],
     reference: Float[Tensor, " rows"],
     sizes: Int[Tensor, " rows"],
+    probability: Float[Tensor, " pairs"],
+    margin: Float[Tensor, " pairs"],
 ) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " rows"]]:
     """The loss of each pair, and the derivative of their sum with respect to each answer's log-probability.
 
     Args:
-        sums: log-probabilities of chosen and rejected answers in turn, as the others.
+        sums: log-probabilities of chosen and rejected answers in turn, as `reference` and `sizes`.
     """
     with torch.enable_grad():
         leaf = sums.detach().requires_grad_()
-        values = loss(PairBatch(leaf[::2], leaf[1::2], sizes[::2], sizes[1::2], reference[::2], reference[1::2]))
+        each = leaf[::2], leaf[1::2], sizes[::2], sizes[1::2], reference[::2], reference[1::2]
+        values = expected_loss(loss, PairBatch(*each, probability, margin))
         (slopes,) = torch.autograd.grad(values.sum(), leaf)
     return values.detach(), slopes
 

@@ -1,12 +1,15 @@
 """Losses on pairs of a chosen and a rejected answer, one number a pair.
 
 With c and r the sums of the answers' token log-probabilities, c0 and r0 the same under the reference (the student as it
-was before), n_c and n_r their numbers of tokens, s the logistic function:
+was before), n_c and n_r their numbers of tokens, s the logistic function, m a margin (0 but for denoised pairs):
 
-    dpo    -log s(beta ((c - c0) - (r - r0))) - anchor c / n_c                 (2305.18290)
-    ipo    ((c - c0) / n_c - (r - r0) / n_r - 1 / (2 beta))^2                  (2310.12036, averaged by length)
-    orpo   -c / n_c - lam log s(logit e^(c / n_c) - logit e^(r / n_r))         (2403.07691; no reference)
+    dpo    -log s(beta ((c - c0) - (r - r0)) - m) - anchor c / n_c             (2305.18290)
+    ipo    ((c - c0) / n_c - (r - r0) / n_r - (1 / 2 + m) / beta)^2            (2310.12036, averaged by length)
+    orpo   -c / n_c - lam log s(logit e^(c / n_c) - logit e^(r / n_r) - m)     (2403.07691; no reference)
     sft    -c / n_c                                                            (no preference: the baseline)
+
+A pair that is the right way round with probability P counts as P of itself and 1 - P of itself turned round, with the
+margin's sign changed. For dpo that is -P log s(d) - (1 - P) log s(-d), its conservative form, whose anchor follows.
 """
 
 from dataclasses import dataclass
@@ -32,13 +35,41 @@ class PairBatch(NamedTuple):
     reference_chosen: Float[Tensor, " pairs"]
     """The same sums before the first step."""
     reference_rejected: Float[Tensor, " pairs"]
+    probability: Float[Tensor, " pairs"]
+    """That the better answer is the better one; 1 unless the pairs are denoised."""
+    margin: Float[Tensor, " pairs"]
+    """By how much it is better, in the loss's own logits; 0 unless the pairs are denoised."""
+
+    @property
+    def turned(self) -> "PairBatch":
+        """The same pairs the other way round."""
+        return PairBatch(
+            self.rejected,
+            self.chosen,
+            self.rejected_tokens,
+            self.chosen_tokens,
+            self.reference_rejected,
+            self.reference_chosen,
+            1.0 - self.probability,
+            -self.margin,
+        )
 
 
 @runtime_checkable
 class PreferenceLoss(Protocol):
     """A frozen dataclass per loss; its fields are its configuration."""
 
-    def __call__(self, batch: PairBatch) -> Float[Tensor, " pairs"]: ...
+    def __call__(self, batch: PairBatch) -> Float[Tensor, " pairs"]:
+        """The loss of each pair as if it were the right way round; `expected_loss` weighs what speaks against that."""
+        ...
+
+
+def expected_loss(loss: PreferenceLoss, batch: PairBatch) -> Float[Tensor, " pairs"]:
+    """The mean of each pair's loss over which of its answers is the better one."""
+    losses = loss(batch)
+    if bool((batch.probability == 1.0).all()):
+        return losses
+    return batch.probability * losses + (1.0 - batch.probability) * loss(batch.turned)
 
 
 @dataclass(frozen=True)
@@ -57,12 +88,13 @@ class Dpo:
 
     def __call__(self, batch: PairBatch) -> Float[Tensor, " pairs"]:
         chosen, rejected = batch.chosen - batch.reference_chosen, batch.rejected - batch.reference_rejected
-        return -logsigmoid(self.beta * (chosen - rejected)) - self.anchor * batch.chosen / batch.chosen_tokens
+        gain = self.beta * (chosen - rejected) - batch.margin
+        return -logsigmoid(gain) - self.anchor * batch.chosen / batch.chosen_tokens
 
 
 @dataclass(frozen=True)
 class Ipo:
-    """The gain per token shall be 1 / (2 beta), and no more."""
+    """The gain per token shall be 1 / (2 beta), with a margin more by margin / beta, and no more than that."""
 
     beta: float = 0.1
 
@@ -72,7 +104,7 @@ class Ipo:
     def __call__(self, batch: PairBatch) -> Float[Tensor, " pairs"]:
         chosen = (batch.chosen - batch.reference_chosen) / batch.chosen_tokens
         rejected = (batch.rejected - batch.reference_rejected) / batch.rejected_tokens
-        return (chosen - rejected - 1.0 / (2.0 * self.beta)).square()
+        return (chosen - rejected - (0.5 + batch.margin) / self.beta).square()
 
 
 @dataclass(frozen=True)
@@ -87,12 +119,12 @@ class Orpo:
 
     def __call__(self, batch: PairBatch) -> Float[Tensor, " pairs"]:
         chosen, rejected = batch.chosen / batch.chosen_tokens, batch.rejected / batch.rejected_tokens
-        return -chosen - self.lam * logsigmoid(_log_odds(chosen) - _log_odds(rejected))
+        return -chosen - self.lam * logsigmoid(_log_odds(chosen) - _log_odds(rejected) - batch.margin)
 
 
 @dataclass(frozen=True)
 class OnlyChosen:
-    """The chosen answer is learned, whatever was rejected."""
+    """The chosen answer is learned, whatever was rejected and by whatever margin."""
 
     def __call__(self, batch: PairBatch) -> Float[Tensor, " pairs"]:
         return -batch.chosen / batch.chosen_tokens

@@ -6,13 +6,14 @@ majority   c is the share of the samples that give the commonest answer (2407.13
 tree       samples in a tree of their steps; a node is worth the share of its samples that give the commonest
            answer. Where the best and the worst branch of a node differ by `gap`, the best sample through the one is
            better than the worst through the other (after 2507.18858, whose worth comes from an environment).
+judged     the sample that judges find best is better than the worst of those that answer otherwise (2310.05910).
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -25,11 +26,14 @@ class Pair(NamedTuple):
     chosen: str
     rejected: str
     margin: float
-    """How much more of the samples speak for the better one, as a share."""
+    """How much more of the samples speak for the better one, as a share; how much better judges find it, in standard
+    deviations, where they made or denoised the pair."""
     origin: str
     """Why it is a pair."""
     shared: str = ""
     """With which steps both begin, of which then nothing is learned."""
+    probability: float = 1.0
+    """That the better one is the better one; below 1 where judges doubt it."""
 
 
 class Question(NamedTuple):
@@ -45,6 +49,8 @@ class Question(NamedTuple):
     """Whether the answer that it learned is a person's."""
     generator: torch.Generator
     """Of the draws, by the question's own name."""
+    worth: Mapping[str, float]
+    """Mean score of the judges for each distinct answer, in standard deviations; empty where nobody is asked."""
 
     @property
     def commonest(self) -> tuple[str, float]:
@@ -70,11 +76,15 @@ class Question(NamedTuple):
 
 
 SILENT, UNSURE, AGREED = "no sample has an answer", "the samples disagree too much", "all samples agree"
+ALIKE = "the judges find the samples too alike"
 
 
 @runtime_checkable
 class Pairing(Protocol):
     """A frozen dataclass per pairing; its fields are its configuration."""
+
+    reads_judges: ClassVar[bool]
+    """Whether it needs `Question.worth`."""
 
     def __call__(self, question: Question) -> list[Pair] | str:
         """The pairs of a question, or why it has none."""
@@ -89,6 +99,7 @@ class Pairing(Protocol):
 class ByMajority:
     """The commonest answer against the weak one, or against other samples."""
 
+    reads_judges: ClassVar[bool] = False
     least: float = 0.6
     """Share of the samples that confirms a weak answer."""
     surely: float = 0.8
@@ -127,6 +138,7 @@ class ByMajority:
 class ByTree:
     """At each node of the tree of steps, the best branch against the worst."""
 
+    reads_judges: ClassVar[bool] = False
     gap: float = 0.5
     """Least difference of two branches' worth."""
     least: float = 0.6
@@ -169,6 +181,36 @@ class ByTree:
             if step is not None and len(each) > 1:
                 found += self._pairs(each, depth + 1)
         return found
+
+
+@dataclass(frozen=True)
+class ByJudges:
+    """What judges find best against what they find worst."""
+
+    reads_judges: ClassVar[bool] = True
+    gap: float = 1.0
+    """Standard deviations of a judge's scores by which the two differ at least, above 0."""
+
+    def __post_init__(self) -> None:
+        if not self.gap > 0:
+            raise ValueError(f"judged: gap is {self.gap}; give a number above 0")
+
+    def at_most(self, n_samples: int) -> int:
+        return 1
+
+    def __call__(self, question: Question) -> list[Pair] | str:
+        said = [text for text in dict.fromkeys(question.samples) if text and question.final(text)]
+        if not said:
+            return SILENT
+        best = question.weak if question.is_certain else max(said, key=question.worth.__getitem__)
+        others = [text for text in said if question.final(text) != question.final(best)]
+        if not others:
+            return AGREED
+        worst = min(others, key=question.worth.__getitem__)
+        if question.is_certain:
+            return [_pair(question, best, worst, "person")]
+        margin = question.worth[best] - question.worth[worst]
+        return [Pair(best, worst, margin, "judged")] if margin >= self.gap - 1e-9 else ALIKE
 
 
 def _steps(text: str, *, is_lines: bool) -> list[str]:

@@ -10,28 +10,25 @@ from torch import Tensor
 
 from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.labels import Labelled
-from ensemw2s.core.preferences import Pair, PreferenceLoss, Question
+from ensemw2s.core.preferences import Pair, PreferenceLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.scores import score_answers
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.ballot import AnswerBallot
 from ensemw2s.forms.generation.labels import right_texts
+from ensemw2s.forms.generation.pairs import Asked, PairMaker, pair_of
+from ensemw2s.forms.generation.pool import given_texts
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.forms.generation.samples import draw_samples
-from ensemw2s.forms.generation.scores import AnswerVoters, right_among
+from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, right_among
 from ensemw2s.models.adapters import load_owned, n_trainable, owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Cost
-from ensemw2s.storage.store import Artifact, artifact_key
+from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
-from ensemw2s.train.pairs import train_pairs
+from ensemw2s.train.pairs import PairSupervision, train_pairs
 from ensemw2s.training_end import TrainingEnd
-
-PAIR_VERSION = 1
-PAIRS = "pairs"
-"""Kind of artifact that holds pairs: of one seed and one row, as its record says."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class PairLesson:
 
     training: TrainConfig
     """Resolved."""
-    answers: AnswerTokens
-    """Chosen and rejected answers in turn; what a pair shares counts to the prompt."""
+    supervision: PairSupervision
+    """Where what a pair shares counts to the prompt."""
     loss: PreferenceLoss
     named: tuple[str, dict[str, Any]]
     """The loss by its name, with its options."""
@@ -53,7 +50,7 @@ class PairLesson:
 
     @property
     def n_pairs(self) -> int:
-        return len(self.answers.ids) // 2
+        return len(self.supervision.probability)
 
 
 @dataclass(frozen=True)
@@ -63,54 +60,43 @@ class PairLessons:
     prepared: AnswerPrepared
 
     def prepare(
-        self, ballot: AnswerBallot, labelled: Labelled, recipe: Recipe, row: str, student: AnswerVoters
+        self,
+        ballot: AnswerBallot,
+        labelled: Labelled,
+        recipe: Recipe,
+        row: str,
+        student: AnswerVoters,
+        teacher: AnswerVoters | PoolVoters,
     ) -> tuple[PairLesson, Cost]:
         prepared, seed, then = self.prepared, ballot.seed, recipe.then
         assert then is not None
-        hard = seed.draw.hard_unlabelled
-        names, weak = prepared.names_of(hard), list(ballot.candidates.chosen(labelled))
-        people = ballot.people()
+        hard, people = seed.draw.hard_unlabelled, ballot.people()
+        weak = list(ballot.candidates.chosen(labelled))
         for i, answer in people.items():
             weak[i] = answer
-        samples, cost = draw_samples(prepared, seed, student, hard, then.n_samples, then.temperature)
-        pairing = then.make_pairing()
-        deciding = {
-            "seed": seed.seed,
-            "row": row,
-            "weak": canonical_hash(weak),
-            "people": sorted(people),
-            "samples": canonical_hash([list(each) for each in samples.texts]),
-            "ids": names,
-            "pairs": [then.pairs, vars(pairing)],
-            "verifier": prepared.task.verifier,
-        }
-
-        def compute() -> Artifact:
-            found: list[dict[str, Any]] = []
-            without: dict[str, int] = {}
-            for i, name in enumerate(names):
-                draws = stream(seed.seed, "pair", name)
-                made = pairing(Question(weak[i], samples.texts[i], prepared.final, i in people, draws))
-                if isinstance(made, str):
-                    without[made] = without.get(made, 0) + 1
-                else:
-                    found += [{"id": name} | pair._asdict() for pair in made]
-            facts = {"n_questions": len(names), "n_without": without}
-            return Artifact({}, {"seed": seed.seed, "row": row, "pairs": found, **facts})
-
-        record = seed.memo(PAIRS, artifact_key(PAIR_VERSION, deciding), compute).record
-        place = {name: int(each) for name, each in zip(names, hard.tolist(), strict=True)}
-        answers = self._encoded([place[each["id"]] for each in record["pairs"]], [_read(p) for p in record["pairs"]])
+        easy, spent = None, costs.NOTHING
+        if then.denoise != "none":
+            said, spent = given_texts(prepared, seed, teacher, seed.draw.easy_val)
+            easy = Asked(seed.draw.easy_val, said)
+        maker = PairMaker(prepared, seed, then, student, ballot.judges)
+        record, making = maker.make(row, Asked(hard, weak, frozenset(people)), easy)
+        place = {name: int(each) for name, each in zip(prepared.names_of(hard), hard.tolist(), strict=True)}
+        pairs, guarded = [pair_of(each) for each in record["pairs"]], record.get("guard")
+        scale = then.margin_scale if guarded is not None and guarded["share"] > 0 else 0.0
         lesson = PairLesson(
             prepared.config.training_of_lesson(then),
-            answers,
+            PairSupervision(
+                self._encoded([place[each["id"]] for each in record["pairs"]], pairs),
+                torch.tensor([pair.probability for pair in pairs], dtype=torch.float64),
+                torch.tensor([scale * max(pair.margin, 0.0) for pair in pairs], dtype=torch.float64),
+            ),
             then.make_loss(),
             (then.loss, asdict(then.make_loss())),  # pyright: ignore[reportArgumentType]
             student,
             seed.draw.easy_val,
-            {name: record[name] for name in ("n_questions", "n_without")},
+            {name: record[name] for name in ("n_questions", "n_without", "guard") if name in record},
         )
-        return lesson, cost
+        return lesson, costs.total([spent, making])
 
     def _encoded(self, rows: Sequence[int], pairs: Sequence[Pair]) -> AnswerTokens:
         """Chosen and rejected answers in turn. What they share is read with the prompt, and nothing of it learned."""
@@ -144,12 +130,15 @@ class PairLessons:
                 if prepared.config.task.needs_decoding
                 else None,
             }
+        pairs = lesson.supervision
+        doubts = [pairs.probability.tolist(), pairs.margin.tolist()]
+        is_doubted = bool((pairs.probability < 1.0).any() or pairs.margin.any())
         return {
             "start": list(lesson.start.keys),
-            "pairs": canonical_hash([lesson.answers.ids, lesson.answers.prompt_lengths]),
+            "pairs": canonical_hash([pairs.answers.ids, pairs.answers.prompt_lengths]),
             "loss": lesson.named,
             "judged": judged,
-        }
+        } | ({"doubts": canonical_hash(doubts)} if is_doubted else {})
 
     def fit(self, training_set: PairLesson, *, seed: int, checkpointer: Checkpointer | None) -> Artifact:
         lesson, role = training_set, self.prepared.strong
@@ -158,7 +147,7 @@ class PairLessons:
         end, what = train_pairs(
             module,
             self._inputs(lesson),
-            lesson.answers,
+            lesson.supervision,
             lesson.loss,
             lesson.training,
             seed=seed,
@@ -169,7 +158,7 @@ class PairLessons:
         return Artifact(state, {"owned": n_trainable(module)} | end.record | what.record)
 
     def _inputs(self, lesson: PairLesson) -> Inputs:
-        return self.prepared.strong.open(lesson.answers.read)
+        return self.prepared.strong.open(lesson.supervision.answers.read)
 
     def _judge(self, val: Int[Tensor, " val"]) -> Callable[[AnswerModel], float]:
         """Share of these easy questions that a model gets wrong, by the run's own metric."""
@@ -207,8 +196,8 @@ class PairLessons:
         epochs, owned = lesson.training.passes_of(end), artifact.record["owned"]
         read = {
             "tokens": int(self._inputs(lesson).lengths.sum()),
-            "examples": len(lesson.answers.ids),
-            "answer_tokens": len(lesson.answers.targets),
+            "examples": len(lesson.supervision.answers.ids),
+            "answer_tokens": len(lesson.supervision.answers.targets),
         }
         parts = [
             trunk_cost(role, read["tokens"]),
@@ -223,7 +212,3 @@ class PairLessons:
             scored = {"owned": owned, "tokens": n_val, "examples": len(lesson.val), "answer_tokens": n_answer}
             parts.append(validation_cost(role, passes=passes, **scored))
         return costs.total(parts)
-
-
-def _read(record: dict[str, Any]) -> Pair:
-    return Pair(**{name: record[name] for name in Pair._fields})

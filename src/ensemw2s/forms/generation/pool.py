@@ -12,7 +12,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.forms.generation.scores import PoolVoters, Right
+from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Right
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 
@@ -31,10 +31,14 @@ def pool_right(
 
 
 def pool_labels(
-    prepared: AnswerPrepared, seed: SeedContext, voters: PoolVoters, expert_ids: Sequence[str]
+    prepared: AnswerPrepared,
+    seed: SeedContext,
+    voters: PoolVoters,
+    expert_ids: Sequence[str],
+    rows: Int[Tensor, " rows"] | None = None,
 ) -> tuple[PseudoAnswers, Cost]:
-    """What they answer together to the unlabelled questions, and what writing it cost."""
-    config, rows = prepared.config, seed.draw.hard_unlabelled
+    """What they answer together to these questions, or to the unlabelled ones, and what writing it cost."""
+    config, rows = prepared.config, seed.draw.hard_unlabelled if rows is None else rows
     alone = _alone(prepared, seed, voters, rows)
     said = [each.record["labels"] for each in alone]
     deciding = {
@@ -64,3 +68,16 @@ def _alone(
 ) -> list[PseudoAnswers]:
     """Each expert's own answers; written once, whatever ensembles it votes in."""
     return [write_pseudo_answers(prepared, seed, one, one.keys, rows) for one in voters.experts]
+
+
+def given_texts(
+    prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVoters | PoolVoters, rows: Int[Tensor, " rows"]
+) -> tuple[tuple[str, ...], Cost]:
+    """What these voters answer together to these questions, and what writing it cost."""
+    if isinstance(voters, PoolVoters):
+        names = [key for one in voters.experts for key in one.keys]
+        said, cost = pool_labels(prepared, seed, voters, names, rows)
+    else:
+        said = write_pseudo_answers(prepared, seed, voters, voters.keys, rows)
+        cost = writing_cost(prepared, voters, rows, said)
+    return said.texts, cost

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from ensemw2s.config import Preference
 from ensemw2s.ensemble.methods import depths_of, methods_of_several, n_asked, n_contexts
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.shared import shares_checkpoint
@@ -233,12 +234,36 @@ class AnswerCounts(Counts):
             n_drawn = recipe.then.n_samples * self.n_hard
             n_answers = 2 * self.n_hard * recipe.then.make_pairing().at_most(recipe.then.n_samples)
             training, kept = self.config.training_of_lesson(recipe.then), self.student_bytes()
+            units += self._judged_pairs(recipe.then)
             units += [
                 self._written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
                 *self._read("students", "the trunk reads pairs", "strong", n_answers, self.n_seeds),
                 self.trained("students", "a second lesson", "strong", training, n_answers, self.n_seeds, kept=kept),
             ]
         return units
+
+    def _judged_pairs(self, then: Preference) -> list[Unit]:
+        """What judges read for a second lesson, at most, and the easy answers that say how far to trust them."""
+        if not then.reads_judges:
+            return []
+        judges, pairing, n, units = self.config.judges, then.make_pairing(), self.n_seeds, list[Unit]()
+        n_questions = self.n_hard
+        if then.denoise != "none":
+            n_questions += self.n_val
+            n_drawn = then.n_samples * self.n_val
+            units += [
+                *(
+                    self._written("students", "a teacher's easy answers", w, self.n_val, self.n_seeds)
+                    for w in self.weak_names
+                ),
+                self._written("students", "a student's drawn easy answers", "strong", n_drawn, n),
+            ]
+        of_pairing = then.n_samples + 1 if getattr(pairing, "reads_judges", False) else 0
+        of_pairs = 2 * pairing.at_most(then.n_samples) if then.denoise != "none" else 0
+        # A principle is asked in both orders.
+        n_asked = 2 * len(judges.principles) if judges.kind == "principles" else 1
+        n_read = n_questions * (of_pairing + of_pairs) * n_asked
+        return [*units, self.scored("students", "what judges read of pairs", "strong", n_read, n)]
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val

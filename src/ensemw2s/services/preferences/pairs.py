@@ -9,7 +9,7 @@ from ensemw2s.config import parse_config
 from ensemw2s.data.load import load_task
 from ensemw2s.data.people import Questions
 from ensemw2s.errors import ConfigError, RunError
-from ensemw2s.forms.generation.lessons import PAIRS
+from ensemw2s.forms.generation.pairs import PAIRS
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.prompting import answer_text
 from ensemw2s.storage.files import cache_home, write_atomic
@@ -30,7 +30,8 @@ class WrittenPairs:
 def write_pairs(
     run_dir: Path, output: Path, *, row: str | None = None, seed: int | None = None, store_root: Path | None = None
 ) -> WrittenPairs:
-    """Write the pairs of one row and seed as JSON lines: prompt, chosen, rejected, margin, origin, id.
+    """Write the pairs of one row and seed as JSON lines: prompt, chosen, rejected, margin, origin, id; where judges
+    changed them the probability that each is the right way round, too.
 
     Args:
         row: key of a condition; None takes the recommended one, else the first that has pairs.
@@ -62,10 +63,14 @@ def write_pairs(
         raise ConfigError(f"--row: no pairs of {chosen!r}; choose one of {', '.join(there)}")
     config = parse_config(results.config)
     prompts = Questions(load_task(config.task)).prompts
-    pairs = there[chosen]["pairs"]
+    pairs, is_doubted = there[chosen]["pairs"], there[chosen].get("guard", {}).get("share", 0) > 0
     if gone := [pair["id"] for pair in pairs if pair["id"] not in prompts]:
         raise RunError(f"{run_dir}: its task has no item {gone[0]!r} any more; restore the data it was run with")
-    lines = [json_line(_line(pair, prompts[pair["id"]], chat=config.strong.chat)) for pair in pairs]
+    lines = [_line(pair, prompts[pair["id"]], chat=config.strong.chat) for pair in pairs]
+    if is_doubted:
+        doubts = [{"margin": max(p["margin"], 0.0), "probability": p["probability"]} for p in pairs]
+        lines = [line | doubt for line, doubt in zip(lines, doubts, strict=True)]
+    lines = [json_line(line) for line in lines]
     write_atomic(output, b"".join(lines))
     return WrittenPairs(len(pairs), chosen, seed)
 
