@@ -12,3 +12,5 @@ BOOSTING = "boosting"
 """The method of the paper, which the details of a verdict speak of."""
 TFIDF = "tf-idf"
 """The weak model that is no pretrained one: logistic regression on weighed words."""
+TINY_MODELS = ("tiny", "tiny-vision", "tiny-multimodal")
+"""Models of random weights, made here: of text, of pictures, of both."""

@@ -87,6 +87,6 @@ def _kinds(
 
 
 def shortened(text: str) -> str:
-    """A text as a reader sees it, with its end cut off where it is long."""
-    text = text.strip()
+    """A text as a reader sees it, with its end cut off where it is long and its pictures named by their files."""
+    text = shown(text.strip())
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1].rstrip() + "…"
