@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Count, Frozen
-from ensemw2s.names import TFIDF
+from ensemw2s.names import FEATURES, TFIDF
 
 Pooling = Literal["last", "mean", "cls"]
 
@@ -13,10 +13,11 @@ Pooling = Literal["last", "mean", "cls"]
 class ModelConfig(Frozen):
     model: str = "smollm2-135m"
     """A name that `ensemw2s fetch` knows, a hub id, a local folder, `tiny` (random weights, for tests), or in a pool of
-    weak members `tf-idf`: logistic regression on weighed words, which has no further setting."""
+    weak members `tf-idf`: logistic regression on weighed words, which has no further setting. `features:PATH` is a file
+    of vectors of the examples, on which heads are trained."""
     revision: str | None = None
     n_layers: Count | None = None
-    """Cut to the first layers; None keeps all."""
+    """Cut to the first layers; None keeps all. Of a file of vectors, which of its depths is read."""
     adapter: Literal["head", "top", "lora", "full"] = "head"
     """What is trained: a classifier on the pooled feature, a copy of the upper layers too, LoRA, or every weight (but
     see `train_embeddings`) in float32."""
@@ -55,17 +56,32 @@ class ModelConfig(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _words_alone(self) -> "ModelConfig":
+    def _has_these(self) -> "ModelConfig":
         defaults = {name: field.default for name, field in type(self).model_fields.items() if name != "model"}
         changed = [name for name, default in defaults.items() if getattr(self, name) != default]
         if self.is_tfidf and changed:
             raise ValueError(f"{changed[0]} is a setting of a language model, and {TFIDF} is none; leave it out")
+        if self.is_features and self.adapter != "head":
+            raise ValueError(
+                f"adapter: {self.adapter} trains layers of a model, and {self.model} is vectors alone; choose head"
+            )
+        if self.is_features and (foreign := [name for name in changed if name not in ("n_layers", "head_hidden")]):
+            raise ValueError(
+                f"{foreign[0]} is a setting of a language model, and {self.model} is vectors alone; leave it out"
+            )
+        if self.model == FEATURES:
+            raise ValueError(f"{FEATURES} needs the path of a file of vectors after it")
         return self
 
     @property
     def is_tfidf(self) -> bool:
         """Whether it is no pretrained model, but TF-IDF of words with logistic regression."""
         return self.model == TFIDF
+
+    @property
+    def is_features(self) -> bool:
+        """Whether it is a file of vectors: it reads no text, writes none, and only heads are trained on it."""
+        return self.model.startswith(FEATURES)
 
     @property
     def is_linear(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.upper import own_layers
+from ensemw2s.models.pooled import Trunk, of_text
 
 
 @runtime_checkable
@@ -37,12 +37,17 @@ class Role:
     """A model with its adapter's settings."""
 
     config: ModelConfig
-    backbone: Backbone
+    trunk: Trunk
     """Cut to the layers that are used."""
     trunk_flops: float
     """FLOPs per token of one forward pass through the frozen trunk: the layers below the adapter's own."""
     own_flops: float
     """The same of the layers that the adapter runs itself, as they are before training."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The trunk of a model that reads text. Raises ModelError where it is none."""
+        return of_text(self.trunk, "what is asked of it", "choose such a model")
 
     @property
     def head_weights(self) -> int:
@@ -57,19 +62,19 @@ class Role:
     @property
     def fingerprint(self) -> dict[str, object]:
         """What decides a training: the weights, the cut, the arithmetic and the adapter."""
-        return {**self.config.deciding, "weights": self.backbone.fingerprint, "dtype": str(self.backbone.dtype)}
+        return {**self.config.deciding, "weights": self.trunk.fingerprint, "dtype": str(self.trunk.dtype)}
 
     def describe(self) -> str:
         """One phrase for the report."""
-        n = own_layers(self.config, self.backbone)
+        n = self.trunk.n_layers if self.config.lora_layers is None else self.config.lora_layers
         parts = {
             "head": "a trained head",
             "top": f"{self.config.top_layers} trained upper layers",
-            "lora": f"LoRA on {'all' if n == self.backbone.n_layers else f'the upper {n}'} layers",
+            "lora": f"LoRA on {'all' if n == self.trunk.n_layers else f'the upper {n}'} layers",
             "full": "all weights trained" if self.config.train_embeddings else "all weights but embeddings trained",
         }
         hidden = f" with {self.config.head_hidden} hidden units" if self.config.head_hidden else ""
-        return f"{self.config.model}, first {self.backbone.n_layers} layers, {parts[self.config.adapter]}{hidden}"
+        return f"{self.config.model}, {self.trunk.depth_text}, {parts[self.config.adapter]}{hidden}"
 
 
 def multiplying_weights(backbone: Backbone) -> int:

@@ -13,7 +13,7 @@ from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.head import Head
 from ensemw2s.models.loading.anatomy import share
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.pooled import Trunk, of_text
 from ensemw2s.models.trunk import pool, run_model
 from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 from ensemw2s.records import Inputs
@@ -89,24 +89,28 @@ Adapter = Head | Top | Whole
 
 def build_adapter(
     config: ModelConfig,
-    backbone: Backbone,
+    trunk: Trunk,
     n_classes: int,
     *,
     dropout: float,
     init_std: float,
     generator: Generator,
 ) -> Adapter:
-    """Build the trainable module of `config` on the backbone's device, with initial weights from `generator`.
+    """Build the trainable module of `config` on the trunk's device, with initial weights from `generator`.
 
     Raises:
-        ModelError: `config.n_layers`, `top_layers`, `lora_layers` or `lora_targets` does not fit the backbone, or its
-            family's upper layers cannot be run from activations, which is tried on a short input.
+        ModelError: `config.n_layers`, `top_layers`, `lora_layers` or `lora_targets` does not fit the trunk, or its
+            family's upper layers cannot be run from activations, which is tried on a short input; or the trunk gives
+            vectors alone, and more than a head is to be trained.
     """
-    backbone = backbone.cut(config.n_layers or backbone.n_layers)
+    trunk = trunk.cut(config.n_layers or trunk.n_layers)
     head_dropout = 0.0 if config.adapter == "lora" else dropout
-    head = Head(backbone.feature_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
-    head.n_blocks = len(backbone.pooling)
-    head.to(backbone.device)
+    head = Head(trunk.feature_size, n_classes, config.head_hidden, head_dropout, init_std, generator)
+    head.n_blocks = trunk.n_blocks
+    head.to(trunk.device)
+    if config.adapter == "head":
+        return head
+    backbone = of_text(trunk, f"adapter: {config.adapter}", "choose adapter: head")
     n = own_layers(config, backbone)
     if config.adapter == "top":
         if not 1 <= n < backbone.n_layers:
@@ -122,10 +126,8 @@ def build_adapter(
         model = share(backbone.model) if n == backbone.n_layers else upper_layers(backbone, n)
         add_lora(model, config, dropout, generator)
         return (Whole if n == backbone.n_layers else Top)(model, backbone.pooling, head)
-    if config.adapter == "full":
-        model = own_model(backbone.model, train_embeddings=config.train_embeddings)
-        return Whole(model, backbone.pooling, head, backbone.dtype)
-    return head
+    model = own_model(backbone.model, train_embeddings=config.train_embeddings)
+    return Whole(model, backbone.pooling, head, backbone.dtype)
 
 
 def fit_scale(adapter: Adapter, inputs: Inputs, rows: Int[Tensor, " rows"], *, batch_size: int = 64) -> None:

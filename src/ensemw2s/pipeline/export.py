@@ -102,7 +102,7 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
     used = list(dict.fromkeys(expert.member for expert in made.voting))
     models = tuple(used.index(expert.member) for expert in made.voting)
     if isinstance(prepared, AnswerPrepared):
-        saved = [_saved(prepared.pool[member], prepared.pool[member].backbone.fingerprint, model) for member in used]
+        saved = [_saved(prepared.pool[member], prepared.pool[member].trunk.fingerprint, model) for member in used]
         # Experts of a pool vote on whole answers, also where all are of one member.
         are_pooled = len(prepared.pool) > 1 and len(made.voting) > 1
         vote = common["vote"] if are_pooled else prepared.token_vote

@@ -147,8 +147,8 @@ def _common_notes(prepared: Prepared) -> list[str]:
             "The split is random: the labelled, the unlabelled and both tests are samples of one distribution, and "
             "where this page says easy or hard, ID or OOD, nothing is harder than the rest."
         )
-    strong, is_pool = prepared.strong.backbone, len(prepared.pool) > 1
-    for weak in (role.backbone for role in prepared.pool if isinstance(role, Role)):
+    strong, is_pool = prepared.strong.trunk, len(prepared.pool) > 1
+    for weak in (role.trunk for role in prepared.pool if isinstance(role, Role)):
         if weak.fingerprint != strong.fingerprint:
             continue
         if weak.n_layers != strong.n_layers:

@@ -187,7 +187,7 @@ def _prepare_launch(config: ExperimentConfig) -> None:
         )
     if launch.rank() == 0:  # the library writes a model in the main process only, so it must be the one that fetches
         for model in (*config.pool, config.strong):
-            if not model.is_tfidf:
+            if not (model.is_tfidf or model.is_features):
                 resolve(model)
     launch.agreed(None)
 

@@ -1,6 +1,6 @@
 """All models of a run of classes, loaded and probed, and what they read of every example."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,17 +17,17 @@ from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.classification.contexts import SeedContexts
-from ensemw2s.forms.classification.role import ClassRole, encoded, make_role, opened
+from ensemw2s.forms.classification.role import ClassRole
+from ensemw2s.forms.classification.shared import Reading, SharedModels, load_shared
 from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.classification.writing import Writer
-from ensemw2s.forms.prepare import check_packing_of, with_rating
-from ensemw2s.models.activations import pooled_for_depths
+from ensemw2s.forms.prepare import with_rating
 from ensemw2s.models.language import vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone, load_backbone, n_layers_of
-from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.models.loading.load import Backbone, n_layers_of
+from ensemw2s.models.pooled import of_text
 from ensemw2s.prompting import answer_text, pooled_by_prompts, prompt_ids
-from ensemw2s.records import Inputs, class_index
+from ensemw2s.records import class_index
 from ensemw2s.storage.store import Store
 from ensemw2s.tables import METHODS
 
@@ -71,10 +71,11 @@ class ClassModels:
 
     def __init__(self, config: ExperimentConfig, task: Task, store: Store, on_tokens: Callable[[str, int], None]):
         prompts = [example.prompt for example in task.examples]
-        self.config, self.store, self.on_tokens = config, store, on_tokens
+        examples = (*task.examples, *task.unlabelled, *task.test)
+        self.config, self.store, self.reading = config, store, Reading(config.cache, store, on_tokens)
         self.pool = [model if model.is_tfidf else pooled_by_prompts(model, prompts) for model in config.pool]
         self.strong = pooled_by_prompts(config.strong, prompts)
-        self.shared = _shared([*(model for model in self.pool if not model.is_tfidf), self.strong])
+        self.shared = load_shared([*(model for model in self.pool if not model.is_tfidf), self.strong])
         self.depths: list[int] = []
         if not (first := self.pool[0]).is_tfidf:
             n_layers = self._layers(first)
@@ -82,11 +83,10 @@ class ClassModels:
                 raise ConfigError(message)
             self.depths = sorted(depths_of(config.ensemble, n_layers, config.seeds))
         for model in (model for model in self.pool if not model.is_tfidf):
-            check_packing_of(config.expert_training, model, self._backbone(model))
-            check_classifier(model, self._backbone(model), store, is_exported=False, depths=self.depths)
+            training, depths = config.expert_training, self.depths
+            self._of(model).check(model, training, store, examples, is_exported=False, depths=depths)
         self._check_untrained(task)
-        check_packing_of(config.student_training, self.strong, self._backbone(self.strong))
-        check_classifier(self.strong, self._backbone(self.strong), store, is_exported=True)
+        self._of(self.strong).check(self.strong, config.student_training, store, examples, is_exported=True)
 
     def _check_untrained(self, task: Task) -> None:
         """Whether what is asked, or writes, before any training can: whole models with a vocabulary head."""
@@ -116,25 +116,25 @@ class ClassModels:
         for model in scored:
             choice_likelihood(self._backbone(model), model.model, task.choices, reads_shared=True)
 
-    def _backbone(self, model: ModelConfig) -> Backbone:
+    def _of(self, model: ModelConfig) -> SharedModels:
         """The model's checkpoint, with at least its layers."""
-        return next(each.backbone for each in self.shared if model in each.models)
+        return next(each for each in self.shared if model in each.models)
+
+    def _backbone(self, model: ModelConfig) -> Backbone:
+        return of_text(self._of(model).trunk, "what is asked of it", "choose such a model")
 
     def _layers(self, model: ModelConfig) -> int:
-        return model.n_layers or self._backbone(model).n_layers
+        return model.n_layers or self._of(model).trunk.n_layers
 
     def rated(self, task: Task) -> Task:
         """The task with the difficulty that the (first) weak model finds; the raters' own examples leave it."""
         config, model = self.config, self.pool[0]
-        backbone = self._backbone(model)
-        ids = encoded(backbone, task.examples, model)
-        inputs = opened(backbone, ids, model, config.cache, self.store, self.on_tokens)
-        role = make_role(model, backbone, inputs, ids, config.cache, self.store)
+        (role,) = self._of(model).only(model).read(task.examples, self.reading)
         labels = class_index(task.examples, task.choices)
 
         def rating() -> Rating:
             return rate(
-                inputs,
+                role.inputs,
                 labels,
                 [e.group_id for e in task.examples],
                 len(task.choices),
@@ -148,8 +148,11 @@ class ClassModels:
 
     def prepared(self, task: Task, split: Split, people: Mapping[str, str]) -> ClassPrepared:
         """Encode every prompt and cache what the models read. Raises DataError for a prompt that is too long."""
-        roles = [role for each in self.shared for role in self._roles(each, split)]
-        of = {id(model): role for model, role in roles}
+        of: dict[int, ClassRole] = {}
+        for each in self.shared:
+            further = self.depths if self.pool[0] in each.models else []
+            roles = each.read(split.examples, self.reading, further)
+            of |= {id(model): role for model, role in zip(each.models, roles, strict=True)}
         words = tuple(example.prompt for example in split.examples)
         pool = tuple(TfidfRole(model, words) if model.is_tfidf else of[id(model)] for model in self.pool)
         strong = of[id(self.strong)]
@@ -186,56 +189,3 @@ class ClassModels:
         for contexts in made.values():
             contexts.check()
         return made
-
-    def _roles(self, shared: "_Shared", split: Split) -> list[tuple[ModelConfig, ClassRole]]:
-        """Of the cuts of one checkpoint. One pass through the deepest head's layers gives the features of all heads."""
-        config, backbone = self.config, shared.backbone
-        ids = encoded(backbone, split.examples, shared.models[0])
-        heads = [self._layers(model) for model in shared.models if model.adapter == "head"]
-        further = self.depths if self.pool[0] in shared.models else []
-        by_depth: Mapping[int, Inputs] = {}
-        if heads:
-            by_depth = pooled_for_depths(
-                backbone.cut(max(heads)),
-                ids,
-                list(dict.fromkeys([*heads, *further])),
-                cache=config.cache,
-                store=self.store,
-                on_tokens=lambda n: self.on_tokens(shared.models[0].model, n),
-            )
-        found: list[tuple[ModelConfig, ClassRole]] = []
-        for model in shared.models:
-            if model.adapter == "head":
-                inputs = by_depth[self._layers(model)]
-            else:
-                inputs = opened(backbone, ids, model, config.cache, self.store, self.on_tokens)
-            at_depth = {depth: by_depth[depth] for depth in further} if model is self.pool[0] else {}
-            found.append((model, make_role(model, backbone, inputs, ids, config.cache, self.store, at_depth)))
-        return found
-
-
-@dataclass(frozen=True)
-class _Shared:
-    """Models that are cuts of one checkpoint, read in one way."""
-
-    models: list[ModelConfig]
-    backbone: Backbone
-    """With the layers of the deepest."""
-
-
-def _shared(models: Sequence[ModelConfig]) -> list[_Shared]:
-    groups: list[list[ModelConfig]] = []
-    for model in models:
-        alike = next((group for group in groups if shares_checkpoint(group[0], model)), None)
-        if alike is None:
-            groups.append([model])
-        else:
-            alike.append(model)
-    deepest = [max(group, key=lambda model: model.n_layers or 10**9) for group in groups]
-    return [_Shared(group, load_backbone(model)) for group, model in zip(groups, deepest, strict=True)]
-
-
-def shares_checkpoint(weak: ModelConfig, strong: ModelConfig) -> bool:
-    """Whether both models are cuts of one checkpoint, read in one way."""
-    alike = {"pooling", "model", "revision", "dtype", "max_length", "trust_remote_code_from", "chat"}
-    return weak.model_dump(include=alike) == strong.model_dump(include=alike)

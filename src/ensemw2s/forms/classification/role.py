@@ -17,6 +17,7 @@ from ensemw2s.models.adapters import Adapter, build_adapter, n_trainable, n_used
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.pooled import of_text
 from ensemw2s.models.upper import own_layers
 from ensemw2s.records import Inputs, TensorStore
 
@@ -29,19 +30,20 @@ class ClassRole(Role):
     """What the adapter reads of every example of the split."""
     pooled: Inputs
     """The untrained model's pooled feature of every example, by which selections compare texts."""
-    last: Inputs
-    """The untrained model's state of every example's last token, for zero-shot scoring; recomputed where not cached."""
+    last: Inputs | None
+    """The untrained model's state of every example's last token, for zero-shot scoring; recomputed where not cached.
+    None of a model that reads no text."""
     at_depth: Mapping[int, Inputs] = field(default_factory=dict[int, Inputs])
     """As `inputs`, after fewer layers, by their number: read by ensemble members with a depth of their own."""
 
     @property
     def checkpoint(self) -> str:
         """Fingerprint of the weights."""
-        return self.backbone.fingerprint
+        return self.trunk.fingerprint
 
     @property
     def n_layers(self) -> int:
-        return self.backbone.n_layers
+        return self.trunk.n_layers
 
     @property
     def lengths(self) -> Int[Tensor, " examples"]:
@@ -57,15 +59,13 @@ class ClassRole(Role):
         return n_trainable(self.builder(training, n_classes)(Generator()))
 
     def describe(self) -> str:
-        names = {"last": "last token", "mean": "mean over tokens", "cls": "first token"}
-        read = " or ".join(f"the {names[name]}" for name in self.backbone.pooling)
-        return super().describe() + ("" if self.backbone.pooling == ("last",) else f" on {read}")
+        return super().describe() + self.trunk.feature_text
 
     def builder(self, training: TrainConfig, n_classes: int) -> Callable[[Generator], Adapter]:
         """A function that builds an untrained adapter; its initial weights come from the generator."""
         return lambda generator: build_adapter(
             self.config,
-            self.backbone,
+            self.trunk,
             n_classes,
             dropout=training.dropout,
             init_std=training.init_std,
@@ -80,9 +80,10 @@ class ClassRole(Role):
         """The untrained model's log-probabilities: each choice is scored by its first token after the prompt.
 
         Raises:
-            ModelError: two choices begin with the same token, or the model has no output embedding.
+            ModelError: two choices begin with the same token, or the model has no output embedding, or reads no text.
         """
-        backbone, config = self.backbone, self.config
+        config, backbone = self.config, of_text(self.trunk, "a row of the untrained model", "there is none")
+        assert self.last is not None, "read of every text"
         likelihood = choice_likelihood(backbone, config.model, choices, chat=config.chat)
         return likelihood(vectors(self.last, rows))
 
@@ -140,7 +141,7 @@ def make_role(
     share = own_layers(model, cut) / cut.n_layers
     return ClassRole(
         config=model,
-        backbone=cut,
+        trunk=cut,
         trunk_flops=(1.0 - share) * flops,
         own_flops=share * flops,
         inputs=inputs,

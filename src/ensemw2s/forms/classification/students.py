@@ -241,7 +241,7 @@ class ClassStudents:
 
     def read_alike(self, training_set: ClassTrainingSet, voters: ClassVoters) -> ClassTrainingSet:
         scale = (voters.state or {}).get("scale")
-        if scale is None or len(self.prepared.strong.backbone.pooling) == 1:
+        if scale is None or self.prepared.strong.trunk.n_blocks == 1:
             return training_set
         return replace(training_set, is_read=scale.isfinite())
 

@@ -1,11 +1,11 @@
 """Loading a frozen backbone by name: resolved, checked, cut to its first layers, and fingerprinted."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -62,7 +62,28 @@ class Backbone:
     @property
     def feature_size(self) -> int:
         """Size of a text's pooled feature."""
-        return len(self.pooling) * self.output_size
+        return self.n_blocks * self.output_size
+
+    @property
+    def n_blocks(self) -> int:
+        """How many poolings lie side by side in a feature."""
+        return len(self.pooling)
+
+    @property
+    def depth_text(self) -> str:
+        """Its depth in a phrase."""
+        return f"first {self.n_layers} layers"
+
+    @property
+    def feature_text(self) -> str:
+        """What a feature is made of, to follow "a trained head"; empty for the last token."""
+        names = {"last": "last token", "mean": "mean over tokens", "cls": "first token"}
+        read = " or ".join(f"the {names[name]}" for name in self.pooling)
+        return "" if self.pooling == ("last",) else f" on {read}"
+
+    def weights(self) -> Iterable[Tensor]:
+        """Its weights in memory."""
+        return self.model.parameters()
 
     @property
     def pad_id(self) -> int:

@@ -105,7 +105,7 @@ class Counts(ABC):
             return self._pool_experts()
         training = config.training_of_experts
         long = config.long_training.resolved(self.role("weak").config, has_optimum=True)
-        n_layers = self.role("weak").backbone.n_layers
+        n_layers = self.role("weak").trunk.n_layers
         for (share, is_behind), count in sorted(expert_views(ensemble, n_layers, config.seeds).items(), reverse=True):
             what = "an expert" if share == 1 else f"an expert on {share:g} of the features"
             what, before = ("an expert behind a context", self.context_tokens) if is_behind else (what, 0.0)
@@ -210,7 +210,7 @@ class Counts(ABC):
             before: tokens that are read before each example.
         """
         role, amounts = self.role(name), self.amounts[name]
-        width = role.backbone.feature_size
+        width = role.trunk.feature_size
         unread = (width - max(1, round(share * width))) * (role.config.head_hidden or len(self.prepared.task.choices))
         tokens, owned = n * (amounts.read + before), amounts.owned - unread
         spent = training_cost(
@@ -245,8 +245,8 @@ class Counts(ABC):
         """Passes of the trunk over `n` examples, of which so many vectors are kept."""
         role = self.role(name)
         tokens = round(n * self.amounts[name].read)
-        width = role.backbone.feature_size if role.config.adapter == "head" else role.backbone.hidden_size
-        kept = round(kept_vectors) * width * role.backbone.dtype.itemsize
+        width = role.trunk.feature_size if role.config.adapter == "head" else role.backbone.hidden_size
+        kept = round(kept_vectors) * width * role.trunk.dtype.itemsize
         return Unit(stage, what, "read", name, count, tokens, tokens, trunk_cost(role, tokens).flops, kept)
 
     def expert_bytes(self, name: RoleName) -> int:

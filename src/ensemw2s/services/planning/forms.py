@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from ensemw2s.ensemble.methods import depths_of, methods_of_several, n_asked, n_contexts
-from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
+from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.shared import shares_checkpoint
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
 from ensemw2s.models.adapters import n_trainable, owned_state
@@ -56,10 +57,10 @@ class ClassCounts(Counts):
             else:
                 units += self._trunk(name, 1)
         for names in heads.values():
-            depths = {self.classes.roles[name].backbone.n_layers for name in names}
+            depths = {self.classes.roles[name].trunk.n_layers for name in names}
             if "weak" in names:
-                depths |= depths_of(self.config.ensemble, self.role("weak").backbone.n_layers, self.config.seeds)
-            units += self._trunk(max(names, key=lambda name: self.role(name).backbone.n_layers), len(depths))
+                depths |= depths_of(self.config.ensemble, self.role("weak").trunk.n_layers, self.config.seeds)
+            units += self._trunk(max(names, key=lambda name: self.role(name).trunk.n_layers), len(depths))
         return units + self._behind_contexts()
 
     def _behind_contexts(self) -> list[Unit]:
@@ -114,7 +115,8 @@ class ClassCounts(Counts):
     def evaluating(self, n_students: int) -> list[Unit]:
         config, seen = self.config, self.n_val + self.n_tests
         units = [self.scored("students", "a student's evaluation", "strong", seen, n_students)]
-        if not isinstance(self.classes.strong.last, PooledInputs):  # what zero-shot scoring reads is not cached
+        last = self.classes.strong.last
+        if last is not None and not isinstance(last, PooledInputs):  # what zero-shot scoring reads is not cached
             units.append(self.read("students", "zero-shot scoring", "strong", seen, self.n_seeds, 0))
         if shown := config.students.in_context:
             units.append(self._in_context(shown))

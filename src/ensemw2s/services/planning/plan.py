@@ -47,9 +47,9 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
     training = max(
         _training_bytes(counts.role(name), training, counts.amounts[name]) for name, training in trainings_of(config)
     )
-    if prepared.strong.backbone.device.type == "cpu":
+    if prepared.strong.trunk.device.type == "cpu":
         # The measurements train and score at the run's own sizes; what a run does beyond them is to save a student.
-        exported = 4 * sum(p.numel() for p in prepared.strong.backbone.model.parameters())
+        exported = 4 * sum(p.numel() for p in prepared.strong.trunk.weights())
         peak = (peak_memory() if calibrated else before + training) + exported
     else:
         peak = _weights(prepared) + training
@@ -69,7 +69,7 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
         flops=sum(line.count * line.flops for line in lines),
         seconds=None if rates is None else loaded + sum(line.seconds or 0.0 for line in lines),
         loading_seconds=loaded,
-        device=str(prepared.strong.backbone.device),
+        device=str(prepared.strong.trunk.device),
         peak_memory=peak,
         disk=sum(unit.count * unit.kept for unit in units),
         notes=_notes(config, is_rated=is_rated),
@@ -110,6 +110,8 @@ def _training_bytes(role: Role, training: TrainConfig, amounts: Amounts) -> int:
     Activations: per token of a micro-batch and own layer about ten vectors of the hidden and four of the MLP's size in
     float32 (one vector with gradient checkpointing).
     """
+    if role.config.adapter == "head":
+        return OPTIMISER_BYTES * amounts.owned
     backbone = role.backbone
     layers = own_layers(role.config, backbone)
     micro = training.micro_batch_size if isinstance(training.micro_batch_size, int) else training.batch_size
@@ -122,8 +124,6 @@ def _training_bytes(role: Role, training: TrainConfig, amounts: Amounts) -> int:
 def _weights(prepared: Prepared) -> int:
     """Bytes of both models' weights, those that they share counted once."""
     found = {
-        p.data_ptr(): p.numel() * p.element_size()
-        for role in prepared.roles.values()
-        for p in role.backbone.model.parameters()
+        p.data_ptr(): p.numel() * p.element_size() for role in prepared.roles.values() for p in role.trunk.weights()
     }
     return sum(found.values())
