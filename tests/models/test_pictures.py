@@ -9,8 +9,8 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.models.loading.tiny_pictures import make_tiny_multimodal, make_tiny_vision
 from ensemw2s.models.pictures.kind import check_prompts
-from ensemw2s.models.pictures.multimodal import check_multimodal, load_multimodal
-from ensemw2s.models.pictures.vision import check_vision, load_vision
+from ensemw2s.models.pictures.multimodal import load_multimodal
+from ensemw2s.models.pictures.vision import load_vision
 from ensemw2s.pictures import placed
 
 IDS = ("a", "b", "c")
@@ -43,7 +43,7 @@ def config(folder, **changes):
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_each_depth_is_the_librarys_own_model_of_so_many_layers(vision, prompts, pooling):
     trunk = load_vision(config(vision, pooling=pooling))
-    check_vision(trunk, [1, 2])
+    trunk.prove([1, 2, 4])
     got = trunk.features(IDS, prompts, [1, 3, 4])
     for depth, features in got.items():
         library = AutoModel.from_pretrained(vision, num_hidden_layers=depth, add_pooling_layer=False).eval()
@@ -59,7 +59,7 @@ def test_each_depth_is_the_librarys_own_model_of_so_many_layers(vision, prompts,
 
 def test_a_multimodal_model_reads_text_as_its_language_part_does_and_sees_pictures(multimodal, prompts):
     trunk = load_multimodal(config(multimodal))
-    check_multimodal(trunk, [1])
+    trunk.prove([1, 2])
     asked = ["Is it a 7?", f"Is {prompts[0]} a 7?", f"Is {prompts[1]} a 7?"]
     got = trunk.features(IDS, asked, [1, 2])
     language = LlavaForConditionalGeneration.from_pretrained(multimodal).model.language_model.eval()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ensemw2s.evaluation.scored import ScoredSeed
+from ensemw2s.pictures import shown
 from ensemw2s.results import Item, Items, Row
 from ensemw2s.results.picks import best_student
 

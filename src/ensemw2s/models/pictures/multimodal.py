@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import DataError, ModelError
+from ensemw2s.hashing import canonical_hash
 from ensemw2s.meter import working
 from ensemw2s.models.loading.anatomy import cut_model, final_norm, layers_of, share
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
@@ -90,6 +91,24 @@ class MultimodalTrunk:
                 f"to {self.n_layers}"
             )
         return replace(self, model=_with_language(self.model, cut_model(self.language, 0, n_layers)), n_layers=n_layers)
+
+    def prove(self, depths: Sequence[int]) -> None:
+        """Compare the features of a text with a picture, and of one without, with the library's own.
+
+        Raises:
+            ModelError: they differ, or the family cannot be read at one of the depths.
+        """
+        for depth in depths:
+            for texts in (("Is ", " a 7?"), ("Is it a 7?",)):
+                asked = self.sample(texts)
+                require(
+                    self,
+                    ("multimodal", texts, depth, tuple(depths)),
+                    lambda depth=depth, asked=asked: self.last_states(asked, depths)[depth],
+                    lambda depth=depth, asked=asked: self.cut(depth).librarys(asked),
+                    what=f"what its language part makes of a prompt after {depth} layers cannot be read",
+                    mend="leave n_layers out and take no method that reads several depths, or use LLaVA",
+                )
 
     def check(self, ids: Sequence[str], prompts: Sequence[str]) -> None:
         """Any prompt is read. Raises ModelError where a setting is none of this kind."""
@@ -197,31 +216,12 @@ def load_multimodal(config: ModelConfig) -> MultimodalTrunk:
                 f"{config.model}: its {type(processor).__name__} names no token for a picture (image_token); use "
                 "another family such as LLaVA"
             )
-        digest = fingerprint(folder, config.revision)
+        digest = canonical_hash({"checkpoint": fingerprint(folder, config.revision), "backend": BACKEND})
     base.requires_grad_(False).eval()
     nn.Module.to(base, device())
     n_layers = getattr(base, LANGUAGE).config.num_hidden_layers
     trunk = MultimodalTrunk(base, processor, n_layers, config.model, digest, config)
     return trunk.cut(config.n_layers or n_layers)
-
-
-def check_multimodal(trunk: MultimodalTrunk, depths: Collection[int] = ()) -> None:
-    """Compare the features of a text with a picture, and of one without, with the library's own at every depth read.
-
-    Raises:
-        ModelError: they differ, or the family cannot be read at one of the depths.
-    """
-    for depth in sorted({*depths, trunk.n_layers}):
-        for texts in (("Is ", " a 7?"), ("Is it a 7?",)):
-            asked = trunk.sample(texts)
-            require(
-                trunk,
-                ("multimodal", texts, depth),
-                lambda depth=depth, asked=asked: trunk.last_states(asked, {*depths, trunk.n_layers})[depth],
-                lambda depth=depth, asked=asked: trunk.cut(depth).librarys(asked),
-                what=f"what its language part makes of a prompt after {depth} layers cannot be read",
-                mend="leave n_layers out and take no method that reads several depths, or use a family such as LLaVA",
-            )
 
 
 def _with_language(model: PreTrainedModel, language: PreTrainedModel) -> PreTrainedModel:

@@ -13,6 +13,7 @@ from transformers import AutoImageProcessor, AutoModel, PreTrainedModel
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
+from ensemw2s.hashing import canonical_hash
 from ensemw2s.meter import working
 from ensemw2s.models.loading.anatomy import FINAL_NORMS, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
@@ -41,13 +42,14 @@ class VisionTrunk:
     processor: Any
     """The library's image processor."""
     norm: nn.Module
-    """What the library applies to the states after the last layer; the identity where it does not."""
+    """What the library applies to the states after the last layer; the identity where it applies nothing."""
     n_layers: int
     """Transformers: layers; convolutional networks: stages."""
     pooling: Literal["cls", "mean"]
     """Transformers: the class token's state, or the mean over the patches. A convolutional network has its mean."""
     name: str
     fingerprint: str
+    """Of the weights, and of how pictures are prepared and features pooled."""
     config: ModelConfig
     proven: dict[Hashable, str] = field(default_factory=dict, compare=False)
 
@@ -104,6 +106,24 @@ class VisionTrunk:
             )
         model = self.model if self.is_convolutional else cut_model(self.model, 0, n_layers)
         return replace(self, model=model, n_layers=n_layers)
+
+    def prove(self, depths: Sequence[int]) -> None:
+        """Compare features of several pictures in one pass with the library's own of each by itself.
+
+        Raises:
+            ModelError: they differ, or the family cannot be read at one of the depths.
+        """
+        pixels = self.sample(3)
+        for depth in depths:
+            require(
+                self,
+                ("pictures", self.pooling, depth, tuple(depths)),
+                lambda depth=depth: self.pooled(pixels, depths)[depth],
+                lambda depth=depth: torch.cat([_librarys(self.cut(depth), one) for one in pixels.split(1)]),
+                what=f"what it makes of a picture after {depth} of its layers cannot be read, or changes with the "
+                "pictures beside it",
+                mend="leave n_layers out and take no method that reads several depths, or use a family such as ViT",
+            )
 
     def check(self, ids: Sequence[str], prompts: Sequence[str]) -> None:
         """Raises DataError, naming the first, where a prompt is anything but one picture."""
@@ -205,28 +225,10 @@ def load_vision(config: ModelConfig) -> VisionTrunk:
         raise ModelError(f"{config.model}: pooling: cls reads a class token, and it has none; leave pooling out")
     pooling = config.pooling or ("cls" if has_class_token else "mean")
     assert pooling in ("cls", "mean"), "others are refused with the prompts"
+    digest = canonical_hash({"checkpoint": digest, "backend": BACKEND, "pooling": pooling})
     whole = VisionTrunk(model, processor, nn.Identity(), len(layers_of(model)), pooling, config.model, digest, config)
     whole = replace(whole, norm=_norm_of(whole))
     return whole.cut(config.n_layers or whole.n_layers)
-
-
-def check_vision(trunk: VisionTrunk, depths: Collection[int] = ()) -> None:
-    """Compare features of several pictures in one pass with the library's own of each by itself, at every depth read.
-
-    Raises:
-        ModelError: they differ, or the family cannot be read at one of the depths.
-    """
-    pixels = trunk.sample(3)
-    for depth in sorted({*depths, trunk.n_layers}):
-        require(
-            trunk,
-            ("pictures", trunk.pooling, depth),
-            lambda depth=depth: trunk.pooled(pixels, {*depths, trunk.n_layers})[depth],
-            lambda depth=depth: torch.cat([_librarys(trunk.cut(depth), one) for one in pixels.split(1)]),
-            what=f"what it makes of a picture after {depth} of its layers cannot be read, or changes with the pictures "
-            "beside it",
-            mend="leave n_layers out and take no method that reads several depths, or use a family such as ViT",
-        )
 
 
 @torch.no_grad()
