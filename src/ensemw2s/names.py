@@ -14,3 +14,5 @@ TFIDF = "tf-idf"
 """The weak model that is no pretrained one: logistic regression on weighed words."""
 FEATURES = "features:"
 """Before the path of a file of vectors, in the place of a model's name."""
+TINY_MODELS = ("tiny", "tiny-vision", "tiny-multimodal")
+"""Models of random weights, made here: of text, of pictures, of both."""

@@ -194,6 +194,7 @@ TASKS: Table[type[Any]] = Table(
         "gsm8k": f"{_TASK}.gsm8k:Gsm8k",
         "svamp": f"{_TASK}.svamp:Svamp",
         "reasoning": f"{_TASK}.reasoning:Reasoning",
+        "digits": f"{_TASK}.digits:Digits",
         "files": f"{_TASK}.files:Files",
     },
 )

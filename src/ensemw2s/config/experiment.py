@@ -15,6 +15,7 @@ from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
+from ensemw2s.names import TINY_MODELS
 from ensemw2s.text import name_problem
 
 
@@ -144,7 +145,7 @@ class ExperimentConfig(Frozen):
     @property
     def is_tiny(self) -> bool:
         """Whether a model of random weights takes part, whose figures mean nothing."""
-        return any(model.model == "tiny" for _, model in self.models)
+        return any(model.model in TINY_MODELS for _, model in self.models)
 
     @property
     def template(self) -> str:

@@ -44,6 +44,8 @@ class TaskSettings(Frozen, ABC):
     needs_decoding: ClassVar[bool] = False
     """Whether texts other than the true answer are right, too, such as a worked solution whose last number is right.
     Models then write their answers, which are checked; otherwise the probability of the true answer suffices."""
+    reads: ClassVar[Literal["text", "pictures", "both"]] = "text"
+    """What prompts are: text, one picture each, or text with pictures in it. It picks the tiny model of `--tiny`."""
     younger: ClassVar[tuple[str, ...]] = ("votes",)
     template: ClassVar[str] = "{{ prompt }}"
     """The Jinja template by which an exported model makes a prompt of a row; by default the row's column `prompt`."""

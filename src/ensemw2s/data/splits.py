@@ -22,6 +22,7 @@ from ensemw2s.data.own.sides import AT_RANDOM, BY_DIFFICULTY, BY_FILE, groups_of
 from ensemw2s.data.seal import SealedLabels, fingerprint
 from ensemw2s.errors import DataError
 from ensemw2s.examples import Example, Task
+from ensemw2s.pictures import by_content
 
 TESTS = ("id_test", "ood_test")
 POOLS = ("easy_pool", "hard_pool", *TESTS)
@@ -74,8 +75,10 @@ class Split:
 
     @property
     def inputs_fingerprint(self) -> str:
-        """Of ids, groups and prompts in their order; no label has a part in it."""
-        return fingerprint([(e.id, e.prompt, int(g)) for e, g in zip(self.examples, self.groups, strict=True)])
+        """Of ids, groups and prompts in their order; no label has a part in it. A picture counts by its content."""
+        return fingerprint(
+            [(e.id, by_content(e.prompt), int(g)) for e, g in zip(self.examples, self.groups, strict=True)]
+        )
 
     @property
     def easy_fingerprint(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ensemw2s.evaluation.scored import ScoredSeed
+from ensemw2s.pictures import shown
 from ensemw2s.results import Item, Items, Row
 from ensemw2s.results.picks import best_student
 
@@ -87,6 +88,6 @@ def _kinds(
 
 
 def shortened(text: str) -> str:
-    """A text as a reader sees it, with its end cut off where it is long."""
-    text = text.strip()
+    """A text as a reader sees it, with its end cut off where it is long and its pictures named by their files."""
+    text = shown(text.strip())
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1].rstrip() + "…"

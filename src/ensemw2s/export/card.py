@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ensemw2s.export.ensemble_folder import AnswerEnsemble, EnsembleRecord
 from ensemw2s.models.loading.checkpoint import HUB_ID
 from ensemw2s.models.loading.fetch import KNOWN
+from ensemw2s.pictures import has_picture
 from ensemw2s.results import Results, Row
 from ensemw2s.text import markdown, visible
 
@@ -39,6 +40,7 @@ def student_card(results: Results, by_library: bool = True, *, classes: str, pro
     assert isinstance(settings, dict)
     strong = [str(settings["model"])]
     data = metadata(strong, is_generation=is_generation, by_library=by_library)
+    _tag(data, results)
     _measure(data, results, row, words)
     auto = "AutoModelForCausalLM" if is_generation else "AutoModelForSequenceClassification"
     reading = [] if is_generation else [f"The model gives logits; its probabilities are {probabilities}."]
@@ -83,6 +85,7 @@ def ensemble_card(results: Results, record: EnsembleRecord, row: Row) -> str:
     is_generation = isinstance(record, AnswerEnsemble)
     names = list(dict.fromkeys(config.model for config in (record.weak, *(each.config for each in record.others))))
     data = metadata(names, is_generation=is_generation, by_library=False)
+    _tag(data, results)
     _measure(data, results, row, words)
     weights = ", ".join(f"{weight:.3g}" for weight in record.expert_weights)
     sections = {
@@ -116,6 +119,13 @@ def metadata(models: Sequence[str], *, is_generation: bool, by_library: bool) ->
         metrics=["exact_match" if is_generation else "accuracy"],
         tags=list(TAGS),
     )
+
+
+def _tag(data: ModelCardData, results: Results) -> None:
+    """Name the task of a run on pictures, whose prompts hold some."""
+    example = results.task.easy_example
+    if example is not None and has_picture(example.text):
+        data.pipeline_tag = "image-classification"
 
 
 def card(data: ModelCardData, title: str, sections: dict[str, list[str]]) -> str:

@@ -27,6 +27,8 @@ class Package(Saved):
     choices: tuple[str, ...]
     head_hidden: int
     pooling: Pooling | Literal["auto"] | None = None
+    n_layers: int | None = None
+    """Depth of its features, of a student on pictures."""
 
 
 def seal(folder: Path, card: str, asked: Prompting, *, has_own_code: bool) -> None:

@@ -42,6 +42,7 @@ from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
+from ensemw2s.models.pictures.kind import kind_of
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.prompting import prompt_ids
 
@@ -97,6 +98,7 @@ def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:
     saved, readers = read_ensemble(path, trusted=trusted), list[Tokens]()
     for model in saved.models:
         if not model.config.is_tfidf:
+            _check_reads_text(path, model.config)
             settings = load_settings(model.config)
             tokenizer = load_tokenizer(model.config)
             longest = saved.max_length(model.config, positions_of(settings)) - _context_tokens(saved, tokenizer)
@@ -184,6 +186,7 @@ def _expert(
 def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:
     """One of the models, and how it reads. Raises ModelError where it is not what the experts were trained on."""
     config = model.config
+    _check_reads_text(Path(config.model), config)
     backbone = load_backbone(config)
     if backbone.fingerprint != model.fingerprint:
         raise ModelError(
@@ -207,3 +210,12 @@ def _fitting(saved: SavedEnsemble, model: SavedModel) -> Iterator[None]:
     except ModelError as error:
         name = model.config.model
         raise ModelError(f"{saved.folder}: its experts do not fit the model {name}: {error}; {AGAIN}") from None
+
+
+def _check_reads_text(path: Path, config: ModelConfig) -> None:
+    """Raises ModelError of an ensemble on pictures."""
+    if kind_of(config) != "text":
+        raise ModelError(
+            f"{path}: the experts' model {config.model} reads pictures, and an ensemble labels text alone; let the "
+            "student answer: ensemw2s predict"
+        )

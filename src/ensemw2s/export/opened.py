@@ -12,6 +12,7 @@ from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.ensemble_folder import RECORD, AnswerEnsemble, ensemble_folder, read_ensemble_record
 from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.labeller import GenerationLabeller, open_labeller
+from ensemw2s.export.pictures import is_on_pictures
 from ensemw2s.export.place import exported_folder
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import saved_prompting
@@ -143,6 +144,11 @@ def _folders(path: Path) -> dict[str, Path]:
 
 def _open_student(folder: Path, trusted: str | None) -> Generator | StudentClassifier:
     prompting = saved_prompting(folder)
+    if is_on_pictures(folder):
+        raise ModelError(
+            f"{folder}: a student on pictures answers files of this machine alone, which are not opened for requests; "
+            "use: ensemw2s predict"
+        )
     if (folder / ABOUT).exists():
         return student_generator(folder, trusted=trusted)
     return StudentClassifier(load_student(folder, trusted=trusted), prompting)

@@ -12,6 +12,8 @@ from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.generator import Generator, student_generator
+from ensemw2s.export.pictures import PicturePredictor, is_on_pictures, load_picture_student
+from ensemw2s.models.pictures.files import open_pictures as open_pictures_of
 from ensemw2s.prompting import FILE, Prompting
 
 
@@ -81,6 +83,8 @@ def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None 
     student = (
         _Generator(student_generator(folder, trusted=trusted))
         if is_generation
+        else _OnPictures(load_picture_student(folder, trusted=trusted))
+        if is_on_pictures(folder)
         else _Classifier(load_student(folder, trusted=trusted))
     )
     reasons = student.unreadable(prompts)
@@ -118,6 +122,28 @@ class _Classifier:
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
         predictor = self.predictor
         return _unreadable(predictor.encode(prompts), predictor.longest, predictor.backbone.n_tokens)
+
+    def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for prompt, answer in zip(prompts, self.predictor.answers(prompts), strict=True):
+            yield {"prompt": prompt, **answer}
+
+
+@dataclass(frozen=True)
+class _OnPictures:
+    """A student that answers by a class, of prompts that hold pictures."""
+
+    predictor: PicturePredictor
+
+    def unreadable(self, prompts: Sequence[str]) -> list[str]:
+        return [self._reason(prompt) for prompt in prompts]
+
+    def _reason(self, prompt: str) -> str:
+        try:
+            self.predictor.trunk.check(["of this row"], [prompt])
+            open_pictures_of(prompt, "of this row", "L")
+        except DataError as error:
+            return str(error)
+        return ""
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         for prompt, answer in zip(prompts, self.predictor.answers(prompts), strict=True):

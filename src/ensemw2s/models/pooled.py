@@ -14,6 +14,7 @@ from torch import Tensor
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.pictures.load import open_pictures
 from ensemw2s.models.vectors import open_vectors
 
 
@@ -80,6 +81,10 @@ class PooledTrunk(Trunk, Protocol):
 
     def cut(self, n_layers: int) -> "PooledTrunk": ...
 
+    def prove(self, depths: Sequence[int]) -> None:
+        """Raises ModelError where its features at one of these depths are not what they should be, on short inputs."""
+        ...
+
     def check(self, ids: Sequence[str], prompts: Sequence[str]) -> None:
         """Raises DataError, naming the first example, where one has no vector. Costs no pass of a model."""
         ...
@@ -97,7 +102,7 @@ def open_pooled(config: ModelConfig) -> PooledTrunk | None:
     Raises:
         ModelError: its files are missing or not what they should be.
     """
-    return open_vectors(config) if config.is_features else None
+    return open_vectors(config) if config.is_features else open_pictures(config)
 
 
 def of_text(trunk: Trunk, what: str, mend: str) -> Backbone:

@@ -70,6 +70,10 @@ class VectorFile:
             )
         return replace(self, n_layers=n_layers)
 
+    def prove(self, depths: Sequence[int]) -> None:
+        for depth in depths:
+            self.cut(depth)
+
     def check(self, ids: Sequence[str], prompts: Sequence[str] = ()) -> None:
         missing = [name for name in ids if name not in self.places]
         if missing:

@@ -20,12 +20,15 @@ from ensemw2s.export.ensemble_folder import (
     untrusting,
     write_ensemble,
 )
+from ensemw2s.export.pictures import export_picture_student
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.forms.role import WeakRole
+from ensemw2s.models.pictures.multimodal import MultimodalTrunk
+from ensemw2s.models.pictures.vision import VisionTrunk
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.results import Results
 from ensemw2s.results.conditions import ensemble
@@ -77,6 +80,18 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
     assert voters.state is not None, "only what was trained is recommended"
     choices = results.task.choices
     described = partial(student_card, results, classes=", ".join(choices), probabilities=LINKS[voters.link].formula)
+    if isinstance(role.trunk, VisionTrunk | MultimodalTrunk):
+        export_picture_student(
+            folder,
+            config=role.config,
+            trunk=role.trunk,
+            state=voters.state,
+            choices=choices,
+            card=described(False),
+            template=prepared.config.template,
+            link=voters.link,
+        )
+        return
     export_student(
         folder,
         config=role.config,

@@ -18,6 +18,7 @@ from ensemw2s.forms.classification.form import ClassModels, class_form
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.form import AnswerModels, answer_form
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.kinds import check_kinds
 from ensemw2s.forms.prepare import rated_by_chance
 from ensemw2s.storage.store import Store
 
@@ -64,6 +65,7 @@ def prepare(
     """
     task, split = check(config)
     people = people_of(config, task)
+    check_kinds(config, (*task.examples, *task.unlabelled, *task.test))
     if config.is_generation:
         models = AnswerModels(config, store, on_tokens)
     else:

@@ -19,6 +19,7 @@ SIZES = {
     "n_id_test": 8,
     "n_ood_test": 12,
 }
+NETWORKS = {"text": "tiny", "pictures": "tiny-vision", "both": "tiny-multimodal"}
 WEAK_LAYERS, STRONG_LAYERS = 2, 3
 DEMONSTRATIONS = 2
 """Of a member that reads any: a pool of twenty-eight has none to spare, and is made larger for them."""
@@ -47,13 +48,13 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
         cached_folder(folder, make, echo=lambda text: print(text, file=sys.stderr))
     tree = config.model_dump()
     tree["weak"] = [
-        model.model_dump() | ({} if model.is_tfidf else _model(model, WEAK_LAYERS)) for model in config.pool
+        model.model_dump() | ({} if model.is_tfidf else _model(config, model, WEAK_LAYERS)) for model in config.pool
     ]
     changes: dict[str, dict[str, Any]] = {
         "task": config.task.small(folder).model_dump(),
         "difficulty": {"n_folds": 2, "n_labelled": 40},
         "split": SIZES,
-        "strong": _model(config.strong, STRONG_LAYERS),
+        "strong": _model(config, config.strong, STRONG_LAYERS),
         "expert_training": TRAINING,
         "student_training": TRAINING,
         "ensemble": {"n_rounds": min(config.ensemble.n_rounds, 2), "n_folds": 2, "layer_range": None},
@@ -102,10 +103,10 @@ def _without_boosting(tree: dict[str, Any], config: ExperimentConfig) -> None:
         recipe["teachers"] = [teacher for teacher in recipe["teachers"] if teacher in ("self", *there)]
 
 
-def _model(config: ModelConfig, n_layers: int) -> dict[str, Any]:
-    """A cut of the random network with the same adapter; it reads bytes and knows no chat template."""
+def _model(of: ExperimentConfig, config: ModelConfig, n_layers: int) -> dict[str, Any]:
+    """A cut of the random network with the same adapter; it reads bytes or pictures and knows no chat template."""
     return {
-        "model": "tiny",
+        "model": NETWORKS[of.task.reads],
         "revision": None,
         "trust_remote_code_from": None,
         "n_layers": n_layers,

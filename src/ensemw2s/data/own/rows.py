@@ -25,6 +25,7 @@ from ensemw2s.data.tasks.files import Files
 from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
 from ensemw2s.examples import Example, Task
+from ensemw2s.pictures import folder_of, placed
 
 Placed = tuple[str, Example]
 """An example with its place in the file."""
@@ -111,7 +112,8 @@ class _Labelled:
 def _labelled(config: Files, path: str, split: str, prefix: str, classes: Sequence[str]) -> _Labelled:
     rows = read_rows(path, split=split)
     if config.right:
-        return _Labelled(rows, [], _examples(config, [(i, *row, None) for i, row in enumerate(rows, start=1)], prefix))
+        numbered = [(i, *row, None) for i, row in enumerate(rows, start=1)]
+        return _Labelled(rows, [], _examples(config, path, numbered, prefix))
     labels = labels_of(rows, config, classes)
     known = [(i, *row, label) for i, (row, label) in enumerate(zip(rows, labels, strict=True), start=1) if label]
     if not known:
@@ -121,7 +123,7 @@ def _labelled(config: Files, path: str, split: str, prefix: str, classes: Sequen
         )
     notes = unlabelled_note(path, config.answer, [place for place, _ in rows], labels)
     return _Labelled(
-        [rows[i - 1] for i, *_ in known], [label for *_, label in known], _examples(config, known, prefix), notes
+        [rows[i - 1] for i, *_ in known], [label for *_, label in known], _examples(config, path, known, prefix), notes
     )
 
 
@@ -136,15 +138,19 @@ def _unlabelled(config: Files, path: str, classes: Sequence[str]) -> list[Placed
             "lack, and task.unlabelled_answers: sealed needs them all; fill them in, delete these rows, or leave it out"
         )
     numbered = [(i, *row, label) for i, (row, label) in enumerate(zip(rows, labels, strict=True), start=1)]
-    return _examples(config, numbered, "unlabelled/")
+    return _examples(config, path, numbered, "unlabelled/")
 
 
-def _examples(config: Files, rows: Sequence[tuple[int, str, dict[str, Any], str | None]], prefix: str) -> list[Placed]:
+def _examples(
+    config: Files, path: str, rows: Sequence[tuple[int, str, dict[str, Any], str | None]], prefix: str
+) -> list[Placed]:
     """Rows of one file as examples, each with its place; `prefix` tells its ids from those of other files.
 
     Args:
+        path: of the file, from whose folder on pictures are looked for.
         rows: number in the file, place, columns and label.
     """
+    folder = folder_of(path)
     prompt = template(config.prompt)
     examples: list[Placed] = []
     seen: dict[str, str] = {}
@@ -163,7 +169,7 @@ def _examples(config: Files, rows: Sequence[tuple[int, str, dict[str, Any], str 
         group = name_of(place, row, config.group, "task.group") if config.group else prefix + name
         difficulty = number_of(place, row, config.difficulty) if config.difficulty else None
         try:
-            text = prompt.render(place, row | shown)
+            text = placed(prompt.render(place, row | shown), folder, place)
         except DataError as error:
             unread.append(error)
             continue

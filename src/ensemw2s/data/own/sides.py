@@ -10,6 +10,7 @@ from ensemw2s.config import SplitConfig
 from ensemw2s.data.alike import alike
 from ensemw2s.errors import DataError
 from ensemw2s.examples import Example, Task
+from ensemw2s.pictures import by_content
 
 BY_DIFFICULTY = {"easy": ("id_test", "easy_pool"), "hard": ("ood_test", "hard_pool")}
 BY_FILE = {"easy": ("id_test", "easy_pool"), "hard": ("hard_pool",), "test": ("ood_test",)}
@@ -56,7 +57,7 @@ def sides_by_difficulty(
 
 
 def groups_of(examples: Sequence[Example]) -> list[int]:
-    """A number per example, equal for one `group_id` and for like text (`data.alike`)."""
+    """A number per example, equal for one `group_id`, for like text (`data.alike`) and for equal pictures."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -65,7 +66,7 @@ def groups_of(examples: Sequence[Example]) -> list[int]:
         return name
 
     for e in examples:
-        text = "text:" + alike(e.prompt)
+        text = "text:" + alike(by_content(e.prompt))
         parent[root(text)] = root("group:" + e.group_id)
     numbers: dict[str, int] = {}
     return [numbers.setdefault(root("group:" + e.group_id), len(numbers)) for e in examples]

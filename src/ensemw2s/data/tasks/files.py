@@ -37,7 +37,8 @@ class Files(TaskSettings):
     """With `unlabelled`: labelled questions of that kind, as `path`; without it there is no OOD test."""
     test_split: str = "test"
     prompt: str = "{{ prompt }}"
-    """The text that the model reads, a Jinja template over the columns; `row["its name"]` is any column."""
+    """The text that the model reads, a Jinja template over the columns; `row["its name"]` is any column. `![](path)` is
+    a picture; paths count from the data file's folder."""
     answer: str = "answer"
     """The column of the true answer; where `choices` are given, true and false are the texts `true`, `false`."""
     answer_form: Literal["choice", "free"] = "choice"

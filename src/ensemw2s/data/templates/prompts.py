@@ -10,6 +10,7 @@ from ensemw2s.data.readers.load import iterate_rows
 from ensemw2s.data.readers.stream import reason_of, stream_rows
 from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
+from ensemw2s.pictures import folder_of, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def prompts_of(
     columns: Sequence[str] | None = None,
     split: str = "train",
 ) -> list[Prompted]:
-    """Fill the template with each row's columns.
+    """Fill the template with each row's columns. Paths of pictures count from the file's folder.
 
     Args:
         id_column: of names of the rows; None uses row-1, row-2 and so on.
@@ -58,7 +59,8 @@ def prompts_of(
             if problem:
                 raise DataError(problem)
             name = f"row-{number}" if id_column is None else name_of(place, row, id_column, "--id")
-            found.append(Prompted(place, name, row, parsed.render(place, row), ""))
+            text = placed(parsed.render(place, row), folder_of(path), place)
+            found.append(Prompted(place, name, row, text, ""))
         except DataError as error:
             found.append(Prompted(place, name, row, None, reason_of(error, place)))
     return found

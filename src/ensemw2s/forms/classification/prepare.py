@@ -1,6 +1,6 @@
 """All models of a run of classes, loaded and probed, and what they read of every example."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,6 +21,7 @@ from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.classification.shared import Reading, SharedModels, load_shared
 from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.classification.writing import Writer
+from ensemw2s.forms.kinds import reads_text
 from ensemw2s.forms.prepare import with_rating
 from ensemw2s.models.language import vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
@@ -73,8 +74,8 @@ class ClassModels:
         prompts = [example.prompt for example in task.examples]
         examples = (*task.examples, *task.unlabelled, *task.test)
         self.config, self.store, self.reading = config, store, Reading(config.cache, store, on_tokens)
-        self.pool = [model if model.is_tfidf else pooled_by_prompts(model, prompts) for model in config.pool]
-        self.strong = pooled_by_prompts(config.strong, prompts)
+        self.pool = [_settled(model, prompts) for model in config.pool]
+        self.strong = _settled(config.strong, prompts)
         self.shared = load_shared([*(model for model in self.pool if not model.is_tfidf), self.strong])
         self.depths: list[int] = []
         if not (first := self.pool[0]).is_tfidf:
@@ -189,3 +190,8 @@ class ClassModels:
         for contexts in made.values():
             contexts.check()
         return made
+
+
+def _settled(model: ModelConfig, prompts: Sequence[str]) -> ModelConfig:
+    """The settings with the pooling that suits these prompts, of a model that reads text."""
+    return pooled_by_prompts(model, prompts) if reads_text(model) else model

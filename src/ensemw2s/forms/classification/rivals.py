@@ -11,18 +11,21 @@ from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.pictures import has_picture
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import MAJORITY, TFIDF, TFIDF_SELF_TRAINED
 from ensemw2s.train.samples import Validation
 
 
 def class_rivals(prepared: ClassPrepared, seed: SeedContext) -> dict[Condition, tuple[ClassVoters, Cost]]:
-    """What the trivial rivals of one seed say of every part, and what they cost."""
+    """What the trivial rivals of one seed say of every part, and what they cost; of pictures the commonest class."""
     easy, hard, n_classes = seed.draw.easy_train, seed.draw.hard_unlabelled, prepared.n_classes
     labels = prepared.split.easy_labels[easy]
     rows = rows_of(prepared, seed) | {HARD: hard}
     share = (torch.bincount(labels, minlength=n_classes) + 1.0).log().log_softmax(-1)
     majority = ClassVoters({part: share.expand(len(each), -1) for part, each in rows.items()})
+    if any(has_picture(example.prompt) for example in prepared.split.examples):
+        return {MAJORITY: (majority, _cost(0.0))}  # a picture has no words to weigh
     val = Validation(seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val])
     learner = TfidfLearner(prepared.words(seed), val)
     on_easy = learner.fit(easy, one_hot(labels, n_classes).float(), torch.ones(len(easy)), seed=0)

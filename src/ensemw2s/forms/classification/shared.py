@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
+import transformers
 from torch import Tensor
 
 from ensemw2s.config import CacheConfig, ModelConfig, TrainConfig, canonical_hash
@@ -17,6 +18,7 @@ from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.loading.load import Backbone, load_backbone
 from ensemw2s.models.pooled import PooledTrunk, Trunk, open_pooled
 from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.pictures import by_content
 from ensemw2s.records import Inputs, TensorStore
 
 POOLED_VERSION = 1
@@ -141,8 +143,7 @@ class PooledModels:
         is_exported: bool,
         depths: Sequence[int] = (),
     ) -> None:
-        for depth in {*depths, _layers(model, self.trunk)}:
-            self.trunk.cut(depth)
+        self.trunk.prove(sorted({*depths, _layers(model, self.trunk)}))
         self.trunk.check([e.id for e in examples], [e.prompt for e in examples])
 
     def read(self, examples: Sequence[Example], reading: Reading, further: Sequence[int] = ()) -> list[ClassRole]:
@@ -171,8 +172,15 @@ class PooledModels:
         ids, prompts = [e.id for e in part], [e.prompt for e in part]
         if not self.trunk.flops or reading.cache.trunk_cache not in ("auto", "disk"):
             return self.trunk.features(ids, prompts, depths)
-        asked = canonical_hash([list(pair) for pair in zip(ids, prompts, strict=True)])
-        facts = {"version": POOLED_VERSION, "model": self.trunk.fingerprint, "dtype": str(self.trunk.dtype)}
+        asked = canonical_hash([(each, by_content(prompt)) for each, prompt in zip(ids, prompts, strict=True)])
+        facts = {
+            "version": POOLED_VERSION,
+            "model": self.trunk.fingerprint,
+            "dtype": str(self.trunk.dtype),
+            "device": self.trunk.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
         keys = {depth: canonical_hash({**facts, "depth": depth, "examples": asked}) for depth in depths}
         stored = {depth: reading.store.get(KIND, key) for depth, key in keys.items()}
         absent = [depth for depth in depths if stored[depth] is None]

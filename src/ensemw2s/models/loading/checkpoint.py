@@ -14,6 +14,7 @@ from ensemw2s.models.loading.contents import check_contents, read_settings, stri
 from ensemw2s.models.loading.fetch import KNOWN, MANIFEST, fetch
 from ensemw2s.models.loading.hub import download
 from ensemw2s.models.loading.tiny import make_tiny
+from ensemw2s.names import TINY_MODELS
 from ensemw2s.storage.caches import cached_folder
 from ensemw2s.storage.checksums import FILE, facts
 from ensemw2s.storage.files import cache_home
@@ -39,8 +40,8 @@ def resolve(config: ModelConfig) -> str:
             model cannot be fetched.
     """
     name = config.model
-    if name == "tiny":
-        return str(_tiny())
+    if name in TINY_MODELS:
+        return str(_tiny(name))
     if name in KNOWN:
         return str(fetch(name))
     resolvable(config)
@@ -50,12 +51,12 @@ def resolve(config: ModelConfig) -> str:
 def resolvable(config: ModelConfig) -> None:
     """Raises ModelError where `config.model` can be no model's name: no known one, no folder, no well-formed hub id."""
     name = config.model
-    if name in (*KNOWN, "tiny") or Path(name).is_dir():
+    if name in (*KNOWN, *TINY_MODELS) or Path(name).is_dir():
         return
     if Path(name).exists() or not HUB_ID.fullmatch(name):
         raise ModelError(
             f"{name}: there is no such model folder; name an existing folder, a hub id (OWNER/NAME), or one "
-            f"of {', '.join((*KNOWN, 'tiny'))}"
+            f"of {', '.join((*KNOWN, *TINY_MODELS))}"
         )
 
 
@@ -88,8 +89,8 @@ def _local(config: ModelConfig) -> Path:
 def local_folder(config: ModelConfig) -> Path | None:
     """The folder of a model whose configuration and tokenizer are already local; else None."""
     name = config.model
-    if name == "tiny":
-        return _tiny()
+    if name in TINY_MODELS:
+        return _tiny(name)
     if name in KNOWN:
         folder = cache_home() / "models" / name
         return folder if folder.is_dir() else None
@@ -178,5 +179,12 @@ def _is_ignored(path: Path) -> bool:
     return name.startswith((".", "LICENSE", "NOTICE")) or name in RECORDS or path.suffix.lower() in IGNORED
 
 
-def _tiny() -> Path:
-    return cached_folder(cache_home() / "models" / "tiny", make_tiny, echo=lambda text: print(text, file=sys.stderr))
+def _tiny(name: str) -> Path:
+    make = make_tiny
+    if name != "tiny":
+        from ensemw2s.models.loading import tiny_pictures  # loads the library's image processors
+
+        make = {"tiny-vision": tiny_pictures.make_tiny_vision, "tiny-multimodal": tiny_pictures.make_tiny_multimodal}[
+            name
+        ]
+    return cached_folder(cache_home() / "models" / name, make, echo=lambda text: print(text, file=sys.stderr))

@@ -73,7 +73,7 @@ def _rough_count(numbers: dict[str, float]) -> float:
 
 def _most(key: str, n_tensors: int, largest: int) -> int | None:
     """Largest accepted value of a setting; None where it is not a size."""
-    if key.endswith(("_id", "_ids", "token_index", "seed")):
+    if key.endswith(("_id", "_ids", "token_index", "feature_layer", "seed")):
         return None
     if LAYERS.search(key):
         return max(MOST_LAYERS, n_tensors)  # a layer has at least one tensor, or shares another's

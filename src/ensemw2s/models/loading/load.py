@@ -27,6 +27,7 @@ from ensemw2s.models.loading.refusal import LOADING_ERRORS, explained
 from ensemw2s.models.loading.tokenizer import open_tokenizer
 from ensemw2s.models.mixture import refuse_mixtures
 from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
+from ensemw2s.names import TINY_MODELS
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def choose_dtype(config: ModelConfig) -> torch.dtype:
     """
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
-    if config.model == "tiny":
+    if config.model in TINY_MODELS:
         return torch.float32
     if device().type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

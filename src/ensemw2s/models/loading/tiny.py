@@ -34,16 +34,22 @@ def make_tiny(folder: Path, *, seed: int = 0, n_layers: int = 4, hidden_size: in
 
 def write_random(folder: Path, model: PreTrainedModel, seed: int) -> Path:
     """Draw the matrices of a model anew and write it, with the byte-level tokenizer, into `folder`."""
+    draw_matrices(model, seed)
+    with new_folder(folder) as temporary, quiet():
+        model.save_pretrained(temporary)
+        byte_tokenizer().save_pretrained(temporary)
+    return folder
+
+
+def draw_matrices(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Draw the matrices of a model anew."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 # Unit gain per layer: at the usual 0.02 so narrow a model would hardly mix its tokens.
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
-    with new_folder(folder) as temporary, quiet():
-        model.save_pretrained(temporary)
-        byte_tokenizer().save_pretrained(temporary)
-    return folder
+    return model
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -6,6 +6,7 @@ caller either refuses the model by name (`require`) or takes the slower way (`pr
 """
 
 from collections.abc import Callable, Hashable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,6 +25,28 @@ LENGTHS = (7, 3, 1, 5)
 """Numbers of tokens of a probe's texts."""
 
 
+@runtime_checkable
+class Probed(Protocol):
+    """What a probe asks of a model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+
+    @property
+    def n_layers(self) -> int: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def proven(self) -> dict[Hashable, str]:
+        """Results of the probes so far."""
+        ...
+
+
 def sample_texts(backbone: Backbone) -> list[list[int]]:
     """Token ids of texts of several lengths, spread over the vocabulary, without special tokens."""
     return texts_for(backbone.tokenizer, backbone.model, backbone.pad_id)
@@ -40,7 +63,7 @@ def texts_for(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pad_id
 
 
 def problem(
-    backbone: Backbone,
+    backbone: Probed,
     key: Hashable,
     ours: Callable[[], Tensor],
     theirs: Callable[[], Tensor],
@@ -61,13 +84,13 @@ def problem(
     return backbone.proven[place]
 
 
-def place_of(backbone: Backbone, key: Hashable) -> Hashable:
+def place_of(backbone: Probed, key: Hashable) -> Hashable:
     """Key in `Backbone.proven` of a probe's result."""
     return key, backbone.n_layers, str(backbone.dtype)
 
 
 def require(
-    backbone: Backbone,
+    backbone: Probed,
     key: Hashable,
     ours: Callable[[], Tensor],
     theirs: Callable[[], Tensor],
@@ -89,7 +112,7 @@ def require(
         refuse(backbone, what, reason, mend)
 
 
-def refuse(backbone: Backbone, what: str, reason: str, mend: str) -> None:
+def refuse(backbone: Probed, what: str, reason: str, mend: str) -> None:
     """Raise the ModelError of a failed probe."""
     if backbone.dtype != torch.float32:  # some families compute in single precision alone
         mend = f"set dtype: float32 for this model, or {mend}"
