@@ -155,7 +155,9 @@ def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, t
     assert (len(plain), sum(before), sum(after)) == (40, 12, 4)
     assert (known["guard"]["share"], known["guard"]["auroc"]) == (0.2, 1.0)
     assert [pair["probability"] < 0.5 for pair in known["pairs"]] == after
-    assert all(pair["margin"] == pytest.approx(1.0) for pair, doubted in zip(known["pairs"], after) if not doubted)
+    assert all(
+        pair["margin"] == pytest.approx(1.0) for pair, doubted in zip(known["pairs"], after, strict=True) if not doubted
+    )
     assert misled["guard"]["share"] == 0.0
     assert misled["pairs"] == plain
 
