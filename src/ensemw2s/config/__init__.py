@@ -2,6 +2,7 @@
 
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
+from ensemw2s.config.evaluation import EvaluationConfig
 from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig
 from ensemw2s.config.load import load_config, parse_config
@@ -19,6 +20,7 @@ __all__ = [
     "DeliverConfig",
     "DifficultyConfig",
     "EnsembleConfig",
+    "EvaluationConfig",
     "ExperimentConfig",
     "GenerationConfig",
     "ModelConfig",

@@ -1,12 +1,13 @@
 """The whole experiment as one frozen, validated tree."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from ensemw2s.config.base import Frozen
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
+from ensemw2s.config.evaluation import EvaluationConfig
 from ensemw2s.config.generation import GenerationConfig
 from ensemw2s.config.model import CacheConfig, ModelConfig
 from ensemw2s.config.preference import Preference
@@ -36,6 +37,8 @@ def _read_weak(value: Any) -> Any:
 class ExperimentConfig(Frozen):
     """Everything that decides a result; beside it there is `tracking` alone."""
 
+    younger: ClassVar[tuple[str, ...]] = ("evaluation",)
+
     name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
     """Of the run, and of its folder below `runs`."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
@@ -50,6 +53,7 @@ class ExperimentConfig(Frozen):
     ensemble: EnsembleConfig = EnsembleConfig()
     students: StudentConfig = StudentConfig()
     generation: GenerationConfig = GenerationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     cache: CacheConfig = CacheConfig()
     deliver: DeliverConfig = DeliverConfig()
     tracking: Annotated[Literal["none", "trackio", "wandb", "mlflow", "tensorboard"], Field(exclude=True)] = "none"
@@ -87,6 +91,7 @@ class ExperimentConfig(Frozen):
         self._check_pool()
         self._check_one_of_many()
         self._check_in_context()
+        self._check_perturbed()
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -216,6 +221,17 @@ class ExperimentConfig(Frozen):
                 f"students.in_context ({n}) exceeds split.n_hard_unlabelled ({self.split.n_hard_unlabelled}), whose "
                 "labels are shown; lower it"
             )
+
+    def _check_perturbed(self) -> None:
+        evaluation, task = self.evaluation, self.task
+        if evaluation.perturb and not task.may_be_reworded:
+            raise ValueError(
+                f"evaluation.perturb: {evaluation.perturb[0]} may change the answer of a {task.name} question, which "
+                "its exact words decide; leave it out"
+            )
+        if evaluation.perturb_columns and not (evaluation.perturb and task.has_columns):
+            lacking = "evaluation.perturb names nothing to do" if task.has_columns else f"{task.name} has no columns"
+            raise ValueError(f"evaluation.perturb_columns: {lacking}; leave it out")
 
     def _check_pool(self) -> None:
         if self.strong.is_tfidf:

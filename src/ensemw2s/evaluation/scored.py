@@ -1,7 +1,7 @@
 """What the evaluation is made of: the opened truth, and each condition's answers held against it. No model is here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -116,6 +116,10 @@ class Learned:
     student_is_right: Bool[Tensor, " hard"]
 
 
+PerturbedAnswers = dict[Condition, dict[str, Bool[Tensor, " _"]]]
+"""Of each condition and test, which items are answered truly where their questions are worded otherwise."""
+
+
 @dataclass(frozen=True)
 class ScoredCondition:
     """One condition of one seed."""
@@ -157,3 +161,5 @@ class ScoredSeed:
     """Part to the answers of each member of a pool, trained on all easy examples alike; empty without a pool."""
     voters: ScoredVoters | None = None
     """Outside voters, and the labels that they have a part in; of the same ensemble as `signals`."""
+    perturbed: Mapping[str, PerturbedAnswers] = field(default_factory=dict[str, PerturbedAnswers])
+    """By perturbation."""

@@ -101,6 +101,7 @@ class Reasoning(TaskSettings):
     """The hardest setting of the generator's dial; None takes all of them."""
 
     is_free = True
+    may_be_reworded = False
 
     def load(self) -> Task:
         """`n_examples` distinct questions, spread evenly over the dial up to `max_level`.
