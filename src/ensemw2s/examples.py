@@ -1,6 +1,7 @@
 """A data set as the package sees it: questions, and what the reader of a report must know about them."""
 
 from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,15 @@ class Example:
     """The true answer, one of `choices` where there are choices; None where it is unknown or sealed."""
     difficulty: float | None = None
     """Larger is harder; None until rated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What of a prompt may be worded otherwise."""
+
+    texts: tuple[str, ...]
+    render: Callable[[Sequence[str]], str]
+    """The prompt with other texts in the place of these."""
 
 
 @dataclass(frozen=True, slots=True)

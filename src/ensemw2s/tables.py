@@ -181,6 +181,20 @@ MERGES: Table[type[Any]] = Table(
     },
 )
 """Merges of experts into one model (`core.merging.Merge`)."""
+_PERTURB = "ensemw2s.data.perturb"
+PERTURBATIONS: Table[Any] = Table(
+    "ensemw2s.perturbations",
+    {
+        "typos": f"{_PERTURB}:typos",
+        "lowercase": f"{_PERTURB}:lowercase",
+        "accents": f"{_PERTURB}:accents",
+        "spaces": f"{_PERTURB}:spaces",
+        "punctuation": f"{_PERTURB}:punctuation",
+        "distractor": f"{_PERTURB}:distractor",
+        "masked": f"{_PERTURB}:masked",
+    },
+)
+"""How questions are worded otherwise (`data.perturb.Perturbation`)."""
 _TASK = "ensemw2s.data.tasks"
 TASKS: Table[type[Any]] = Table(
     "ensemw2s.tasks",

@@ -23,12 +23,14 @@ from ensemw2s.results import (
     Items,
     LabelledText,
     Mending,
+    PerturbedTest,
     Pgr,
     PoolMember,
     Recommendation,
     Reliability,
     ReliabilityBin,
     Results,
+    Robustness,
     Round,
     Row,
     StageTime,
@@ -189,6 +191,22 @@ def synthetic(n_seeds: int = 3, methods: tuple[str, ...] = tuple(METHODS)) -> Re
                 n_wrong=240,
             )
             for i, row in enumerate(students)
+        ),
+        perturbed=tuple(
+            PerturbedTest(perturbation=name, part="ood_test", n_changed=n, n_others=900 - n)
+            for name, n in (("typos", 900), ("accents", 850))
+        ),
+        robustness=tuple(
+            Robustness(
+                row=row.key,
+                perturbation=name,
+                part="ood_test",
+                accuracy=figure(0.55),
+                drop=interval(0.05),
+                beyond_teacher=interval(-0.01) if row.kind == "student" else None,
+            )
+            for row in rows
+            for name in ("typos", "accents")
         ),
         notes=("Both models are depths of one network.",),
     )

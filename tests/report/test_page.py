@@ -17,8 +17,9 @@ from ensemw2s.results import Interval, RunComparison, RunLine, RunPair
 from ensemw2s.training_end import TrainingEnd
 
 SECTIONS = [
-    *("headline", "experiment", "rows", "certainty", "gains", "pgr", "mending", "items", "difficulty", "reliability"),
-    *("rounds", "answers", "correlation", "people", "trainings", "time", "task", "notes", "configuration", "glossary"),
+    *("headline", "experiment", "rows", "certainty", "gains", "pgr", "mending", "robustness", "items", "difficulty"),
+    *("reliability", "rounds", "answers", "correlation", "people", "trainings", "time", "task", "notes"),
+    *("configuration", "glossary"),
 ]
 
 
@@ -55,6 +56,17 @@ def test_every_row_stands_in_both_tables_with_its_interval(results, page):
     for line in lines:
         assert line.ood_test in page
         assert line.ood_test in terminal
+
+
+def test_perturbed_tests_are_one_table_of_rows_by_perturbations(results, page):
+    lines = cells_of(page, "robustness")
+    assert len(lines) == 8
+    section = page.split('<section id="robustness">')[1].split("</section>")[0]
+    assert f"All {len(results.rows)} rows" in section
+    assert "typos 900 of 900 questions; accents 850 of 900 questions (50 more would have become" in section
+    student = next(line for line in lines if "student of" in line[0])
+    assert student[2] == student[3]
+    assert re.fullmatch(r"55.0; drop \+5.0 \[\+3.0, \+7.0\]; beyond -1.0 \[-3.0, \+1.0\]", student[2])
 
 
 def test_names_are_words_and_every_term_leads_to_the_glossary(results, page):

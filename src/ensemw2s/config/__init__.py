@@ -2,6 +2,7 @@
 
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
+from ensemw2s.config.evaluation import EvaluationConfig
 from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig, RestartConfig
 from ensemw2s.config.judge import JudgeConfig
@@ -20,6 +21,7 @@ __all__ = [
     "DeliverConfig",
     "DifficultyConfig",
     "EnsembleConfig",
+    "EvaluationConfig",
     "ExperimentConfig",
     "GenerationConfig",
     "JudgeConfig",

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_
 from ensemw2s.config.base import Frozen
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
+from ensemw2s.config.evaluation import EvaluationConfig
 from ensemw2s.config.generation import GenerationConfig
 from ensemw2s.config.judge import JudgeConfig
 from ensemw2s.config.mixture import check_mixture
@@ -39,7 +40,7 @@ def _read_weak(value: Any) -> Any:
 class ExperimentConfig(Frozen):
     """Everything that decides a result; beside it there is `tracking` alone."""
 
-    younger: ClassVar[tuple[str, ...]] = ("judges",)
+    younger: ClassVar[tuple[str, ...]] = ("judges", "evaluation")
 
     name: Annotated[str, AfterValidator(_plain_name)] = "geo-facts"
     """Of the run, and of its folder below `runs`."""
@@ -56,6 +57,7 @@ class ExperimentConfig(Frozen):
     students: StudentConfig = StudentConfig()
     generation: GenerationConfig = GenerationConfig()
     judges: JudgeConfig = JudgeConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     cache: CacheConfig = CacheConfig()
     deliver: DeliverConfig = DeliverConfig()
     tracking: Annotated[Literal["none", "trackio", "wandb", "mlflow", "tensorboard"], Field(exclude=True)] = "none"
@@ -95,6 +97,7 @@ class ExperimentConfig(Frozen):
         self._check_in_context()
         self._check_judges()
         check_mixture(self)
+        self._check_perturbed()
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -248,6 +251,17 @@ class ExperimentConfig(Frozen):
                 "judges.at_test: generation.samples is 0, so there are no answers to choose among; set it above 0, or "
                 "leave at_test out"
             )
+
+    def _check_perturbed(self) -> None:
+        evaluation, task = self.evaluation, self.task
+        if evaluation.perturb and not task.may_be_reworded:
+            raise ValueError(
+                f"evaluation.perturb: {evaluation.perturb[0]} may change the answer of a {task.name} question, which "
+                "its exact words decide; leave it out"
+            )
+        if evaluation.perturb_columns and not (evaluation.perturb and task.has_columns):
+            lacking = "evaluation.perturb names nothing to do" if task.has_columns else f"{task.name} has no columns"
+            raise ValueError(f"evaluation.perturb_columns: {lacking}; leave it out")
 
     def _check_pool(self) -> None:
         if self.strong.is_tfidf:

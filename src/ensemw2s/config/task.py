@@ -1,7 +1,7 @@
 """What every task answers to the rest of the package, and the settings of difficulty and of the split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from pydantic import (
 
 from ensemw2s.config.base import Count, Fraction, Frozen
 from ensemw2s.errors import ConfigError
-from ensemw2s.examples import Task
+from ensemw2s.examples import Example, Task, Wording
 from ensemw2s.tables import TASKS
 
 DEFAULT_TASK = "geo-facts"
@@ -46,6 +46,12 @@ class TaskSettings(Frozen, ABC):
     Models then write their answers, which are checked; otherwise the probability of the true answer suffices."""
     reads: ClassVar[Literal["text", "pictures", "both"]] = "text"
     """What prompts are: text, one picture each, or text with pictures in it. It picks the tiny model of `--tiny`."""
+    has_columns: ClassVar[bool] = False
+    """Whether prompts are made of columns that the user knows by name."""
+    may_be_reworded: ClassVar[bool] = True
+    """Whether a question that is worded a little otherwise keeps its answer."""
+    question_between: ClassVar[tuple[str, tuple[str, ...]]] = ("Question: ", ("\nOptions:", "\nAnswer:"))
+    """What stands before the question in a prompt, and what may stand after it: neither is ever worded otherwise."""
     younger: ClassVar[tuple[str, ...]] = ("votes",)
     template: ClassVar[str] = "{{ prompt }}"
     """The Jinja template by which an exported model makes a prompt of a row; by default the row's column `prompt`."""
@@ -68,6 +74,18 @@ class TaskSettings(Frozen, ABC):
             DataError: the data are missing or malformed; the message names the place and the mend.
         """
 
+    def wordings(self, examples: Sequence[Example], columns: Sequence[str]) -> list[Wording]:
+        """What of each example's prompt may be worded otherwise: by default its question, without options.
+
+        Args:
+            columns: with `has_columns`, those that may be changed; empty where the prompt has one alone.
+
+        Raises:
+            DataError: there is no such column, or it is not clear which ones may be changed.
+        """
+        before, after = self.question_between
+        return [_question(example.prompt, before, after) for example in examples]
+
     def stand_in(self) -> dict[str, str]:
         """Small generated files in the form of the task's own, by name, for `--tiny`; empty where `load` needs none.
 
@@ -82,6 +100,13 @@ class TaskSettings(Frozen, ABC):
         By default a setting `path`, where there is one, becomes the folder.
         """
         return self.model_copy(update={"path": str(folder)}) if "path" in type(self).model_fields else self
+
+
+def _question(prompt: str, before: str, after: Sequence[str]) -> Wording:
+    start = len(before) if prompt.startswith(before) else 0
+    ends = [place for mark in after if (place := prompt.find(mark, start)) >= 0]
+    end = min(ends, default=len(prompt))
+    return Wording((prompt[start:end],), lambda texts: prompt[:start] + "".join(texts) + prompt[end:])
 
 
 def task_class(settings: Mapping[str, Any]) -> type[TaskSettings]:

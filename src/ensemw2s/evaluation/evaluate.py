@@ -14,6 +14,7 @@ from ensemw2s.evaluation.items import Questions, items_of
 from ensemw2s.evaluation.mending import mending_figures, restart_figures
 from ensemw2s.evaluation.pool import pool_figures
 from ensemw2s.evaluation.recommend import Outside, learns_labels, recommended_row, rival_of
+from ensemw2s.evaluation.robustness import robustness_figures
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
 from ensemw2s.evaluation.table import Table, reliability_of
 from ensemw2s.evaluation.trace import trace
@@ -24,6 +25,7 @@ from ensemw2s.results import (
     AnswerSample,
     BudgetCurve,
     Confusion,
+    PerturbedTest,
     Recommendation,
     Reliability,
     Results,
@@ -49,6 +51,7 @@ class RunFacts:
     """Each weak model of the pool, in words."""
     samples: tuple[AnswerSample, ...] = ()
     token_weights: tuple[TokenWeights, ...] = ()
+    perturbed: tuple[PerturbedTest, ...] = ()
     questions: Questions | None = None
     """The first seed's unlabelled questions."""
 
@@ -125,6 +128,8 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         confusion=_confusion(table, shown, None if rival is None else rival.row),
         mending=mending_figures(seeds, [each.condition for each in conditions]),
         restarts=restart_figures(seeds),
+        perturbed=facts.perturbed,
+        robustness=robustness_figures(table, facts.perturbed),
         samples=facts.samples,
         token_weights=facts.token_weights,
         notes=(*facts.notes, *_refit_note(config.deliver.refit, refit_on)),

@@ -126,6 +126,10 @@ class Learned:
     student_is_right: Bool[Tensor, " hard"]
 
 
+PerturbedAnswers = dict[Condition, dict[str, Bool[Tensor, " _"]]]
+"""Of each condition and test, which items are answered truly where their questions are worded otherwise."""
+
+
 @dataclass(frozen=True)
 class Restarted:
     """A teacher's own answers to a seed's unlabelled items, and the samples that went on from them."""
@@ -180,3 +184,5 @@ class ScoredSeed:
     """Outside voters, and the labels that they have a part in; of the same ensemble as `signals`."""
     best_of_n: Mapping[str, Sequence[SamplesRight]] = field(default_factory=dict[str, Sequence[SamplesRight]])
     """Teacher to what choices among its drawn answers are worth; empty without judges, samples or the truth."""
+    perturbed: Mapping[str, PerturbedAnswers] = field(default_factory=dict[str, PerturbedAnswers])
+    """By perturbation."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from ensemw2s.config import ExperimentConfig, Recipe, TrainConfig
 from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.selection import Evidence
+from ensemw2s.data.perturb import PerturbedTests
 from ensemw2s.data.splits import Draw, Split
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Chosen, Ensemble
@@ -57,6 +58,10 @@ class Prepared:
     strong: Role
     people: Mapping[str, str]
     """Id to the answer that a person gave."""
+    perturbed: tuple[PerturbedTests, ...] = field(default=(), kw_only=True)
+    """The tests' prompts under each perturbation."""
+    on: Callable[[Split], "Prepared"] | None = field(default=None, kw_only=True)
+    """The same models on a split with other prompts; None where no test is perturbed."""
 
     @property
     def roles(self) -> Mapping[str, Role]:
@@ -304,6 +309,10 @@ class ScoringForm(Protocol):
 
     def score(self, seed: SeedContext, voters: Any, part: str, truth: Truth | None) -> Scored:
         """A condition's answers to a part; the truth of easy-val is known to the form."""
+        ...
+
+    def asked(self, seed: SeedContext, voters: Any, rows: Int[Tensor, " rows"]) -> Any:
+        """The voters of a run whose prompts differ from those of this form's in these rows, asked these."""
         ...
 
     def hard_answers(self, voters: Any) -> Int[Tensor, " hard"] | None:

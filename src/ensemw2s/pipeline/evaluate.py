@@ -18,9 +18,10 @@ from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance
 from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes, samples_notes
+from ensemw2s.pipeline.perturbed import with_perturbed
 from ensemw2s.pipeline.run_folder import PACKAGES
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
-from ensemw2s.results import Condition, LabelledText, Results, TaskInfo
+from ensemw2s.results import Condition, LabelledText, PerturbedTest, Results, TaskInfo
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, ensemble
 
 
@@ -45,10 +46,15 @@ def evaluate_run(seeds: Sequence[SeedWork], advance: Advance = lambda n: None) -
             first.context, first.labels, curve_method(first.config.ensemble.methods), hard[0]
         ),
         token_weights=first.form.scoring.token_weights(first.context, first.ensembles),
+        perturbed=tuple(
+            PerturbedTest(perturbation=tests.name, part=part, n_changed=made.n_changed, n_others=made.n_others)
+            for tests in first.prepared.perturbed
+            for part, made in tests.parts.items()
+        ),
         questions=_questions(first, hard[0]),
     )
     scored = [_scored(seed, truths, each, advance) for seed, each in zip(seeds, hard, strict=True)]
-    return evaluate(facts, scored, _items(split))
+    return evaluate(facts, with_perturbed(seeds, scored, truths, advance), _items(split))
 
 
 def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, advance: Advance) -> ScoredSeed:

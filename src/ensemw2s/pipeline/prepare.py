@@ -6,12 +6,13 @@ from dataclasses import replace
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.data.load import load_task
 from ensemw2s.data.people import read_people
+from ensemw2s.data.perturb import perturbed_tests
 from ensemw2s.data.splits import Split, make_split
 from ensemw2s.data.votes import placed
 from ensemw2s.ensemble.contexts import exportable
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.ensemble.rate import learners
-from ensemw2s.errors import ConfigError
+from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, TaskForm
 from ensemw2s.forms.classification.form import ClassModels, class_form
@@ -41,6 +42,7 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     people_of(config, task)
     if config.difficulty.source == "column":
         split = make_split(task, config.split)
+        perturbed_tests(config.task, split, config.evaluation)
         return _noted(task, split, config), split
     learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return task, None
@@ -74,7 +76,25 @@ def prepare(
         task = rated_by_chance(task, config) if is_plan else models.rated(task)
         split = make_split(task, config.split)
         task = _noted(task, split, config)
-    return models.prepared(_sealed(task), split, people)
+    sealed = _sealed(task)
+    prepared = models.prepared(sealed, split, people)
+    return _perturbed(config, models, prepared, lambda other: models.prepared(sealed, other, people))
+
+
+def _perturbed(
+    config: ExperimentConfig,
+    models: ClassModels | AnswerModels,
+    prepared: ClassPrepared | AnswerPrepared,
+    on: Callable[[Split], Prepared],
+) -> ClassPrepared | AnswerPrepared:
+    """With the perturbed tests, of which each prompt can be read. Raises DataError, naming the perturbation."""
+    made = perturbed_tests(config.task, prepared.split, config.evaluation)
+    for tests in made:
+        try:
+            models.check(prepared, tests.laid_over(prepared.split))
+        except DataError as error:
+            raise DataError(f"evaluation.perturb: {tests.name}: {error}") from None
+    return replace(prepared, perturbed=made, on=on) if made else prepared
 
 
 def form_of(prepared: Prepared) -> TaskForm:

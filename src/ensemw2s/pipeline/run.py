@@ -77,7 +77,8 @@ def _run(
 ) -> Results:
     with _opened(config, run_dir, store_root, console, listener) as (store, journal):
         seeds = _train(config, run_dir, store, journal, listener)
-        with journal.stage("evaluate", store, total=sum(len(work.outcomes) for work in seeds)) as advance:
+        n_asked = sum(len(work.outcomes) for work in seeds) * (1 + len(config.evaluation.perturb))
+        with journal.stage("evaluate", store, total=n_asked) as advance:
             before = [len(work.context.used) for work in seeds]
             results, items = evaluate_run(seeds, advance)
             student = exported(results, seeds)

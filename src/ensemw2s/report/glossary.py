@@ -52,6 +52,11 @@ GLOSSARY: dict[str, Term] = {
         "More training would change nothing that matters: the optimum is reached, or easy validation data no "
         "longer improve.",
     ),
+    "drop": Term(
+        "Drop",
+        "How much less often a row answers the questions of a test truly once they are worded otherwise, paired by "
+        "item and seed.",
+    ),
     "easy-labels": Term(
         "With the easy labels",
         "The student also learns the true labels of the easy examples, beside the weak labels of the hard ones.",

@@ -20,7 +20,7 @@ from ensemw2s.report.overview import ENOUGH_SEEDS, next_steps, tiles
 from ensemw2s.report.scale import Scale
 from ensemw2s.report.table import KINDS, distances, leaderboard, main_lines, percent, points, seed_range, short
 from ensemw2s.report.trainings import MEANING, training_lines
-from ensemw2s.results import Figure, Item, Mending, Results, Timing
+from ensemw2s.results import Figure, Item, Mending, Results, Robustness, Row, Timing
 from ensemw2s.results.conditions import SELF, STRONG_ON_EASY
 from ensemw2s.results.picks import main_rows
 from ensemw2s.storage.files import write_atomic
@@ -63,6 +63,7 @@ def render(results: Results, timing: Timing | None, *, folder: str | None = None
         names=names,
         mending=_by_val(results),
         teachers={curve.teacher: _teacher(results, curve.teacher) for curve in results.best_of_n},
+        sturdy=_sturdy(results),
         measures=measures(results),
         colours={row.key: colour_of(row.condition) for row in results.rows},
         sampled=_sampled(results),
@@ -96,6 +97,18 @@ def _by_val(results: Results) -> list[Mending]:
 def _teacher(results: Results, teacher: str) -> str:
     """Label of the row whose answers are chosen among."""
     return results.row(STRONG_ON_EASY.key if teacher == SELF else teacher).label
+
+
+def _sturdy(results: Results) -> list[tuple[Row, dict[str, Robustness]]]:
+    """Every row with what it is worth on the hardest test under each perturbation, the rows first that a reader
+    compares first."""
+    found: dict[str, dict[str, Robustness]] = {}
+    for one in results.robustness:
+        if one.part == results.hardest_test:
+            found.setdefault(one.row, {})[one.perturbation] = one
+    main = [row.key for _, row in main_rows(results)]
+    order = sorted(found, key=lambda key: main.index(key) if key in main else len(main))
+    return [(results.row(key), found[key]) for key in order]
 
 
 def _strip_item(results: Results) -> Item | None:

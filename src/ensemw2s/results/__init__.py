@@ -17,7 +17,7 @@ from ensemw2s.results.curves import (
 from ensemw2s.results.items import AnswerSample, Item, Items, LabelledText
 from ensemw2s.results.plan import Plan, PlanLine
 from ensemw2s.results.rounds import EnsembleTrace, PoolMember, Round, TokenShare, TokenWeights
-from ensemw2s.results.rows import Comparison, Mending, Pgr, Row
+from ensemw2s.results.rows import Comparison, Mending, PerturbedTest, Pgr, Robustness, Row
 from ensemw2s.results.run import SCHEMA_VERSION, Recommendation, Results, TaskInfo
 from ensemw2s.results.timing import StageTime, Timing
 from ensemw2s.results.voters import Voter, Voters
@@ -42,6 +42,7 @@ __all__ = [
     "Items",
     "LabelledText",
     "Mending",
+    "PerturbedTest",
     "Pgr",
     "Plan",
     "PlanLine",
@@ -51,6 +52,7 @@ __all__ = [
     "Reliability",
     "ReliabilityBin",
     "Results",
+    "Robustness",
     "Round",
     "Row",
     "RowKind",

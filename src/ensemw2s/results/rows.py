@@ -79,3 +79,27 @@ class Mending(Record):
     """Mended less broken labels as a share of all: what it is right more often than its labels."""
     n_wrong: float
     """Wrong labels; mean over seeds."""
+
+
+class PerturbedTest(Record):
+    """A test whose questions were worded otherwise."""
+
+    perturbation: str
+    part: str
+    n_changed: int
+    """Questions that the perturbation changed."""
+    n_others: int
+    """Questions left as they were, because another example's prompt would have come out, or nothing."""
+
+
+class Robustness(Record):
+    """A row on a perturbed test."""
+
+    row: str
+    perturbation: str
+    part: str
+    accuracy: Figure
+    drop: Interval
+    """Its accuracy on the test as it is less this one, paired by seed and item."""
+    beyond_teacher: Interval | None = None
+    """Students: their drop less that of the ensemble whose labels they learned; below 0 they stand it better."""

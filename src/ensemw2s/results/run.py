@@ -9,7 +9,7 @@ from ensemw2s.results.base import Record
 from ensemw2s.results.curves import BestOfN, BudgetCurve, Confusion, DifficultyCurve, Reliability
 from ensemw2s.results.items import AnswerSample, Items, LabelledText
 from ensemw2s.results.rounds import EnsembleTrace, PoolMember, TokenWeights
-from ensemw2s.results.rows import Comparison, Mending, Pgr, Row
+from ensemw2s.results.rows import Comparison, Mending, PerturbedTest, Pgr, Robustness, Row
 from ensemw2s.results.voters import Voters
 
 SCHEMA_VERSION = 2
@@ -88,6 +88,10 @@ class Results(Record):
     """Of the students of weak labels, where the true answers of the unlabelled items are known."""
     restarts: tuple[Mending, ...] = ()
     """`generation.restart`: of the teachers' samples, beside the answers that they went on from; else as `mending`."""
+    perturbed: tuple[PerturbedTest, ...] = ()
+    """`evaluation.perturb`: the tests with their questions worded otherwise."""
+    robustness: tuple[Robustness, ...] = ()
+    """Every row on each of these."""
     notes: tuple[str, ...] = ()
     """What a reader must know: missing rows with the reason, split_uses_labels, shared network and the like."""
 

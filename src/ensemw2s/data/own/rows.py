@@ -156,16 +156,15 @@ def _examples(
     seen: dict[str, str] = {}
     unread: list[DataError] = []
     for number, place, row, label in rows:
-        name = name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
+        name = own_name(config, number, place, row)
         if name in seen:
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
         seen[name] = place
         options, answer = option_named(place, row, label, config)
-        shown = {} if options is None else {"options": list(options)}
         if config.right:
             pair = pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name)
             answer = (config.choices or PAIR_CHOICES)[pair.is_right]
-            shown = {"candidate": pair.candidate, "other": pair.other}
+        shown = beside(config, place, row, name, options)
         group = name_of(place, row, config.group, "task.group") if config.group else prefix + name
         difficulty = number_of(place, row, config.difficulty) if config.difficulty else None
         try:
@@ -177,6 +176,21 @@ def _examples(
     if unread:
         raise DataError(f"{unread[0]} ({len(unread):,} of {len(rows):,} rows have no prompt)")
     return examples
+
+
+def own_name(config: Files, number: int, place: str, row: dict[str, Any]) -> str:
+    """The id of a row among those of its file. Raises DataError where its column has none."""
+    return name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
+
+
+def beside(
+    config: Files, place: str, row: dict[str, Any], name: str, options: tuple[str, ...] | None
+) -> dict[str, Any]:
+    """What the template reads beside a row's columns."""
+    if config.right:
+        pair = pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name)
+        return {"candidate": pair.candidate, "other": pair.other}
+    return {} if options is None else {"options": list(options)}
 
 
 def option_named(

@@ -4,6 +4,7 @@
 """
 
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from pydantic import model_validator
 from ensemw2s.config.base import Text
 from ensemw2s.config.task import TaskSettings
 from ensemw2s.data.stand_in import COLOURS, N, json_lines
-from ensemw2s.examples import Task
+from ensemw2s.examples import Example, Task, Wording
 
 PARTS = ("path", "unlabelled", "test")
 """Settings that name a file."""
@@ -67,6 +68,7 @@ class Files(TaskSettings):
     group: str | None = None
     """A column of what a split must not tear apart; None puts each row in its own group."""
 
+    has_columns = True
     younger: ClassVar[tuple[str, ...]] = (*TaskSettings.younger, "unlabelled_answers", "ordered")
 
     @property
@@ -130,6 +132,11 @@ class Files(TaskSettings):
         from ensemw2s.data.own.rows import load_files  # which reads these settings
 
         return load_files(self)
+
+    def wordings(self, examples: Sequence[Example], columns: Sequence[str]) -> list[Wording]:
+        from ensemw2s.data.own.wording import wordings  # which reads these settings
+
+        return wordings(self, examples, columns)
 
     def stand_in(self) -> dict[str, str]:
         """One file for each that is named, with every column that the settings name."""

@@ -133,6 +133,8 @@ class Reasoning(TaskSettings):
     def needs_decoding(self) -> bool:  # another solution with the same number is right, too
         return self.worked
 
+    may_be_reworded = False
+
     def load(self) -> Task:
         """`n_examples` distinct questions, spread evenly over the dial up to `max_level`.
 

@@ -22,6 +22,7 @@ Domain = Literal["films", "products", "editorials", "tweets"]
 class Sentiment(TaskSettings):
     name: Literal["sentiment"] = "sentiment"
     template: ClassVar[str] = "{{ text }}\nSentiment:"
+    question_between: ClassVar[tuple[str, tuple[str, ...]]] = ("", ("\nSentiment:",))
     younger: ClassVar[tuple[str, ...]] = ("votes", "raters_per_item", "raters_seed")
     domains: Annotated[tuple[Domain, ...], Field(min_length=1)] = ("films", "products", "editorials", "tweets")
     path: str | None = None

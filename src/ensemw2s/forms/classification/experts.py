@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ensemw2s.config import TrainConfig, canonical_hash
+from ensemw2s.config import ModelConfig, TrainConfig, canonical_hash
 from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
@@ -22,6 +23,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.asked import Ask, ensemble_says, expert_says
 from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.gate import gated
 from ensemw2s.forms.classification.merging import merged_classifier
@@ -51,6 +53,8 @@ class ClassVoters:
     """How a student's logits become probabilities: a name in the table of links."""
     state: Mapping[str, Tensor] | None = None
     """Trained parameters of a student."""
+    ask: Ask | None = None
+    """What they say of prompts that are worded otherwise; None of those who are not asked that."""
 
 
 @dataclass(frozen=True)
@@ -180,12 +184,18 @@ class ClassExperts:
         labels = self.prepared.split.easy_labels[val]
         return [accuracy(expert.log_probs[val], labels) for expert in experts]
 
-    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> ClassVoters:
+    def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble, model: ModelConfig | None = None) -> ClassVoters:
         asked = rows_of(self.prepared, seed) | {HARD: seed.draw.hard_unlabelled}
-        return ClassVoters({part: ensemble.log_probs(rows) for part, rows in asked.items()})
+        return ClassVoters(
+            {part: ensemble.log_probs(rows) for part, rows in asked.items()},
+            ask=partial(ensemble_says, ensemble=ensemble, model=model),
+        )
 
     def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> ClassVoters:
-        return ClassVoters({part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()})
+        return ClassVoters(
+            {part: expert.log_probs[rows] for part, rows in rows_of(self.prepared, seed).items()},
+            ask=partial(expert_says, expert=expert, key=key),
+        )
 
     def cost(self, seed: SeedContext, experts: Sequence[Expert], training: TrainConfig) -> Cost:
         """One pass of each trunk over all examples gives every depth, one more each context; each expert is evaluated
@@ -235,7 +245,7 @@ class ClassExperts:
             parts += [*self._trained(seed, expert, training), self._asked(expert, val)]
         everything = torch.arange(len(self.prepared.split.examples))
         parts += [self._asked(one.experts[0], val, len(SCALES)), self._asked(one.experts[0], everything)]
-        voters = self.ensemble_voters(seed, one)
+        voters = self.ensemble_voters(seed, one, merging.merged_model)
         return Merged(one, merging.merged_model, voters, costs.total(parts), one.keys[0])
 
     def _behind_contexts(self, seed: SeedContext, experts: Sequence[Expert]) -> list[Cost]:

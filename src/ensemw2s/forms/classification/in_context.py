@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -17,7 +17,7 @@ from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.models.activations import pooled_for_depths
-from ensemw2s.models.likelihood import choice_likelihood
+from ensemw2s.models.likelihood import Likelihood, choice_likelihood
 from ensemw2s.prompting import ids_behind
 from ensemw2s.records import View, WeakLabels
 from ensemw2s.results import Cost
@@ -37,20 +37,28 @@ class InContext:
 
     def answers(self, labels: WeakLabels) -> tuple[ClassVoters, Cost]:
         """What it says of easy-val and of the tests, calibrated on the easy training examples, and what that costs."""
+        parts, before, role = rows_of(self.prepared, self.seed), self.before(labels.soft), self.prepared.strong
+        asked = torch.cat(list(parts.values()))
+        each = self.says(before, asked).split([len(part) for part in parts.values()])
+        prefix, ids = self._read(before, torch.cat([self.seed.draw.easy_train, asked]))
+        flops = (role.trunk_flops + role.own_flops) * (len(prefix) + sum(map(len, ids)))
+        return ClassVoters(
+            dict(zip(parts, each, strict=True)),
+            ask=lambda prepared, seed, rows: InContext(prepared, seed, self.n).says(before, rows),
+        ), NOTHING.model_copy(update={"flops": flops})
+
+    def says(self, before: str, asked: Int[Tensor, " asked"]) -> Float[Tensor, "asked classes"]:
+        """What it says of these rows behind a text."""
         prepared, role, settings = self.prepared, self.prepared.strong, self.prepared.config.ensemble.context
-        parts, train = rows_of(prepared, self.seed), self.seed.draw.easy_train
-        rows = torch.cat([train, *parts.values()])
-        prompts = [prepared.split.examples[row].prompt for row in rows.tolist()]
-        likelihood = choice_likelihood(role.backbone, role.config.model, prepared.task.choices, reads_shared=True)
-        before = self.before(labels.soft)
-        prefix, ids = ids_behind(role.backbone.tokenizer, before, prompts, is_causal=role.backbone.is_causal)
-        ids = [[*own, *likelihood.shared] for own in ids]
+        train = self.seed.draw.easy_train
+        rows = torch.cat([train, asked])
 
         def compute() -> Artifact:
+            prefix, ids = self._read(before, rows)
             depth, backbone = role.backbone.n_layers, replace(role.backbone, pooling=("last",))
             cache = prepared.config.cache.model_copy(update={"trunk_cache": "memory"})  # the answers are kept
             states = pooled_for_depths(backbone, ids, [depth], cache=cache, store=self.seed.store, prefix=prefix)[depth]
-            said = likelihood(states.batch(torch.arange(len(rows)))[0][:, 0])
+            said = self._likelihood(states.batch(torch.arange(len(rows)))[0][:, 0])
             return Artifact({"log_probs": calibrated_answers(said, target, settings.calibrate)}, {})
 
         target = one_hot(prepared.split.easy_labels[train], prepared.n_classes).float()
@@ -65,10 +73,19 @@ class InContext:
                 "calibrate": settings.calibrate,
             },
         )
-        log_probs = self.seed.memo("in_context", key, compute).tensors["log_probs"]
-        each = log_probs.split([len(part) for part in parts.values()])
-        flops = (role.trunk_flops + role.own_flops) * (len(prefix) + sum(map(len, ids)))
-        return ClassVoters(dict(zip(parts, each, strict=True))), NOTHING.model_copy(update={"flops": flops})
+        return self.seed.memo("in_context", key, compute).tensors["log_probs"]
+
+    @property
+    def _likelihood(self) -> Likelihood:
+        role = self.prepared.strong
+        return choice_likelihood(role.backbone, role.config.model, self.prepared.task.choices, reads_shared=True)
+
+    def _read(self, before: str, rows: Int[Tensor, " rows"]) -> tuple[list[int], list[list[int]]]:
+        """Tokens that are read once, and those of each row behind them."""
+        backbone, shared = self.prepared.strong.backbone, self._likelihood.shared
+        prompts = [self.prepared.split.examples[row].prompt for row in rows.tolist()]
+        prefix, ids = ids_behind(backbone.tokenizer, before, prompts, is_causal=backbone.is_causal)
+        return prefix, [[*own, *shared] for own in ids]
 
     def before(self, soft: Float[Tensor, "hard classes"]) -> str:
         """The most confident labels, balanced over the classes, in an order of the seed's own."""

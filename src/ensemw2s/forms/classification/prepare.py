@@ -162,6 +162,12 @@ class ClassModels:
         contexts = self._contexts(pool[0], strong, split)
         return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes, contexts)
 
+    def check(self, prepared: ClassPrepared, split: Split) -> None:
+        """Raises DataError for a prompt of a split with other prompts that is too long, by itself or behind a text."""
+        for shared in self.shared:
+            encoded(shared.backbone, split.examples, shared.models[0])
+        self._contexts(prepared.pool[0], prepared.strong, split)
+
     def _check_shown(self, role: ClassRole, split: Split) -> None:
         """Raises DataError where the longest examples that may be shown leave no room for a question."""
         if (n := self.config.students.in_context) is None:

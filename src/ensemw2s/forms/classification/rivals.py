@@ -6,9 +6,10 @@ A tool that is worse than these is not worth its cost, so every table shows them
 import torch
 from torch.nn.functional import one_hot
 
-from ensemw2s.ensemble.learners.tfidf import TfidfFitted, TfidfLearner
+from ensemw2s.ensemble.learners.tfidf import TfidfFitted, TfidfLearner, TfidfModel
 from ensemw2s.evaluation.scored import HARD
 from ensemw2s.forms.base import SeedContext, rows_of
+from ensemw2s.forms.classification.asked import prompts_of
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.pictures import has_picture
@@ -23,7 +24,10 @@ def class_rivals(prepared: ClassPrepared, seed: SeedContext) -> dict[Condition, 
     labels = prepared.split.easy_labels[easy]
     rows = rows_of(prepared, seed) | {HARD: hard}
     share = (torch.bincount(labels, minlength=n_classes) + 1.0).log().log_softmax(-1)
-    majority = ClassVoters({part: share.expand(len(each), -1) for part, each in rows.items()})
+    majority = ClassVoters(
+        {part: share.expand(len(each), -1) for part, each in rows.items()},
+        ask=lambda prepared, seed, of: share.expand(len(of), -1),
+    )
     if any(has_picture(example.prompt) for example in prepared.split.examples):
         return {MAJORITY: (majority, _cost(0.0))}  # a picture has no words to weigh
     val = Validation(seed.draw.easy_val, prepared.split.easy_labels[seed.draw.easy_val])
@@ -34,7 +38,11 @@ def class_rivals(prepared: ClassPrepared, seed: SeedContext) -> dict[Condition, 
     self_trained = learner.fit(joined, target, torch.ones(len(joined)), seed=0)
 
     def voters(fitted: TfidfFitted) -> ClassVoters:
-        return ClassVoters({part: fitted.log_probs(each) for part, each in rows.items()})
+        model = TfidfModel(fitted.state(), n_classes)
+        return ClassVoters(
+            {part: fitted.log_probs(each) for part, each in rows.items()},
+            ask=lambda prepared, seed, of: model.log_probs(prompts_of(prepared, of)),
+        )
 
     return {
         MAJORITY: (majority, _cost(0.0)),

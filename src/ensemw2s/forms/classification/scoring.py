@@ -1,7 +1,7 @@
 """Predicted classes held against the true ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,15 @@ class ClassScoring:
                 figures["auroc"] = metrics.auroc(log_probs, labels)
         confidence = log_probs.double().exp().amax(-1)
         return Scored(log_probs.argmax(-1) == labels, figures, confidence, metrics.confusion(log_probs, labels))
+
+    def asked(self, seed: SeedContext, voters: ClassVoters, rows: Int[Tensor, " rows"]) -> ClassVoters:
+        assert voters.ask is not None, "every row of the table can be asked"
+        says, log_probs = voters.ask(self.prepared, seed, rows), dict[str, Tensor]()
+        for part, own in rows_of(self.prepared, seed).items():
+            inside = torch.isin(own, rows)
+            log_probs[part] = voters.log_probs[part].clone()
+            log_probs[part][inside] = says[torch.searchsorted(rows, own[inside])]
+        return replace(voters, log_probs=log_probs)
 
     def hard_answers(self, voters: ClassVoters) -> Int[Tensor, " hard"] | None:
         said = voters.log_probs.get(HARD)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD, VAL
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
+from ensemw2s.forms.classification.asked import student_says
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.in_context import InContext
 from ensemw2s.forms.classification.outside import SeedVoters
@@ -110,7 +111,11 @@ class ClassStudents:
             return None  # the run's notes say why (`why_no_zero_shot`)
         n_tokens = sum(int(role.pooled.lengths[each].sum()) for each in rows.values())
         whole = (role.trunk_flops + role.own_flops) * n_tokens
-        return ClassVoters(log_probs), NOTHING.model_copy(update={"flops": whole})
+
+        def ask(prepared: ClassPrepared, seed: SeedContext, rows: Int[Tensor, " rows"]) -> Tensor:
+            return prepared.strong.zero_shot(prepared.task.choices, rows)
+
+        return ClassVoters(log_probs, ask=ask), NOTHING.model_copy(update={"flops": whole})
 
     def rivals(self, seed: SeedContext) -> Mapping[Condition, tuple[ClassVoters, Cost]]:
         return class_rivals(self.prepared, seed)
@@ -264,7 +269,8 @@ class ClassStudents:
     def voters(self, training_set: ClassTrainingSet, artifact: Artifact, key: str) -> ClassVoters:
         sizes = [len(rows) for rows in training_set.parts.values()]
         log_probs = dict(zip(training_set.parts, artifact.tensors["log_probs"].split(sizes), strict=True))
-        return ClassVoters(log_probs, training_set.loss.link, artifact.state)
+        state, link = artifact.state, training_set.loss.link
+        return ClassVoters(log_probs, link, state, partial(student_says, state=state, key=key, link=link))
 
     def read_alike(self, training_set: ClassTrainingSet, voters: ClassVoters) -> ClassTrainingSet:
         scale = (voters.state or {}).get("scale")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Int
@@ -83,6 +84,12 @@ class AnswerModels:
         noise = config.generation.init_noise
         self.pool = [load_role(model, config.cache, store, on_tokens, noise) for model in config.pool]
 
+    @cached_property
+    def _strong(self) -> AnswerRole:
+        config = self.config
+        alike = [role for role in self.pool if role.config == config.strong and not config.generation.init_noise]
+        return alike[0] if alike else load_role(config.strong, config.cache, self.store, self.on_tokens, 0.0)
+
     def rated(self, task: Task) -> Task:
         """The task with the difficulty that the (first) weak model finds; the raters' own examples leave it."""
         config, groups = self.config, [e.group_id for e in task.examples]
@@ -119,8 +126,7 @@ class AnswerModels:
             DataError, ModelError, ConfigError: naming what to mend.
         """
         config = self.config
-        alike = [role for role in self.pool if role.config == config.strong and not config.generation.init_noise]
-        strong = alike[0] if alike else load_role(config.strong, config.cache, self.store, self.on_tokens, 0.0)
+        strong = self._strong
         learned = [*split.easy_answers, *people.values()]
         readers = [_reader(role) for role in (*self.pool, strong)]
         decoding, notes = fit_decoding(config.generation.decoding, learned, readers)
@@ -140,6 +146,11 @@ class AnswerModels:
             rows = torch.tensor(list(answered))
             strong.answers(rows, list(answered.values()), prepared.names_of(rows))
         return prepared
+
+    def check(self, prepared: AnswerPrepared, split: Split) -> None:
+        """Raises DataError for a prompt of a split with other prompts that leaves no room for an answer."""
+        for role in (*prepared.pool, prepared.strong):
+            role.asked(split.examples, prepared.decoding)
 
 
 def join(first: AnswerTokens, second: AnswerTokens) -> AnswerTokens:

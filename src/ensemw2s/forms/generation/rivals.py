@@ -1,11 +1,8 @@
 """The trivial rival where answers are generated: the answer to the most similar easy question."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from jaxtyping import Int
-from torch import Tensor
 
 from ensemw2s.ensemble.learners.base import take
 from ensemw2s.ensemble.learners.tfidf import tfidf_vectorizer
@@ -23,6 +20,8 @@ class GivenAnswers:
     """Answers without a model, by part."""
 
     texts: Mapping[str, tuple[str, ...]]
+    nearest: Callable[[Sequence[str]], tuple[str, ...]]
+    """From questions to their answers."""
 
 
 def answer_rivals(prepared: AnswerPrepared, seed: SeedContext) -> dict[Condition, tuple[GivenAnswers, Cost]]:
@@ -36,14 +35,16 @@ def answer_rivals(prepared: AnswerPrepared, seed: SeedContext) -> dict[Condition
     easy: Any = vectorizer.fit_transform(take(prompts, known))
     compared = 0
 
-    def nearest(rows: Int[Tensor, " rows"]) -> tuple[str, ...]:
+    def nearest(questions: Sequence[str]) -> tuple[str, ...]:
         nonlocal compared
         found: list[int] = []
-        for part in rows.split(ROWS):
-            asked: Any = vectorizer.transform(take(prompts, part))  # of length 1, as `easy`: products are cosines
+        for start in range(0, len(questions), ROWS):
+            asked: Any = vectorizer.transform(questions[start : start + ROWS])  # of length 1, as `easy`: cosines
             found += (asked @ easy.T).toarray().argmax(1).tolist()
             compared += asked.nnz * len(known)
         return tuple(answers[i] for i in found)
 
-    texts = {part: nearest(rows) for part, rows in rows_of(prepared, seed).items()}
-    return {NEAREST: (GivenAnswers(texts), Cost(training_tokens=0, expert_evaluations=0, flops=2.0 * compared))}
+    texts = {part: nearest(take(prompts, rows)) for part, rows in rows_of(prepared, seed).items()}
+    return {
+        NEAREST: (GivenAnswers(texts, nearest), Cost(training_tokens=0, expert_evaluations=0, flops=2.0 * compared))
+    }

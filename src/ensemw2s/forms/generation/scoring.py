@@ -1,7 +1,7 @@
 """Generated answers held against the true ones: exact match, token error and log loss per answer token."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,23 @@ class AnswerScoring:
         if prepared.config.task.needs_decoding or (not voters.keys and not prepared.by_choice):
             return right_texts(prepared, written_texts(prepared, seed, voters, rows)[0], truths)
         return Scorer(prepared, seed.store).right(voters, rows, truths).together[-1]
+
+    def asked(
+        self, seed: SeedContext, voters: AnswerVoters | PoolVoters | GivenAnswers, rows: Int[Tensor, " rows"]
+    ) -> AnswerVoters | PoolVoters | GivenAnswers:
+        if isinstance(voters, GivenAnswers):
+            examples, parts = self.prepared.split.examples, rows_of(self.prepared, seed)
+            prompts = {part: [examples[row].prompt for row in own.tolist()] for part, own in parts.items()}
+            return replace(voters, texts={part: voters.nearest(each) for part, each in prompts.items()})
+        if isinstance(voters, PoolVoters):
+            return replace(voters, experts=tuple(self._reads_these(each) for each in voters.experts))
+        return self._reads_these(voters)
+
+    def _reads_these(self, voters: AnswerVoters) -> AnswerVoters:
+        """The voters with the prompts of this form's split."""
+        roles = (*self.prepared.pool, self.prepared.strong)
+        prompts = next(role.prompts for role in roles if role.backbone is voters.role.backbone)
+        return replace(voters, role=replace(voters.role, prompts=prompts))
 
     def hard_answers(self, voters: Any) -> None:
         return None  # answers in words are no classes

@@ -1,7 +1,7 @@
 """The units of work of a prepared run, counted before anything is computed."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.forms.base import Prepared
@@ -71,6 +71,10 @@ class Counts(ABC):
         """Passes of the trunks before the experts are trained."""
 
     @abstractmethod
+    def reading_of_tests(self) -> list[Unit]:
+        """The same passes over the tests alone, with questions that are worded otherwise."""
+
+    @abstractmethod
     def labelling(self) -> list[Unit]:
         """What follows the experts' training until the strong model is trained."""
 
@@ -95,7 +99,8 @@ class Counts(ABC):
         experts, students = self._experts(), self._students()
         n_students = sum(unit.count for unit in students if unit.verb in ("train", "fit"))
         students += self.second_lessons()
-        units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students), *self._refit()]
+        units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students)]
+        units += [*self._perturbed(n_students), *self._refit()]
         return [unit for unit in units if unit.count and unit.amount]
 
     def _experts(self) -> list[Unit]:
@@ -174,6 +179,22 @@ class Counts(ABC):
             units.append(self.trained("students", what, "strong", training, self.n_hard, count, kept=kept))
             units += self.on_the_way(count)
         return units
+
+    def _perturbed(self, n_students: int) -> list[Unit]:
+        """The tests asked once more under each perturbation; at most, for some leave questions as they are."""
+        if not (n := len(self.prepared.perturbed)):
+            return []
+        n_experts = self.n_seeds * self.n_voters
+        asked = [("an expert's answers to perturbed tests", name, n_experts) for name in self.prepared.roles]
+        asked = [each for each in asked if each[1] != "strong"]
+        asked.append(("a student's answers to perturbed tests", "strong", n_students))
+        n_rows = (n_students + n_experts) // self.n_seeds
+        n_intervals = 4 * n * len(self.prepared.split.tests) * n_rows
+        return [
+            *(replace(unit, stage="evaluate", count=n * unit.count) for unit in self.reading_of_tests()),
+            *(self.scored("evaluate", what, name, self.n_tests, n * count) for what, name, count in asked),
+            Unit("evaluate", "intervals of perturbed tests", "interval", "both", n_intervals, 1.0),
+        ]
 
     def _refit(self) -> list[Unit]:
         """The exported student's last training, on at most all labels and the unlabelled examples of one seed."""

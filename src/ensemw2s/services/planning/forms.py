@@ -65,6 +65,20 @@ class ClassCounts(Counts):
             units += self._trunk(max(names, key=lambda name: self.role(name).trunk.n_layers), len(depths))
         return units + self._behind_contexts()
 
+    def reading_of_tests(self) -> list[Unit]:
+        share = self.n_tests / self.n_all
+        return [
+            replace(
+                unit,
+                what=unit.what.replace("all examples", "perturbed tests"),
+                amount=share * unit.amount,
+                tokens=round(share * unit.tokens),
+                flops=share * unit.flops,
+                kept=round(share * unit.kept),
+            )
+            for unit in self.reading()
+        ]
+
     def _behind_contexts(self) -> list[Unit]:
         """A pass over all examples for each context: one for trained members and for those that are asked, or two."""
         learns = {METHODS[name].learns for name in self.config.ensemble.methods if METHODS[name].reads_contexts}
@@ -182,6 +196,11 @@ class AnswerCounts(Counts):
     def reading(self) -> list[Unit]:
         what = "the trunk reads the easy answers"
         return [unit for name in self.weak_names for unit in self._read("prepare", what, name, self._n_pool, 1)]
+
+    def reading_of_tests(self) -> list[Unit]:
+        names: list[RoleName] = [*self.weak_names, "strong"]
+        what = "the trunk reads perturbed tests"
+        return [unit for name in names for unit in self._read("evaluate", what, name, self.n_tests, 1)]
 
     def labelling(self) -> list[Unit]:
         n, n_methods = self.n_seeds, len(self.config.ensemble.methods)

@@ -1,0 +1,31 @@
+"""Settings of what a run is tested by beside its tests."""
+
+from pydantic import field_validator
+
+from ensemw2s.config.base import Fraction, Frozen
+from ensemw2s.tables import PERTURBATIONS
+
+
+def check_perturbations(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for a name that is in no table, or is there twice."""
+    if unknown := [name for name in names if name not in PERTURBATIONS]:
+        raise ValueError(f"there is no perturbation {unknown[0]!r}; choose among {', '.join(PERTURBATIONS)}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"lists a perturbation twice: {list(names)}; name each once")
+    return names
+
+
+class EvaluationConfig(Frozen):
+    perturb: tuple[str, ...] = ()
+    """Also ask every row of the table the tests with their questions worded otherwise and their labels as they are:
+    names in the table of perturbations, such as typos, lowercase, accents, spaces, punctuation, distractor, masked.
+    Nothing is trained or chosen by them."""
+    strength: Fraction = 0.1
+    """typos, masked: the share of a question's words that are changed; above 0 at least one of them."""
+    perturb_columns: tuple[str, ...] = ()
+    """task files: columns of the prompt template that are perturbed; needed where it has several."""
+
+    @field_validator("perturb")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return check_perturbations(names)
