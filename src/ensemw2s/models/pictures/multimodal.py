@@ -1,5 +1,6 @@
 """Frozen multimodal models: text with pictures in it, and the state of the last token of the language part."""
 
+import copy
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -227,4 +228,6 @@ def load_multimodal(config: ModelConfig) -> MultimodalTrunk:
 def _with_language(model: PreTrainedModel, language: PreTrainedModel) -> PreTrainedModel:
     shared = share(model)
     setattr(shared, LANGUAGE, language)
+    shared.config = copy.deepcopy(model.config)
+    shared.config.text_config = language.config  # pyright: ignore[reportAttributeAccessIssue]
     return shared
