@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.batches import length_batches
+from ensemw2s.core.losses.tokens import Targets
 from ensemw2s.core.preferences import PairBatch, PreferenceLoss
 from ensemw2s.distributed import launch
 from ensemw2s.models.language import AnswerModel
@@ -137,7 +138,7 @@ def add_gradient(
         hidden = answer_states(module, inputs, answers, rows)
         sums = token_sums(module, hidden, targets, sizes)
         values, slopes = pair_slopes(loss, sums, reference[rows], sizes)
-        weighted_loss(module, hidden, targets, (-share * slopes).repeat_interleave(sizes)).backward()
+        weighted_loss(module, hidden, Targets.certain(targets), (-share * slopes).repeat_interleave(sizes)).backward()
     return values
 
 
