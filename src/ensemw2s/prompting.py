@@ -95,6 +95,15 @@ def ids_behind(
     return (prefix, ids) if is_causal else ([], [[*prefix, *one] for one in ids])
 
 
+def prefix_ids(tokenizer: Any, before: str) -> tuple[list[int], int]:
+    """Token ids of a text that stands before prompts, encoded apart from them, with the special tokens at the start of
+    a text; and how many those are, which stand at the start of an encoded prompt, too."""
+    if not before:
+        return [], 0
+    ((start, text, _),) = _around(tokenizer, [before])
+    return [*start, *text], len(start)
+
+
 def ids_behind_each(tokenizer: Any, before: Sequence[str], prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of each prompt behind a text of its own, encoded apart as in `ids_behind`."""
     starts, ends = _around(tokenizer, before), _around(tokenizer, prompts)

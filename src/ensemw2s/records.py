@@ -45,6 +45,16 @@ class AnswerTokens:
             dtype=torch.long,
         )
 
+    def behind(self, prefix: Sequence[int], n_start: int) -> "AnswerTokens":
+        """The same answers where other tokens stand before the prompts.
+
+        Args:
+            prefix: with the special tokens at the start of a text.
+            n_start: how many those are, which the prompts then do without.
+        """
+        ids = tuple((*prefix, *own[n_start:]) for own in self.ids)
+        return AnswerTokens(ids, tuple(len(prefix) + n - n_start for n in self.prompt_lengths))
+
     def tokens_of(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " tokens"]:
         """Indices of these rows' answer tokens, row by row; a row may occur several times."""
         spans = [torch.arange(int(self.offsets[r]), int(self.offsets[r + 1])) for r in rows.tolist()]

@@ -161,10 +161,10 @@ def test_the_student_is_a_plain_language_model_that_answers_as_in_the_run(finish
 def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ceiling(finished, place):
     rows, other = comparison_rows(), {"yes": "no", "no": "yes"}
     file = write_jsonl(place / "flip.jsonl", rows)
-    # Whatever reads the unlabelled questions: samples, the strong model's own answers, a second lesson.
+    # Whatever reads the unlabelled questions: samples, mixtures, the strong model's own answers, a second lesson.
     then = {"pairs_options": {"least": 0.3, "surely": 0.4}, "n_samples": 4, "temperature": 0.4, "epochs": 1}
     recipes = [
-        {"labels": "hard", "label_model": "majority"},
+        {"labels": "soft", "soft_share": 0.5, "label_model": "majority"},
         {"labels": "hard", "selection": "consistent", "then": then},
     ]
     config = config_of(
@@ -234,7 +234,8 @@ def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
         "student_training": {"epochs": 6},
     }
     then = {"pairs": "tree", "pairs_options": {"least": 0.3}, "n_samples": 4, "temperature": 0.4, "epochs": 2}
-    recipes = [{"labels": "hard", "label_model": "majority", "with_easy": True, "then": then, "teachers": ["single"]}]
+    soft = {"labels": "soft", "label_model": "majority", "with_easy": True}
+    recipes = [soft | {"then": then, "teachers": ["single"]}]
     small["students"] = {"recipes": recipes}
     path.write_text(yaml.safe_dump(merged(tiny_words_tree(task_file), small)))
     assert len(kills_of(path, tmp_path, 6)) == 6
@@ -335,7 +336,6 @@ def test_a_damaged_or_foreign_ensemble_is_refused(finished, tmp_path):
     [
         ({"weak": {"adapter": "head"}}, "weak.adapter: files is answered in words; choose `top`, `lora` or `full`"),
         ({"ensemble": {"vote": "hard"}}, "ensemble.vote: next-token distributions are mixed"),
-        ({"students": {"recipes": [{"labels": "soft"}]}}, "students.recipes: xent-soft is for classes"),
     ],
 )
 def test_settings_that_words_cannot_have_are_refused(task_file, changes, message):

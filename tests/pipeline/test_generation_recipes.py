@@ -15,7 +15,10 @@ from ensemw2s.data.answers import final_answer
 from ensemw2s.errors import ConfigError
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.labels import PseudoAnswers, Samples
+from ensemw2s.forms.generation.prepare import AnswerModels
+from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
+from ensemw2s.storage.store import Store
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from tiny_run import merged, tiny_words_tree
 
@@ -106,6 +109,7 @@ def every(task_file, tmp_path_factory):
     recipes += [plain | {"label_model": name} for name in WORDS[0] if name != "vote"]
     recipes += [plain | {"selection": name} for name in WORDS[1] if name != "all"]
     recipes += [plain | {"with_easy": True, "easy_weight": 2.0, "curriculum": "confidence", "selection": "top-rho"}]
+    recipes += [{"labels": "soft", "soft_share": 0.0}, {"labels": "soft", "soft_share": 0.5}]
     tree = merged(
         tiny_words_tree(task_file),
         {
@@ -116,7 +120,7 @@ def every(task_file, tmp_path_factory):
     )
     tree["students"] = {"recipes": recipes}
     folder = tmp_path_factory.mktemp("words") / "run"
-    return run(parse_config(tree), folder), folder, recipes
+    return run(parse_config(tree), folder, store_root=folder.parent / "store"), folder, recipes
 
 
 def test_every_recipe_for_words_runs_and_has_its_row(every):
@@ -143,6 +147,59 @@ def test_the_same_texts_are_the_same_student(every):
     used = json.loads((folder / "stages" / "students.json").read_text())["artifacts"]
     keys = [a["key"] for a in used if a["kind"] == "students"]
     assert len(set(keys)) < len(keys)
+
+
+def test_soft_labels_make_another_student_and_without_a_share_the_same(every):
+    results, folder, _ = every
+    parts = {row.key: row.parts for row in results.rows}
+    assert parts["student:boosting:xent-soft[share=0.0]"] == parts["student:boosting:xent-hard"]
+    assert parts["student:boosting:xent-soft[share=0.5]"] != parts["student:boosting:xent-hard"]
+    store, kept = Store(folder.parent / "store"), []
+    for artifact in json.loads((folder / "stages" / "labels.json").read_text())["artifacts"]:
+        if artifact["kind"] == "labels":
+            kept.append(store.load("labels", artifact["key"]).record["mixture"])
+    assert len(kept) == 2
+    assert all(each["top"] == 64 and 0 < each["least_kept_mass"] <= each["kept_mass"] <= 1.0001 for each in kept)
+
+
+SOFT = {"students": {"recipes": [{"labels": "soft"}]}}
+POOL = [{"model": "tiny", "adapter": "top"}] * 2
+CHOICES = {"task": {"options": ["yes", "no"]}, "generation": {"answer_by": "choices"}}
+CERTAIN = {"students": {"recipes": [{"labels": "hard", "soft_share": 0.3}]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weak": POOL, "generation": {"boost_unit": "sequence"}}, "members of a pool vote on whole answers"),
+        (CHOICES, "answer_by: choices writes none"),
+        ({"strong": {"chat": True}}, r"\(weak.chat: false, strong.chat: true\) has others"),
+        (CERTAIN, r"soft_share \(0.3\) has no part in labels: hard"),
+    ],
+)
+def test_soft_labels_are_refused_where_there_is_no_distribution_over_the_students_tokens(changes, message, task_file):
+    tree = merged(merged(tiny_words_tree(task_file), SOFT), {k: v for k, v in changes.items() if k != "weak"})
+    with pytest.raises(ConfigError, match=message):
+        parse_config(tree | {k: v for k, v in changes.items() if k == "weak"})
+
+
+def test_a_share_of_soft_labels_is_for_words_alone(tiny_config):
+    with pytest.raises(ConfigError, match=r"soft_share \(0.5\) is for answers in words"):
+        tiny_config(students={"recipes": [{"soft_share": 0.5}]})
+
+
+def test_another_tokenizer_learns_texts_and_no_soft_labels(task_file, tmp_path, monkeypatch):
+    config = parse_config(merged(tiny_words_tree(task_file), SOFT))
+    load = AnswerModels.__init__
+
+    def with_another(self, *args):
+        load(self, *args)
+        tokenizer = self.pool[0].backbone.tokenizer
+        tokenizer.add_tokens(["<new>"])
+
+    monkeypatch.setattr(AnswerModels, "__init__", with_another)
+    with pytest.raises(ConfigError, match=r"xent-soft learns the weak .*'<new>' is .*; choose labels: hard"):
+        prepare(config, Store(tmp_path), lambda model, n: None)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ class EnsembleConfig(Frozen):
 
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("single", "independent", "bagging", "boosting")
     """Names in the table of ensemble methods. Also, for `weak.adapter: head` alone, `subspace` and `layers`: members
-    that each read a random share of the pooled feature's dimensions, or each a depth of their own; `contexts`: members
-    that read the question behind a text of their own; and `prompted`: the same untrained, by the likelihood of the
-    choices."""
+    that each read a random share of the pooled feature's dimensions, or each a depth of their own. Also, for that and
+    for answers in words, `contexts`: members that read the question behind a text of their own; and `prompted`: the
+    same untrained, by the likelihood of the choices or of the next token."""
     method_options: dict[str, dict[str, int | float | str]] = Field(default_factory=dict)
     """By method: options of methods of other packages, as `{my-method: {power: 2}}`."""
     n_rounds: Count = 8

@@ -358,3 +358,26 @@ class ExperimentConfig(Frozen):
             raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
         for recipe in self.students.recipes:
             recipe.check_generation()
+            if recipe.learns_mixtures:
+                self._check_mixtures(recipe.name)
+
+    def _check_mixtures(self, name: str) -> None:
+        """Raises ValueError where there is no distribution over the student's tokens that a recipe could learn."""
+        mend = "choose labels: hard, which learns the texts"
+        first, *others = self.pool
+        if others:
+            raise ValueError(
+                f"students.recipes: {name} learns probabilities of each token, and the members of a pool vote on whole "
+                f"answers; {mend}"
+            )
+        if self.generation.answer_by == "choices":
+            raise ValueError(
+                f"students.recipes: {name} learns probabilities of each token that is written, and answer_by: choices "
+                f"writes none; {mend}"
+            )
+        if first.chat != self.strong.chat:
+            raise ValueError(
+                f"students.recipes: {name} learns probabilities of each token, and an answer in a chat turn "
+                f"(weak.chat: {str(first.chat).lower()}, strong.chat: {str(self.strong.chat).lower()}) has "
+                f"others; set both alike, or {mend}"
+            )

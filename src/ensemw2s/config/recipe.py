@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ensemw2s.config.base import Count, Frozen
+from ensemw2s.config.base import Count, Fraction, Frozen
 from ensemw2s.config.pieces import Options, make_piece, shown
 from ensemw2s.config.preference import Preference
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
@@ -29,10 +29,10 @@ PIECES: dict[str, tuple[Table[type[Any]], str, str]] = {
 class Recipe(Frozen):
     """One way to train a student on a set of weak labels.
 
-    Pseudo-answers in words are always hard labels under xent, and only pieces that can decide among texts have a part.
+    Pseudo-answers in words are learned under xent, and only pieces that can decide among texts have a part.
     """
 
-    younger: ClassVar[tuple[str, ...]] = ("then",)
+    younger: ClassVar[tuple[str, ...]] = ("then", "soft_share")
 
     loss: str = "xent"
     """A name in the table of losses: xent, product, logconf, entropy, smoothing, adaptive, window, group,
@@ -48,6 +48,11 @@ class Recipe(Frozen):
     self-knowledge."""
     selection_options: Options = Field(default_factory=dict)
     labels: Literal["soft", "hard"] = "soft"
+    """`soft` learns the ensemble's distribution: over the classes; or in words, where weak and strong model share a
+    tokenizer, over each token of its answer, as `soft_share` says."""
+    soft_share: Fraction = 0.1
+    """Answers in words: how much of a soft label is the ensemble's mixture at each token; the rest is the token that it
+    wrote."""
     with_easy: bool = False
     """Train on the labelled easy examples too."""
     outside_votes: bool = True
@@ -81,6 +86,8 @@ class Recipe(Frozen):
             )
         if self.easy_weight != 1.0 and not self.with_easy:
             raise ValueError(f"easy_weight ({self.easy_weight:g}) weighs easy examples; set with_easy: true")
+        if self.labels == "hard" and self.soft_options:
+            raise ValueError(f"soft_share ({self.soft_share:g}) has no part in labels: hard; set labels: soft")
         if self.curriculum == "none" and self.pace:
             raise ValueError(
                 f"curriculum_{min(self.pace)} has no part without a curriculum; set curriculum: confidence or "
@@ -141,10 +148,11 @@ class Recipe(Frozen):
                 raise ValueError(
                     f"students.recipes: {setting} {name} is for classes; answers in words are learned with {fit}"
                 )
-        if self.labels != "hard":
-            raise ValueError(
-                f"students.recipes: {self.name} is for classes; pseudo-answers are learned with labels: hard"
-            )
+
+    @property
+    def learns_mixtures(self) -> bool:
+        """Of answers in words: whether more is learned of them than their text."""
+        return self.labels == "soft" and self.soft_share > 0
 
     def check_classes(self) -> None:
         """Raises ValueError where something is for answers in text."""
@@ -153,6 +161,16 @@ class Recipe(Frozen):
                 f"students.recipes: {self.name} has a second lesson (then), which is for answers in words; between "
                 "classes a loss is a preference already, so leave it out"
             )
+        if self.soft_options:
+            raise ValueError(
+                f"students.recipes: soft_share ({self.soft_share:g}) is for answers in words; a soft label of classes "
+                "is learned as it is, so leave it out"
+            )
+
+    @property
+    def soft_options(self) -> Options:
+        """How much of a soft label is soft, where that is not the default."""
+        return {} if self.soft_share == type(self).model_fields["soft_share"].default else {"share": self.soft_share}
 
     @property
     def pace(self) -> Options:
@@ -163,7 +181,7 @@ class Recipe(Frozen):
 
     @property
     def name(self) -> str:
-        parts = [shown(self.loss, self.options), self.labels]
+        parts = [shown(self.loss, self.options), shown(self.labels, self.soft_options)]
         parts += [shown(self.label_model, self.label_model_options)] if self.label_model != "vote" else []
         parts += [shown(self.selection, self.selection_options)] if self.selection != "all" else []
         parts += [] if self.outside_votes else ["models-alone"]

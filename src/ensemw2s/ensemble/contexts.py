@@ -40,8 +40,11 @@ class ContextSource:
     labels: Int[Tensor, " spare"]
     """Of these."""
     choices: tuple[str, ...]
+    """Classes; one alone where answers are texts."""
     n_members: int
     seed: int
+    answers: Sequence[str] | None = None
+    """To these prompts, where answers are texts; None: their classes."""
     questions: Sequence[str] = ()
     """Prompts of all examples of the run."""
     write: Callable[[Sequence[str], DecodingConfig], list[str]] | None = None
@@ -55,7 +58,8 @@ ContextMaker = Callable[[ContextSource, int], Context]
 def demonstrations(source: ContextSource, position: int) -> Context:
     """Labelled examples, each with its answer (2309.03433)."""
     places = dealt_demonstrations(source)[position]
-    return Context(shown([(source.prompts[i], source.choices[int(source.labels[i])]) for i in places]))
+    answers = source.answers or [source.choices[k] for k in source.labels.tolist()]
+    return Context(shown([(source.prompts[i], answers[i]) for i in places]))
 
 
 def principles(source: ContextSource, position: int) -> Context:
@@ -130,9 +134,10 @@ def dealt_demonstrations(source: ContextSource) -> list[list[int]]:
         has = (source.labels == k).nonzero()[:, 0]
         needed = len(range(k, n * source.n_members, n_classes))
         if len(has) < needed:
+            of_class, of_that = (f" of the class {choice!r}", " of that class") if n_classes > 1 else ("", "")
             raise ConfigError(
-                f"ensemble.context.n: {source.n_members} members read {n} demonstrations each, {needed} of them of the "
-                f"class {choice!r}, and of the easy pool {len(has)} of that class are in no other part of seed "
+                f"ensemble.context.n: {source.n_members} members read {n} demonstrations each, {needed} of them"
+                f"{of_class}, and of the easy pool {len(has)}{of_that} are in no other part of seed "
                 f"{source.seed}; raise split.n_easy_pool, or lower ensemble.context.n or ensemble.n_rounds"
             )
         decks.append(

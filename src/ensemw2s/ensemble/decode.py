@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -35,11 +36,18 @@ class Decoded:
     text: str
     measured: tuple[float, ...] = ()
     """Values of `measure` at every step, including that of the end token."""
+    likeliest_tokens: Int[Tensor, "steps n"] = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
+    """The likeliest tokens at every step, where some are kept."""
+    likeliest_log_probs: Float[Tensor, "steps n"] = field(default_factory=lambda: torch.empty(0, 0))
 
     @property
     def confidence(self) -> float:
         """Probability of the whole answer under the mixture, the product over its tokens."""
         return float(torch.tensor(self.log_probs, dtype=torch.float64).sum().exp())
+
+
+def _by_step(values: list[list[Any]], dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, dtype=dtype) if values else torch.empty(0, 0, dtype=dtype)
 
 
 @dataclass(eq=False)
@@ -67,7 +75,14 @@ class Row:
         assert self.ending is not None
         text, is_finished = self.ending
         return Decoded(
-            tuple(self.tokens), tuple(self.log_probs), tuple(self.agrees), is_finished, text, tuple(self.measured)
+            tuple(self.tokens),
+            tuple(self.log_probs),
+            tuple(self.agrees),
+            is_finished,
+            text,
+            tuple(self.measured),
+            _by_step([[token for token, _ in step] for step in self.likeliest], torch.long),
+            _by_step([[log_prob for _, log_prob in step] for step in self.likeliest], torch.float32),
         )
 
 
@@ -147,7 +162,7 @@ class Decoding:
             for row, value in zip(rows, self._measure(mixed).tolist(), strict=True):
                 row.measured.append(value)
         if n := max(row.n_likeliest for row in rows):
-            best = mixed.topk(n)
+            best = mixed.topk(min(n, mixed.shape[-1]))
             for row, values, tokens in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
                 row.likeliest.append(list(zip(tokens, values, strict=True))[: row.n_likeliest])
         going_on = []
@@ -183,6 +198,7 @@ def decode(
     vote: Vote = "soft",
     row_ids: Sequence[str] | None = None,
     measure: Measure | None = None,
+    n_likeliest: int = 0,
 ) -> list[Decoded]:
     """Generate an answer to every prompt, in order; an answer does not depend on the other rows of its batch.
 
@@ -190,19 +206,22 @@ def decode(
         prompts: token ids, none empty. Batches hold prompts of similar length.
         row_ids: names of the rows (`Row.name`); None uses row numbers.
         measure: as in `Decoding`.
+        n_likeliest: as in `Row`.
     """
     names = list(map(str, range(len(prompts)))) if row_ids is None else row_ids
-    rows = [Row(prompt, name, config) for prompt, name in zip(prompts, names, strict=True)]
+    found: dict[int, Decoded] = {}
     budget = config.batch_rows * max(map(len, prompts), default=1)
     with working("writing", "answers", len(prompts)) as advance:
         for batch in length_batches([len(p) for p in prompts], budget):
             for places in [batch[i : i + config.batch_rows] for i in range(0, len(batch), config.batch_rows)]:
                 decoding = Decoding(members, expert_weights, tokenizer, vote=vote, measure=measure)
-                decoding.join([rows[place] for place in places])
+                rows = [Row(prompts[place], names[place], config, n_likeliest) for place in places]
+                decoding.join(rows)
                 while decoding.rows:
                     decoding.step()
+                found |= {place: row.decoded() for place, row in zip(places, rows, strict=True)}
                 advance(len(places))
-    return [row.decoded() for row in rows]
+    return [found[place] for place in range(len(prompts))]
 
 
 def _choose(log_probs: Float[Tensor, "batch vocab"], rows: Sequence[Row]) -> Int[Tensor, " batch"]:

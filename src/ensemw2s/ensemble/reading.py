@@ -36,6 +36,17 @@ class Reading:
         positions = (self.mask.cumsum(1) - 1).clamp_min(0)
         return self.mask, positions[:, -mask.shape[1] :]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is read yet."""
+        return not self.mask.numel() and not self.tokens
+
+    def repeat(self, n_rows: int) -> None:
+        """As many copies of the one row."""
+        self.mask = self.mask.repeat(n_rows, 1)
+        for cache in self.caches:
+            cache.batch_repeat_interleave(n_rows)
+
     def keep(self, rows: Int[Tensor, " rows"]) -> None:
         """Keep only these rows."""
         if self.tokens is not None:

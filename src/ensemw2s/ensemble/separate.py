@@ -86,17 +86,23 @@ def same_tokenizer(tokenizers: Sequence[PreTrainedTokenizerBase]) -> None:
     """
     first = tokenizers[0]
     for other in tokenizers[1:]:
-        ours, theirs = first.get_vocab(), other.get_vocab()
-        differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
-        if differing:
-            token = differing[0]
+        if difference := tokenizer_difference(first, other):
             raise ModelError(
-                f"{other.name_or_path}: its tokenizer differs from that of {first.name_or_path} ({token!r} is "
-                f"{theirs.get(token)} and not {ours.get(token)}), so their next-token probabilities cannot be mixed; "
-                "use models of one tokenizer"
+                f"{other.name_or_path}: {difference}, so their next-token probabilities cannot be mixed; use models of "
+                "one tokenizer"
             )
-        if first.eos_token_id != other.eos_token_id:
-            raise ModelError(
-                f"{other.name_or_path}: its end token is {other.eos_token_id}, that of {first.name_or_path} is "
-                f"{first.eos_token_id}; use models of one tokenizer"
-            )
+
+
+def tokenizer_difference(first: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str:
+    """The first difference of another tokenizer's tokens, in words; empty where there is none."""
+    ours, theirs = first.get_vocab(), other.get_vocab()
+    differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
+    if differing:
+        token = differing[0]
+        return (
+            f"its tokenizer differs from that of {first.name_or_path} ({token!r} is {theirs.get(token)} and not "
+            f"{ours.get(token)})"
+        )
+    if first.eos_token_id != other.eos_token_id:
+        return f"its end token is {other.eos_token_id}, that of {first.name_or_path} is {first.eos_token_id}"
+    return ""

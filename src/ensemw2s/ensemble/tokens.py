@@ -95,6 +95,12 @@ def fit_answer_expert(weak: WeakAnswers, state: EnsembleState, config: EnsembleC
     return FittedExpert(owned_state(module), scores.gold[0].unsqueeze(1), scores.wrong[0], spent, end=end)
 
 
+def asked_answer_expert(weak: WeakAnswers, model: AnswerModel) -> FittedExpert:
+    """An untrained model, scored as `fit_answer_expert` scores a trained one."""
+    scores = score_answers([model], weak.inputs, weak.answers, weak.rows)
+    return FittedExpert({}, scores.gold[0].unsqueeze(1), scores.wrong[0], Spent())
+
+
 def held_out_errors(
     weak: WeakAnswers, state: EnsembleState, config: EnsembleConfig
 ) -> tuple[Bool[Tensor, " samples"], Spent]:
@@ -211,6 +217,7 @@ def _train_on(
 __all__ = [
     "Options",
     "WeakAnswers",
+    "asked_answer_expert",
     "errors",
     "fit_answer_expert",
     "held_out_errors",

@@ -10,12 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig
 from ensemw2s.core.voting import Vote
-from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.prefixes import PrefixMembers
 
 
 def write_answers(
-    members: SharedTrunk,
+    members: SharedTrunk | PrefixMembers,
     expert_weights: Float[Tensor, " experts"],
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
@@ -24,13 +25,26 @@ def write_answers(
     vote: Vote,
     row_ids: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The ensemble's answer to each prompt, ready for JSON.
+    """The ensemble's answer to each prompt, as `described`."""
+    decoded = decode(members, expert_weights, tokenizer, prompts, config, vote=vote, row_ids=row_ids)
+    return described(decoded, members, tokenizer, prompts, config, vote=vote)
+
+
+def described(
+    decoded: Sequence[Decoded],
+    members: SharedTrunk | PrefixMembers,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    config: DecodingConfig,
+    *,
+    vote: Vote,
+) -> list[dict[str, Any]]:
+    """What these members answered to each prompt, together and each by itself, ready for JSON.
 
     Fields: answer; confidence (its probability under the mixture); agreement (share of experts that give this answer);
     members (each expert's greedy answer); tokens and token_log_probs (one more with the end token); is_finished (ended
     by itself and not by the limit of length).
     """
-    decoded = decode(members, expert_weights, tokenizer, prompts, config, vote=vote, row_ids=row_ids)
     member_texts = [[d.text] * members.n_members for d in decoded]
     # A member that agreed at every token would have written the same answer, so only the others decode by themselves.
     # Sampled answers are no member's greedy answer, so then all of them do.

@@ -96,7 +96,7 @@ def named(condition: Condition, recipe: Recipe | None = None) -> NamedCondition:
 
 def labels_in_words(recipe: Recipe) -> str:
     """What a recipe learns, in words: "soft labels, with the easy labels"; recipes that differ read differently."""
-    words = f"{recipe.labels} labels"
+    words = f"{recipe.labels} labels{_options(recipe.soft_options)}"
     if recipe.label_model != "vote":
         name = _LABEL_MODELS.get(recipe.label_model, recipe.label_model)
         words += f" by {name}{_options(recipe.label_model_options)}"

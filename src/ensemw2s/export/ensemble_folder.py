@@ -53,6 +53,10 @@ class _Ensemble(Saved):
     """Of a pool: the experts' models beside `weak`."""
     models: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Of a pool: the model of each expert; 0 is `weak`, k the k-th of `others`."""
+    contexts: tuple[str, ...] | None = None
+    """Text that each expert reads before a prompt; None: the experts read prompts alone."""
+    is_prompted: bool = False
+    """Whether the experts are the model itself: asked for its likelihood of the choices, or for its next token."""
 
     @model_validator(mode="after")
     def _weighted(self) -> "_Ensemble":
@@ -66,6 +70,12 @@ class _Ensemble(Saved):
             raise ValueError(f"models {list(self.models)} are not the numbers of {1 + len(self.others)} models")
         if self.models is None and self.others:
             raise ValueError("models is missing; it says which of several models each expert reads")
+        if self.contexts is not None and len(self.contexts) != len(self.expert_ids):
+            raise ValueError(f"contexts has {len(self.contexts)} texts for {len(self.expert_ids)} experts")
+        if self.contexts is not None and (self.others or self.weak.chat):
+            raise ValueError("contexts are read by one whole model without chat turns")
+        if self.is_prompted and self.contexts is None:
+            raise ValueError("contexts is missing; it is what experts read that are not trained")
         return self
 
 
@@ -79,10 +89,6 @@ class ChoiceEnsemble(_Ensemble):
     choices: Annotated[tuple[str, ...], Field(min_length=2)]
     depths: tuple[Annotated[int, Field(ge=1)] | None, ...] | None = None
     """Depth in layers after which each expert reads features, where the depths differ; None: after the last layer."""
-    contexts: tuple[str, ...] | None = None
-    """Text that each expert reads before a prompt; None: the experts read prompts alone."""
-    is_prompted: bool = False
-    """Whether the experts are the model itself, which is asked for its likelihood of the choices."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChoiceEnsemble":
@@ -92,12 +98,8 @@ class ChoiceEnsemble(_Ensemble):
             raise ValueError("vote: a gate reads one model, and there are several")
         if self.depths is not None and len(self.depths) != len(self.expert_ids):
             raise ValueError(f"depths has {len(self.depths)} values for {len(self.expert_ids)} experts")
-        if self.contexts is not None and len(self.contexts) != len(self.expert_ids):
-            raise ValueError(f"contexts has {len(self.contexts)} texts for {len(self.expert_ids)} experts")
-        if self.contexts is not None and (self.depths is not None or self.others or self.weak.chat):
-            raise ValueError("contexts are read by one whole model without chat turns")
-        if self.is_prompted and self.contexts is None:
-            raise ValueError("contexts is missing; it is what experts read that are not trained")
+        if self.contexts is not None and self.depths is not None:
+            raise ValueError("contexts are read by a whole model, and depths are of parts of one")
         return self
 
 

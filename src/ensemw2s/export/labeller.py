@@ -16,6 +16,7 @@ from ensemw2s.ensemble.answer_votes import token_vote, voted_labels
 from ensemw2s.ensemble.learners.prompted import OFFSET
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.prefixes import PrefixMembers
 from ensemw2s.ensemble.write import write_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.export.class_labeller import (
@@ -37,14 +38,15 @@ from ensemw2s.export.ensemble_folder import (
 )
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.adapters import Adapter
-from ensemw2s.models.language import load_answer_model, vocabulary_head
+from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.pictures.kind import kind_of
 from ensemw2s.models.probes.classifier import check_classifier
-from ensemw2s.prompting import prompt_ids
+from ensemw2s.models.vocabulary import VocabularyHead
+from ensemw2s.prompting import prefix_ids, prompt_ids
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class GenerationLabeller(PromptReader):
     """
 
     record: AnswerEnsemble
-    members: tuple[SharedTrunk, ...]
+    members: tuple[SharedTrunk | PrefixMembers, ...]
     """The experts of each model."""
     order: tuple[int, ...]
     """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
@@ -74,7 +76,11 @@ class GenerationLabeller(PromptReader):
         return [{**label, **origin_of(self.record)} for label in labels]
 
     def _written(
-        self, place: int, members: SharedTrunk, weights: Float[Tensor, " experts"], prompts: Sequence[str]
+        self,
+        place: int,
+        members: SharedTrunk | PrefixMembers,
+        weights: Float[Tensor, " experts"],
+        prompts: Sequence[str],
     ) -> list[dict[str, Any]]:
         reader = self.readers[place]
         # The prompt seeds a row's random draws, so that they depend on nothing else.
@@ -127,14 +133,19 @@ def open_labeller(path: Path, *, trusted: str | None = None) -> GenerationLabell
 
 def _generation_labeller(saved: SavedEnsemble, record: AnswerEnsemble) -> GenerationLabeller:
     readers: list[Tokens] = []
-    members: list[SharedTrunk] = []
+    members: list[SharedTrunk | PrefixMembers] = []
     for model, own in zip(saved.models, saved.experts_of, strict=True):
         backbone, reader = _opened(saved, model)
         with _fitting(saved, model):
             head = vocabulary_head(backbone)
-            models = [load_answer_model(backbone, head, model.config, saved.states[expert]) for expert in own]
+            models = [_answer_model(backbone, head, model.config, record, saved.states[expert]) for expert in own]
         readers.append(reader)
-        members.append(SharedTrunk(backbone, models))
+        shared = SharedTrunk(backbone, models)
+        if record.contexts is None:
+            members.append(shared)
+            continue
+        prefixes = [prefix_ids(reader.tokenizer, text) for text in record.contexts]
+        members.append(PrefixMembers(shared, [ids for ids, _ in prefixes], max(n_start for _, n_start in prefixes)))
     return GenerationLabeller(
         saved.fingerprint, tuple(readers), saved.weights, record, tuple(members), saved.voting_order
     )
@@ -171,6 +182,17 @@ def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabell
     )
 
 
+def _answer_model(
+    backbone: Backbone, head: VocabularyHead, config: ModelConfig, record: AnswerEnsemble, state: dict[str, Tensor]
+) -> AnswerModel:
+    """An expert that writes. Raises ModelError where its tensors are none of one."""
+    if not record.is_prompted:
+        return load_answer_model(backbone, head, config, state)
+    if state:
+        raise ModelError(f"an expert that is not trained has no tensor, and there is {min(state)}")
+    return untrained_answer_model(backbone, head, config)
+
+
 def _expert(
     config: ModelConfig, backbone: Backbone, record: ChoiceEnsemble, state: dict[str, Tensor]
 ) -> Adapter | Asked:
@@ -199,8 +221,7 @@ def _opened(saved: SavedEnsemble, model: SavedModel) -> tuple[Backbone, Tokens]:
 
 def _context_tokens(saved: SavedEnsemble, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens of the longest text that an expert reads before a prompt."""
-    contexts = saved.record.contexts if isinstance(saved.record, ChoiceEnsemble) else None
-    return max((len(ids) for ids in prompt_ids(tokenizer, contexts or ())), default=0)
+    return max((len(ids) for ids in prompt_ids(tokenizer, saved.record.contexts or ())), default=0)
 
 
 @contextmanager

@@ -5,9 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig, ModelConfig, TrainConfig, canonical_hash
 from ensemw2s.core.seeds import stream
+from ensemw2s.data.splits import Draw, Split
 from ensemw2s.ensemble.rate import Rating
 from ensemw2s.examples import Task
 from ensemw2s.models.loading.load import Backbone
@@ -15,6 +18,12 @@ from ensemw2s.models.packing import check_packing
 from ensemw2s.storage.store import Artifact, Store, artifact_key
 
 RATING_VERSION = 1
+
+
+def spare_rows(split: Split, draw: Draw) -> Int[Tensor, " spare"]:
+    """Rows of the easy pool that are in no other part of the seed."""
+    taken = {*draw.easy_train.tolist(), *draw.easy_val.tolist()}
+    return torch.tensor([row for row in split.pools["easy_pool"] if row not in taken], dtype=torch.long)
 
 
 def rated_by_chance(task: Task, config: ExperimentConfig) -> Task:

@@ -153,9 +153,14 @@ def load_answer_model(
     backbone: Backbone, unembedding: VocabularyHead, config: ModelConfig, state: dict[str, Tensor]
 ) -> AnswerModel:
     """A trained answer model from its `owned_state`, in evaluation mode. Raises ModelError."""
-    model = AnswerModel(backbone, unembedding, config, generator=torch.Generator())
+    model = untrained_answer_model(backbone, unembedding, config)
     load_owned(model, state)
-    return model.eval()
+    return model
+
+
+def untrained_answer_model(backbone: Backbone, unembedding: VocabularyHead, config: ModelConfig) -> AnswerModel:
+    """The pretrained model in the form of a trained one, in evaluation mode."""
+    return AnswerModel(backbone, unembedding, config, generator=torch.Generator()).eval()
 
 
 def _embeddings(model: PreTrainedModel) -> Tensor:

@@ -1,6 +1,6 @@
 """What a user leaves with: the recommended student and the best ensemble, each a folder that stands alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,16 +122,12 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
         saved = [_saved(prepared.pool[member], prepared.pool[member].trunk.fingerprint, model) for member in used]
         # Experts of a pool vote on whole answers, also where all are of one member.
         are_pooled = len(prepared.pool) > 1 and len(made.voting) > 1
-        vote = common["vote"] if are_pooled else prepared.token_vote
-        return AnswerEnsemble.model_validate(
-            common | _named(saved, models if are_pooled else None) | {"decoding": prepared.decoding, "vote": vote}
-        )
+        own = {"decoding": prepared.decoding, "vote": common["vote"] if are_pooled else prepared.token_vote}
+        own |= _reading(made, lambda number: prepared.contexts[made.seed].prefixes[number].text)
+        return AnswerEnsemble.model_validate(common | _named(saved, models if are_pooled else None) | own)
     assert isinstance(prepared, ClassPrepared)
     saved = [_saved(prepared.pool[member], prepared.pool[member].checkpoint, model) for member in used]
     depths = tuple(expert.view.depth for expert in made.voting)
-    read = [expert.view.context for expert in made.voting]
-    contexts = prepared.contexts.get(made.seed)
-    texts = None if contexts is None else tuple(contexts.context(k).prefix for k in read if k is not None)
     return ChoiceEnsemble.model_validate(
         common
         | _named(saved, models if len(saved) > 1 else None)
@@ -139,11 +135,19 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
             "temperature": made.temperature,
             "choices": results.task.choices,
             "depths": depths if any(depths) else None,
-            "contexts": texts or None,
-            # A merged model is of no method of the table; it is trained.
-            "is_prompted": made.method in METHODS and not METHODS[made.method].learns,
         }
+        | _reading(made, lambda number: prepared.contexts[made.seed].context(number).prefix)
     )
+
+
+def _reading(made: Ensemble, context: Callable[[int], str]) -> dict[str, Any]:
+    """Fields of a record that say what its experts read before a prompt, and whether they are trained."""
+    read = [expert.view.context for expert in made.voting]
+    return {
+        "contexts": tuple(context(k) for k in read if k is not None) or None,
+        # A merged model is of no method of the table; it is trained.
+        "is_prompted": made.method in METHODS and not METHODS[made.method].learns,
+    }
 
 
 def _saved(role: WeakRole, fingerprint: str, merged: ModelConfig | None) -> SavedModel:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.core.batches import length_batches
-from ensemw2s.core.losses.tokens import token_loss, token_loss_through
+from ensemw2s.core.losses.tokens import Targets, token_loss, token_loss_through
 from ensemw2s.core.pacing import Pace
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.last_mlp import last_mlp_at
@@ -41,6 +41,12 @@ class AnswerSupervision:
     """Weight of each answer token of `answers`: 1 in plain training, 0 masks the token, 2 counts it twice."""
     pace: Pace | None = None
     """Curriculum; None trains on all rows from the start."""
+    soft: Targets | None = None
+    """Distributions to be learned in the place of the answer tokens; None where these are certain."""
+
+    def targets(self, which: Int[Tensor, " tokens"]) -> Targets:
+        """What these answer tokens are learned as."""
+        return Targets.certain(self.answers.targets[which]) if self.soft is None else self.soft.at(which)
 
 
 @dataclass(frozen=True)
@@ -150,17 +156,17 @@ def answer_loss(
     answers = supervision.answers
     which = answers.tokens_of(rows)
     hidden = answer_states(module, inputs, answers, rows)
-    return weighted_loss(module, hidden, answers.targets[which], supervision.weights[which])
+    return weighted_loss(module, hidden, supervision.targets(which), supervision.weights[which])
 
 
 def weighted_loss(
     module: AnswerModel,
     hidden: Float[Tensor, "tokens dim"],
-    targets: Int[Tensor, " tokens"],
+    targets: Targets,
     weights: Float[Tensor, " tokens"],
 ) -> Float[Tensor, ""]:
     """sum_i weights[i] CE_i of the tokens that follow these states, whose logits never are in memory all at once."""
-    targets, weights = targets.to(hidden.device), weights.to(hidden.device)
+    weights = weights.to(hidden.device)
     if not module.head.is_plain:
         return token_loss_through(module.logits, hidden, targets, weights, chunk=HEAD_TOKENS)
     return token_loss(hidden, module.unembedding, targets, weights, chunk=HEAD_TOKENS)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.core.batches import length_batches
+from ensemw2s.core.losses.tokens import Targets
 from ensemw2s.core.preferences import PairBatch, PreferenceLoss, expected_loss
 from ensemw2s.distributed import launch
 from ensemw2s.models.language import AnswerModel
@@ -158,7 +159,7 @@ def add_gradient(
         doubt = supervision.probability[pairs], supervision.margin[pairs]
         values, slopes = pair_slopes(loss, sums, reference[rows], sizes, *doubt)
         balance = balance_loss(module, inputs.lengths[rows]) / 2  # of two answers
-        learned = weighted_loss(module, hidden, targets, (-share * slopes).repeat_interleave(sizes))
+        learned = weighted_loss(module, hidden, Targets.certain(targets), (-share * slopes).repeat_interleave(sizes))
         (learned + share * balance).backward()
     return values
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, GenerationConfig
 from ensemw2s.core.seeds import stream_seed
+from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods.base import Draw, EnsembleMethod, EqualVotes, Samples
 from ensemw2s.errors import ConfigError
 from ensemw2s.records import View
@@ -84,9 +85,9 @@ def check_methods(config: ExperimentConfig) -> None:
     _check_judges(config)
     for name in config.ensemble.methods:
         method, n_weak = make_method(name, config.ensemble, config.generation), len(config.pool)
-        if not method.needs_pooled_head:
+        first, in_words = config.pool[0], config.is_generation and method.reads_contexts
+        if not (method.needs_pooled_head or in_words):
             continue
-        first = config.pool[0]
         if config.ensemble.merges:
             raise ConfigError(
                 f"ensemble.merges: members of {name} read different parts of the model, so their weights cannot be "
@@ -97,7 +98,12 @@ def check_methods(config: ExperimentConfig) -> None:
                 f"ensemble.methods: members of {name} read parts of one pretrained model, and `weak` is a pool of "
                 f"{n_weak}; take {name} out, or give one model"
             )
-        if config.is_generation or first.adapter != "head":
+        if in_words and (kind := config.ensemble.context.kind) in WRITTEN:
+            raise ConfigError(
+                f"ensemble.context.kind: {kind} is written for every class of a question, and {config.task.name} is "
+                "answered in words; choose demonstrations or principles"
+            )
+        if not in_words and (config.is_generation or first.adapter != "head"):
             form = f"{config.task.name} is answered in words" if config.is_generation else f"got {first.adapter}"
             mend = "take it out" if config.is_generation else "set that, or take it out"
             raise ConfigError(

@@ -4,30 +4,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import DecodingConfig, ExperimentConfig, canonical_hash
 from ensemw2s.config.model import Pooling
 from ensemw2s.data.encode import unreadable
-from ensemw2s.data.splits import Draw, Split
+from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.contexts import CONTEXTS, Context, ContextSource, most_before
 from ensemw2s.ensemble.methods import n_contexts
 from ensemw2s.errors import DataError
 from ensemw2s.forms.classification.role import ClassRole, vectors
 from ensemw2s.forms.classification.writing import Writer
+from ensemw2s.forms.prepare import spare_rows
 from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.models.likelihood import Likelihood, choice_likelihood
 from ensemw2s.prompting import ids_behind, ids_behind_each, prompt_ids
 from ensemw2s.records import Inputs, TensorStore
 from ensemw2s.results import Cost
-
-
-def spare_rows(split: Split, draw: Draw) -> Int[Tensor, " spare"]:
-    """Rows of the easy pool that are in no other part of the seed."""
-    taken = {*draw.easy_train.tolist(), *draw.easy_val.tolist()}
-    return torch.tensor([row for row in split.pools["easy_pool"] if row not in taken], dtype=torch.long)
 
 
 class SeedContexts:

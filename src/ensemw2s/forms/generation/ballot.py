@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ensemw2s.config import Recipe
 from ensemw2s.core.labels import Labelled, Votes
+from ensemw2s.core.losses.tokens import Targets
 from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
+from ensemw2s.ensemble.mixtures import Mixtures
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, SeedContext
@@ -20,6 +22,7 @@ from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers
 from ensemw2s.forms.generation.prepare import join, joined_inputs
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet
+from ensemw2s.records import AnswerTokens
 from ensemw2s.results import Cost
 from ensemw2s.train.answers import AnswerSupervision
 from ensemw2s.train.supervision import weights_and_pace
@@ -41,6 +44,8 @@ class AnswerBallot:
     own: PseudoAnswers
     """What it answers."""
     judges: SeedJudges | None = None
+    mixtures: Mixtures | None = None
+    """Behind the teacher's own answers, where a recipe learns them."""
 
     @property
     def votes(self) -> Votes:
@@ -127,9 +132,20 @@ class AnswerBallot:
         of_rows, pace = weights_and_pace(recipe, labelled.soft.amax(-1)[answered][kept].float(), of_each[learned])
         weights = torch.ones(len(both.targets))
         weights[both.tokens_of(learned)] = of_rows.repeat_interleave(both.offsets.diff()[learned])
-        supervision = AnswerSupervision(both, learned, weights, pace)
+        supervision = AnswerSupervision(both, learned, weights, pace, self._soft(both, answered.tolist(), recipe))
         validation = self.students.validation(self.seed) if known is None else None
         return AnswerTrainingSet(self.students.training, inputs, supervision, validation)
+
+    def _soft(self, answers: AnswerTokens, answered: list[int], recipe: Recipe) -> Targets | None:
+        """The teacher's doubt about its answers, which come last; easy answers and people's are certain."""
+        if not recipe.learns_mixtures:
+            return None
+        assert self.mixtures is not None, "kept wherever a recipe learns them"
+        certain = self.people()
+        given = [None if i in certain else i for i in answered]
+        written = [*[None] * (len(answers.ids) - len(given)), *given]
+        n_tokens = self.students.prepared.strong.backbone.n_tokens
+        return self.mixtures.targets(answers, written, share=recipe.soft_share, n_tokens=n_tokens)
 
     def people(self) -> dict[int, str]:
         """People's answers, by the question's place among the unlabelled ones."""

@@ -1,7 +1,7 @@
 """Experts that generate answers: what they learn from, how many of them vote, and what they cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Chosen, Ensemble, expert_weights
-from ensemw2s.ensemble.methods import Draw
+from ensemw2s.ensemble.methods import Draw, make_method
 from ensemw2s.ensemble.tokens import (
     Options,
     WeakAnswers,
+    asked_answer_expert,
     errors,
     fit_answer_expert,
     held_out_errors,
@@ -27,6 +28,7 @@ from ensemw2s.ensemble.tokens import (
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.generation.contexts import AnswerContexts, Prefix
 from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.merging import merged_answerer
 from ensemw2s.forms.generation.pool import pool_labels, pool_right
@@ -50,6 +52,8 @@ class AnswerTrainer:
     prepared: AnswerPrepared
     role: AnswerRole
     weak: WeakAnswers
+    contexts: AnswerContexts | None = None
+    """What members read before each question; None where none does."""
 
     @property
     def training(self) -> TrainConfig:
@@ -69,7 +73,10 @@ class AnswerTrainer:
 
     def deciding(self, state: EnsembleState, draw: Draw) -> dict[str, Any]:
         generation = self.prepared.config.generation
+        method, prefix = make_method(state.method, self.prepared.config.ensemble), self._prefix(state)
         return {
+            **({"prefix": prefix.ids} if prefix is not None and prefix.ids else {}),
+            **({} if method.learns else {"learns": False}),
             "answers": canonical_hash([self.weak.answers.ids[r] for r in self.weak.rows.tolist()]),
             "weak": self.role.fingerprint,
             # What a sample is decides nothing where all count alike.
@@ -77,8 +84,29 @@ class AnswerTrainer:
             **ended_by(self.weak.validation, self.training),
         }
 
+    def _prefix(self, state: EnsembleState) -> Prefix | None:
+        """What the next expert reads before each question."""
+        number = state.next_view(self.prepared.config.ensemble, 0).context
+        if number is None:
+            return None
+        assert self.contexts is not None, "made where a method reads them"
+        return self.contexts.prefixes[number]
+
+    def _behind(self, prefix: Prefix) -> WeakAnswers:
+        """The easy answers where a text stands before each question."""
+        answers = self.weak.answers.behind(prefix.ids, prefix.n_start)
+        inputs, validation = self.role.open(answers.read), self.weak.validation
+        if validation is not None:
+            validation = AnswerValidation(inputs, answers, validation.rows)
+        return replace(self.weak, answers=answers, inputs=inputs, validation=validation)
+
     def fit(self, state: EnsembleState) -> Artifact:
-        fitted = fit_answer_expert(self.weak, state, self.prepared.config.ensemble)
+        prefix, config = self._prefix(state), self.prepared.config.ensemble
+        weak = self.weak if prefix is None else self._behind(prefix)
+        if make_method(state.method, config).learns:
+            fitted = fit_answer_expert(weak, state, config)
+        else:
+            fitted = asked_answer_expert(weak, *self.role.load([{}]))
         tensors = {f"state/{name}": t for name, t in fitted.state.items()}
         tensors |= {"gold": fitted.log_probs, "is_wrong": fitted.is_wrong}
         return Artifact(tensors, fitted.record)
@@ -87,7 +115,8 @@ class AnswerTrainer:
         tensors = artifact.tensors
         is_wrong = wrong_samples(self.weak, tensors["is_wrong"], self.weak.rows)
         spent, end = Spent.of(artifact.record), TrainingEnd.of(artifact.record)
-        return FittedExpert(artifact.state, tensors["gold"], is_wrong, spent, end=end)
+        view = state.next_view(self.prepared.config.ensemble, 0)
+        return FittedExpert(artifact.state, tensors["gold"], is_wrong, spent, view, end)
 
     def errors(self, fitted: FittedExpert) -> Bool[Tensor, " samples"]:
         if not self.judges_apart:
@@ -144,7 +173,7 @@ class AnswerExperts:
             options=self._options(seed, role) if prepared.by_choice and generation.boost_unit == "sequence" else None,
             validation=AnswerValidation(inputs, answers, seed.draw.easy_val),
         )
-        return AnswerTrainer(prepared, role, weak)
+        return AnswerTrainer(prepared, role, weak, prepared.contexts.get(seed.seed))
 
     def _options(self, seed: SeedContext, role: AnswerRole) -> Options:
         """What the training questions can be answered with."""
@@ -159,8 +188,9 @@ class AnswerExperts:
         config = self.prepared.config.ensemble
         if isinstance(config.select_by, int):
             return Chosen(min(config.select_by, len(experts)), 1.0)
-        voters = self._voters(experts, keys, expert_weights(experts, config))
-        if config.select_by == "accuracy" or isinstance(voters, PoolVoters):
+        voters = self._voters(seed.seed, experts, keys, expert_weights(experts, config))
+        # Whoever was not taught to end an answer gives none exactly, but may find one likelier than another.
+        if isinstance(voters, PoolVoters) or (config.select_by == "accuracy" and voters.is_trained):
             # A vote on whole answers knows no likelihood of an answer that nobody gave.
             stages = self._val_right(seed, voters).together.double().mean(1).tolist()
         else:
@@ -170,27 +200,37 @@ class AnswerExperts:
         return Chosen(max(range(len(stages)), key=stages.__getitem__) + 1, 1.0)
 
     def member_accuracy(self, seed: SeedContext, experts: Sequence[Expert], keys: Sequence[str]) -> list[float]:
-        voters = self._voters(experts, keys, expert_weights(experts, self.prepared.config.ensemble))
+        weights = expert_weights(experts, self.prepared.config.ensemble)
+        voters = self._voters(seed.seed, experts, keys, weights)
         return self._val_right(seed, voters).member.double().mean(1).tolist()
 
     def ensemble_voters(self, seed: SeedContext, ensemble: Ensemble) -> AnswerVoters | PoolVoters:
         size = ensemble.selected
-        return self._voters(ensemble.voting, ensemble.keys[:size], ensemble.weights(size))
+        return self._voters(seed.seed, ensemble.voting, ensemble.keys[:size], ensemble.weights(size))
 
     def expert_voters(self, seed: SeedContext, expert: Expert, key: str) -> AnswerVoters:
-        return AnswerVoters.one(self.prepared.pool[expert.member], key, expert.state)
+        one = AnswerVoters.one(self.prepared.pool[expert.member], key, expert.state)
+        return replace(one, prefixes=self._prefixes(seed.seed, [expert]))
 
     def all_voters(self, ensemble: Ensemble) -> AnswerVoters | PoolVoters:
         """Every expert that was trained, also those after the selected size."""
-        return self._voters(ensemble.experts, ensemble.keys, ensemble.weights(len(ensemble.experts)))
+        return self._voters(ensemble.seed, ensemble.experts, ensemble.keys, ensemble.weights(len(ensemble.experts)))
 
-    def _voters(self, experts: Sequence[Expert], keys: Sequence[str], weights: Tensor) -> AnswerVoters | PoolVoters:
+    def _prefixes(self, seed: int, experts: Sequence[Expert]) -> tuple[Prefix, ...]:
+        """What each of these experts reads before every question; experts of one method all read something, or none."""
+        numbers = [expert.view.context for expert in experts]
+        return tuple(self.prepared.contexts[seed].prefixes[number] for number in numbers if number is not None)
+
+    def _voters(
+        self, seed: int, experts: Sequence[Expert], keys: Sequence[str], weights: Tensor
+    ) -> AnswerVoters | PoolVoters:
         """Experts of one weak model mix their next tokens; several of a pool vote on whole answers."""
         roles = [self.prepared.pool[expert.member] for expert in experts]
         if len(self.prepared.pool) > 1 and len(experts) > 1:
             each = zip(roles, keys, experts, strict=True)
             return PoolVoters(tuple(AnswerVoters.one(role, key, e.state) for role, key, e in each), weights)
-        return AnswerVoters(roles[0], tuple(keys), tuple(e.state for e in experts), weights)
+        prefixes = self._prefixes(seed, experts)
+        return AnswerVoters(roles[0], tuple(keys), tuple(e.state for e in experts), weights, prefixes)
 
     def _val_right(self, seed: SeedContext, voters: AnswerVoters | PoolVoters) -> Right:
         rows = seed.draw.easy_val
@@ -221,12 +261,16 @@ class AnswerExperts:
         parts = [trunk_cost(pool[k], n_tokens) for k, n_tokens in read.items()]
         for expert in experts:
             role, easy = pool[expert.member], self.easy[expert.member]
-            owned = owned_by(expert.state)
+            owned = evaluated_by(role, expert.state)
+            before = sum(len(p.ids) for p in self._prefixes(seed.seed, [expert]))
+            if before:  # training reads it before each question, all else once
+                learned = before * len(draw.easy_train) if expert.state else before
+                parts.append(trunk_cost(role, read[expert.member] + learned))
             epochs = training.resolved(role.config, has_optimum=True).passes_of(expert.end)
             n_answer, seen = epochs * len(expert.log_probs), epochs * len(draw.easy_train)
-            parts.append(
-                training_cost(role, owned=owned, tokens=expert.training_tokens, examples=seen, answer_tokens=n_answer)
-            )
+            if expert.state:
+                spent = {"tokens": expert.training_tokens, "examples": seen, "answer_tokens": n_answer}
+                parts.append(training_cost(role, owned=owned, **spent))
             n_val, n_val_answer = tokens_of(easy, draw.easy_val)
             scored = {"owned": owned, "tokens": n_val, "examples": len(draw.easy_val), "answer_tokens": n_val_answer}
             parts.append(evaluation_cost(role, **scored))
@@ -262,7 +306,7 @@ class AnswerExperts:
         if isinstance(voters, PoolVoters):
             labels, spent = pool_labels(self.prepared, seed, voters, ensemble.expert_ids)
         else:
-            labels = write_pseudo_answers(self.prepared, seed, voters, ensemble.expert_ids)
+            labels = write_pseudo_answers(self.prepared, seed, voters, ensemble.expert_ids, is_teacher=True)
             spent = writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
         labels, drawing = with_samples(self.prepared, seed, voters, labels)
         return labels, costs.total([spent, drawing])
@@ -271,6 +315,14 @@ class AnswerExperts:
 def tokens_of(answers: AnswerTokens, rows: Tensor) -> tuple[int, int]:
     """Tokens that a model reads of these rows, and how many answer tokens they have."""
     return sum(len(answers.read[r]) for r in rows.tolist()), int(answers.offsets.diff()[rows].sum())
+
+
+def evaluated_by(role: AnswerRole, state: dict[str, Tensor]) -> int:
+    """Parameters of an expert that are its own in an evaluation; of one that is not trained those that it has copies
+    of."""
+    if state or role.config.adapter == "lora":
+        return owned_by(state)
+    return round(role.own_flops / 2.0)
 
 
 def owned_by(state: dict[str, Tensor]) -> int:

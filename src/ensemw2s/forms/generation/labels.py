@@ -11,8 +11,9 @@ from torch import Tensor
 from ensemw2s.config import canonical_hash
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.choices import choice_labels
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.write import write_answers
+from ensemw2s.ensemble.decode import decode
+from ensemw2s.ensemble.mixtures import TOP, Mixtures
+from ensemw2s.ensemble.write import described
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
@@ -44,13 +45,15 @@ class PseudoAnswers:
     """As it is kept: members' answers, token log-probabilities, expert ids and weights, configuration."""
     samples: Samples | None = None
     """Drawn answers, which vote beside the members'."""
+    mixtures: Mixtures | None = None
+    """Of the next token, at each step of the answers; None where no student learns them."""
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> "PseudoAnswers":
+    def of(cls, record: dict[str, Any], mixtures: Mixtures | None = None) -> "PseudoAnswers":
         """As they were kept."""
         labels: list[dict[str, Any]] = record["labels"]
         confidence, agreement = (torch.tensor([x[name] for x in labels]) for name in ("confidence", "agreement"))
-        return cls(tuple(label["answer"] for label in labels), confidence, agreement, record)
+        return cls(tuple(label["answer"] for label in labels), confidence, agreement, record, None, mixtures)
 
 
 def write_pseudo_answers(
@@ -59,24 +62,41 @@ def write_pseudo_answers(
     voters: AnswerVoters,
     expert_ids: Sequence[str],
     rows: Int[Tensor, " rows"] | None = None,
+    *,
+    is_teacher: bool = False,
 ) -> PseudoAnswers:
-    """What these voters answer to these questions, or to the unlabelled ones; from the store or written now."""
+    """What these voters answer to these questions, or to the unlabelled ones; from the store or written now.
+
+    Args:
+        is_teacher: whether recipes learn of these answers; where one learns soft labels, their mixtures are kept.
+    """
     config, ids = prepared.config, list(expert_ids)
     asked = seed.draw.hard_unlabelled if rows is None else rows
     names = prepared.names_of(asked)
-    key = artifact_key(LABEL_VERSION, answers_deciding(prepared, voters, asked) | {"expert_ids": ids})
+    n_likeliest = TOP if is_teacher and prepared.learns_mixtures else 0
+    kept = {"mixture": n_likeliest} if n_likeliest else {}
+    key = artifact_key(LABEL_VERSION, answers_deciding(prepared, voters, asked) | {"expert_ids": ids} | kept)
 
     def compute() -> Artifact:
-        role, vote = voters.role, prepared.token_vote
+        role, vote, mixtures = voters.role, prepared.token_vote, None
         if prepared.by_choice:
             choices = Scorer(prepared, seed.store).choices(voters, asked)
             labels = choice_labels(choices, prepared.options(asked))
         else:
-            members = SharedTrunk(role.backbone, role.load(voters.states))
+            members = voters.members()
             prompts, tokenizer = [role.prompts[i] for i in asked.tolist()], role.backbone.tokenizer
-            labels = write_answers(
-                members, voters.weights, tokenizer, prompts, prepared.decoding, vote=vote, row_ids=names
+            decoded = decode(
+                members,
+                voters.weights,
+                tokenizer,
+                prompts,
+                prepared.decoding,
+                vote=vote,
+                row_ids=names,
+                n_likeliest=n_likeliest,
             )
+            labels = described(decoded, members, tokenizer, prompts, prepared.decoding, vote=vote)
+            mixtures = Mixtures.of(decoded) if n_likeliest else None
         record = {
             "ids": names,
             "labels": labels,
@@ -84,9 +104,13 @@ def write_pseudo_answers(
             "expert_weights": voters.weights.tolist(),
             "config_hash": canonical_hash(config),
         }
-        return Artifact({"confidence": torch.tensor([label["confidence"] for label in labels])}, record)
+        tensors = {"confidence": torch.tensor([label["confidence"] for label in labels])}
+        if mixtures is not None:
+            tensors, record = tensors | mixtures.tensors, record | {"mixture": mixtures.record}
+        return Artifact(tensors, record)
 
-    return PseudoAnswers.of(seed.memo("labels", key, compute).record)
+    artifact = seed.memo("labels", key, compute)
+    return PseudoAnswers.of(artifact.record, Mixtures.read(artifact.tensors))
 
 
 def writing_cost(
@@ -111,8 +135,9 @@ def answering_cost(voters: AnswerVoters, n_questions: int, n_read: int, n_writte
     """Answering questions whose prompts have `n_read` tokens with answers of `n_written` tokens."""
     role, n_voters = voters.role, len(voters.weights)
     updates = sum(t.numel() for state in voters.states for t in state.values()) if role.config.adapter == "lora" else 0
-    per_token = role.trunk_flops + n_voters * role.own_flops + 2.0 * updates
-    flops = per_token * (n_read + n_written) + 2.0 * n_voters * role.head_weights * n_written
+    per_token = voters.n_trunks * role.trunk_flops + n_voters * role.own_flops + 2.0 * updates
+    flops = per_token * (n_read + n_written) + (role.trunk_flops + role.own_flops) * voters.n_before
+    flops += 2.0 * n_voters * role.head_weights * n_written
     return Cost(training_tokens=0, expert_evaluations=n_voters * n_questions, flops=flops)
 
 
@@ -123,9 +148,16 @@ def written_texts(
     key = artifact_key(LABEL_VERSION, answers_deciding(prepared, voters, rows))
 
     def compute() -> Artifact:
-        models, vote = voters.role.load(voters.states), prepared.token_vote
-        names = prepared.names_of(rows)
-        decoded = voters.role.write(models, voters.weights, rows, prepared.decoding, names, vote)
+        role = voters.role
+        decoded = decode(
+            voters.members(),
+            voters.weights,
+            role.backbone.tokenizer,
+            [role.prompts[row] for row in rows.tolist()],
+            prepared.decoding,
+            vote=prepared.token_vote,
+            row_ids=prepared.names_of(rows),
+        )
         return Artifact({}, {"texts": [d.text for d in decoded], "n_tokens": sum(len(d.log_probs) for d in decoded)})
 
     record = seed.store.memo("texts", key, compute).record
@@ -142,9 +174,7 @@ def answers_deciding(prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[T
     """Everything that an answer depends on."""
     config = prepared.config
     return {
-        "voters": list(voters.keys),
-        "role": voters.role.fingerprint,
-        "weights": voters.weights.tolist(),
+        **voters.deciding,
         "vote": prepared.token_vote,
         "prompts": canonical_hash([voters.role.prompts[i] for i in rows.tolist()]),
         "ids": prepared.names_of(rows),

@@ -1,7 +1,7 @@
 """Both models of a generation run, loaded and probed, and the token ids of every prompt and easy answer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -9,15 +9,18 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ensemw2s.config import DecodingConfig, ExperimentConfig, GenerationConfig
+from ensemw2s.config import DecodingConfig, ExperimentConfig, GenerationConfig, Recipe
 from ensemw2s.core.voting import Vote
 from ensemw2s.data.answers import final_answer
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
 from ensemw2s.ensemble.answer_votes import token_vote
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
+from ensemw2s.ensemble.separate import tokenizer_difference
+from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.generation.contexts import AnswerContexts, check_untrained, contexts_of
 from ensemw2s.forms.generation.decoding import fit_decoding
 from ensemw2s.forms.generation.role import AnswerRole, load_role
 from ensemw2s.forms.prepare import check_packing_of, with_rating
@@ -34,6 +37,8 @@ class AnswerPrepared(Prepared):
     strong: AnswerRole
     decoding: DecodingConfig
     """`config.generation.decoding`, fitted to the training answers."""
+    contexts: Mapping[int, AnswerContexts] = field(default_factory=dict[int, AnswerContexts])
+    """What members read before each question, by seed; empty where none does."""
 
     @property
     def weak(self) -> AnswerRole:
@@ -62,6 +67,11 @@ class AnswerPrepared(Prepared):
         """Tokens of an answer that a sample goes on from, at most (`generation.restart`)."""
         return _most_begun(self.config.generation, self.decoding, role)
 
+    @property
+    def learns_mixtures(self) -> bool:
+        """Whether some recipe learns the mixtures behind its teachers' tokens."""
+        return any(recipe.learns_mixtures for recipe in self.config.students.recipes)
+
     def options(self, rows: Int[Tensor, " rows"]) -> list[tuple[str, ...]]:
         """The options of these questions, where they have some."""
         return [self.split.examples[row].choices or () for row in rows.tolist()]
@@ -81,6 +91,7 @@ class AnswerModels:
 
     def __init__(self, config: ExperimentConfig, store: Store, on_tokens: Callable[[str, int], None]):
         self.config, self.store, self.on_tokens = config, store, on_tokens
+        check_untrained(config)
         noise = config.generation.init_noise
         self.pool = [load_role(model, config.cache, store, on_tokens, noise) for model in config.pool]
 
@@ -127,6 +138,9 @@ class AnswerModels:
         """
         config = self.config
         strong = self._strong
+        for recipe in config.students.recipes:
+            if recipe.learns_mixtures:
+                _check_tokenizers(recipe, self.pool[0], strong)
         learned = [*split.easy_answers, *people.values()]
         readers = [_reader(role) for role in (*self.pool, strong)]
         decoding, notes = fit_decoding(config.generation.decoding, learned, readers)
@@ -139,7 +153,8 @@ class AnswerModels:
             check_packing_of(config.expert_training, role.config, role.backbone)
         check_packing_of(config.student_training, strong.config, strong.backbone)
         task = replace(task, notes=(*task.notes, *notes))
-        prepared = AnswerPrepared(config, task, split, pool, strong, people, decoding)
+        contexts = contexts_of(config, split, pool[0], decoding.max_new_tokens)
+        prepared = AnswerPrepared(config, task, split, pool, strong, people, decoding, contexts)
         for role in (*pool, strong):
             prepared.easy_answers(role)
         if answered := people_among(people, prepared.names):
@@ -163,6 +178,16 @@ def joined_inputs(first: Inputs, second: Inputs) -> Inputs:
     if isinstance(first, IdInputs) and isinstance(second, IdInputs):
         return IdInputs(first.token_ids + second.token_ids, first.pad_id)
     return JoinedInputs((first, second))
+
+
+def _check_tokenizers(recipe: Recipe, weak: AnswerRole, strong: AnswerRole) -> None:
+    """Raises ConfigError where what a recipe learns of the weak model's next tokens is not over the strong one's."""
+    if difference := tokenizer_difference(weak.backbone.tokenizer, strong.backbone.tokenizer):
+        raise ConfigError(
+            f"students.recipes: {recipe.name} learns the weak model's probabilities of each token, and "
+            f"{strong.config.model}: {difference}; choose labels: hard, which learns the texts, or models of one "
+            "tokenizer"
+        )
 
 
 def _reader(role: AnswerRole) -> tuple[PreTrainedTokenizerBase, bool]:

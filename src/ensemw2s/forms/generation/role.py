@@ -17,7 +17,7 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
+from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.upper import own_layers
 from ensemw2s.models.vocabulary import VocabularyHead
@@ -62,10 +62,9 @@ class AnswerRole(Role):
         )
 
     def load(self, states: Sequence[dict[str, Tensor]]) -> list[AnswerModel]:
-        """Trained models from their states; without a state, the pretrained one in the form of a member."""
-        if not states:
-            return [AnswerModel(self.backbone, self.unembedding, self.config, generator=Generator()).eval()]
-        return [load_answer_model(self.backbone, self.unembedding, self.config, state) for state in states]
+        """Trained models from their states; where there is none, the pretrained one in the form of a member."""
+        parts = self.backbone, self.unembedding, self.config
+        return [load_answer_model(*parts, s) if s else untrained_answer_model(*parts) for s in states or [{}]]
 
     def asked(self, examples: Sequence[Example], decoding: DecodingConfig, *, begun: int = 0) -> "AnswerRole":
         """The role with the prompts of these examples.

@@ -11,7 +11,6 @@ from ensemw2s.config import canonical_hash
 from ensemw2s.core.labels import everything
 from ensemw2s.core.labels.votes import vote_share
 from ensemw2s.data.answers import is_right
-from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.samples import beginnings, draw_answers, whose_turn
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
@@ -84,7 +83,7 @@ def draw_samples(
         for place, each in enumerate(experts):
             role = each.role
             drawn = draw_answers(
-                SharedTrunk(role.backbone, role.load(each.states)),
+                each.members(),
                 each.weights,
                 role.backbone.tokenizer,
                 [role.prompts[row] for row in rows.tolist()],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,9 +10,13 @@ from torch import Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.ensemble.choices import StagedChoices, staged_choices
+from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.prefixes import PrefixMembers
 from ensemw2s.ensemble.scores import StagedScores, score_answers
+from ensemw2s.forms.generation.contexts import Prefix
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
+from ensemw2s.models.inputs import IdInputs
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Artifact, Store, artifact_key
 
@@ -27,11 +32,41 @@ class AnswerVoters:
     """Of their artifacts; none for the pretrained model."""
     states: tuple[dict[str, Tensor], ...]
     weights: Float[Tensor, " experts"]
+    prefixes: tuple[Prefix, ...] = ()
+    """What each reads before every question; none where all read it alone."""
 
     @classmethod
     def one(cls, role: AnswerRole, key: str, state: Mapping[str, Tensor]) -> "AnswerVoters":
         """A single trained model."""
         return cls(role, (key,), (dict(state),), torch.ones(1))
+
+    def members(self) -> SharedTrunk | PrefixMembers:
+        """The models, as those who write together."""
+        shared = SharedTrunk(self.role.backbone, self.role.load(self.states))
+        if not self.prefixes:
+            return shared
+        return PrefixMembers(shared, [p.ids for p in self.prefixes], max(p.n_start for p in self.prefixes))
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides their answers, beside the questions and the vote: for keys of the store."""
+        named = {"voters": list(self.keys), "role": self.role.fingerprint, "weights": self.weights.tolist()}
+        return named | ({"prefixes": [p.ids for p in self.prefixes]} if self.prefixes else {})
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether they were taught where an answer ends; the pretrained model was not."""
+        return bool(self.states) and all(self.states)
+
+    @property
+    def n_before(self) -> int:
+        """Tokens that they read before any question."""
+        return sum(len(p.ids) for p in self.prefixes)
+
+    @property
+    def n_trunks(self) -> int:
+        """How often the trunk reads a question: once for all, or for each behind another text."""
+        return max(1, len(self.prefixes))
 
 
 @dataclass(frozen=True)
@@ -66,17 +101,14 @@ class Scorer:
         )
         key = artifact_key(
             SCORE_VERSION,
-            {
-                "voters": list(voters.keys),
-                "role": voters.role.fingerprint,
-                "weights": voters.weights.tolist(),
-                "vote": vote,
-                "answers": canonical_hash(chosen.ids),
-            },
+            voters.deciding | {"vote": vote, "answers": canonical_hash(chosen.ids)},
         )
 
         def compute() -> Artifact:
-            models, inputs = voters.role.load(voters.states), voters.role.open(chosen.read)
+            if voters.prefixes:
+                models, inputs = voters.members(), IdInputs(chosen.read, voters.role.backbone.pad_id)
+            else:
+                models, inputs = voters.role.load(voters.states), voters.role.open(chosen.read)
             made = score_answers(models, inputs, chosen, torch.arange(len(rows)), weights=voters.weights, vote=vote)
             return Artifact({name: getattr(made, name) for name in StagedScores.__dataclass_fields__}, {})
 

@@ -16,9 +16,9 @@ from ensemw2s.evaluation.scored import Growth, PseudoLabels, Restarted, SamplesR
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
 from ensemw2s.forms.generation.best_of_n import samples_right
-from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
+from ensemw2s.forms.generation.experts import AnswerExperts, evaluated_by, tokens_of
 from ensemw2s.forms.generation.judges import SeedJudges
-from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, written_texts
+from ensemw2s.forms.generation.labels import PseudoAnswers, answering_cost, right_texts, written_texts
 from ensemw2s.forms.generation.pool import pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers
@@ -63,7 +63,7 @@ class AnswerScoring:
             return pool_right(prepared, seed, voters, rows, truths).together[-1]
         # An untrained model does not know where to end: its answer is written out and compared as text, as worked
         # solutions are.
-        if prepared.config.task.needs_decoding or (not voters.keys and not prepared.by_choice):
+        if prepared.config.task.needs_decoding or (not voters.is_trained and not prepared.by_choice):
             return right_texts(prepared, written_texts(prepared, seed, voters, rows)[0], truths)
         return Scorer(prepared, seed.store).right(voters, rows, truths).together[-1]
 
@@ -108,13 +108,20 @@ class AnswerScoring:
                 role = self.prepared.pool[member]
                 answers = role.answers(rows, texts, self.prepared.names_of(rows))
                 n_tokens, n_answer = tokens_of(answers, torch.arange(len(rows)))
+                n_trunks = max(1, sum(e.view.context is not None for e in ensemble.experts))
                 scored = {"tokens": n_tokens, "examples": len(rows), "answer_tokens": n_answer}
-                parts.append(trunk_cost(role, n_tokens))
+                parts.append(trunk_cost(role, n_trunks * n_tokens))
                 parts += [
-                    evaluation_cost(role, owned=owned_by(expert.state), **scored)
+                    evaluation_cost(role, owned=evaluated_by(role, expert.state), **scored)
                     for expert in ensemble.experts
                     if expert.member == member
                 ]
+            # Whoever was not trained writes them out, too: see `_right`.
+            voters = AnswerExperts(self.prepared).ensemble_voters(seed, ensemble)
+            if isinstance(voters, AnswerVoters) and not voters.is_trained and not self.prepared.by_choice:
+                n_read = sum(len(voters.role.prompts[row]) for row in rows.tolist())
+                n_written = written_texts(self.prepared, seed, voters, rows)[1]
+                parts.append(answering_cost(voters, len(rows), n_read, n_written))
         return costs.total(parts)
 
     def signals(

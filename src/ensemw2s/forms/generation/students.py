@@ -110,7 +110,7 @@ class AnswerStudents:
         return AnswerValidation(self.easy_inputs, self.easy, seed.draw.easy_val)
 
     def self_labels(self, seed: SeedContext, voters: AnswerVoters) -> tuple[PseudoAnswers, Cost]:
-        labels = write_pseudo_answers(self.prepared, seed, voters, ["strong_on_easy"])
+        labels = write_pseudo_answers(self.prepared, seed, voters, ["strong_on_easy"], is_teacher=True)
         spent = writing_cost(self.prepared, voters, seed.draw.hard_unlabelled, labels)
         labels, drawing = with_samples(self.prepared, seed, voters, labels)
         return labels, costs.total([spent, drawing])
@@ -135,7 +135,8 @@ class AnswerStudents:
         # Beside students on the way, the strong model's own answer may need a column.
         n_later = recipe.make_label_model().n_students + recipe.make_selection().reads_own
         candidates = Candidates.of(labels[teacher], n_later, self.prepared.final)
-        return AnswerBallot(self, seed, teacher, candidates, on_easy, labels[SELF], judges)
+        own, behind = labels[SELF], labels[teacher].mixtures
+        return AnswerBallot(self, seed, teacher, candidates, on_easy, own, judges, behind)
 
     def deciding(self, training_set: AnswerTrainingSet) -> dict[str, Any]:
         supervision = training_set.supervision
@@ -144,6 +145,7 @@ class AnswerStudents:
             "answers": canonical_hash([answers.ids[r] for r in rows.tolist()]),
             "weights": canonical_hash(supervision.weights[answers.tokens_of(rows)].tolist()),
             "pace": None if pace is None else canonical_hash(pace.deciding),
+            **({} if supervision.soft is None else {"soft": supervision.soft.at(answers.tokens_of(rows)).digest}),
             **ended_by(training_set.validation, training_set.training),
         }
 

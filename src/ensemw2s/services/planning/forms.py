@@ -185,6 +185,12 @@ class AnswerCounts(Counts):
             )
         super().__init__(prepared, amounts)
         self.answers = prepared
+        each = [contexts.mean_tokens for contexts in prepared.contexts.values()]
+        self.context_tokens = sum(each) / len(each) if each else 0.0
+
+    @property
+    def n_asked(self) -> int:
+        return self.n_seeds * n_asked(self.config.ensemble)
 
     @property
     def n_evaluated(self) -> int:
@@ -195,7 +201,23 @@ class AnswerCounts(Counts):
 
     def reading(self) -> list[Unit]:
         what = "the trunk reads the easy answers"
-        return [unit for name in self.weak_names for unit in self._read("prepare", what, name, self._n_pool, 1)]
+        units = [unit for name in self.weak_names for unit in self._read("prepare", what, name, self._n_pool, 1)]
+        return units + self._behind_contexts()
+
+    def _behind_contexts(self) -> list[Unit]:
+        """Passes of the trunk for each context: over the easy answers behind all of it, and over the tests' answers
+        behind what it has read of it."""
+        n, role = self.n_seeds * n_contexts(self.config.ensemble), self.role("weak")
+        if not n:
+            return []
+        each = self.amounts["weak"].read
+        learned, seen = round(self._n_pool * (each + self.context_tokens)), round((self.n_val + self.n_tests) * each)
+        kept, per_token = learned * role.backbone.hidden_size * role.backbone.dtype.itemsize, role.trunk_flops
+        what, tested = "the trunk reads the easy answers behind a context", "the trunk reads the tests behind a context"
+        return [
+            Unit("experts", what, "read", "weak", n, learned, learned, per_token * learned, kept),
+            Unit("evaluate", tested, "read", "weak", n, seen, seen, per_token * seen),
+        ]
 
     def reading_of_tests(self) -> list[Unit]:
         names: list[RoleName] = [*self.weak_names, "strong"]
@@ -204,12 +226,14 @@ class AnswerCounts(Counts):
 
     def labelling(self) -> list[Unit]:
         n, n_methods = self.n_seeds, len(self.config.ensemble.methods)
+        n_behind = sum(METHODS[name].reads_contexts for name in self.config.ensemble.methods)
         # Every size of an ensemble is scored from one pass of each member, once with all and once with the chosen.
         scored, written = "an expert's answers on easy-val", "an ensemble's pseudo-answers"
         if self.weak_names == ["weak"]:
             experts = [
                 self.scored("experts", scored, "weak", self.n_val, self.n_voters * n),
-                self._written("labels", written, "weak", self.n_hard, n_methods * n),
+                self._written("labels", written, "weak", self.n_hard, (n_methods - n_behind) * n),
+                self._written("labels", f"{written} behind contexts", "weak", self.n_hard, n_behind * n, shares=False),
             ]
         else:  # each expert writes by itself
             taken = self.taken_of_pool()
@@ -350,6 +374,9 @@ class AnswerCounts(Counts):
             Unit("evaluate", "intervals", "interval", "both", 4 * n_students // n, 1.0),
         ]
         if not self.answers.by_choice:
+            count = n * sum(not METHODS[name].learns for name in self.config.ensemble.methods)
+            asked = "untrained members' answers, written out"
+            units.append(self._written("evaluate", asked, "weak", n_seen, count, is_trained=False, shares=False))
             n_asked = self.n_tests + n * self.n_val
             units.append(self._written("evaluate", "zero-shot answers", "strong", n_asked, 1, is_trained=False))
         return units
@@ -373,14 +400,22 @@ class AnswerCounts(Counts):
         *,
         is_trained: bool = True,
         begun: bool = False,
+        shares: bool = True,
     ) -> Unit:
+        """Answers to `n` questions.
+
+        Args:
+            is_trained: whether whoever writes knows where to end.
+            begun: whether they go on from answers (`generation.restart`).
+            shares: whether the trunk reads once for all members.
+        """
         members = self.config.ensemble.n_rounds if name == "weak" else 1
         if self.answers.by_choice:
             return self.scored(stage, what, name, n * members, count)
         role, amounts = self.role(name), self.amounts[name]
         # An untrained model does not know where to end.
         n_written = n * (amounts.answer if is_trained else self.answers.decoding.max_new_tokens)
-        per_token = role.trunk_flops + members * role.own_flops
+        per_token = (1 if shares else members) * role.trunk_flops + members * role.own_flops
         n_read = n * amounts.read
         if begun and (most := self.answers.most_begun(self.answers.roles[name])):
             # A whole answer, of which lines may be taken back, and the marker are read before it is gone on from.
