@@ -74,12 +74,14 @@ TASK_SIZES = {"path", "unlabelled", "test", "max_per_country", "n_countries", "n
 
 def kept(config: ExperimentConfig) -> dict:
     """What decides which code runs."""
-    model = {"adapter", "lora_alpha", "lora_layers"}
+    model = {"adapter", "lora_alpha", "lora_start"}
     tree = config.model_dump()
     sections = ("difficulty", "split", "students", "generation", "ensemble", "cache")
     tree = {name: tree[name] for name in sections} | {
         "weak": [member.model_dump(include=model) for member in config.pool],
         "strong": config.strong.model_dump(include=model),
+        "all_layers": [each.lora_layers is None for _, each in config.models],
+        "is_mixture": config.strong.lora_experts > 1,
         "task": config.task.model_dump(exclude=TASK_SIZES),
     }
     sizes = {"n_folds", "n_labelled", "n_rounds"} | {name for name in tree["split"] if name.startswith("n_")}
