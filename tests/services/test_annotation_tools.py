@@ -7,6 +7,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from ensemw2s.data.people import people_rows
+from ensemw2s.services.annotation import tools
 from ensemw2s.services.annotation.tools import argilla, label_studio
 
 CLASSES = [
@@ -25,11 +26,13 @@ CLASSES = [
     for i in range(3)
 ]
 WORDS = [row | {"allowed": [], "ensemble": "It is."} for row in CLASSES]
+EXPLAINED = [row | {"reason": 'It is "even" & so.', "checker_reason": ""} for row in CLASSES]
+ROWS = {"classes": CLASSES, "words": WORDS, "explained": EXPLAINED}
 
 
-@pytest.fixture(params=["classes", "words"])
+@pytest.fixture(params=ROWS)
 def rows(request):
-    return CLASSES if request.param == "classes" else WORDS
+    return ROWS[request.param]
 
 
 def given(file) -> list[tuple[object, object]]:
@@ -73,6 +76,15 @@ def test_argillas_records_come_back(rows, tmp_path):
     assert given(file) == [("q0", "no"), ("q0", "yes"), ("q1", ""), ("q2", "")]
 
 
+def test_reasons_are_shown_beside_the_prompt(rows):
+    files = label_studio(rows, "boosting")
+    (task, *_), record = json.loads(files[".json"]), json.loads(argilla(rows, "boosting")["records.json"])[0]
+    reasons = {name: value for name, value in rows[0].items() if name.endswith("reason")}
+    for shown in (task["data"], record["fields"]):
+        assert {name: value for name, value in shown.items() if name.endswith("reason")} == reasons
+    assert all((f'value="${name}"' in files[".xml"].decode()) == (name in reasons) for name in tools.REASONS)
+
+
 @pytest.mark.integration
 def test_label_studio_itself_takes_the_tasks(rows):
     interfaces = pytest.importorskip("label_studio_sdk.label_interface")
@@ -82,7 +94,7 @@ def test_label_studio_itself_takes_the_tasks(rows):
     for task, row in zip(json.loads(files[".json"]), rows, strict=True):
         assert interface.validate_prediction(task["predictions"][0])
         assert task["data"]["item"] == row["id"]
-    if rows is CLASSES:
+    if rows is not WORDS:
         assert list(interface.get_control("answer").labels) == ["yes", 'no & "never"']
 
 
@@ -97,10 +109,10 @@ def test_argilla_itself_takes_the_dataset(rows, tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     settings = rg.Settings.from_json(str(tmp_path / ".argilla" / "settings.json"))
-    assert [field.name for field in settings.fields] == ["prompt"]
+    assert [field.name for field in settings.fields] == ["prompt", *(name for name in tools.REASONS if name in rows[0])]
     (question,) = settings.questions
     assert question.name == "answer"
-    if rows is CLASSES:
+    if rows is not WORDS:
         assert list(question.labels) == ["yes", 'no & "never"']
     assert DatasetModel(**json.loads(files[".argilla/dataset.json"])).name == "ensemw2s-queue"
     for record, row in zip(json.loads(files["records.json"]), rows, strict=True):

@@ -15,13 +15,15 @@ from ensemw2s.data.load import load_task
 from ensemw2s.data.own.votes import read_votes
 from ensemw2s.data.people import Questions, read_people
 from ensemw2s.data.readers.load import read_rows
-from ensemw2s.errors import ConfigError, DataError, RunError
+from ensemw2s.errors import ConfigError, DataError, ModelError, RunError
+from ensemw2s.forms.classification.writing import Writer
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.services.annotation import merge
 from ensemw2s.services.annotation.merge import merge_answers, read_merged
 from ensemw2s.services.annotation.queue import Wanted, open_run, write_queue
+from ensemw2s.services.annotation.reasons import Explanation
 from ensemw2s.storage import files
 from ensemw2s.storage.store import Store
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
@@ -92,6 +94,48 @@ def test_a_budget_takes_the_first_items_and_the_same_call_gives_the_same_bytes(f
     assert (tmp_path / "all.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
     rows, first = ([row for _, row in read_rows(str(tmp_path / name))] for name in ("all.csv", "few.csv"))
     assert rows[:9] == first
+
+
+def without_reasons(rows):
+    return [{name: row[name] for name in row if not name.endswith("reason")} for row in rows]
+
+
+def test_reasons_stand_beside_the_same_rows_and_are_written_once_for_those_alone(
+    finished, kind, place, tmp_path, monkeypatch
+):
+    explanation = Explanation("Why could it be {{ answer }}?", both=True)
+
+    def explained(name):
+        wanted = {"tool": None, "explanation": explanation, "store_root": place / "store"}
+        write_queue(finished, tmp_path / name, Wanted(budget=4), **wanted)
+        return [row for _, row in read_rows(str(tmp_path / name))]
+
+    plain, rows = queued(finished, tmp_path / "plain.jsonl", place, budget=4), explained("q.jsonl")
+    assert without_reasons(rows) == plain
+    assert all(row["reason"] for row in rows if row["ensemble"])
+    assert list(rows[0])[-3:] == ["reason", "checker_reason", "answer"]
+    for row in rows:
+        assert bool(row["checker_reason"]) == (row["checker"] != row["ensemble"] and bool(row["checker"].strip()))
+    written = [Store(place / "store").load("written", each.name) for each in place.glob("store/written/*/*")]
+    assert sum(len(each.record["texts"]) for each in written) <= 2 * 4 * len(TREES)
+    # They come from the store the second time, and merging the file takes no notice of them.
+    monkeypatch.setattr(Writer, "compose", None)
+    explained("again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "q.jsonl").read_bytes()
+    answered = [take(finished, place, [r | {"answer": "yes"} for r in each]) for each in (plain, rows)]
+    assert (answered[0].added, answered[1].unchanged, answered[1].refused) == (4, 4, ())
+
+
+def test_reasons_that_cannot_be_written_are_refused_before_any_work(finished, place, tmp_path):
+    for explanation, error, words in (
+        (Explanation("Why {{ label }}?"), ConfigError, "--explain: .*label.*the columns prompt and answer"),
+        (Explanation("Why?{% for x in prompt %}"), ConfigError, "--explain: prompt template"),
+        (Explanation("Why {{ answer }}?", by="tf-idf"), ConfigError, "--explain-by: tf-idf writes no text"),
+        (Explanation("Why {{ answer }}?", by=str(tmp_path)), ModelError, str(tmp_path)),
+    ):
+        with pytest.raises(error, match=words):
+            write_queue(finished, tmp_path / "q.csv", Wanted(), explanation=explanation, store_root=place / "store")
+    assert not (tmp_path / "q.csv").exists()
 
 
 def test_people_are_asked_no_item_twice(finished, place, tmp_path):
@@ -302,7 +346,11 @@ def test_flipping_every_sealed_label_changes_no_byte_of_the_queue(kind, tmp_path
         run(config, tmp_path / name, store_root=tmp_path / f"{name}-store")
         wanted = Wanted(router="disagreement")
         write_queue(tmp_path / name, tmp_path / f"{name}.csv", wanted, store_root=tmp_path / f"{name}-store")
-        found.append((tmp_path / f"{name}.csv").read_bytes())
+        few, why = replace(wanted, budget=4), Explanation("Why {{ answer }}?", both=True)
+        write_queue(
+            tmp_path / name, tmp_path / f"{name}-why.csv", few, explanation=why, store_root=tmp_path / f"{name}-store"
+        )
+        found.append([(tmp_path / f"{name}{end}.csv").read_bytes() for end in ("", "-why")])
         from ensemw2s.pipeline.prepare import check
 
         _, split = check(config)

@@ -8,6 +8,7 @@ import typer
 
 from ensemw2s.cli.common import JsonOption, app, err, out, write_json
 from ensemw2s.errors import ConfigError, DataError
+from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.text import shell_line
 
@@ -52,6 +53,20 @@ def queue(
             help="Share of right answers on easy-val without people.  [default: the checker's]", show_default=False
         ),
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help='Have a model write a reason for each proposed answer, after this text, such as "Why could the answer '
+            'be {{ answer }}? In one sentence:". A fluent reason for a wrong answer persuades, too.',
+            show_default=False,
+        ),
+    ] = None,
+    explain_by: Annotated[
+        str, typer.Option(help="Who writes reasons: `strong`, the run's own before training, or a model's name.")
+    ] = "strong",
+    explain_both: Annotated[
+        bool, typer.Option("--explain-both", help="A reason for the checker's answer, too, where it differs.")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Let new answers take the place of earlier ones.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,9 +90,16 @@ def queue(
         _merge(run_dir, merge, replace, as_json)
         return
     from ensemw2s.services.annotation.queue import Wanted, write_queue
+    from ensemw2s.services.annotation.reasons import Explanation
 
     assert output is not None
-    queued = write_queue(run_dir, output, Wanted(method, router, seed, budget, target), tool=format)
+    if explain is None and (explain_both or explain_by != "strong"):
+        raise ConfigError("queue: --explain-by and --explain-both say how reasons are written; give --explain, too")
+    explanation = None if explain is None else Explanation(explain, explain_by, explain_both)
+    with metered(None if as_json or explain is None else err, "queue"):
+        queued = write_queue(
+            run_dir, output, Wanted(method, router, seed, budget, target), tool=format, explanation=explanation
+        )
     bands = queued.thresholds
     if as_json:
         # JSON has no infinite numbers; an infinite threshold, which nothing reaches, is null.

@@ -11,8 +11,8 @@ from ensemw2s.ensemble.decode import Decoded, decode
 from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.costs import Amount
+from ensemw2s.forms.role import Role
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.prompting import prompt_ids
 from ensemw2s.results import Cost
@@ -27,10 +27,11 @@ class Writer:
 
     Args:
         shard_rows: prompts whose texts are stored together: what a kill can cost.
+        chat: whether a prompt is a user's turn.
     """
 
-    def __init__(self, role: ClassRole, store: Store, shard_rows: int):
-        self.role, self._store, self._shard_rows = role, store, shard_rows
+    def __init__(self, role: Role, store: Store, shard_rows: int, *, chat: bool = False):
+        self.role, self._store, self._shard_rows, self._chat = role, store, shard_rows, chat
         self._written: dict[str, tuple[list[str], Cost]] = {}
 
     def write(self, prompts: Sequence[str], decoding: DecodingConfig) -> list[str]:
@@ -44,7 +45,7 @@ class Writer:
     def compose(self, prompts: Sequence[str], decoding: DecodingConfig) -> list[Decoded]:
         """The continuations themselves; nothing is stored."""
         tokenizer = self.role.backbone.tokenizer
-        ids = prompt_ids(tokenizer, prompts)
+        ids = prompt_ids(tokenizer, prompts, chat=self._chat)
         return decode(self._members, torch.ones(1), tokenizer, ids, decoding, row_ids=list(prompts))
 
     def _all(self, prompts: Sequence[str], decoding: DecodingConfig) -> tuple[list[str], Cost]:
@@ -66,8 +67,11 @@ class Writer:
             "decoding": decoding.model_dump(exclude={"batch_rows"}),
         }
 
+        if self._chat:
+            deciding["chat"] = True
+
         def compute() -> Artifact:
-            n_read = sum(map(len, prompt_ids(self.role.backbone.tokenizer, prompts)))
+            n_read = sum(map(len, prompt_ids(self.role.backbone.tokenizer, prompts, chat=self._chat)))
             found = self.compose(prompts, decoding)
             n_written = sum(len(each.log_probs) for each in found)
             return Artifact({}, {"texts": [each.text.strip() for each in found], "read": n_read, "written": n_written})

@@ -19,6 +19,7 @@ from ensemw2s.pipeline.routing_signals import KIND, from_artifact
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.services.annotation.merge import read_merged
+from ensemw2s.services.annotation.reasons import Explanation, with_reasons
 from ensemw2s.services.annotation.tools import TOOLS
 from ensemw2s.storage.files import cache_home, new_folder, write_atomic
 from ensemw2s.storage.records import json_line
@@ -103,20 +104,30 @@ def open_run(run_dir: Path, *, store_root: Path | None = None) -> FinishedRun:
 
 
 def write_queue(
-    run_dir: Path, output: Path, wanted: Wanted, *, tool: str | None = None, store_root: Path | None = None
+    run_dir: Path,
+    output: Path,
+    wanted: Wanted,
+    *,
+    tool: str | None = None,
+    explanation: Explanation | None = None,
+    store_root: Path | None = None,
 ) -> Queued:
     """Write the items that people should label, most valuable first, without those already labelled.
 
     Args:
         output: a file to fill in, or what an annotation tool imports.
         tool: a name in `tools.TOOLS`; None is a plain file.
+        explanation: reasons that a model writes for the rows; they change no row and no order.
 
     Raises:
         ConfigError: the tool or the output's kind is unknown, the output exists, or the run has no such method, router
-            or seed.
+            or seed, or the reasons cannot be written.
         RunError, DataError: as `open_run`.
+        ModelError: there is no model to write reasons.
     """
     _check_output(output, tool)
+    if explanation is not None:
+        _ = explanation.filled  # a bad template is refused before any work
     run = open_run(run_dir, store_root=store_root)
     config = run.config
     method = wanted.method or curve_method(config.ensemble.methods)
@@ -152,6 +163,8 @@ def write_queue(
         }
         for i in places[: wanted.budget]
     ]
+    if explanation is not None:
+        rows = with_reasons(rows, explanation, config, Store(store_root or cache_home() / "store"))
     if tool is None:
         write_atomic(output, _csv(rows) if output.suffix.lower() == ".csv" else b"".join(map(json_line, rows)))
     else:

@@ -17,15 +17,22 @@ Files = dict[str, bytes]
 """Content by name: the suffix of a file, or the path of a file in a folder."""
 SHOWN = ("ensemble", "confidence", "agreement", "checker", "route")
 """What of a row an annotator may sort and filter by."""
+REASON, CHECKER_REASON = "reason", "checker_reason"
+"""Columns of `reasons.with_reasons`, where a model wrote some."""
+REASONS = {
+    REASON: "A model's reason for the ensemble's answer, right or wrong",
+    CHECKER_REASON: "A model's reason for the checker's answer, where it is another",
+}
 
 
 def label_studio(rows: Sequence[Row], method: str) -> Files:
     """Tasks to import, and the labelling interface to paste into the project's settings."""
     choices = _choices(rows)
+    reasons = _reasons(rows)
     kind, key = ("choices", "choices") if choices else ("textarea", "text")
     tasks = [
         {
-            "data": {ITEM: row["id"], TEXT: row["prompt"], **{name: row[name] for name in SHOWN}},
+            "data": {ITEM: row["id"], TEXT: row["prompt"], **{name: row[name] for name in (*SHOWN, *reasons)}},
             "predictions": [
                 {
                     "model_version": method,
@@ -50,7 +57,11 @@ def label_studio(rows: Sequence[Row], method: str) -> Files:
         if choices
         else f'<TextArea name="{QUESTION}" toName="{TEXT}" maxSubmissions="1" editable="true" required="true"/>'
     )
-    interface = f'<View>\n  <Text name="{TEXT}" value="${TEXT}"/>\n  {control}\n</View>\n'
+    shown = "".join(
+        f'\n  <Header value={quoteattr(title)}/>\n  <Text name="{name}" value="${name}"/>'
+        for name, title in reasons.items()
+    )
+    interface = f'<View>\n  <Text name="{TEXT}" value="${TEXT}"/>{shown}\n  {control}\n</View>\n'
     return {".json": _json(tasks), ".xml": interface.encode()}
 
 
@@ -59,10 +70,15 @@ def argilla(rows: Sequence[Row], method: str) -> Files:
     choices = _choices(rows)
     options = [{"value": choice, "text": choice} for choice in choices]
     asked = {"type": "label_selection", "options": options} if choices else {"type": "text", "use_markdown": False}
+    reasons = _reasons(rows)
+    fields = [(TEXT, "Prompt", True), *((name, title, False) for name, title in reasons.items())]
     settings = {
         "guidelines": "Answer each item; the suggestion is the ensemble's.",
         "allow_extra_metadata": True,
-        "fields": [{"name": TEXT, "title": "Prompt", "required": True, "settings": {"type": "text"}}],
+        "fields": [
+            {"name": name, "title": title, "required": required, "settings": {"type": "text"}}
+            for name, title, required in fields
+        ],
         "questions": [{"name": QUESTION, "title": "Answer", "required": True, "settings": asked}],
         "vectors": [],
         "metadata": [],
@@ -70,7 +86,7 @@ def argilla(rows: Sequence[Row], method: str) -> Files:
     records = [
         {
             "id": row["id"],
-            "fields": {TEXT: row["prompt"]},
+            "fields": {TEXT: row["prompt"], **{name: row[name] for name in reasons}},
             "metadata": {name: row[name] for name in SHOWN},
             "suggestions": {QUESTION: {"value": row["ensemble"], "score": row["confidence"], "agent": method}},
             "responses": {},
@@ -86,6 +102,11 @@ def argilla(rows: Sequence[Row], method: str) -> Files:
         ".argilla/settings.json": _json(settings),
         "records.json": _json(records),
     }
+
+
+def _reasons(rows: Sequence[Row]) -> dict[str, str]:
+    """Columns of reasons that the rows have, with their titles."""
+    return {name: title for name, title in REASONS.items() if rows and name in rows[0]}
 
 
 def _choices(rows: Sequence[Row]) -> list[str]:
