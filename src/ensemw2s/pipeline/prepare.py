@@ -91,7 +91,7 @@ def _perturbed(
     made = perturbed_tests(config.task, prepared.split, config.evaluation)
     for tests in made:
         try:
-            models.check(prepared, tests.laid_over(prepared.split))
+            models.check(prepared, tests.laid_over(prepared.split))  # pyright: ignore  (these models prepared it)
         except DataError as error:
             raise DataError(f"evaluation.perturb: {tests.name}: {error}") from None
     return replace(prepared, perturbed=made, on=on) if made else prepared

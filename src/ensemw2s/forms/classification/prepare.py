@@ -163,9 +163,19 @@ class ClassModels:
         return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes, contexts)
 
     def check(self, prepared: ClassPrepared, split: Split) -> None:
-        """Raises DataError for a prompt of a split with other prompts that is too long, by itself or behind a text."""
+        """Whether a split with other prompts can be read.
+
+        Raises:
+            ConfigError: a model reads no text.
+            DataError: a prompt is too long, by itself or behind a text.
+        """
         for shared in self.shared:
-            encoded(shared.backbone, split.examples, shared.models[0])
+            if not isinstance(shared, TextModels):
+                raise ConfigError(
+                    f"evaluation.perturb: {shared.models[0].model} reads no text that could be worded otherwise; leave "
+                    "it out"
+                )
+            encoded(shared.trunk, split.examples, shared.models[0])
         self._contexts(prepared.pool[0], prepared.strong, split)
 
     def _check_shown(self, role: ClassRole, split: Split) -> None:

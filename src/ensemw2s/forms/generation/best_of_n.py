@@ -1,6 +1,6 @@
 """Best of n: of drawn answers the one that judges find best, beside the commonest and beside any that is right."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -29,7 +29,8 @@ def best_of_n(
     """A model's answers to easy-val and the tests, chosen among `generation.samples` drawn ones by the judges, and by
     the majority; and what drawing them and asking the judges cost."""
     settings = prepared.config.generation
-    chosen: dict[ConditionKind, dict[str, tuple[str, ...]]] = {BEST_OF_N: {}, MAJORITY_OF_N: {}}
+    kinds: tuple[ConditionKind, ...] = (BEST_OF_N, MAJORITY_OF_N)
+    chosen: dict[ConditionKind, dict[str, tuple[str, ...]]] = {kind: dict[str, tuple[str, ...]]() for kind in kinds}
     drawing, judging = list[Cost](), list[Cost]()
     for part, rows in rows_of(prepared, seed).items():
         samples, cost = draw_samples(prepared, seed, voters, rows, settings.samples, settings.sample_temperature)
@@ -42,13 +43,20 @@ def best_of_n(
         worth = worth_of(judges, prompts, said, places)
         answer = _numbered(prepared, samples)
         n = settings.samples
-        picks = {BEST_OF_N: best_of.best(worth, n), MAJORITY_OF_N: best_of.commonest(answer, samples.probability, n)}
-        for kind, pick in picks.items():
+        picks = best_of.best(worth, n), best_of.commonest(answer, samples.probability, n)
+        for kind, pick in zip(kinds, picks, strict=True):
             chosen[kind][part] = tuple(each[k] for each, k in zip(samples.texts, pick.tolist(), strict=True))
         drawing.append(cost)
         judging.append(judges.asking(prompts, said))
-    spent = {BEST_OF_N: costs.total([*drawing, *judging]), MAJORITY_OF_N: costs.total(drawing)}
-    return {kind: (GivenAnswers(texts), spent[kind]) for kind, texts in chosen.items()}
+    spent: dict[ConditionKind, Cost] = {
+        BEST_OF_N: costs.total([*drawing, *judging]),
+        MAJORITY_OF_N: costs.total(drawing),
+    }
+
+    def again(kind: ConditionKind) -> Callable[[AnswerPrepared, SeedContext], Mapping[str, tuple[str, ...]]]:
+        return lambda other, seed: best_of_n(other, seed, voters.reading(other), judges)[kind][0].texts
+
+    return {kind: (GivenAnswers(texts, again(kind)), spent[kind]) for kind, texts in chosen.items()}
 
 
 def samples_right(

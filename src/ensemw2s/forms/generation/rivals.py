@@ -20,8 +20,8 @@ class GivenAnswers:
     """Answers without a model, by part."""
 
     texts: Mapping[str, tuple[str, ...]]
-    nearest: Callable[[Sequence[str]], tuple[str, ...]]
-    """From questions to their answers."""
+    again: Callable[[AnswerPrepared, SeedContext], Mapping[str, tuple[str, ...]]]
+    """The same for a run whose tests are worded otherwise."""
 
 
 def answer_rivals(prepared: AnswerPrepared, seed: SeedContext) -> dict[Condition, tuple[GivenAnswers, Cost]]:
@@ -44,7 +44,11 @@ def answer_rivals(prepared: AnswerPrepared, seed: SeedContext) -> dict[Condition
             compared += asked.nnz * len(known)
         return tuple(answers[i] for i in found)
 
-    texts = {part: nearest(take(prompts, rows)) for part, rows in rows_of(prepared, seed).items()}
+    def by_part(prepared: AnswerPrepared, seed: SeedContext) -> dict[str, tuple[str, ...]]:
+        prompts = [example.prompt for example in prepared.split.examples]
+        return {part: nearest(take(prompts, rows)) for part, rows in rows_of(prepared, seed).items()}
+
+    texts = by_part(prepared, seed)
     return {
-        NEAREST: (GivenAnswers(texts, nearest), Cost(training_tokens=0, expert_evaluations=0, flops=2.0 * compared))
+        NEAREST: (GivenAnswers(texts, by_part), Cost(training_tokens=0, expert_evaluations=0, flops=2.0 * compared))
     }

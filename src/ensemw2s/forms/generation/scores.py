@@ -1,7 +1,7 @@
 """Who answers in generation, and their scores of given answers, from the store."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,12 @@ class AnswerVoters:
     def one(cls, role: AnswerRole, key: str, state: Mapping[str, Tensor]) -> "AnswerVoters":
         """A single trained model."""
         return cls(role, (key,), (dict(state),), torch.ones(1))
+
+    def reading(self, prepared: AnswerPrepared) -> "AnswerVoters":
+        """They, with the prompts of this run's split: those of its tests may be worded otherwise."""
+        roles = (*prepared.pool, prepared.strong)
+        prompts = next(role.prompts for role in roles if role.backbone is self.role.backbone)
+        return replace(self, role=replace(self.role, prompts=prompts))
 
     def members(self) -> SharedTrunk | PrefixMembers:
         """The models, as those who write together."""

@@ -71,18 +71,10 @@ class AnswerScoring:
         self, seed: SeedContext, voters: AnswerVoters | PoolVoters | GivenAnswers, rows: Int[Tensor, " rows"]
     ) -> AnswerVoters | PoolVoters | GivenAnswers:
         if isinstance(voters, GivenAnswers):
-            examples, parts = self.prepared.split.examples, rows_of(self.prepared, seed)
-            prompts = {part: [examples[row].prompt for row in own.tolist()] for part, own in parts.items()}
-            return replace(voters, texts={part: voters.nearest(each) for part, each in prompts.items()})
+            return replace(voters, texts=voters.again(self.prepared, seed))
         if isinstance(voters, PoolVoters):
-            return replace(voters, experts=tuple(self._reads_these(each) for each in voters.experts))
-        return self._reads_these(voters)
-
-    def _reads_these(self, voters: AnswerVoters) -> AnswerVoters:
-        """The voters with the prompts of this form's split."""
-        roles = (*self.prepared.pool, self.prepared.strong)
-        prompts = next(role.prompts for role in roles if role.backbone is voters.role.backbone)
-        return replace(voters, role=replace(voters.role, prompts=prompts))
+            return replace(voters, experts=tuple(each.reading(self.prepared) for each in voters.experts))
+        return voters.reading(self.prepared)
 
     def hard_answers(self, voters: Any) -> None:
         return None  # answers in words are no classes
