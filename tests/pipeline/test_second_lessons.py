@@ -160,6 +160,9 @@ def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, t
     )
     assert misled["guard"]["share"] == 0.0
     assert misled["pairs"] == plain
+    monkeypatch.setattr(PairMaker, "_samples", lambda maker, asked: ([("", "")] * len(asked.rows), NOTHING))
+    silent = making(DENOISED, 1.0)
+    assert (silent["pairs"], silent["guard"]["share"], silent["guard"]["n_pairs"]) == ([], 0.0, 0)
 
 
 def test_a_run_again_learns_nothing_twice(finished, place, config, better, monkeypatch):
