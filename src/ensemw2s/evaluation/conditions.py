@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ensemw2s.config import StudentConfig
+from ensemw2s.config import JudgeConfig, StudentConfig
 from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.results.conditions import (
     AUTO,
+    BEST_OF_N,
     BEST_SINGLE,
     CEILING,
     MAJORITY,
+    MAJORITY_OF_N,
     NEAREST,
     SELF,
     SINGLE_LONG,
@@ -19,6 +21,7 @@ from ensemw2s.results.conditions import (
     TFIDF_SELF_TRAINED,
     ZERO_SHOT,
     Condition,
+    chosen_of_n,
     ensemble,
     in_context,
     merged,
@@ -50,6 +53,7 @@ _LABEL_MODELS = {
     "judged": "judges",
 }
 
+_CHOSEN = {BEST_OF_N: "best of its samples by judges", MAJORITY_OF_N: "commonest of its samples"}
 _PREFERENCES = {"sft": "the better answers alone"}
 
 
@@ -74,6 +78,10 @@ def named(condition: Condition, recipe: Recipe | None = None) -> NamedCondition:
     if condition.kind == "in_context":
         how = f"shown labels of the {METHODS[str(condition.method)].label}"
         return NamedCondition(condition, f"strong model, untrained, {how}", how)
+    if condition.kind in _CHOSEN:
+        how = _CHOSEN[condition.kind]
+        model = student(condition.method, str(condition.recipe)) if condition.method else STRONG_ON_EASY
+        return NamedCondition(condition, f"{named(model, recipe).label}, {how}", how)
     if condition == CEILING:
         return NamedCondition(condition, f"ceiling: {_CEILING}", _CEILING)
     if recipe is None:
@@ -121,7 +129,9 @@ def _second_lesson(then: Preference) -> str:
     return f"then {what} of pairs by {whose}{denoised}{_options(then.pairs_options | settings)}"
 
 
-def all_conditions(methods: Sequence[str], students: StudentConfig, merges: Sequence[str] = ()) -> list[NamedCondition]:
+def all_conditions(
+    methods: Sequence[str], students: StudentConfig, merges: Sequence[str] = (), judges: JudgeConfig | None = None
+) -> list[NamedCondition]:
     """Every condition that a run may have, in the order of the table."""
     plain = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST, ZERO_SHOT, BEST_SINGLE, SINGLE_LONG)
     of_one_model = [merged(method, merge) for method in methods for merge in merges]
@@ -131,6 +141,14 @@ def all_conditions(methods: Sequence[str], students: StudentConfig, merges: Sequ
         found.append(named(AUTO))
     if students.in_context is not None:
         found += [named(in_context(method)) for method in methods]
+    if judges is not None and judges.at_test:
+        first = students.recipes[0]
+        models = [(None, None), *((teacher, r) for teacher, r in students.pairs(methods) if r == first)]
+        found += [
+            named(chosen_of_n(kind, teacher, recipe and recipe.name), recipe)
+            for teacher, recipe in models
+            for kind in (BEST_OF_N, MAJORITY_OF_N)
+        ]
     return [*found, named(CEILING)]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
+from ensemw2s.evaluation.best_of_n import best_of_n_curves
 from ensemw2s.evaluation.budget import budget_curves
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
 from ensemw2s.evaluation.items import Questions, items_of
@@ -58,7 +59,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
     primary = config.students.recipes[0].name
     conditions = [
         each
-        for each in all_conditions(config.ensemble.methods, config.students, config.ensemble.merges)
+        for each in all_conditions(config.ensemble.methods, config.students, config.ensemble.merges, config.judges)
         if each.condition in seeds[0].conditions
     ]
     table = Table(seeds, items, conditions, primary)
@@ -117,6 +118,7 @@ def evaluate(facts: RunFacts, seeds: Sequence[ScoredSeed], items: HeldOutItems) 
         ),
         metric="exact match" if config.is_generation else "accuracy",
         budget=_budget(seeds),
+        best_of_n=best_of_n_curves([seed.best_of_n for seed in seeds]),
         voters=voters,
         pool=pool_figures(config.pool_names, facts.pool, seeds),
         items=items_of(seeds[0], facts.questions, facts.task.choices, rows, standing.chosen),

@@ -1,7 +1,7 @@
 """What the evaluation is made of: the opened truth, and each condition's answers held against it. No model is here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -85,6 +85,16 @@ class PseudoLabels:
 
 
 @dataclass(frozen=True)
+class SamplesRight:
+    """Shares of questions of which a choice among the first n drawn answers is true."""
+
+    n: int
+    judged: float
+    majority: float
+    any: float
+
+
+@dataclass(frozen=True)
 class ScoredVoters:
     """Outside voters in one seed, and the labels of its unlabelled items that they have a part in."""
 
@@ -157,3 +167,5 @@ class ScoredSeed:
     """Part to the answers of each member of a pool, trained on all easy examples alike; empty without a pool."""
     voters: ScoredVoters | None = None
     """Outside voters, and the labels that they have a part in; of the same ensemble as `signals`."""
+    best_of_n: Mapping[str, Sequence[SamplesRight]] = field(default_factory=dict[str, Sequence[SamplesRight]])
+    """Teacher to what choices among its drawn answers are worth; empty without judges, samples or the truth."""

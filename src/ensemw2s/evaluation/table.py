@@ -30,13 +30,16 @@ from ensemw2s.results import (
 )
 from ensemw2s.results.conditions import (
     AUTO,
+    BEST_OF_N,
     CEILING,
+    MAJORITY_OF_N,
     SELF,
     SINGLE,
     SINGLE_LONG,
     STRONG_ON_EASY,
     TRIVIAL,
     ZERO_SHOT,
+    chosen_of_n,
     ensemble,
     student,
 )
@@ -140,6 +143,7 @@ class Table:
         pairs += [(c, rival) for c in of_one_model for rival in (ensemble(str(c.method)), SINGLE)]
         shown = [each.condition for each in self.conditions if each.condition.kind == "in_context"]
         pairs += [(each, rival) for each in shown for rival in (ZERO_SHOT, STRONG_ON_EASY)]
+        pairs += [pair for each in self.conditions for pair in _of_n(each.condition)]
         pairs += [(CEILING, STRONG_ON_EASY), (CEILING, SINGLE)]
         pairs += [(STRONG_ON_EASY, trivial) for trivial in TRIVIAL]
         return self._compared(pairs)
@@ -230,3 +234,13 @@ def reliability_of(key: str, confidence: Float[Tensor, " items"], right: Tensor)
         row=key,
         bins=tuple(ReliabilityBin(confidence=b.confidence, accuracy=b.accuracy, n_items=b.n_items) for b in bins),
     )
+
+
+def _of_n(condition: Condition) -> list[tuple[Condition, Condition]]:
+    """What a choice among a model's samples is held against: the majority's, and the model's own answer."""
+    if condition.kind not in (BEST_OF_N, MAJORITY_OF_N):
+        return []
+    recipe = condition.recipe
+    model = STRONG_ON_EASY if condition.method is None else student(condition.method, str(recipe))
+    beside = [chosen_of_n(MAJORITY_OF_N, condition.method, recipe)] if condition.kind == BEST_OF_N else []
+    return [(condition, rival) for rival in (*beside, model)]

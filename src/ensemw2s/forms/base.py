@@ -20,13 +20,14 @@ from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Chosen, Ensemble
 from ensemw2s.ensemble.methods import Draw as ExpertDraw
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, Scored, ScoredVoters
+from ensemw2s.evaluation.scored import VAL, Growth, PseudoLabels, SamplesRight, Scored, ScoredVoters
 from ensemw2s.examples import Task
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.forms.merging import Merged
 from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.records import Expert
 from ensemw2s.results import AnswerSample, Condition, Cost, TokenWeights
+from ensemw2s.results.conditions import ConditionKind
 from ensemw2s.storage.store import Artifact, Store
 from ensemw2s.train.checkpoint import Checkpointer
 
@@ -256,6 +257,11 @@ class StudentForm(Protocol):
         """
         ...
 
+    def best_of_n(self, seed: SeedContext, voters: Any, judges: Any) -> Mapping[ConditionKind, tuple[Any, Cost]]:
+        """A trained model of which judges, or the majority, choose one of several answers: those who answer, and what
+        drawing and asking the judges cost; by the kind of their condition."""
+        ...
+
     def ballot(
         self, seed: SeedContext, labels: Mapping[str, Any], teacher: str, recipe: Recipe, on_easy: Any, judges: Any
     ) -> Ballot:
@@ -323,6 +329,12 @@ class ScoringForm(Protocol):
         self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None
     ) -> ScoredVoters | None:
         """Outside voters, and the labels that they and this ensemble came to; None where there are no such voters."""
+        ...
+
+    def best_of_n(
+        self, seed: SeedContext, labels: Mapping[str, Any], judges: Any, truth: Truth
+    ) -> Mapping[str, Sequence[SamplesRight]]:
+        """What choices among each teacher's drawn answers to the unlabelled items are worth, where there are some."""
         ...
 
     def samples(

@@ -108,6 +108,9 @@ def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, adv
             {part: scoring.score(context, each.outcome.voters, part, truth) for part, truth in parts.items()}
             for each in work.alone
         ],
+        best_of_n={}
+        if hard is None or work.judges is None
+        else scoring.best_of_n(context, work.labels, work.judges, hard),
         voters=scoring.voters(context, work.labels, work.ensembles[method], hard),
     )
 

@@ -17,7 +17,16 @@ from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.pipeline import auto
 from ensemw2s.pipeline.seed_work import Outcome, SecondLesson, SeedWork
 from ensemw2s.results import Condition, Cost
-from ensemw2s.results.conditions import CEILING, SELF, STRONG_ON_EASY, ZERO_SHOT, ensemble, student
+from ensemw2s.results.conditions import (
+    BEST_OF_N,
+    CEILING,
+    SELF,
+    STRONG_ON_EASY,
+    ZERO_SHOT,
+    chosen_of_n,
+    ensemble,
+    student,
+)
 from ensemw2s.storage.store import Artifact, artifact_key
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.training_end import TrainingEnd
@@ -68,6 +77,8 @@ def train_students(work: SeedWork) -> Iterator[Condition]:
             second=_second_lesson(work, ballot, labelled, recipe, student(teacher, recipe.name)),
         )
         yield condition
+    if config.judges.at_test:
+        yield from _chosen_of_n(work)
     if config.students.method == "auto":
         auto.choose(work)
     sealed = work.prepared.split.sealed.get("hard_pool")
@@ -77,6 +88,24 @@ def train_students(work: SeedWork) -> Iterator[Condition]:
     truth = sealed.open("ceiling", places)
     _student(work, CEILING, lambda _: form.on_truth(context, truth), NOTHING, learns_labels=False)
     yield CEILING
+
+
+def _chosen_of_n(work: SeedWork) -> Iterator[Condition]:
+    """Strong-on-easy and the first recipe's students, of whose drawn answers judges or the majority choose one."""
+    students, methods = work.config.students, work.config.ensemble.methods
+    first = students.recipes[0]
+    models = {STRONG_ON_EASY: (None, None)}
+    models |= {student(t, r.name): (t, r.name) for t, r in students.pairs(methods) if r == first}
+    for condition, of_whom in models.items():
+        model = work.outcomes[condition]
+        for kind, (voters, spent) in work.form.students.best_of_n(work.context, model.voters, work.judges).items():
+            made = chosen_of_n(kind, *of_whom)
+            is_judged = first.reads_judges and condition != STRONG_ON_EASY
+            making = [work.judges.cost] if kind == BEST_OF_N and not is_judged else []
+            work.outcomes[made] = Outcome(
+                voters, costs.total([model.cost, spent, *making]), model.n_experts, ends=model.ends
+            )
+            yield made
 
 
 def _training_set(ballot: Ballot, labelled: Labelled, recipe: Recipe, known: Labels | None) -> Any:

@@ -81,6 +81,9 @@ def tiny(config: ExperimentConfig) -> ExperimentConfig:
     elif config.is_generation:
         _without_boosting(tree, config)
     tree["generation"]["samples"] = min(config.generation.samples, 3)
+    judges = config.judges
+    few = {"n_judges": min(judges.n_judges, 2), "n_negatives": min(judges.n_negatives, 2)}
+    tree["judges"] = judges.model_dump() | few if judges.kind != "none" else {}
     for recipe in tree["students"]["recipes"]:
         if recipe.get("then") is not None:
             recipe["then"]["epochs"] = None  # as many as the first lesson has here

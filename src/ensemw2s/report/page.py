@@ -21,6 +21,7 @@ from ensemw2s.report.scale import Scale
 from ensemw2s.report.table import KINDS, distances, leaderboard, main_lines, percent, points, seed_range, short
 from ensemw2s.report.trainings import MEANING, training_lines
 from ensemw2s.results import Figure, Item, Mending, Results, Timing
+from ensemw2s.results.conditions import SELF, STRONG_ON_EASY
 from ensemw2s.results.picks import main_rows
 from ensemw2s.storage.files import write_atomic
 from ensemw2s.text import visible
@@ -61,6 +62,7 @@ def render(results: Results, timing: Timing | None, *, folder: str | None = None
         labels={row.key: row.label for row in results.rows},
         names=names,
         mending=_by_val(results),
+        teachers={curve.teacher: _teacher(results, curve.teacher) for curve in results.best_of_n},
         measures=measures(results),
         colours={row.key: colour_of(row.condition) for row in results.rows},
         sampled=_sampled(results),
@@ -89,6 +91,11 @@ def write_report(results: Results, timing: Timing | None, path: Path) -> None:
 def _by_val(results: Results) -> list[Mending]:
     """Students whose labels' truth is known, those first that are best on easy-val."""
     return sorted(results.mending, key=lambda m: -results.row(m.row).parts["easy_val"]["accuracy"].interval.mean)
+
+
+def _teacher(results: Results, teacher: str) -> str:
+    """Label of the row whose answers are chosen among."""
+    return results.row(STRONG_ON_EASY.key if teacher == SELF else teacher).label
 
 
 def _strip_item(results: Results) -> Item | None:

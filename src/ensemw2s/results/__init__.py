@@ -4,6 +4,8 @@ from ensemw2s.results.base import Cost, Figure, Interval, Record
 from ensemw2s.results.comparison import RunComparison, RunLine, RunPair
 from ensemw2s.results.conditions import Condition, RowKind
 from ensemw2s.results.curves import (
+    BestOfN,
+    BestOfNPoint,
     BudgetCurve,
     BudgetPoint,
     Confusion,
@@ -23,6 +25,8 @@ from ensemw2s.results.voters import Voter, Voters
 __all__ = [
     "SCHEMA_VERSION",
     "AnswerSample",
+    "BestOfN",
+    "BestOfNPoint",
     "BudgetCurve",
     "BudgetPoint",
     "Comparison",

@@ -12,6 +12,8 @@ ConditionKind = Literal[
     "nearest_answer",
     "zero_shot",
     "in_context",
+    "best_of_n",
+    "majority_of_n",
     "best_single",
     "single_long",
     "ensemble",
@@ -33,6 +35,8 @@ _GROUPS: dict[ConditionKind, RowKind] = {
     "student": "student",
     "auto": "student",
     "in_context": "shown",
+    "best_of_n": "shown",
+    "majority_of_n": "shown",
     "ceiling": "ceiling",
 }
 
@@ -44,9 +48,10 @@ class Condition:
     kind: ConditionKind
     method: str | None = None
     """`ensemble`: the ensemble method; `student` and `in_context`: the method whose labels are learned or shown;
-    `merged`: that whose members became one model."""
+    `merged`: that whose members became one model; `best_of_n` and `majority_of_n`: the teacher of the student whose
+    samples are chosen among, `self` included; None is the strong model on easy labels."""
     recipe: str | None = None
-    """`student` and `self_training`: how the labels are learned."""
+    """`student` and `self_training`: how the labels are learned; of `best_of_n` and `majority_of_n` its student's."""
     merge: str | None = None
     """`merged`: how they did."""
 
@@ -117,6 +122,15 @@ def merged(method: str, merge: str) -> Condition:
 def in_context(method: str) -> Condition:
     """The untrained strong model that is shown some of a method's labels before each question."""
     return Condition(kind="in_context", method=method)
+
+
+BEST_OF_N: ConditionKind = "best_of_n"
+MAJORITY_OF_N: ConditionKind = "majority_of_n"
+
+
+def chosen_of_n(kind: ConditionKind, teacher: str | None = None, recipe: str | None = None) -> Condition:
+    """A trained model of which one of several drawn answers is chosen; without a teacher strong-on-easy."""
+    return Condition(kind=kind, method=teacher, recipe=recipe)
 
 
 def student(teacher: str, recipe: str) -> Condition:

@@ -43,6 +43,26 @@ class Confusion(Record):
         return tuple(row[k] / sum(row) if sum(row) else None for k, row in enumerate(self.counts))
 
 
+class BestOfNPoint(Record):
+    """Shares of questions answered truly by a choice among the first n drawn answers, over seeds."""
+
+    n: int
+    judged: Interval
+    """By the answer that the judges find best."""
+    majority: Interval
+    """By the commonest answer."""
+    any: Interval
+    """By any of them: nobody who chooses among them is righter."""
+
+
+class BestOfN(Record):
+    """How right choices among a teacher's drawn answers to the unlabelled questions are, by how many there are."""
+
+    teacher: str
+    """An ensemble method, or `self`."""
+    points: tuple[BestOfNPoint, ...]
+
+
 class BudgetPoint(Record):
     n_people: float
     """Items that people answered; mean over seeds."""

@@ -6,7 +6,7 @@ Seconds and memory are not here but in `timing.json`, so two runs of one configu
 from typing import Literal
 
 from ensemw2s.results.base import Record
-from ensemw2s.results.curves import BudgetCurve, Confusion, DifficultyCurve, Reliability
+from ensemw2s.results.curves import BestOfN, BudgetCurve, Confusion, DifficultyCurve, Reliability
 from ensemw2s.results.items import AnswerSample, Items, LabelledText
 from ensemw2s.results.rounds import EnsembleTrace, PoolMember, TokenWeights
 from ensemw2s.results.rows import Comparison, Mending, Pgr, Row
@@ -74,6 +74,8 @@ class Results(Record):
     """generation, `boost_unit: token`."""
     budget: tuple[BudgetCurve, ...] = ()
     """Where the true answers of the unlabelled items are known."""
+    best_of_n: tuple[BestOfN, ...] = ()
+    """generation, where judges choose among drawn answers and the true answers of the unlabelled items are known."""
     voters: Voters | None = None
     """Outside voters, where there are some."""
     pool: tuple[PoolMember, ...] = ()

@@ -130,6 +130,9 @@ class ClassScoring:
             None if truth is None else hard.hard == truth,
         )
 
+    def best_of_n(self, seed: SeedContext, labels: Mapping[str, Any], judges: Any, truth: Truth) -> dict[str, Any]:
+        return {}  # no judge reads classes
+
     def samples(
         self, seed: SeedContext, labels: Mapping[str, Any], method: str, truth: Truth | None
     ) -> tuple[AnswerSample, ...]:

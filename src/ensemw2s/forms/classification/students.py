@@ -30,7 +30,7 @@ from ensemw2s.forms.classification.training_set import ClassTrainingSet
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
 from ensemw2s.results import Condition, Cost
-from ensemw2s.results.conditions import SELF, in_context
+from ensemw2s.results.conditions import SELF, ConditionKind, in_context
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
@@ -183,6 +183,11 @@ class ClassStudents:
 
     def judges(self, seed: SeedContext, first: ClassVoters, on_easy: ClassVoters) -> None:
         return None  # refused with the settings
+
+    def best_of_n(
+        self, seed: SeedContext, voters: ClassVoters, judges: None
+    ) -> dict[ConditionKind, tuple[ClassVoters, Cost]]:
+        return {}  # refused with the settings
 
     def ballot(
         self,

@@ -12,10 +12,12 @@ from ensemw2s.core.routing import RoutingSignals
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.evaluation.scored import Growth, PseudoLabels, Scored, ScoredVoters
+from ensemw2s.evaluation.scored import Growth, PseudoLabels, SamplesRight, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
+from ensemw2s.forms.generation.best_of_n import samples_right
 from ensemw2s.forms.generation.experts import AnswerExperts, owned_by, tokens_of
+from ensemw2s.forms.generation.judges import SeedJudges
 from ensemw2s.forms.generation.labels import PseudoAnswers, right_texts, written_texts
 from ensemw2s.forms.generation.pool import pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
@@ -136,6 +138,15 @@ class AnswerScoring:
         self, seed: SeedContext, labels: Mapping[str, Any], ensemble: Ensemble, truth: Truth | None
     ) -> ScoredVoters | None:
         return None  # they vote for classes
+
+    def best_of_n(
+        self, seed: SeedContext, labels: Mapping[str, Any], judges: SeedJudges, truth: Truth
+    ) -> dict[str, list[SamplesRight]]:
+        if not self.prepared.config.generation.samples:
+            return {}
+        prompts = [self.prepared.split.examples[row].prompt for row in seed.draw.hard_unlabelled.tolist()]
+        truths = [str(text) for text in truth]
+        return {t: samples_right(self.prepared, prompts, said, judges, truths) for t, said in labels.items()}
 
     def samples(
         self, seed: SeedContext, labels: Mapping[str, Any], method: str, truth: Truth | None

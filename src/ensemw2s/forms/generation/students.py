@@ -15,6 +15,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.ballot import AnswerBallot
+from ensemw2s.forms.generation.best_of_n import best_of_n
 from ensemw2s.forms.generation.candidates import Candidates
 from ensemw2s.forms.generation.judges import SeedJudges, seed_judges
 from ensemw2s.forms.generation.labels import (
@@ -32,7 +33,7 @@ from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAn
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
-from ensemw2s.results.conditions import SELF
+from ensemw2s.results.conditions import SELF, ConditionKind
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, ended_by, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
@@ -115,6 +116,11 @@ class AnswerStudents:
 
     def judges(self, seed: SeedContext, first: AnswerVoters | PoolVoters, on_easy: AnswerVoters) -> SeedJudges | None:
         return seed_judges(self.prepared, seed, first, on_easy)
+
+    def best_of_n(
+        self, seed: SeedContext, voters: AnswerVoters, judges: SeedJudges
+    ) -> dict[ConditionKind, tuple[GivenAnswers, Cost]]:
+        return best_of_n(self.prepared, seed, voters, judges)
 
     def ballot(
         self,

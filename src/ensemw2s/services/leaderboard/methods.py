@@ -84,13 +84,15 @@ def chosen_methods(names: str) -> list[str]:
 def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[ExperimentConfig, dict[str, str]]:
     """A task's configuration that trains these methods alone, and the row of the table of each.
 
-    A method that the task cannot have (a loss for classes where answers are words, members that need a trained head) is
-    left out.
+    A method that the task cannot have (a loss for classes where answers are words, members that need a trained head,
+    judges where there are none) is left out.
     """
     fits: dict[str, MethodSpec] = {}
     for name in (n for n in names if n != AUTO):
         spec = METHODS[name]
         if spec.teacher in ENSEMBLES and not _can_have(config, ENSEMBLES[spec.teacher]):
+            continue
+        if spec.recipe.reads_judges and config.judges.kind == "none":
             continue
         if config.is_generation:
             spec = MethodSpec(spec.group, spec.teacher, spec.recipe.model_copy(update={"labels": "hard"}))
@@ -109,6 +111,7 @@ def with_methods(config: ExperimentConfig, names: Sequence[str]) -> tuple[Experi
         "recipes": [recipe.model_dump() | {"teachers": teachers[name]} for name, recipe in recipes.items()],
         "method": "auto" if AUTO in names else "recipes",
     }
+    tree.get("judges", {}).pop("at_test", None)
     tree["deliver"] = {}  # its students are compared, not used
     rows = {name: student(spec.teacher, spec.recipe.name).key for name, spec in fits.items()}
     return parse_config(tree), rows | ({AUTO: AUTO} if AUTO in names else {})

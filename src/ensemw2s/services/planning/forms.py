@@ -7,12 +7,13 @@ import torch
 from ensemw2s.config import Preference
 from ensemw2s.ensemble.methods import depths_of, methods_of_several, n_asked, n_contexts
 from ensemw2s.forms.classification.prepare import ClassPrepared, shares_checkpoint
+from ensemw2s.forms.generation.judge_training import TRAINING
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
-from ensemw2s.services.planning.units import RoleName, Stage, Unit, merged_models, trainings_of
+from ensemw2s.services.planning.units import RoleName, Stage, Unit, merged_models, trainings_of, voters
 from ensemw2s.tables import METHODS
 
 
@@ -202,6 +203,7 @@ class AnswerCounts(Counts):
         return [
             *experts,
             *self._drawn(),
+            *self._judged(),
             self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
             *self._read("students", "the trunk reads the easy answers", "strong", self._n_pool, 1),
             *self._read("students", "the trunk reads pseudo-answers", "strong", self.n_hard, (2 + n_methods) * n),
@@ -215,6 +217,47 @@ class AnswerCounts(Counts):
             *(self._written("labels", "drawn answers", name, each, of_ensembles) for name in self.weak_names),
             self._written("students", "the strong model's drawn answers", "strong", n_drawn, count),
         ]
+
+    def _judged(self) -> list[Unit]:
+        """Making the judges, asking them about every teacher's answers, and choosing among students' samples."""
+        judges, generation, n = self.config.judges, self.config.generation, self.n_seeds
+        if judges.kind == "none":
+            return []
+        teachers, n_easy = 1 + len(self.config.ensemble.methods), self.n_easy + self.n_val
+        asked = self.n_hard * (generation.samples + (voters(self.config.ensemble) + teachers) / teachers)
+        units = [self._asked("judges read answers", asked, teachers * n)]
+        if judges.kind == "trained":
+            name, width = self.weak_names[0], self.role("strong").backbone.feature_size
+            if not self.answers.by_choice:
+                n_drawn = judges.n_negatives * n_easy
+                units.append(self._written("students", "wrong answers for judges", name, n_drawn, n))
+            n_pairs, uses = judges.n_negatives * self.n_easy, TRAINING.passes * 2 * judges.n_negatives * self.n_easy
+            units += [
+                self._read_whole("judges read easy answers", n_easy + n_pairs, n),
+                Unit(
+                    "students", "a judge", "fit", "strong", judges.n_judges * n, uses, 0, 12.0 * width * uses, 4 * width
+                ),
+            ]
+        if judges.at_test:
+            first = self.config.students.recipes[0]
+            pairs = self.config.students.pairs(self.config.ensemble.methods)
+            n_models, n_drawn = 1 + sum(r == first for _, r in pairs), generation.samples * (self.n_val + self.n_tests)
+            units += [
+                self._written("students", "drawn answers to the tests", "strong", n_drawn, n_models * n),
+                self._asked("judges read answers to the tests", n_drawn, n_models * n),
+            ]
+        return units
+
+    def _asked(self, what: str, n: float, count: int) -> Unit:
+        """Judges are asked about so many answers; by principles each is shown twice, beside another, for each one."""
+        judges = self.config.judges
+        return self._read_whole(what, n * (2 * len(judges.principles) if judges.kind == "principles" else 1), count)
+
+    def _read_whole(self, what: str, n: float, count: int) -> Unit:
+        """The whole strong model reads so many questions with an answer."""
+        role, tokens = self.role("strong"), round(n * self.amounts["strong"].read)
+        flops = (role.trunk_flops + role.own_flops) * tokens
+        return Unit("students", what, "read", "strong", count, tokens, tokens, flops)
 
     def on_the_way(self, count: int) -> list[Unit]:
         return [
