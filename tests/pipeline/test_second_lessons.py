@@ -252,6 +252,17 @@ def test_the_plan_counts_samples_and_lessons(task_file):
     assert tree == pytest.approx(5 * majority, rel=0.01)
 
 
+def test_the_plan_counts_what_judges_read_and_a_run_without_judges_is_refused(task_file):
+    lines = make_plan(with_lessons(task_file, JUDGED, DENOISED, **JUDGES), calibrated=False).lines
+    read = [line.tokens for line in lines if line.what == "judges read pairs"]
+    # Seven answers to each of forty questions; two to each of those and of forty easy ones.
+    assert sorted(read) == [pytest.approx(2 * 80 / (7 * 40) * max(read), rel=0.01), max(read)]
+    assert {"a teacher's easy answers", "a student's drawn easy answers"} <= {line.what for line in lines}
+    for then in (JUDGED, DENOISED):
+        with pytest.raises(ConfigError, match=r"asks judges, and judges\.kind is none"):
+            with_lessons(task_file, then)
+
+
 def test_classes_have_no_second_lesson_and_the_leaderboard_leaves_them_out(task_file):
     tree = tiny_tree(task_file)
     tree["students"] = {"recipes": [{"then": {"pairs": "majority"}}]}
