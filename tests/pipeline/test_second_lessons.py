@@ -160,6 +160,9 @@ def test_judges_that_know_turn_round_what_is_reversed_and_others_nothing(work, t
     )
     assert misled["guard"]["share"] == 0.0
     assert misled["pairs"] == plain
+    monkeypatch.setattr(PairMaker, "_samples", lambda maker, asked: ([("", "")] * len(asked.rows), NOTHING))
+    silent = making(DENOISED, 1.0)
+    assert (silent["pairs"], silent["guard"]["share"], silent["guard"]["n_pairs"]) == ([], 0.0, 0)
 
 
 def test_a_run_again_learns_nothing_twice(finished, place, config, better, monkeypatch):
@@ -247,6 +250,17 @@ def test_the_plan_counts_samples_and_lessons(task_file):
     # A tree of six samples has five nodes that part at most: ten answers for each of the forty questions.
     tree, majority = sorted((line.tokens for line in lines if line.what == "a second lesson"), reverse=True)
     assert tree == pytest.approx(5 * majority, rel=0.01)
+
+
+def test_the_plan_counts_what_judges_read_and_a_run_without_judges_is_refused(task_file):
+    lines = make_plan(with_lessons(task_file, JUDGED, DENOISED, **JUDGES), calibrated=False).lines
+    read = [line.tokens for line in lines if line.what == "judges read pairs"]
+    # Seven answers to each of forty questions; two to each of those and of forty easy ones.
+    assert sorted(read) == [pytest.approx(2 * 80 / (7 * 40) * max(read), rel=0.01), max(read)]
+    assert {"a teacher's easy answers", "a student's drawn easy answers"} <= {line.what for line in lines}
+    for then in (JUDGED, DENOISED):
+        with pytest.raises(ConfigError, match=r"asks judges, and judges\.kind is none"):
+            with_lessons(task_file, then)
 
 
 def test_classes_have_no_second_lesson_and_the_leaderboard_leaves_them_out(task_file):

@@ -167,7 +167,8 @@ def written_texts(
 def right_texts(prepared: AnswerPrepared, answers: Sequence[str], truths: Sequence[str]) -> Bool[Tensor, " rows"]:
     """Which of these answers are true, compared as the task compares them."""
     verifier = prepared.task.verifier
-    return torch.tensor([is_right(a, t, verifier=verifier) for a, t in zip(answers, truths, strict=True)])
+    right = [is_right(a, t, verifier=verifier) for a, t in zip(answers, truths, strict=True)]
+    return torch.tensor(right, dtype=torch.bool)
 
 
 def answers_deciding(prepared: AnswerPrepared, voters: AnswerVoters, rows: Int[Tensor, " rows"]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
 from ensemw2s.models.adapters import n_trainable, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
+from ensemw2s.results.conditions import SELF
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Stage, Unit, merged_models, trainings_of, voters
 from ensemw2s.tables import METHODS
@@ -314,13 +315,13 @@ class AnswerCounts(Counts):
     def second_lessons(self) -> list[Unit]:
         """At most: how many pairs there are, only the samples say."""
         units: list[Unit] = []
-        for _, recipe in self.config.students.pairs(self.config.ensemble.methods):
+        for teacher, recipe in self.config.students.pairs(self.config.ensemble.methods):
             if recipe.then is None:
                 continue
             n_drawn = recipe.then.n_samples * self.n_hard
             n_answers = 2 * self.n_hard * recipe.then.make_pairing().at_most(recipe.then.n_samples)
             training, kept = self.config.training_of_lesson(recipe.then), self.student_bytes()
-            units += self._judged_pairs(recipe.then)
+            units += self._judged_pairs(recipe.then, teacher)
             units += [
                 self._written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
                 *self._read("students", "the trunk reads pairs", "strong", n_answers, self.n_seeds),
@@ -328,28 +329,23 @@ class AnswerCounts(Counts):
             ]
         return units
 
-    def _judged_pairs(self, then: Preference) -> list[Unit]:
+    def _judged_pairs(self, then: Preference, teacher: str) -> list[Unit]:
         """What judges read for a second lesson, at most, and the easy answers that say how far to trust them."""
         if not then.reads_judges:
             return []
-        judges, pairing, n, units = self.config.judges, then.make_pairing(), self.n_seeds, list[Unit]()
-        n_questions = self.n_hard
+        pairing, n_questions, units = then.make_pairing(), self.n_hard, list[Unit]()
         if then.denoise != "none":
             n_questions += self.n_val
-            n_drawn = then.n_samples * self.n_val
-            units += [
-                *(
-                    self._written("students", "a teacher's easy answers", w, self.n_val, self.n_seeds)
-                    for w in self.weak_names
-                ),
-                self._written("students", "a student's drawn easy answers", "strong", n_drawn, n),
+            who: list[RoleName] = ["strong"] if teacher == SELF else self.weak_names
+            said = [
+                self._written("students", "a teacher's easy answers", name, self.n_val, self.n_seeds) for name in who
             ]
+            n_drawn = then.n_samples * self.n_val
+            drawn = self._written("students", "a student's drawn easy answers", "strong", n_drawn, self.n_seeds)
+            units += [*said, drawn]
         of_pairing = then.n_samples + 1 if getattr(pairing, "reads_judges", False) else 0
         of_pairs = 2 * pairing.at_most(then.n_samples) if then.denoise != "none" else 0
-        # A principle is asked in both orders.
-        n_asked = 2 * len(judges.principles) if judges.kind == "principles" else 1
-        n_read = n_questions * (of_pairing + of_pairs) * n_asked
-        return [*units, self.scored("students", "what judges read of pairs", "strong", n_read, n)]
+        return [*units, self._asked("judges read pairs", n_questions * (of_pairing + of_pairs), self.n_seeds)]
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val
