@@ -88,6 +88,12 @@ def test_a_prompt_that_would_be_anothers_stays_and_is_counted():
     assert (lower.n_changed, lower.n_others) == (3, 0)  # by `alike` they are their own prompts still
 
 
+def test_marks_that_make_another_letter_stay_and_a_question_of_marks_alone_does_too():
+    assert changed("accents", "がйÉ") == "がйE"
+    made = reworded("punctuation", 0.1, found := examples_of("?!", "Is it?"), plain(found), known(found))
+    assert (made.prompts, made.n_changed, made.n_others) == (("?!", "Is it"), 1, 1)
+
+
 def test_what_a_task_puts_around_a_question_and_its_options_stay():
     listed = Example("q", "g", ask("Which of these is warm?", ["Blue Ice", "Red Fire"]))
     asked = GeoCountries().wordings([listed], ())[0]

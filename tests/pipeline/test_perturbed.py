@@ -6,6 +6,7 @@ import torch
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.forms.base import rows_of
+from ensemw2s.forms.classification import gate
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
@@ -43,7 +44,8 @@ READERS = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_everybody_who_is_asked_the_same_again_says_the_same_again(kind, tiny_config, tmp_path):
+def test_everybody_who_is_asked_the_same_again_says_the_same_again(kind, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(gate, "shows_gain", lambda *_: True)  # so that gates are asked, too
     changes = merged({"seeds": [0], "ensemble": {"n_rounds": 2}}, READERS[kind])
     store = Store(tmp_path / "store")
     work = SeedWork(prepare(tiny_config(**changes), store, lambda model, n: None), store, 0)

@@ -24,6 +24,7 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 _PLAIN = re.compile(r"(?<!\w)[^\W\d_]+(?!\w)")
 _SENTENCE = re.compile(r".*?[.!?。！？](?=\s|$)", re.S)
 _FINAL = re.compile(r"[.,;:!?…。！？]+(?=\s*$)")
+_ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {
     letter: [
@@ -48,9 +49,8 @@ def lowercase(text: str, rng: Random, strength: float, texts: Sequence[str]) -> 
 
 
 def accents(text: str, rng: Random, strength: float, texts: Sequence[str]) -> str:
-    """No accents; signs that differ in meaning from their plain form, such as a raised two, stay."""
-    parts = unicodedata.normalize("NFD", text)
-    return unicodedata.normalize("NFC", "".join(c for c in parts if unicodedata.category(c) != "Mn"))
+    """Latin letters have no accents. Raised digits stay, and marks of other scripts, which make another letter."""
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def spaces(text: str, rng: Random, strength: float, texts: Sequence[str]) -> str:
@@ -114,7 +114,8 @@ class Reworded:
     """In the order of the examples."""
     n_changed: int
     n_others: int
-    """Left as they were, because they would have become another example's prompt, whose answer may be another."""
+    """Left as they were, because they would have become another example's prompt, whose answer may be another, or
+    nothing."""
 
 
 def reworded(
@@ -138,8 +139,9 @@ def reworded(
         texts = [perturbation(t, rng, strength, deck) for t, deck in zip(wording.texts, decks, strict=False)]
         if texts == list(wording.texts):
             continue
-        prompt = wording.render(texts)
-        if not prompt.strip() or (alike(prompt) in taken and alike(prompt) != alike(example.prompt)):
+        is_nothing = any(old.strip() and not new.strip() for new, old in zip(texts, wording.texts, strict=True))
+        prompt = example.prompt if is_nothing else wording.render(texts)
+        if is_nothing or (alike(prompt) in taken and alike(prompt) != alike(example.prompt)):
             n_others += 1
         else:
             prompts[i] = prompt

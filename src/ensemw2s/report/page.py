@@ -106,9 +106,8 @@ def _sturdy(results: Results) -> list[tuple[Row, dict[str, Robustness]]]:
     for one in results.robustness:
         if one.part == results.hardest_test:
             found.setdefault(one.row, {})[one.perturbation] = one
-    main = [row.key for _, row in main_rows(results)]
-    order = sorted(found, key=lambda key: main.index(key) if key in main else len(main))
-    return [(results.row(key), found[key]) for key in order]
+    main = {row.key for _, row in main_rows(results)}
+    return [(results.row(key), found[key]) for key in sorted(found, key=lambda key: key not in main)]
 
 
 def _strip_item(results: Results) -> Item | None:
