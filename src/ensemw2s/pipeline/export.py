@@ -21,12 +21,13 @@ from ensemw2s.export.ensemble_folder import (
     write_ensemble,
 )
 from ensemw2s.export.pictures import export_picture_student
+from ensemw2s.export.vector_student import export_vector_student
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
-from ensemw2s.forms.role import WeakRole
+from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.models.pictures.multimodal import MultimodalTrunk
 from ensemw2s.models.pictures.vision import VisionTrunk
 from ensemw2s.pipeline.seed_work import SeedWork
@@ -80,28 +81,19 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
     assert voters.state is not None, "only what was trained is recommended"
     choices = results.task.choices
     described = partial(student_card, results, classes=", ".join(choices), probabilities=LINKS[voters.link].formula)
-    if isinstance(role.trunk, VisionTrunk | MultimodalTrunk):
-        export_picture_student(
-            folder,
-            config=role.config,
-            trunk=role.trunk,
-            state=voters.state,
-            choices=choices,
-            card=described(False),
-            template=prepared.config.template,
-            link=voters.link,
-        )
-        return
-    export_student(
-        folder,
-        config=role.config,
-        backbone=role.backbone,
-        state=voters.state,
-        choices=choices,
-        card=described,
-        template=prepared.config.template,
-        link=voters.link,
-    )
+    given: dict[str, Any] = {
+        "config": role.config,
+        "state": voters.state,
+        "choices": choices,
+        "template": prepared.config.template,
+        "link": voters.link,
+    }
+    if role.config.is_features:
+        export_vector_student(folder, trunk=role.trunk, card=described(by_library=False), **given)
+    elif isinstance(role.trunk, VisionTrunk | MultimodalTrunk):
+        export_picture_student(folder, trunk=role.trunk, card=described(by_library=False), **given)
+    else:
+        export_student(folder, backbone=role.backbone, card=described, **given)
 
 
 def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelConfig | None = None) -> EnsembleRecord:
@@ -151,7 +143,10 @@ def _reading(made: Ensemble, context: Callable[[int], str]) -> dict[str, Any]:
 
 
 def _saved(role: WeakRole, fingerprint: str, merged: ModelConfig | None) -> SavedModel:
-    return SavedModel(config=untrusting(merged or role.config), fingerprint=fingerprint)
+    config = untrusting(merged or role.config)
+    if isinstance(role, Role) and config.is_features:  # another file of vectors may have other depths
+        config = config.model_copy(update={"n_layers": role.trunk.n_layers})
+    return SavedModel(config=config, fingerprint=fingerprint)
 
 
 def _named(saved: Sequence[SavedModel], models: tuple[int, ...] | None) -> dict[str, Any]:

@@ -103,6 +103,13 @@ def check_methods(config: ExperimentConfig) -> None:
                 f"ensemble.context.kind: {kind} is written for every class of a question, and {config.task.name} is "
                 "answered in words; choose demonstrations or principles"
             )
+        unread = [("weak", first)] if method.reads_contexts or not method.learns else []
+        if method.reads_contexts and config.ensemble.context.kind in WRITTEN:
+            unread += [("strong", config.strong)] * (config.ensemble.context.written_by == "strong")
+        if vectors := [f"{role}.model ({model.model})" for role, model in unread if model.is_features]:
+            raise ConfigError(
+                f"ensemble.methods: members of {name} need a model of text, and {vectors[0]} is vectors; take it out"
+            )
         if not in_words and (config.is_generation or first.adapter != "head"):
             form = f"{config.task.name} is answered in words" if config.is_generation else f"got {first.adapter}"
             mend = "take it out" if config.is_generation else "set that, or take it out"
