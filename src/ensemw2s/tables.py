@@ -182,6 +182,7 @@ TASKS: Table[type[Any]] = Table(
     {
         "geo-facts": f"{_TASK}.geo_facts:GeoFacts",
         "geo-countries": f"{_TASK}.geo_countries:GeoCountries",
+        "geo-records": f"{_TASK}.geo_records:GeoRecords",
         "sentiment": f"{_TASK}.sentiment:Sentiment",
         "arc": f"{_TASK}.arc:Arc",
         "arc-qa": f"{_TASK}.arc_qa:ArcQa",

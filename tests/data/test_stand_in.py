@@ -47,7 +47,7 @@ def test_ratings_are_read_by_their_loader(tmp_path):
 
 
 def test_embedded_tasks_write_nothing_and_are_small(tmp_path):
-    for name in ("geo-facts", "geo-countries", "reasoning"):
+    for name in ("geo-facts", "geo-countries", "geo-records", "reasoning"):
         _, task = standing_in(tmp_path, name=name)
         assert 100 < len(task.examples) < 1000
     assert not list(tmp_path.iterdir())

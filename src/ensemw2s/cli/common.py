@@ -102,6 +102,15 @@ ColumnsOption = Annotated[
 IdOption = Annotated[
     str | None, typer.Option("--id", help="Column of unique names.  [default: row-1, ...]", show_default=False)
 ]
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--features",
+        metavar="FILE",
+        help="Vectors of the rows, by their ids: for models that read vectors and no prompts.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 

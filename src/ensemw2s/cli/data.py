@@ -13,6 +13,7 @@ from ensemw2s.cli.common import (
     ColumnsOption,
     Engine,
     EngineOption,
+    FeaturesOption,
     IdOption,
     JsonOption,
     TrustOption,
@@ -26,6 +27,7 @@ from ensemw2s.cli.common import (
     warn_of_rare,
     write_json,
 )
+from ensemw2s.errors import ConfigError
 from ensemw2s.meter import metered
 from ensemw2s.screen import say
 from ensemw2s.stopping import stops_cleanly
@@ -109,6 +111,7 @@ def predict(
         str | None, typer.Option(help="Jinja template over columns.  [default: the run's own]", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Of a datasets folder or a hub name that has several.")] = "train",
+    features: FeaturesOption = None,
     trusted: TrustOption = None,
 ) -> None:
     """Answer each row of a file with a trained student."""
@@ -132,7 +135,9 @@ def predict(
     )
     check_columns(wanted or (), [row.columns for row in asked], input_path)
     with stops_cleanly(), metered(err, "predict"):
-        answers, errors = answer_rows(folder, asked, id_column=id_column, wanted=wanted, trusted=trusted)
+        answers, errors = answer_rows(
+            folder, asked, id_column=id_column, wanted=wanted, trusted=trusted, features=features
+        )
     if output is None:
         for answer in answers:
             write_json(answer)
@@ -167,6 +172,7 @@ def label(
     engine: EngineOption = Engine.local,
     workers: WorkersOption = 1,
     address: AddressOption = None,
+    features: FeaturesOption = None,
     trusted: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -193,6 +199,8 @@ def label(
     from ensemw2s.export.place import exported_folder
 
     check_engine(engine, workers, address)
+    if features is not None and engine is Engine.ray:
+        raise ConfigError("--features: vectors are read by one process; leave --engine ray out")
     ensemble, _ = exported_folder(ensemble)
     record = read_ensemble_record(ensemble)
     settings: dict[str, Any] = {
@@ -205,7 +213,9 @@ def label(
     }
     with stops_cleanly(str(folder)):
         if engine is Engine.local:
-            counts = label_file(open_labeller(ensemble, trusted=trusted), input_path, folder, **settings)
+            counts = label_file(
+                open_labeller(ensemble, trusted=trusted, features=features), input_path, folder, **settings
+            )
         else:
             from ensemw2s.distributed.cluster import connected
             from ensemw2s.export.labeller import open_reader

@@ -207,6 +207,10 @@ class ExperimentConfig(Frozen):
                 f"students.in_context: {self.task.name} is answered in words, and labels are shown for classes; leave "
                 "it out"
             )
+        if self.strong.is_features:
+            raise ValueError(
+                f"students.in_context: labels are shown in a prompt, and {self.strong.model} reads none; leave it out"
+            )
         if self.strong.chat:
             raise ValueError(
                 "students.in_context: strong.chat puts the header of a user's turn before what is shown; set "
@@ -226,6 +230,11 @@ class ExperimentConfig(Frozen):
             raise ValueError(
                 f"weak.0: difficulty.source ({self.difficulty.source}) is found by the first of the weak models, and "
                 "tf-idf cannot; put a pretrained model first"
+            )
+        if self.ensemble.prior == "pretrained" and first.is_features and not others:
+            raise ValueError(
+                f"ensemble.prior: pretrained is the error of the weak model before training, and {first.model} says "
+                "nothing untrained; choose chance, unigram or a number"
             )
         if self.ensemble.prior == "pretrained" and (others or first.is_tfidf):
             raise ValueError(
@@ -262,6 +271,11 @@ class ExperimentConfig(Frozen):
     def _check_generation(self) -> None:
         if any(model.is_tfidf for model in self.pool):
             raise ValueError(f"weak: {self.task.name} is answered in words, which tf-idf cannot write; leave it out")
+        if vectors := [name for name, model in self.models if model.is_features]:
+            raise ValueError(
+                f"{vectors[0]}.model: {self.task.name} is answered in words, which vectors cannot write; "
+                "give a language model"
+            )
         if len(self.pool) > 1 and self.generation.boost_unit == "token":
             raise ValueError(
                 "generation.boost_unit: the members of a pool share no tokens that boosting could weigh; choose "

@@ -48,10 +48,16 @@ class TextModel:
         config: its name, its cut and its adapter.
 
     Raises:
+        ConfigError: it reads no text.
         ModelError: as `load_backbone`.
     """
 
     def __init__(self, config: ModelConfig):
+        if config.is_features:
+            raise ConfigError(
+                f"{config.model}: estimators learn from texts; give them vectors with a classifier of scikit-learn, or "
+                "use a configuration (ensemw2s run)"
+            )
         self.config = config
         self.backbone = load_backbone(config)
         self._opened: dict[int, tuple[dict[str, int], Inputs]] = {}

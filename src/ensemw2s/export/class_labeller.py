@@ -18,8 +18,11 @@ from ensemw2s.export.ensemble_folder import ChoiceEnsemble
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import Likelihood
 from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.pooled import Trunk
+from ensemw2s.models.vectors import VectorFile
 from ensemw2s.prompting import ids_behind
 from ensemw2s.records import Inputs
 from ensemw2s.train.loop import predict
@@ -76,6 +79,34 @@ class ClassModel:
 
 
 @dataclass(frozen=True)
+class VectorModel:
+    """Vectors of a file with the experts that read them."""
+
+    vectors: VectorFile
+    adapters: tuple[Adapter, ...]
+    depths: tuple[int, ...]
+    """Of each expert."""
+    ids: tuple[str, ...] = ()
+    """Of the rows that are asked next."""
+
+    def log_probs(self, prompts: Sequence[str]) -> list[Float[Tensor, "prompts classes"]]:
+        """Of each expert, for the rows of `ids`."""
+        found = self.vectors.features(self.ids, prompts, self.depths)
+        ones, rows = torch.ones(len(self.ids), dtype=torch.long), torch.arange(len(self.ids))
+        each = (PooledInputs((found[depth],), ones) for depth in self.depths)
+        return [predict(adapter, inputs, rows) for adapter, inputs in zip(self.adapters, each, strict=True)]
+
+    def lacks(self, name: str) -> str:
+        """Why a row of this id cannot be labelled; empty where it can."""
+        return "" if name in self.vectors.places else f"{self.vectors.name} has no vector of the id {name!r}"
+
+    def features(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
+        """The vectors themselves."""
+        depth = self.vectors.n_layers
+        return self.vectors.features(self.ids, prompts, [depth])[depth].float()
+
+
+@dataclass(frozen=True)
 class Asked:
     """An expert that is the model itself, and what calibrates it."""
 
@@ -125,10 +156,24 @@ class ClassLabeller(PromptReader):
     """Labels prompts by the calibrated vote of an ensemble of classifiers."""
 
     record: ChoiceEnsemble
-    models: tuple[ClassModel | ContextModel | WordModel, ...]
+    models: tuple[ClassModel | ContextModel | WordModel | VectorModel, ...]
     order: tuple[int, ...]
     """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
     gate: Gate | None = None
+
+    def naming(self, ids: Sequence[str]) -> "ClassLabeller":
+        """The same for rows of these ids, whose vectors its models read, where they read any."""
+        models = (replace(each, ids=tuple(ids)) if isinstance(each, VectorModel) else each for each in self.models)
+        return replace(self, models=tuple(models))
+
+    def sizes(self, prompts: Sequence[str]) -> list[tuple[int, str]]:
+        found = super().sizes(prompts)
+        for model in self.models:
+            if isinstance(model, VectorModel):
+                found = [
+                    (size, reason or model.lacks(name)) for (size, reason), name in zip(found, model.ids, strict=True)
+                ]
+        return found
 
     def label(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """Answer, class probabilities, confidence, agreement, members' answers, and the experts' ids and weights."""
@@ -155,14 +200,14 @@ class ClassLabeller(PromptReader):
         if self.record.vote != "gated":
             return voting.combine(members, self.expert_weights, vote=self.record.vote)
         (model,), gate = self.models, self.gate
-        assert isinstance(model, ClassModel)
+        assert isinstance(model, ClassModel | VectorModel)
         assert gate is not None, "read with the folder"
         *_, last = gated_stages(members, self.expert_weights, gate.scores(model.features(prompts)))
         return last
 
 
-def load_adapter(config: ModelConfig, backbone: Backbone, n_classes: int, state: dict[str, Tensor]) -> Adapter:
+def load_adapter(config: ModelConfig, trunk: Trunk, n_classes: int, state: dict[str, Tensor]) -> Adapter:
     """A trained expert. Raises ModelError where the state is not one of this adapter's."""
-    adapter = build_adapter(config, backbone, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
+    adapter = build_adapter(config, trunk, n_classes, dropout=0.0, init_std=0.0, generator=torch.Generator())
     load_owned(adapter, state)
     return adapter.eval()

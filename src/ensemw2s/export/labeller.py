@@ -24,6 +24,7 @@ from ensemw2s.export.class_labeller import (
     ClassModel,
     ContextModel,
     NoStore,
+    VectorModel,
     WordModel,
     load_adapter,
 )
@@ -36,6 +37,8 @@ from ensemw2s.export.ensemble_folder import (
     read_ensemble,
 )
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
+from ensemw2s.export.vector_student import given_vectors
+from ensemw2s.hashing import canonical_hash
 from ensemw2s.models.adapters import Adapter
 from ensemw2s.models.language import load_answer_model, vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
@@ -44,6 +47,7 @@ from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.pictures.kind import kind_of
 from ensemw2s.models.probes.classifier import check_classifier
+from ensemw2s.models.vectors import VectorFile
 from ensemw2s.prompting import prompt_ids
 
 
@@ -97,7 +101,7 @@ def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:
     """
     saved, readers = read_ensemble(path, trusted=trusted), list[Tokens]()
     for model in saved.models:
-        if not model.config.is_tfidf:
+        if not (model.config.is_tfidf or model.config.is_features):
             _check_reads_text(path, model.config)
             settings = load_settings(model.config)
             tokenizer = load_tokenizer(model.config)
@@ -106,22 +110,31 @@ def open_reader(path: Path, *, trusted: str | None = None) -> PromptReader:
     return PromptReader(saved.fingerprint, tuple(readers), saved.weights, saved.record)
 
 
-def open_labeller(path: Path, *, trusted: str | None = None) -> GenerationLabeller | ClassLabeller:
+def open_labeller(
+    path: Path, *, trusted: str | None = None, features: Path | None = None
+) -> GenerationLabeller | ClassLabeller:
     """Open the ensemble of a run folder, or of an `ensemble` folder itself, with its models.
 
     Args:
         path: the folder.
         trusted: repository whose own code may run (`ensemble_folder.read_ensemble`).
+        features: file of the vectors that its experts read, where they read any; rows are then named (`naming`).
 
     Raises:
         RunError: there is no saved ensemble, or its files are damaged.
-        ModelError: its record is wrong, or the weak model is not the one that the experts were trained on.
+        ModelError: its record is wrong, or the weak model is not the one that the experts were trained on; it reads
+            vectors and there is no file of them, or the other way round.
         ConfigError: `trusted` is not the weak model.
     """
     saved = read_ensemble(path, trusted=trusted)
     record = saved.record
+    reads_vectors = any(model.config.is_features for model in saved.models)
+    if reads_vectors and features is None:
+        raise ModelError(f"{saved.folder}: its experts read vectors; give a file of the rows' own: --features FILE")
+    if features is not None and not reads_vectors:
+        raise ModelError(f"{saved.folder}: its experts read prompts and no vectors; leave --features out")
     if isinstance(record, ChoiceEnsemble):
-        return _class_labeller(saved, record)
+        return _class_labeller(saved, record, None if features is None else given_vectors(features))
     return _generation_labeller(saved, record)
 
 
@@ -140,13 +153,17 @@ def _generation_labeller(saved: SavedEnsemble, record: AnswerEnsemble) -> Genera
     )
 
 
-def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabeller:
-    models: list[ClassModel | ContextModel | WordModel] = []
+def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble, vectors: VectorFile | None) -> ClassLabeller:
+    models: list[ClassModel | ContextModel | WordModel | VectorModel] = []
     for model, own in zip(saved.models, saved.experts_of, strict=True):
         states = [saved.states[expert] for expert in own]
         if model.config.is_tfidf:
             with _fitting(saved, model):
                 models.append(WordModel(tuple(TfidfModel(state, len(record.choices)) for state in states)))
+            continue
+        if vectors is not None and model.config.is_features:
+            with _fitting(saved, model):
+                models.append(_on_vectors(model.config, vectors, record, own, states))
             continue
         backbone, reader = _opened(saved, model)
         depths = None if record.depths is None else tuple(record.depths[expert] for expert in own)
@@ -165,10 +182,25 @@ def _class_labeller(saved: SavedEnsemble, record: ChoiceEnsemble) -> ClassLabell
                 continue
             adapters = tuple(load_adapter(model.config, backbone, len(record.choices), state) for state in states)
         models.append(ClassModel(reader, model.config, backbone, adapters, depths))
-    readers = tuple(model.tokens for model in models if not isinstance(model, WordModel))
-    return ClassLabeller(
-        saved.fingerprint, readers, saved.weights, record, tuple(models), saved.voting_order, saved.gate
-    )
+    readers = tuple(model.tokens for model in models if isinstance(model, ClassModel | ContextModel))
+    fingerprint = saved.fingerprint if vectors is None else canonical_hash([saved.fingerprint, vectors.fingerprint])
+    return ClassLabeller(fingerprint, readers, saved.weights, record, tuple(models), saved.voting_order, saved.gate)
+
+
+def _on_vectors(
+    config: ModelConfig,
+    vectors: VectorFile,
+    record: ChoiceEnsemble,
+    own: Sequence[int],
+    states: Sequence[dict[str, Tensor]],
+) -> VectorModel:
+    """Experts on the vectors that were given. Raises ModelError where these lack a depth, or have another size."""
+    whole = vectors.cut(config.n_layers or vectors.n_layers)
+    depths = [(record.depths[expert] if record.depths else None) or whole.n_layers for expert in own]
+    each = zip(depths, states, strict=True)
+    unset = config.model_copy(update={"n_layers": None})  # an expert's own depth is the trunk's
+    adapters = tuple(load_adapter(unset, whole.cut(depth), len(record.choices), state) for depth, state in each)
+    return VectorModel(whole, adapters, tuple(depths))
 
 
 def _expert(

@@ -13,6 +13,8 @@ from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.pictures import PicturePredictor, is_on_pictures, load_picture_student
+from ensemw2s.export.vector_student import RECORD as VECTORS
+from ensemw2s.export.vector_student import VectorPredictor, load_vector_student
 from ensemw2s.models.pictures.files import open_pictures as open_pictures_of
 from ensemw2s.prompting import FILE, Prompting
 
@@ -24,20 +26,23 @@ def answer_rows(
     id_column: str | None = None,
     wanted: Sequence[str] | None = None,
     trusted: str | None = None,
+    features: Path | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """A row of the table of answers for each row, in order, and why some have no answer.
 
     Args:
         wanted: columns of the table (`data.answer_table`); None takes the input's, the id and what was answered.
+        features: file of the vectors that the student reads, by the rows' ids, where it reads no prompts.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
         DataError: no row has a prompt.
     """
-    asked = [row.prompt for row in rows if row.prompt is not None]
+    by_id = (folder / VECTORS).exists()
+    asked = [str(row.id) if by_id else row.prompt for row in rows if row.prompt is not None]
     if not asked:
         raise DataError(f"{rows[0].place}: {rows[0].problem} (no row of the {len(rows):,} has a prompt)")
-    answers = answer_prompts(folder, asked, trusted=trusted)
+    answers = answer_prompts(folder, asked, trusted=trusted, features=features)
     table, errors = list[dict[str, Any]](), list[str]()
     for row in rows:
         said = _failed(None, f"{row.place}: {row.problem}") if row.prompt is None else next(answers)
@@ -66,31 +71,41 @@ def check_template(prompt: str, place: Path) -> None:
         raise ModelError(f"{place}: {error}; or give a template of your own (--prompt)") from None
 
 
-def answer_prompts(folder: Path, prompts: Sequence[str], *, trusted: str | None = None) -> Iterator[dict[str, Any]]:
+def answer_prompts(
+    folder: Path, prompts: Sequence[str], *, trusted: str | None = None, features: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """A record for each prompt, in order: the answer, its confidence and, of a class, the probability of each.
 
     Where the student cannot read a prompt, the answer is None and `error` says why.
 
     Args:
         folder: folder of the student.
-        prompts: text of each prompt.
+        prompts: text of each prompt; ids, where the student reads vectors.
         trusted: repository whose own code may run (`export.classifier.load_student`).
+        features: file of these vectors.
 
     Raises:
         ModelError: the folder is no exported student, or is damaged.
     """
-    is_generation = (folder / ABOUT).exists()
-    student = (
-        _Generator(student_generator(folder, trusted=trusted))
-        if is_generation
-        else _OnPictures(load_picture_student(folder, trusted=trusted))
-        if is_on_pictures(folder)
-        else _Classifier(load_student(folder, trusted=trusted))
-    )
+    student = _opened(folder, trusted, features)
     reasons = student.unreadable(prompts)
     answers = iter(student.answers([p for p, reason in zip(prompts, reasons, strict=True) if not reason]))
     for prompt, reason in zip(prompts, reasons, strict=True):
         yield _failed(prompt, reason) if reason else next(answers)
+
+
+def _opened(
+    folder: Path, trusted: str | None, features: Path | None
+) -> "_Classifier | _Generator | _OnVectors | _OnPictures":
+    if (folder / VECTORS).exists():
+        return _OnVectors(load_vector_student(folder, features))
+    if features is not None:
+        raise ModelError(f"{folder}: this student reads prompts and no vectors; leave --features out")
+    if (folder / ABOUT).exists():
+        return _Generator(student_generator(folder, trusted=trusted))
+    if is_on_pictures(folder):
+        return _OnPictures(load_picture_student(folder, trusted=trusted))
+    return _Classifier(load_student(folder, trusted=trusted))
 
 
 def _failed(prompt: str | None, reason: str) -> dict[str, Any]:
@@ -164,3 +179,16 @@ class _Generator:
         ids = self.generator.encode(prompts)
         for prompt, answer in zip(prompts, self.generator.write(ids, self.generator.decoding, prompts), strict=True):
             yield {"prompt": prompt, "answer": answer.text.strip(), "confidence": answer.confidence}
+
+
+@dataclass(frozen=True)
+class _OnVectors:
+    """A student that answers ids by a class."""
+
+    predictor: VectorPredictor
+
+    def unreadable(self, ids: Sequence[str]) -> list[str]:
+        return self.predictor.unreadable(ids)
+
+    def answers(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        yield from self.predictor.answers(ids)

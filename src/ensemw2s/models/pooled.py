@@ -105,16 +105,17 @@ def open_pooled(config: ModelConfig) -> PooledTrunk | None:
     return open_vectors(config) if config.is_features else open_pictures(config)
 
 
-def of_text(trunk: Trunk, what: str, mend: str) -> Backbone:
+def of_text(trunk: Trunk, what: str, mend: str = "") -> Backbone:
     """The trunk as one of text.
 
     Args:
         what: that needs one, such as "adapter: lora".
-        mend: what to do where it is none.
+        mend: what to do where it is none, if anything.
 
     Raises:
         ModelError: it gives vectors alone.
     """
     if not isinstance(trunk, Backbone):
-        raise ModelError(f"{trunk.name}: {what} needs a model that reads text, and this one gives vectors; {mend}")
+        said = f"{trunk.name}: {what} needs a model that reads text, and this one gives vectors"
+        raise ModelError(f"{said}; {mend}" if mend else said)
     return trunk

@@ -21,12 +21,13 @@ from ensemw2s.export.ensemble_folder import (
     write_ensemble,
 )
 from ensemw2s.export.pictures import export_picture_student
+from ensemw2s.export.vector_student import export_vector_student
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
-from ensemw2s.forms.role import WeakRole
+from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.models.pictures.multimodal import MultimodalTrunk
 from ensemw2s.models.pictures.vision import VisionTrunk
 from ensemw2s.pipeline.seed_work import SeedWork
@@ -85,7 +86,19 @@ def _export_student(folder: Path, results: Results, prepared: Prepared, voters: 
             trunk=role.trunk,
             state=voters.state,
             choices=choices,
-            card=described(False),
+            card=described(by_library=False),
+            template=prepared.config.template,
+            link=voters.link,
+        )
+        return
+    if role.config.is_features:
+        export_vector_student(
+            folder,
+            config=role.config,
+            trunk=role.trunk,
+            state=voters.state,
+            choices=choices,
+            card=described(by_library=False),
             template=prepared.config.template,
             link=voters.link,
         )
@@ -145,7 +158,10 @@ def _record(prepared: Prepared, made: Ensemble, results: Results, model: ModelCo
 
 
 def _saved(role: WeakRole, fingerprint: str, merged: ModelConfig | None) -> SavedModel:
-    return SavedModel(config=untrusting(merged or role.config), fingerprint=fingerprint)
+    config = untrusting(merged or role.config)
+    if isinstance(role, Role) and config.is_features:  # another file of vectors may have other depths
+        config = config.model_copy(update={"n_layers": role.trunk.n_layers})
+    return SavedModel(config=config, fingerprint=fingerprint)
 
 
 def _named(saved: Sequence[SavedModel], models: tuple[int, ...] | None) -> dict[str, Any]:

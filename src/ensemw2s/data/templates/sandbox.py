@@ -14,6 +14,7 @@ from jinja2 import StrictUndefined, Undefined
 from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ensemw2s.data.templates import contrast
 from ensemw2s.data.templates.syntax import FILTER_NAMES, ITEMS, JOINED, METHODS, NUMBER, PASSED, WEIGHED
 
 WORK = 2**25
@@ -45,7 +46,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, finalize: Callable[[Any], Any]):
         super().__init__(undefined=StrictUndefined, finalize=finalize, keep_trailing_newline=True)
         self.globals.clear()  # every name is a column
-        self.filters = {name: self._bounded(name, FILTERS[name]) for name in FILTER_NAMES}
+        known = {**FILTERS, "shared": contrast.shared, "only": contrast.only}
+        self.filters = {name: self._bounded(name, known[name]) for name in FILTER_NAMES}
         self.filters |= {PASSED: self._each, JOINED: self._concatenated, WEIGHED: self._weighed}
         self._left = self._pass_cost = 0
         self.begin(1)

@@ -32,9 +32,9 @@ METHODS = (
 )
 FILTER_NAMES = (
     *("abs", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "format", "groupby"),
-    *("indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject"),
-    *("rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson"),
-    *("trim", "truncate", "unique", "upper", "wordcount"),
+    *("indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "only", "reject"),
+    *("rejectattr", "replace", "reverse", "round", "select", "selectattr", "shared", "sort", "string", "sum", "title"),
+    *("tojson", "trim", "truncate", "unique", "upper", "wordcount"),
 )
 PASSED, JOINED, WEIGHED = "each pass", "joined", "weighed"
 """Our own filters, whose names no template can contain."""

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, GenerationConfig
 from ensemw2s.core.seeds import stream_seed
+from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods.base import Draw, EnsembleMethod, EqualVotes, Samples
 from ensemw2s.errors import ConfigError
 from ensemw2s.records import View
@@ -90,6 +91,13 @@ def check_methods(config: ExperimentConfig) -> None:
             raise ConfigError(
                 f"ensemble.methods: members of {name} read parts of one pretrained model, and `weak` is a pool of "
                 f"{n_weak}; take {name} out, or give one model"
+            )
+        unread = [("weak", first)] if method.reads_contexts or not method.learns else []
+        if method.reads_contexts and config.ensemble.context.kind in WRITTEN:
+            unread += [("strong", config.strong)] * (config.ensemble.context.written_by == "strong")
+        if vectors := [f"{role}.model ({model.model})" for role, model in unread if model.is_features]:
+            raise ConfigError(
+                f"ensemble.methods: members of {name} need a model of text, and {vectors[0]} is vectors; take it out"
             )
         if config.is_generation or first.adapter != "head":
             form = f"{config.task.name} is answered in words" if config.is_generation else f"got {first.adapter}"

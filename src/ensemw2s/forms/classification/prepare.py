@@ -72,7 +72,6 @@ class ClassModels:
 
     def __init__(self, config: ExperimentConfig, task: Task, store: Store, on_tokens: Callable[[str, int], None]):
         prompts = [example.prompt for example in task.examples]
-        examples = (*task.examples, *task.unlabelled, *task.test)
         self.config, self.store, self.reading = config, store, Reading(config.cache, store, on_tokens)
         self.pool = [_settled(model, prompts) for model in config.pool]
         self.strong = _settled(config.strong, prompts)
@@ -85,9 +84,9 @@ class ClassModels:
             self.depths = sorted(depths_of(config.ensemble, n_layers, config.seeds))
         for model in (model for model in self.pool if not model.is_tfidf):
             training, depths = config.expert_training, self.depths
-            self._of(model).check(model, training, store, examples, is_exported=False, depths=depths)
+            self._of(model).check(model, training, store, is_exported=False, depths=depths)
         self._check_untrained(task)
-        self._of(self.strong).check(self.strong, config.student_training, store, examples, is_exported=True)
+        self._of(self.strong).check(self.strong, config.student_training, store, is_exported=True)
 
     def _check_untrained(self, task: Task) -> None:
         """Whether what is asked, or writes, before any training can: whole models with a vocabulary head."""
@@ -150,6 +149,8 @@ class ClassModels:
     def prepared(self, task: Task, split: Split, people: Mapping[str, str]) -> ClassPrepared:
         """Encode every prompt and cache what the models read. Raises DataError for a prompt that is too long."""
         of: dict[int, ClassRole] = {}
+        for each in self.shared:
+            each.find(split.examples)
         for each in self.shared:
             further = self.depths if self.pool[0] in each.models else []
             roles = each.read(split.examples, self.reading, further)

@@ -82,7 +82,7 @@ class ClassRole(Role):
         Raises:
             ModelError: two choices begin with the same token, or the model has no output embedding, or reads no text.
         """
-        config, backbone = self.config, of_text(self.trunk, "a row of the untrained model", "there is none")
+        config, backbone = self.config, of_text(self.trunk, "an answer without training")
         assert self.last is not None, "read of every text"
         likelihood = choice_likelihood(backbone, config.model, choices, chat=config.chat)
         return likelihood(vectors(self.last, rows))

@@ -55,7 +55,6 @@ class SharedModels(Protocol):
         model: ModelConfig,
         training: TrainConfig,
         store: TensorStore,
-        examples: Sequence[Example],
         *,
         is_exported: bool,
         depths: Sequence[int] = (),
@@ -64,8 +63,11 @@ class SharedModels(Protocol):
 
         Raises:
             ModelError: it cannot.
-            DataError: an example is nothing that it reads.
         """
+        ...
+
+    def find(self, examples: Sequence[Example]) -> None:
+        """Whether there is something to read of each of these examples. Raises DataError."""
         ...
 
     def read(self, examples: Sequence[Example], reading: Reading, further: Sequence[int] = ()) -> list[ClassRole]:
@@ -88,13 +90,14 @@ class TextModels:
         model: ModelConfig,
         training: TrainConfig,
         store: TensorStore,
-        examples: Sequence[Example],
         *,
         is_exported: bool,
         depths: Sequence[int] = (),
     ) -> None:
         check_packing_of(training, model, self.trunk)
         check_classifier(model, self.trunk, store, is_exported=is_exported, depths=depths)
+
+    def find(self, examples: Sequence[Example]) -> None: ...
 
     def read(self, examples: Sequence[Example], reading: Reading, further: Sequence[int] = ()) -> list[ClassRole]:
         backbone, cache, store = self.trunk, reading.cache, reading.store
@@ -138,12 +141,13 @@ class PooledModels:
         model: ModelConfig,
         training: TrainConfig,
         store: TensorStore,
-        examples: Sequence[Example],
         *,
         is_exported: bool,
         depths: Sequence[int] = (),
     ) -> None:
         self.trunk.prove(sorted({*depths, _layers(model, self.trunk)}))
+
+    def find(self, examples: Sequence[Example]) -> None:
         self.trunk.check([e.id for e in examples], [e.prompt for e in examples])
 
     def read(self, examples: Sequence[Example], reading: Reading, further: Sequence[int] = ()) -> list[ClassRole]:

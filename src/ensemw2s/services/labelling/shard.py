@@ -41,6 +41,15 @@ class Labeller(Reader, Protocol):
         ...
 
 
+@runtime_checkable
+class Naming(Protocol):
+    """Labels rows by their ids, too; `export.class_labeller.ClassLabeller` is one."""
+
+    def naming(self, ids: Sequence[str]) -> Labeller:
+        """The same for rows of these ids."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Ready:
     """A row whose prompt has not failed before tokenisation."""
@@ -119,7 +128,8 @@ def _encode(waiting: list[_Ready], labeller: Reader, shard: Shard) -> None:
     """Encode waiting prompts; readable ones go to `shard.ready` with their lengths, the others to the errors."""
     if not waiting:
         return
-    for ready, (size, reason) in zip(waiting, labeller.sizes([w.prompt for w in waiting]), strict=True):
+    named = labeller.naming([w.id for w in waiting]) if isinstance(labeller, Naming) else labeller
+    for ready, (size, reason) in zip(waiting, named.sizes([w.prompt for w in waiting]), strict=True):
         if reason:
             shard.errors.append((ready.number, ready.place, ready.id, ready.columns, reason))
             continue
@@ -135,7 +145,8 @@ def label_shard(shard: Shard, labeller: Labeller, batch_tokens: int, told: Calla
     lines: dict[int, bytes] = {}
     n_done = 0
     for batch in length_batches(shard.lengths, batch_tokens):
-        labels = labeller.label([shard.ready[i].prompt for i in batch])
+        named = labeller.naming([shard.ready[i].id for i in batch]) if isinstance(labeller, Naming) else labeller
+        labels = named.label([shard.ready[i].prompt for i in batch])
         for i, label in zip(batch, labels, strict=True):
             ready = shard.ready[i]
             try:

@@ -121,6 +121,8 @@ def _can_have(config: ExperimentConfig, kind: type[Any]) -> bool:
         return False
     n_shown = settings.context.n * settings.n_rounds if settings.context.kind == "demonstrations" else 0
     n_spare = split.n_easy_pool - split.n_easy_train - split.n_easy_val
+    if weak.is_features and (kind.reads_contexts or not kind.learns):
+        return False
     if kind.reads_contexts and (weak.chat or n_spare < 2 * n_shown):  # the classes need not be even
         return False
     return kind.learns or weak.n_layers is None

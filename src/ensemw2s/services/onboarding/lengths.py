@@ -26,7 +26,7 @@ def check_lengths(config: ExperimentConfig, task: Task, split: Split | None) -> 
     """
     learned = _learned(config, task, split) if config.is_generation else []
     check_stop(config.generation.decoding, [str(e.answer) for e in learned])
-    sides = {name: model for name, model in config.models if not model.is_tfidf}
+    sides = {name: model for name, model in config.models if not (model.is_tfidf or model.is_features)}
     found = {name: local_copy(model) for name, model in sides.items()}
     said = {name: f"not checked: {sides[name].model} is not on this machine" for name, it in found.items() if not it}
     here = {name: copy[0] for name, copy in found.items() if copy is not None}

@@ -9,6 +9,7 @@ from ensemw2s.models.loading.checkpoint import local_copy, resolvable, weight_fi
 from ensemw2s.models.loading.fetch import KNOWN
 from ensemw2s.models.loading.hub import check_offered, downloaded
 from ensemw2s.models.loading.load import n_layers_of
+from ensemw2s.models.vectors import open_vectors
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ def find_model(setting: str, model: ModelConfig) -> FoundModel:
     """Look for one model. Raises ModelError as `find_models`."""
     if model.is_tfidf:
         return FoundModel("TF-IDF with logistic regression")
+    if model.is_features:
+        vectors = open_vectors(model)
+        return FoundModel(f"{model.model}, {vectors.depth_text}, {len(vectors.places):,} examples", vectors.n_layers)
     if (here := local_copy(model)) is not None:
         weight_files(model, here[1])
         n_used, n_all = n_layers_of(here[0])

@@ -1,0 +1,134 @@
+"""A student on vectors of a file: the folder of a head with its scale, which answers ids of another such file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from ensemw2s.config import ModelConfig
+from ensemw2s.core.losses import LINKS
+from ensemw2s.errors import DataError, ModelError
+from ensemw2s.export.exported import AGAIN, check_choices, check_finite, seal
+from ensemw2s.models.adapters import load_owned
+from ensemw2s.models.head import Head
+from ensemw2s.models.pooled import Trunk
+from ensemw2s.models.vectors import VectorFile, read_vectors
+from ensemw2s.names import FEATURES
+from ensemw2s.prompting import Prompting
+from ensemw2s.storage import checksums
+from ensemw2s.storage.files import new_folder
+from ensemw2s.storage.records import Saved, read_record
+
+RECORD, HEAD = "vectors.json", "head.safetensors"
+
+
+class VectorStudent(Saved):
+    """Content of `vectors.json`."""
+
+    format: Literal[1] = 1
+    choices: tuple[str, ...]
+    depth: Annotated[int, Field(ge=1)]
+    """Of the vectors that it reads."""
+    size: Annotated[int, Field(ge=1)]
+    """Of a vector."""
+    head_hidden: Annotated[int, Field(ge=0)]
+    link: str
+
+
+def export_vector_student(
+    folder: Path,
+    *,
+    config: ModelConfig,
+    trunk: Trunk,
+    state: Mapping[str, Tensor],
+    choices: Sequence[str],
+    card: str,
+    template: str,
+    link: str,
+) -> None:
+    """Write a head with these trained parameters; an older student there is replaced. Raises RunError."""
+    about = VectorStudent(
+        choices=tuple(choices),
+        depth=trunk.n_layers,
+        size=trunk.feature_size,
+        head_hidden=config.head_hidden,
+        link=link,
+    )
+    with new_folder(folder) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary / HEAD)
+        (temporary / RECORD).write_text(about.text(), encoding="utf-8")
+        seal(temporary, card, Prompting(template), has_own_code=False)
+
+
+@dataclass(frozen=True)
+class VectorPredictor:
+    """A loaded student with the vectors that it reads."""
+
+    head: Head
+    vectors: VectorFile
+    about: VectorStudent
+
+    def unreadable(self, ids: Sequence[str]) -> list[str]:
+        """Why each row cannot be answered; empty where it can."""
+        name = self.vectors.name
+        return ["" if each in self.vectors.places else f"{name} has no vector of the id {each!r}" for each in ids]
+
+    def answers(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """For each id: answer, confidence and the probability of each class. Raises DataError for values of NaN."""
+        if not ids:
+            return []
+        depth, choices = self.about.depth, self.about.choices
+        vectors = self.vectors.features(ids, (), [depth])[depth]
+        with torch.no_grad():
+            probabilities = LINKS[self.about.link].log_probs(self.head.classify(vectors.to(self.head.scale.device)))
+        return [
+            {
+                "answer": choices[int(q.argmax())],
+                "confidence": float(q.max()),
+                "probability": dict(zip(choices, q.tolist(), strict=True)),
+            }
+            for q in probabilities.exp().cpu()
+        ]
+
+
+def load_vector_student(folder: Path, features: Path | None) -> VectorPredictor:
+    """Load what `export_vector_student` wrote, with a file of the vectors that it shall read.
+
+    Raises:
+        ModelError: no file is given, it lacks the student's depth, its vectors have another size, or the folder is
+            damaged.
+    """
+    if features is None:
+        raise ModelError(f"{folder}: this student reads vectors and no prompts; give a file of them: --features FILE")
+    about = read_record(folder / RECORD, VectorStudent, mend=AGAIN)
+    if fault := checksums.folder_fault(folder, required=(RECORD, HEAD)):
+        raise ModelError(f"{folder}: not the student that was exported: {fault}; {AGAIN}")
+    check_choices(folder, about.choices)
+    if about.link not in LINKS:
+        raise ModelError(f"{folder / RECORD}: link is {about.link!r}, this version reads {', '.join(LINKS)}; {AGAIN}")
+    vectors = given_vectors(features).cut(about.depth)
+    if vectors.feature_size != about.size:
+        raise ModelError(
+            f"{vectors.name}: its vectors have {vectors.feature_size} numbers, and the student reads {about.size}; "
+            "give vectors of the encoder that it was trained on"
+        )
+    head = Head(about.size, len(about.choices), about.head_hidden, 0.0, 0.0, Generator())
+    try:
+        load_owned(head, load_file(folder / HEAD))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder / HEAD}: cannot be read ({error}); {AGAIN}") from None
+    check_finite(folder, head)
+    return VectorPredictor(head.to(vectors.device).eval(), vectors, about)
+
+
+def given_vectors(path: Path) -> VectorFile:
+    """The file of `--features`. Raises DataError where there is none, ModelError where it is laid out otherwise."""
+    if not path.is_file():
+        raise DataError(f"--features {path}: there is no such file; check the path")
+    return read_vectors(path, f"{FEATURES}{path}")
