@@ -124,7 +124,7 @@ def start_as_merge(module: nn.Module, experts: Sequence[State]) -> None:
         if isinstance(layer, MixtureLinear):
             n.add(layer.n_experts)
             layer.lora_router.zero_()
-            for own, part in ((layer.lora_A, _DOWN), (layer.lora_B, _UP)):
+            for own, part in ((list(layer.lora_A), _DOWN), (list(layer.lora_B), _UP)):
                 for k, expert in enumerate(experts):
                     copy_exactly(own[k], _factor(expert, name, part), name)
     (n_experts,) = n
