@@ -131,7 +131,8 @@ def start_as_merge(module: nn.Module, experts: Sequence[State]) -> None:
     for name, layer in module.named_modules():
         if isinstance(layer, LoraLayer):
             down, up = (torch.cat([_factor(e, name, p) for e in experts], dim) for dim, p in enumerate((_DOWN, _UP)))
-            (own_down,), (own_up,) = layer.lora_A.values(), layer.lora_B.values()
+            lora: Any = layer
+            (own_down,), (own_up,) = lora.lora_A.values(), lora.lora_B.values()
             copy_exactly(own_down.weight[: len(down)], down, name)
             copy_exactly(own_up.weight[:, : len(down)], up / n_experts, name)
     owned = dict(module.named_parameters()) | dict(module.named_buffers())
