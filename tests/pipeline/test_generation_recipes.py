@@ -27,7 +27,7 @@ LABELS = [
     {"answer": "", "members": ["", "", "Iran"]},
 ]
 WORDS = (
-    [n for n, kind in LABEL_MODELS.items() if kind.for_generation],
+    [n for n, kind in LABEL_MODELS.items() if kind.for_generation and not getattr(kind, "reads_judges", False)],
     [n for n, kind in SELECTIONS.items() if kind.for_generation],
 )
 

@@ -128,10 +128,10 @@ def _check_judges(config: ExperimentConfig) -> None:
     """Raises ConfigError where judges cannot be made so."""
     if config.judges.kind != "trained":
         return
-    name, n_layers = config.judges.method, 2
+    name, n_layers = config.judges.method, 8  # any number tells whether members differ in their depth
     method = make_method(name, config.ensemble)
-    view = method.view(n_layers, 0, 0)
-    if not method.learns or view.depth is not None or view.context is not None:
+    views = [method.view(n_layers, t, 0) for t in range(method.n_members(n_layers))]
+    if not method.learns or any(view.depth is not None or view.context is not None for view in views):
         raise ConfigError(
             f"judges.method: members of {name} read something else than a judge's one feature of question and answer; "
             "choose a method such as bagging, boosting, independent or subspace"

@@ -278,12 +278,11 @@ class AnswerCounts(Counts):
             if not self.answers.by_choice:
                 n_drawn = judges.n_negatives * n_easy
                 units.append(self._written("students", "wrong answers for judges", name, n_drawn, n))
-            n_pairs, uses = judges.n_negatives * self.n_easy, TRAINING.passes * 2 * judges.n_negatives * self.n_easy
+            n_texts, uses = (1 + judges.n_negatives) * n_easy, TRAINING.passes * 2 * judges.n_negatives * self.n_easy
+            made, flops = judges.n_judges * n, 12.0 * width * uses
             units += [
-                self._read_whole("judges read easy answers", n_easy + n_pairs, n),
-                Unit(
-                    "students", "a judge", "fit", "strong", judges.n_judges * n, uses, 0, 12.0 * width * uses, 4 * width
-                ),
+                self._read_whole("judges read easy answers", n_texts, n),
+                Unit("students", "a judge", "fit", "strong", made, uses, 0, flops, kept=8 * width),
             ]
         if judges.at_test:
             first = self.config.students.recipes[0]
@@ -295,12 +294,12 @@ class AnswerCounts(Counts):
             ]
         return units
 
-    def _asked(self, what: str, n: float, count: int) -> Unit:
+    def _asked(self, what: str, n: int | float, count: int) -> Unit:
         """Judges are asked about so many answers; by principles each is shown twice, beside another, for each one."""
         judges = self.config.judges
         return self._read_whole(what, n * (2 * len(judges.principles) if judges.kind == "principles" else 1), count)
 
-    def _read_whole(self, what: str, n: float, count: int) -> Unit:
+    def _read_whole(self, what: str, n: int | float, count: int) -> Unit:
         """The whole strong model reads so many questions with an answer."""
         role, tokens = self.role("strong"), round(n * self.amounts["strong"].read)
         flops = (role.trunk_flops + role.own_flops) * tokens
