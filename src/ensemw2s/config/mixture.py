@@ -26,15 +26,16 @@ def check_mixture(config: "ExperimentConfig") -> None:
         )
     if config.strong.lora_start != "weak":
         return
-    if len(config.pool) > 1:
+    first, *others = config.pool
+    if others:
         raise ValueError(
             f"strong.lora_start: weak begins with experts of one weak model, and `weak` is a pool of "
             f"{len(config.pool)}; give one model, or start from zero"
         )
     if config.strong.head_hidden:
         raise ValueError("strong.lora_start: weak merges heads, which head_hidden does not allow; set it to 0")
-    if differing := [name for name in FORM if getattr(config.pool[0], name) != getattr(config.strong, name)]:
-        weak, strong = (getattr(model, differing[0]) for model in (config.pool[0], config.strong))
+    if differing := [name for name in FORM if getattr(first, name) != getattr(config.strong, name)]:
+        weak, strong = (getattr(model, differing[0]) for model in (first, config.strong))
         raise ValueError(
             f"strong.lora_start: weak begins with the weak experts' updates, and {differing[0]} is {weak!r} in "
             f"`weak` and {strong!r} in `strong`; give both one model with updates of one form, or start from zero"
