@@ -26,8 +26,8 @@ def check_mixture(config: "ExperimentConfig") -> None:
         )
     if config.strong.lora_start != "weak":
         return
-    first = config.pool[0]
-    if len(config.pool) > 1:
+    first, *others = config.pool
+    if others:
         raise ValueError(
             f"strong.lora_start: weak begins with experts of one weak model, and `weak` is a pool of "
             f"{len(config.pool)}; give one model, or start from zero"

@@ -124,17 +124,16 @@ def start_as_merge(module: nn.Module, experts: Sequence[State]) -> None:
         if isinstance(layer, MixtureLinear):
             n.add(layer.n_experts)
             layer.lora_router.zero_()
-            for own, part in ((list(layer.lora_A), _DOWN), (list(layer.lora_B), _UP)):
+            for own, part in ((layer.lora_A, _DOWN), (layer.lora_B, _UP)):
                 for k, expert in enumerate(experts):
                     copy_exactly(own[k], _factor(expert, name, part), name)
     (n_experts,) = n
     for name, layer in module.named_modules():
         if isinstance(layer, LoraLayer):
             down, up = (torch.cat([_factor(e, name, p) for e in experts], dim) for dim, p in enumerate((_DOWN, _UP)))
-            lora: Any = layer
-            (own_down,), (own_up,) = lora.lora_A.values(), lora.lora_B.values()
-            copy_exactly(own_down.weight[: len(down)], down, name)
-            copy_exactly(own_up.weight[:, : len(down)], up / n_experts, name)
+            (own_down,), (own_up,) = layer.lora_A.values(), layer.lora_B.values()
+            copy_exactly(own_down.get_parameter("weight")[: len(down)], down, name)
+            copy_exactly(own_up.get_parameter("weight")[:, : len(down)], up / n_experts, name)
     owned = dict(module.named_parameters()) | dict(module.named_buffers())
     heads = _in_one_scale([{name: t for name, t in expert.items() if _is_head(name)} for expert in experts])
     for name in heads[0]:
