@@ -56,7 +56,7 @@ def export_picture_student(
     model = whole or trunk.model
     setattr(model.config, LINK, link)
     with new_folder(folder) as temporary, quiet():
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary)  # pyright: ignore
         trunk.processor.save_pretrained(temporary)
         save_file(owned_state(head), temporary / HEAD)
         hidden = head.hidden.out_features if head.hidden is not None else 0
@@ -78,7 +78,8 @@ def _librarys(trunk: VisionTrunk | MultimodalTrunk, head: Head, choices: Sequenc
         | {"id2label": dict(enumerate(choices)), "label2id": {choice: k for k, choice in enumerate(choices)}}
     )
     with torch.random.fork_rng(devices=[]):
-        whole = ViTForImageClassification(config).to(trunk.device, trunk.dtype)
+        whole: Any = ViTForImageClassification(config)
+        whole.to(device=trunk.device, dtype=trunk.dtype)
     whole.vit.load_state_dict(trunk.model.state_dict(), strict=False)  # without a pooler and the token for masks
     with torch.no_grad():
         whole.classifier.weight.copy_(head.score.weight / head.scale)

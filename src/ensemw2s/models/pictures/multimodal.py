@@ -68,9 +68,13 @@ class MultimodalTrunk:
     def feature_size(self) -> int:
         return self.language.config.hidden_size
 
-    @cached_property
+    @property
     def flops(self) -> float:
         """Of a short prompt with one picture at this depth."""
+        return self._flops
+
+    @cached_property
+    def _flops(self) -> float:
         with FlopCounterMode(display=False) as counter:
             self.last_states(self.sample(), [self.n_layers])
         return float(counter.get_total_flops())

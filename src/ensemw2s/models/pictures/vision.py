@@ -72,13 +72,21 @@ class VisionTrunk:
     def is_convolutional(self) -> bool:
         return not hasattr(self.model.config, "num_attention_heads")
 
-    @cached_property
+    @property
     def feature_size(self) -> int:
-        return self.pooled(self.sample(1), [self.n_layers])[self.n_layers].shape[1]
+        return self._feature_size
 
     @cached_property
+    def _feature_size(self) -> int:
+        return self.pooled(self.sample(1), [self.n_layers])[self.n_layers].shape[1]
+
+    @property
     def flops(self) -> float:
-        """Of one picture's vector at this depth; 0 where vectors are only looked up."""
+        """Of one picture's vector at this depth."""
+        return self._flops
+
+    @cached_property
+    def _flops(self) -> float:
         with FlopCounterMode(display=False) as counter:
             self.pooled(self.sample(1), [self.n_layers])
         return float(counter.get_total_flops())
