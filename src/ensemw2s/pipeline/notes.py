@@ -77,10 +77,9 @@ def _lesson_note(label: str, seeds: Sequence[SeedWork], condition: Condition) ->
     sentence = f"Second lesson of the {label}: {sum(end.n_pairs for end in ends)} pairs of {n_asked} questions"
     if without:
         sentence += f" (none where {', '.join(f'{reason}: {n}' for reason, n in without.most_common())})"
-    if guards:
-        sentence += f". {_guards_note(guards)}"
+    judged = f" {_guards_note(guards)}" if guards else ""
     if not ends:
-        return f"{sentence}, so there was nothing to learn."
+        return f"{sentence}, so there was nothing to learn.{judged}"
     right = [[1.0 - wrong for end in ends if (wrong := getattr(end, name)) is not None] for name in _WRONG]
     chosen = [[getattr(end, name) for end in ends] for name in ("chosen_before", "chosen_after")]
     before, after = (f"{100 * fmean(each):.1f}" for each in right)
@@ -88,22 +87,22 @@ def _lesson_note(label: str, seeds: Sequence[SeedWork], condition: Condition) ->
     return (
         f"{sentence}. Right on easy-val: {before}% before it, {after}% after; a token of the better answers had a log-"
         f"probability of {likely}, then {then}. It was kept in {sum(end.is_kept for end in ends)} of {len(lessons)} "
-        "seeds: where easy-val is no better after it, the student from before stays."
+        f"seeds: where easy-val is no better after it, the student from before stays.{judged}"
     )
 
 
 def _guards_note(guards: Sequence[Mapping[str, Any]]) -> str:
     """How far judges changed the pairs, and by what."""
-    shares = Counter(each["share"] for each in guards)
-    turned = ", ".join(f"{100 * share:.0f}% in {n} seed{'s' * (n > 1)}" for share, n in sorted(shares.items()))
+    shares = sorted(Counter(each["share"] for each in guards).items())
+    turned = ", ".join(f"{100 * share:.0f}% of the pairs in {n} seed{'s' * (n > 1)}" for share, n in shares)
     areas = [each["auroc"] for each in guards if each["auroc"] is not None]
     area = f" The judges find the reversed ones with an AUROC of {fmean(areas):.2f}." if areas else ""
     n_pairs, n_reversed = (
         sum(each) for each in zip(*((g["n_pairs"], g["n_reversed"][0]) for g in guards), strict=True)
     )
     return (
-        f"Of these the judges may turn round {turned} (with 0% they change nothing), as {n_pairs} pairs of easy "
-        f"questions say whose order is known, {n_reversed} of them reversed.{area}"
+        f"The judges may turn round {turned} (with 0% they change nothing), as {n_pairs} pairs of easy questions say "
+        f"whose order is known, {n_reversed} of these reversed.{area}"
     )
 
 
