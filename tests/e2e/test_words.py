@@ -163,6 +163,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
     file = write_jsonl(place / "flip.jsonl", rows)
     # Whatever reads the unlabelled questions: samples, mixtures, the strong model's own answers, a second lesson.
     then = {"pairs_options": {"least": 0.3, "surely": 0.4}, "n_samples": 4, "temperature": 0.4, "epochs": 1}
+    then |= {"denoise": "judges"}
     recipes = [
         {"labels": "soft", "soft_share": 0.5, "label_model": "majority"},
         {"labels": "hard", "selection": "consistent", "then": then},
@@ -172,6 +173,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
         seeds=[0],
         ensemble={"methods": ["single", "boosting"]},
         generation={"samples": 2},
+        judges={"kind": "trained", "n_judges": 2},
         students={"recipes": recipes},
     )
     found = []
@@ -193,7 +195,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
     assert plain["labels"] == flipped["labels"]
     assert plain["students"][:-1] == flipped["students"][:-1]
     assert plain["students"][-1] != flipped["students"][-1]
-    assert {"samples", "pairs"} <= {kind for kind, _ in [*plain["labels"], *plain["students"]]}
+    assert {"samples", "pairs", "judgements"} <= {kind for kind, _ in [*plain["labels"], *plain["students"]]}
     for kind, key in [*plain["experts"], *plain["labels"], *plain["students"][:-1]]:
         a, b = (Store(store).load(kind, key) for store in stores.values())
         runs = {"config_hash": None}  # of the run that wrote the labels: `finished` read another file
@@ -231,9 +233,11 @@ def test_kills_leave_the_results_of_an_undisturbed_run(tmp_path, task_file):
         "seeds": [0],
         "ensemble": {"n_rounds": 2, "methods": ["single", "boosting"]},
         "generation": {"samples": 2},
+        "judges": {"kind": "likelihood"},
         "student_training": {"epochs": 6},
     }
     then = {"pairs": "tree", "pairs_options": {"least": 0.3}, "n_samples": 4, "temperature": 0.4, "epochs": 2}
+    then |= {"denoise": "judges"}
     soft = {"labels": "soft", "label_model": "majority", "with_easy": True}
     recipes = [soft | {"then": then, "teachers": ["single"]}]
     small["students"] = {"recipes": recipes}
