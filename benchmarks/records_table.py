@@ -26,9 +26,8 @@ def main(first: str, *others: str) -> None:
                 a, b = (each[f"{part}/{row}"].double() for each in (base, found))
                 d = mean_interval(b - a, drawn)
                 change = f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
-                print(
-                    f"| {part} | {row} | {100 * a.mean():.1f} | {Path(other).name}: {100 * b.mean():.1f} | {change} |"
-                )
+                means = f"{100 * a.mean():.1f} | {Path(other).name}: {100 * b.mean():.1f}"
+                print(f"| {part} | {row} | {means} | {change} |")
 
 
 if __name__ == "__main__":
