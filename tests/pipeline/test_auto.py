@@ -8,7 +8,7 @@ from ensemw2s.export.classifier import load_student
 from ensemw2s.pipeline.auto import best, harder_weights
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
-from tiny_run import comparison_rows, tiny_words_tree, write_jsonl
+from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 
 def test_the_harder_half_counts_twice_and_the_first_of_equals_is_taken():
@@ -27,7 +27,8 @@ def test_auto_is_one_of_the_rows_costs_them_all_and_is_delivered(form, tiny_conf
     if form == "classes":
         config = tiny_config(students=students)
     else:
-        config = parse_config(tiny_words_tree(task_file) | {"students": students})
+        small = {"seeds": [0], "students": students}  # two seeds are tried with classes
+        config = parse_config(merged(tiny_words_tree(task_file), small))
     results = run(config, tmp_path / "run")
     auto = results.row("auto")
     assert results.recommendation.row == "auto"
