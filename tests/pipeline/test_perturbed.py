@@ -12,6 +12,7 @@ from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.pipeline.students import train_students
+from ensemw2s.results.conditions import AUGMENTED, STRONG_ON_EASY
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_words_tree
@@ -71,7 +72,7 @@ def test_a_run_asks_once_more_resumes_and_trains_nothing_else(form, tiny_config,
     changes = {"seeds": [0, 1], "ensemble": {"n_rounds": 2, "methods": ["single", "bagging"], "prior": "chance"}}
     tree = tiny_words_tree(task_file) if form == "words" else tiny_config().model_dump()
     tree = merged(tree, changes)
-    tree["students"]["recipes"] = tree["students"]["recipes"][:1]
+    tree["students"] |= {"recipes": tree["students"]["recipes"][:1], "augment": {"perturb": ["typos"]}}
     plain = run(parse_config(tree), tmp_path / "plain", store_root=tmp_path / "store")
     trained = kept(tmp_path / "store", "experts", "students")
     config = parse_config(merged(tree, {"evaluation": {"perturb": ["typos", "accents", "lowercase"]}}))
@@ -110,7 +111,9 @@ def test_a_run_asks_once_more_resumes_and_trains_nothing_else(form, tiny_config,
     assert {what for what in lines if "perturbed" in what} == {
         *("the trunk reads perturbed tests", "an expert's answers to perturbed tests"),
         *("a student's answers to perturbed tests", "intervals of perturbed tests"),
+        *("the trunk reads perturbed copies", "losses on perturbed copies"),
     }
+    assert (AUGMENTED.key, STRONG_ON_EASY.key) in {(c.row, c.baseline) for c in found.comparisons}
 
 
 def test_a_perturbed_prompt_that_is_too_long_is_refused_before_any_work(tiny_config, tmp_path):

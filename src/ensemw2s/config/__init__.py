@@ -2,7 +2,7 @@
 
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
-from ensemw2s.config.evaluation import EvaluationConfig
+from ensemw2s.config.evaluation import AugmentConfig, EvaluationConfig
 from ensemw2s.config.experiment import ExperimentConfig
 from ensemw2s.config.generation import DecodingConfig, DecodingSettings, GenerationConfig, RestartConfig
 from ensemw2s.config.judge import JudgeConfig
@@ -15,6 +15,7 @@ from ensemw2s.config.training import TrainConfig
 from ensemw2s.hashing import canonical_hash
 
 __all__ = [
+    "AugmentConfig",
     "CacheConfig",
     "DecodingConfig",
     "DecodingSettings",

@@ -1,6 +1,8 @@
-"""Settings of what a run is tested by beside its tests."""
+"""Settings of questions worded otherwise: as further tests, and as further examples to learn."""
 
-from pydantic import field_validator
+from typing import Annotated
+
+from pydantic import Field, field_validator
 
 from ensemw2s.config.base import Fraction, Frozen
 from ensemw2s.tables import PERTURBATIONS
@@ -24,6 +26,22 @@ class EvaluationConfig(Frozen):
     """typos, masked: the share of a question's words that are changed; above 0 at least one of them."""
     perturb_columns: tuple[str, ...] = ()
     """task files: columns of the prompt template that are perturbed; needed where it has several."""
+
+    @field_validator("perturb")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return check_perturbations(names)
+
+
+class AugmentConfig(Frozen):
+    perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("typos", "distractor")
+    """Of each easy training example a copy under each of these perturbations, with its label."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Of each perturbation's copies those that are learned: the ones with the highest loss under strong-on-easy."""
+    strength: Fraction = 0.1
+    """As `evaluation.strength`."""
+    perturb_columns: tuple[str, ...] = ()
+    """As `evaluation.perturb_columns`."""
 
     @field_validator("perturb")
     @classmethod

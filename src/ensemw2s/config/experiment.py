@@ -257,15 +257,20 @@ class ExperimentConfig(Frozen):
             )
 
     def _check_perturbed(self) -> None:
-        evaluation, task = self.evaluation, self.task
-        if evaluation.perturb and not task.may_be_reworded:
-            raise ValueError(
-                f"evaluation.perturb: {evaluation.perturb[0]} may change the answer of a {task.name} question, which "
-                "its exact words decide; leave it out"
-            )
-        if evaluation.perturb_columns and not (evaluation.perturb and task.has_columns):
-            lacking = "evaluation.perturb names nothing to do" if task.has_columns else f"{task.name} has no columns"
-            raise ValueError(f"evaluation.perturb_columns: {lacking}; leave it out")
+        task = self.task
+        for section, settings in (("evaluation", self.evaluation), ("students.augment", self.students.augment)):
+            if settings is None:
+                continue
+            if settings.perturb and not task.may_be_reworded:
+                raise ValueError(
+                    f"{section}.perturb: {settings.perturb[0]} may change the answer of a {task.name} question, which "
+                    "its exact words decide; leave it out"
+                )
+            if settings.perturb_columns and not (settings.perturb and task.has_columns):
+                lacking = (
+                    f"{section}.perturb names nothing to do" if task.has_columns else f"{task.name} has no columns"
+                )
+                raise ValueError(f"{section}.perturb_columns: {lacking}; leave it out")
 
     def _check_pool(self) -> None:
         if self.strong.is_tfidf:

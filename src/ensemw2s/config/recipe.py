@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ensemw2s.config.base import Count, Fraction, Frozen
+from ensemw2s.config.evaluation import AugmentConfig
 from ensemw2s.config.pieces import Options, make_piece, shown
 from ensemw2s.config.preference import Preference
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS, Table
@@ -194,7 +195,7 @@ class Recipe(Frozen):
 
 
 class StudentConfig(Frozen):
-    younger: ClassVar[tuple[str, ...]] = ("in_context",)
+    younger: ClassVar[tuple[str, ...]] = ("in_context", "augment")
 
     method: Literal["recipes", "auto"] = "recipes"
     """`auto` adds a row that is, seed by seed, the student that did best on harder easy data, and recommends it."""
@@ -212,6 +213,9 @@ class StudentConfig(Frozen):
     in_context: Count | None = None
     """Classes: how many unlabelled examples with a method's weak labels the untrained strong model reads before each
     question; a row for each method. Its answers are calibrated as `ensemble.context.calibrate` says."""
+    augment: AugmentConfig | None = None
+    """Also train the strong model on the easy examples and the hardest of their perturbed copies: a baseline of its
+    own."""
 
     def pairs(self, methods: Sequence[str]) -> list[tuple[Teacher, Recipe]]:
         """Every student of a run, as its teacher and its recipe, teacher by teacher."""

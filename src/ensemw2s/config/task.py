@@ -74,11 +74,14 @@ class TaskSettings(Frozen, ABC):
             DataError: the data are missing or malformed; the message names the place and the mend.
         """
 
-    def wordings(self, examples: Sequence[Example], columns: Sequence[str]) -> list[Wording]:
+    def wordings(
+        self, examples: Sequence[Example], columns: Sequence[str], section: str = "evaluation"
+    ) -> list[Wording]:
         """What of each example's prompt may be worded otherwise: by default its question, without options.
 
         Args:
             columns: with `has_columns`, those that may be changed; empty where the prompt has one alone.
+            section: of the settings that name them, for what is raised.
 
         Raises:
             DataError: there is no such column, or it is not clear which ones may be changed.

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -25,3 +26,14 @@ def p_true_difficulty(
 ) -> Float[Tensor, " batch"]:
     """1 - p(true label), by which 2410.04571 rates (not cross-fitted). It uses the labels of the hard examples, too."""
     return 1.0 - log_probs.gather(1, labels[:, None])[:, 0].exp()
+
+
+@accepts_arrays
+def hardest(losses: Float[Tensor, " batch"], kinds: Int[Tensor, " batch"], share: float) -> Int[Tensor, " hardest"]:
+    """Places of the `share` of each kind that has the highest loss, at least one of each; the first of equal ones."""
+    found: list[Tensor] = []
+    for kind in kinds.unique():
+        places = (kinds == kind).nonzero()[:, 0]
+        n = max(1, round(share * len(places)))
+        found.append(places[losses[places].argsort(descending=True, stable=True)[:n]])
+    return torch.cat(found).sort().values if found else torch.empty(0, dtype=torch.long)

@@ -7,6 +7,7 @@ from ensemw2s.config import JudgeConfig, StudentConfig
 from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import Recipe
 from ensemw2s.results.conditions import (
+    AUGMENTED,
     AUTO,
     BEST_OF_N,
     BEST_SINGLE,
@@ -38,6 +39,7 @@ _NAMES = {
     BEST_SINGLE: "best weak expert",
     SINGLE_LONG: "one weak expert at T times the budget",
     STRONG_ON_EASY: "strong model on easy labels",
+    AUGMENTED: "strong model on easy labels and their hardest perturbed copies",
     AUTO: "student that auto chose",
 }
 _CEILING = "strong model on the true hard labels"
@@ -136,6 +138,7 @@ def all_conditions(
     plain = (MAJORITY, TFIDF, TFIDF_SELF_TRAINED, NEAREST, ZERO_SHOT, BEST_SINGLE, SINGLE_LONG)
     of_one_model = [merged(method, merge) for method in methods for merge in merges]
     found = [named(c) for c in (*plain, *map(ensemble, methods), *of_one_model, STRONG_ON_EASY)]
+    found += [named(AUGMENTED)] if students.augment is not None else []
     found += [named(student(teacher, recipe.name), recipe) for teacher, recipe in students.pairs(methods)]
     if students.method == "auto":
         found.append(named(AUTO))

@@ -29,6 +29,7 @@ from ensemw2s.results import (
     Row,
 )
 from ensemw2s.results.conditions import (
+    AUGMENTED,
     AUTO,
     BEST_OF_N,
     CEILING,
@@ -156,7 +157,7 @@ class Table:
         return [self._compare(a, b, part) for a, b in pairs if {a, b} <= self.present for part in self.items.parts]
 
     def _rivals(self, condition: Condition) -> list[Condition]:
-        if condition.kind == "self_training":
+        if condition.kind == "self_training" or condition == AUGMENTED:
             return [STRONG_ON_EASY]
         if condition.group != "student":
             return []

@@ -61,7 +61,7 @@ class Prepared:
     perturbed: tuple[PerturbedTests, ...] = field(default=(), kw_only=True)
     """The tests' prompts under each perturbation."""
     on: Callable[[Split], "Prepared"] | None = field(default=None, kw_only=True)
-    """The same models on a split with other prompts; None where no test is perturbed."""
+    """The same models on a split with other prompts, or more; None where nothing is perturbed."""
 
     @property
     def roles(self) -> Mapping[str, Role]:
@@ -234,8 +234,13 @@ class StudentForm(Protocol):
         """The untrained strong model as the one who answers; None where it cannot."""
         ...
 
-    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> Any:
-        """The training set of the strong model on true easy labels; `known` as in `Ballot.training_set`."""
+    def on_easy(self, seed: SeedContext, known: Labels | None = None, *, more: Labels | None = None) -> Any:
+        """The training set of the strong model on true easy labels.
+
+        Args:
+            known: as in `Ballot.training_set`.
+            more: learned beside the easy training examples.
+        """
         ...
 
     def on_truth(self, seed: SeedContext, truth: Truth) -> Any:
@@ -297,6 +302,10 @@ class StudentForm(Protocol):
         ...
 
     def cost(self, training_set: Any, artifact: Artifact) -> Cost: ...
+
+    def losses(self, seed: SeedContext, voters: Any, known: Labels) -> tuple[Float[Tensor, " known"], Cost]:
+        """A student's loss on these true answers, in generation per token; and what finding it cost."""
+        ...
 
     def log_likelihood(self, seed: SeedContext, voters: Any) -> Float[Tensor, " val"]:
         """Of the true answer to each easy-val example; in generation per token."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ensemw2s.config import ExperimentConfig
+from ensemw2s.data.augment import easy_copies
 from ensemw2s.data.load import load_task
 from ensemw2s.data.people import read_people
 from ensemw2s.data.perturb import perturbed_tests
@@ -43,6 +44,8 @@ def check(config: ExperimentConfig) -> tuple[Task, Split | None]:
     if config.difficulty.source == "column":
         split = make_split(task, config.split)
         perturbed_tests(config.task, split, config.evaluation)
+        if config.students.augment is not None:
+            easy_copies(config.task, split, split.draw(config.seeds[0]), config.students.augment)
         return _noted(task, split, config), split
     learners([e.group_id for e in task.examples], config.difficulty, config.split.seed)
     return task, None
@@ -87,14 +90,19 @@ def _perturbed(
     prepared: ClassPrepared | AnswerPrepared,
     on: Callable[[Split], Prepared],
 ) -> ClassPrepared | AnswerPrepared:
-    """With the perturbed tests, of which each prompt can be read. Raises DataError, naming the perturbation."""
-    made = perturbed_tests(config.task, prepared.split, config.evaluation)
-    for tests in made:
+    """With the perturbed tests, of which each prompt can be read, as that of each copy. Raises DataError, naming it."""
+    split, augment = prepared.split, config.students.augment
+    made = perturbed_tests(config.task, split, config.evaluation)
+    others = [("evaluation", tests.name, tests.laid_over(split)) for tests in made]
+    if augment is not None:
+        copies = ((seed, easy_copies(config.task, split, split.draw(seed), augment)) for seed in config.seeds)
+        others += [("students.augment", f"copies of seed {seed}", made.laid_behind(split)) for seed, made in copies]
+    for section, what, other in others:
         try:
-            models.check(prepared, tests.laid_over(prepared.split))  # pyright: ignore  (these models prepared it)
+            models.check(prepared, other, section)  # pyright: ignore  (these models prepared it)
         except DataError as error:
-            raise DataError(f"evaluation.perturb: {tests.name}: {error}") from None
-    return replace(prepared, perturbed=made, on=on) if made else prepared
+            raise DataError(f"{section}.perturb: {what}: {error}") from None
+    return replace(prepared, perturbed=made, on=on) if others else prepared
 
 
 def form_of(prepared: Prepared) -> TaskForm:

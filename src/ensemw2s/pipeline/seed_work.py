@@ -116,7 +116,9 @@ class SeedWork:
         ensemble = self.config.ensemble
         n_alone = len(self.config.pool) if len(self.config.pool) > 1 else 0
         n_merged = len(ensemble.merges) * len(methods_of_several(ensemble))
-        return max_members(ensemble) + 1 + n_alone + n_merged, len(self.config.students.pairs(ensemble.methods)) + 2
+        students = self.config.students
+        n_students = len(students.pairs(ensemble.methods)) + 2 + (students.augment is not None)
+        return max_members(ensemble) + 1 + n_alone + n_merged, n_students
 
     def experts(self) -> Iterator[Expert | None]:
         """Train every method's ensemble, and the single experts to compare it with.

@@ -16,10 +16,12 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.base import Ballot, Labels, StudentForm
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.pipeline import auto
+from ensemw2s.pipeline.augment import augmented
 from ensemw2s.pipeline.seed_work import Outcome, SecondLesson, SeedWork
 from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import (
+    AUGMENTED,
     BEST_OF_N,
     CEILING,
     SELF,
@@ -51,6 +53,10 @@ def train_students(work: SeedWork) -> Iterator[Condition]:
         work.outcomes[condition] = Outcome(voters, cost, labelled_by.n_experts)
     on_easy = _student(work, STRONG_ON_EASY, lambda known: form.on_easy(context, known), NOTHING)
     yield STRONG_ON_EASY
+    if config.students.augment is not None:
+        of_copies, training_set, spent_on_copies = augmented(work, on_easy)
+        _student(work, AUGMENTED, lambda _: training_set, spent_on_copies, learns_labels=False, learner=of_copies)
+        yield AUGMENTED
     work.labels[SELF], spent_on_self = form.self_labels(context, on_easy.voters)
     spent = {SELF: costs.total([on_easy.cost, spent_on_self])}
     spent |= {method: work.outcomes[ensemble(method)].cost for method in work.ensembles}
@@ -145,6 +151,7 @@ def _student(
     learns_labels: bool = True,
     labels: tuple[str, ...] | None = None,
     second: Callable[[Any], tuple[Any, Cost]] | None = None,
+    learner: StudentForm | None = None,
 ) -> Outcome:
     """Train (or find) the student of a condition.
 
@@ -152,14 +159,14 @@ def _student(
         training_on: as in `Outcome`, as are `labels`.
         learns_labels: whether there are easy training examples among what it learns.
         second: given the student, its second lesson, and what making that cost.
+        learner: the form that the training set is of, where that is not the run's own.
     """
     training_set = training_on(None)
-    key, artifact = trained(work, training_set)
-    form = work.form.students
-    voters = form.voters(training_set, artifact, key)
+    key, artifact = trained(work, training_set, learner)
+    voters = work.form.students.voters(training_set, artifact, key)
     outcome = Outcome(
         voters,
-        costs.total([label_cost, form.cost(training_set, artifact)]),
+        costs.total([label_cost, (learner or work.form.students).cost(training_set, artifact)]),
         n_experts,
         key,
         artifact.record,
@@ -221,8 +228,8 @@ def weak_start(work: SeedWork) -> Mapping[str, Expert]:
 def trained(work: SeedWork, training_set: Any, form: StudentForm | LessonForm | None = None) -> tuple[str, Artifact]:
     """A student of this training set, or after this lesson, from the store or trained, and its key there."""
     role, seed = work.prepared.strong, student_stream(work)
-    experts = weak_start(work) if form is None else {}  # a lesson begins with its student
     form = form or work.form.students
+    experts = {} if form is work.form.lessons else weak_start(work)  # a lesson begins with its student
     fit = partial(form.fit, start=[expert.state for expert in experts.values()]) if experts else form.fit
     key = artifact_key(
         STUDENT_VERSION,

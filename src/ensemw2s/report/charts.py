@@ -22,6 +22,7 @@ COLOURS: dict[str, str] = {
     "layers": "#1497a8",
     "self_training": "#98861a",
     "strong_on_easy": "#d1553f",
+    "strong_on_easy_augmented": "#d1553f",
     "auto": "#4f8f2f",
     "zero_shot": "#9c7454",
     "ceiling": GREY,

@@ -19,6 +19,7 @@ ConditionKind = Literal[
     "ensemble",
     "merged",
     "strong_on_easy",
+    "strong_on_easy_augmented",
     "self_training",
     "student",
     "auto",
@@ -102,6 +103,8 @@ ZERO_SHOT = Condition(kind="zero_shot")
 BEST_SINGLE = Condition(kind="best_single")
 SINGLE_LONG = Condition(kind="single_long")
 STRONG_ON_EASY = Condition(kind="strong_on_easy")
+AUGMENTED = Condition(kind="strong_on_easy_augmented")
+"""Strong-on-easy with the hardest of perturbed copies."""
 AUTO = Condition(kind="auto")
 """The student that a rule chooses on easy data alone, seed by seed."""
 CEILING = Condition(kind="ceiling")

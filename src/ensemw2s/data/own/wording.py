@@ -12,14 +12,17 @@ from ensemw2s.errors import DataError
 from ensemw2s.examples import Example, Wording
 
 
-def wordings(config: Files, examples: Sequence[Example], columns: Sequence[str]) -> list[Wording]:
+def wordings(config: Files, examples: Sequence[Example], columns: Sequence[str], section: str) -> list[Wording]:
     """The columns' texts of each example of the labelled file or of the test's; the rest of its prompt stays.
+
+    Args:
+        section: of the settings that name the columns.
 
     Raises:
         DataError: the template has no such column; or it has several, and none is named.
     """
     prompt, wanted = template(config.prompt), {example.id for example in examples}
-    changed = _changed(config, prompt, columns)
+    changed = _changed(config, prompt, columns, section)
     rows = {prefix + name: (name, place, row) for prefix, name, place, row in _rows(config) if prefix + name in wanted}
     found: list[Wording] = []
     for example in examples:
@@ -44,7 +47,7 @@ def _rows(config: Files) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
             yield prefix, own_name(config, number, place, row), place, row
 
 
-def _changed(config: Files, prompt: Template, columns: Sequence[str]) -> list[str]:
+def _changed(config: Files, prompt: Template, columns: Sequence[str], section: str) -> list[str]:
     # Options, and an answer that is asked about, decide what the true answer is.
     decide = (
         {"candidate", "other"} if config.right else {"options", *(column.split(".")[0] for column in config.options)}
@@ -54,14 +57,14 @@ def _changed(config: Files, prompt: Template, columns: Sequence[str]) -> list[st
     for column in columns:
         if column in decide:
             raise DataError(
-                f"evaluation.perturb_columns: {column!r} is among what a question can be answered with, and is never "
+                f"{section}.perturb_columns: {column!r} is among what a question can be answered with, and is never "
                 "perturbed; leave it out"
             )
         if column not in prompt.columns:
-            raise DataError(f"evaluation.perturb_columns: {no_column(column, prompt.columns, 'the prompt template')}")
+            raise DataError(f"{section}.perturb_columns: {no_column(column, prompt.columns, 'the prompt template')}")
     if not columns and len(free) != 1:
         raise DataError(
-            f"evaluation.perturb: the prompt template shows the columns {', '.join(map(repr, free))}; name those that "
-            "may be worded otherwise in evaluation.perturb_columns"
+            f"{section}.perturb: the prompt template shows the columns {', '.join(map(repr, free))}; name those that "
+            f"may be worded otherwise in {section}.perturb_columns"
         )
     return list(columns) or free

@@ -133,10 +133,12 @@ class Files(TaskSettings):
 
         return load_files(self)
 
-    def wordings(self, examples: Sequence[Example], columns: Sequence[str]) -> list[Wording]:
+    def wordings(
+        self, examples: Sequence[Example], columns: Sequence[str], section: str = "evaluation"
+    ) -> list[Wording]:
         from ensemw2s.data.own.wording import wordings  # which reads these settings
 
-        return wordings(self, examples, columns)
+        return wordings(self, examples, columns, section)
 
     def stand_in(self) -> dict[str, str]:
         """One file for each that is named, with every column that the settings name."""

@@ -17,8 +17,8 @@ from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.classification.contexts import SeedContexts
-from ensemw2s.forms.classification.role import ClassRole
-from ensemw2s.forms.classification.shared import Reading, SharedModels, load_shared
+from ensemw2s.forms.classification.role import ClassRole, encoded
+from ensemw2s.forms.classification.shared import Reading, SharedModels, TextModels, load_shared
 from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.classification.writing import Writer
 from ensemw2s.forms.kinds import reads_text
@@ -163,8 +163,8 @@ class ClassModels:
         contexts = self._contexts(pool[0], strong, split)
         return ClassPrepared(self.config, replace(task, votes=None), split, pool, strong, people, votes, contexts)
 
-    def check(self, prepared: ClassPrepared, split: Split) -> None:
-        """Whether a split with other prompts can be read.
+    def check(self, prepared: ClassPrepared, split: Split, section: str) -> None:
+        """Whether a split with other prompts, by the settings of this section, can be read.
 
         Raises:
             ConfigError: a model reads no text.
@@ -173,7 +173,7 @@ class ClassModels:
         for shared in self.shared:
             if not isinstance(shared, TextModels):
                 raise ConfigError(
-                    f"evaluation.perturb: {shared.models[0].model} reads no text that could be worded otherwise; leave "
+                    f"{section}.perturb: {shared.models[0].model} reads no text that could be worded otherwise; leave "
                     "it out"
                 )
             encoded(shared.trunk, split.examples, shared.models[0])

@@ -28,7 +28,7 @@ from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.classification.training_set import ClassTrainingSet
-from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
 from ensemw2s.models.merging import State, start_as_merge
 from ensemw2s.results import Condition, Cost
@@ -127,8 +127,13 @@ class ClassStudents:
         shown = InContext(self.prepared, seed, n)
         return {in_context(method): shown.answers(said) for method, said in labels.items() if method != SELF}
 
-    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> ClassTrainingSet:
+    def on_easy(
+        self, seed: SeedContext, known: Labels | None = None, *, more: Labels | None = None
+    ) -> ClassTrainingSet:
         rows, labels = self.labels(seed, known)
+        if more is not None:
+            assert isinstance(more.truth, Tensor)
+            rows, labels = torch.cat([rows, more.rows]), torch.cat([labels, more.truth])
         supervision = true_labels(rows, labels, self.prepared.n_classes)
         if known is not None:
             return self.training_set(supervision, CrossEntropy(), {}, None)
@@ -291,6 +296,16 @@ class ClassStudents:
             parts.append(trunk_cost(role, n_val))
             parts.append(validation_cost(role, owned=owned, passes=passes, tokens=n_val, examples=len(val)))
         return costs.total(parts)
+
+    def losses(self, seed: SeedContext, voters: ClassVoters, known: Labels) -> tuple[Float[Tensor, " known"], Cost]:
+        assert voters.ask is not None
+        assert voters.state is not None
+        assert isinstance(known.truth, Tensor)
+        log_probs = voters.ask(self.prepared, seed, known.rows)
+        role, n = self.prepared.strong, len(known.rows)
+        n_tokens, owned = int(role.inputs.lengths[known.rows].sum()), sum(t.numel() for t in voters.state.values())
+        spent = [trunk_cost(role, n_tokens), evaluation_cost(role, owned=owned, tokens=n_tokens, examples=n)]
+        return -log_probs.gather(1, known.truth[:, None])[:, 0], costs.total(spent)
 
     def log_likelihood(self, seed: SeedContext, voters: ClassVoters) -> Float[Tensor, " val"]:
         labels = self.prepared.split.easy_labels[seed.draw.easy_val]

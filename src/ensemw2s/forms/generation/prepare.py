@@ -162,7 +162,7 @@ class AnswerModels:
             strong.answers(rows, list(answered.values()), prepared.names_of(rows))
         return prepared
 
-    def check(self, prepared: AnswerPrepared, split: Split) -> None:
+    def check(self, prepared: AnswerPrepared, split: Split, section: str) -> None:
         """Raises DataError for a prompt of a split with other prompts that leaves no room for an answer."""
         for role in (*prepared.pool, prepared.strong):
             role.asked(split.examples, prepared.decoding)

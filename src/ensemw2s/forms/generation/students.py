@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
-from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.ballot import AnswerBallot
 from ensemw2s.forms.generation.best_of_n import best_of_n
 from ensemw2s.forms.generation.candidates import Candidates
@@ -83,8 +83,12 @@ class AnswerStudents:
     def in_context(self, seed: SeedContext, labels: Mapping[str, Any]) -> Mapping[Condition, tuple[AnswerVoters, Cost]]:
         return {}  # refused with the settings
 
-    def on_easy(self, seed: SeedContext, known: Labels | None = None) -> AnswerTrainingSet:
+    def on_easy(
+        self, seed: SeedContext, known: Labels | None = None, *, more: Labels | None = None
+    ) -> AnswerTrainingSet:
         easy = self.labels(seed, known)
+        if more is not None:
+            easy = easy.and_all(self.labels(seed, more))
         ones = torch.ones(len(easy.answers.targets))
         supervision = AnswerSupervision(easy.answers, easy.learned, ones)
         validation = self.validation(seed) if known is None else None
@@ -200,6 +204,19 @@ class AnswerStudents:
             parts += [trunk_cost(role, n_val), validation_cost(role, passes=end.validations, **scored)]
         return costs.total(parts)
 
+    def losses(self, seed: SeedContext, voters: AnswerVoters, known: Labels) -> tuple[Float[Tensor, " known"], Cost]:
+        given = self.labels(seed, known)
+        answers, n_tokens = given.answers, int(given.inputs.lengths.sum())
+        owned, n_answer = sum(t.numel() for t in voters.states[0].values()), len(answers.targets)
+        sizes = {"owned": owned, "tokens": n_tokens, "examples": len(answers.ids), "answer_tokens": n_answer}
+        spent = [trunk_cost(voters.role, n_tokens), evaluation_cost(voters.role, **sizes)]
+        return -self._per_token(seed, voters, answers, given.learned), costs.total(spent)
+
     def log_likelihood(self, seed: SeedContext, voters: AnswerVoters) -> Float[Tensor, " val"]:
-        scores = Scorer(self.prepared, seed.store).scores(voters, self.easy, seed.draw.easy_val)
+        return self._per_token(seed, voters, self.easy, seed.draw.easy_val)
+
+    def _per_token(
+        self, seed: SeedContext, voters: AnswerVoters, answers: AnswerTokens, rows: Int[Tensor, " rows"]
+    ) -> Float[Tensor, " rows"]:
+        scores = Scorer(self.prepared, seed.store).scores(voters, answers, rows)
         return torch.stack([each.mean() for each in scores.gold[-1].split(scores.sizes.tolist())])

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
+from ensemw2s.forms.generation.prepare import join, joined_inputs
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation
 
@@ -34,3 +36,12 @@ class LabelledAnswers:
     """Of the split."""
     learned: Int[Tensor, " learned"]
     """Places among the answers."""
+
+    def and_all(self, more: "LabelledAnswers") -> "LabelledAnswers":
+        """These, and behind them all of `more`, which is learned too."""
+        return LabelledAnswers(
+            join(self.answers, more.answers),
+            joined_inputs(self.inputs, more.inputs),
+            torch.cat([self.rows, more.rows]),
+            torch.cat([self.learned, len(self.answers.ids) + torch.arange(len(more.answers.ids))]),
+        )

@@ -75,6 +75,10 @@ class Counts(ABC):
         """The same passes over the tests alone, with questions that are worded otherwise."""
 
     @abstractmethod
+    def reading_of_copies(self, n: int) -> list[Unit]:
+        """Passes over so many perturbed copies of a seed's training examples."""
+
+    @abstractmethod
     def labelling(self) -> list[Unit]:
         """What follows the experts' training until the strong model is trained."""
 
@@ -168,6 +172,7 @@ class Counts(ABC):
         training = config.training_of_students(has_optimum=True)
         kept = self.student_bytes()
         units = [self.trained("students", "strong on easy", "strong", training, self.n_easy, n, kept=kept)]
+        units += self._augmented(training)
         if "hard_pool" in self.prepared.split.sealed:
             units.append(self.trained("students", "the ceiling", "strong", training, self.n_hard, n, kept=kept))
         for (size, has_optimum), each in student_sizes(config, self.n_easy, self.n_hard).items():
@@ -179,6 +184,19 @@ class Counts(ABC):
             units.append(self.trained("students", what, "strong", training, self.n_hard, count, kept=kept))
             units += self.on_the_way(count)
         return units
+
+    def _augmented(self, training: TrainConfig) -> list[Unit]:
+        """The perturbed copies, read and scored, and the training with some of them; at most, as `_perturbed`."""
+        if (augment := self.config.students.augment) is None:
+            return []
+        n, n_copies = self.n_seeds, len(augment.perturb) * self.n_easy
+        n_learned = self.n_easy + len(augment.perturb) * max(1, round(augment.share * self.n_easy))
+        what, kept = "strong on easy, augmented", self.student_bytes()
+        return [
+            *(replace(unit, stage="students", count=n * unit.count) for unit in self.reading_of_copies(n_copies)),
+            self.scored("students", "losses on perturbed copies", "strong", n_copies, n),
+            self.trained("students", what, "strong", training, n_learned, n, kept=kept),
+        ]
 
     def _perturbed(self, n_students: int) -> list[Unit]:
         """The tests asked once more under each perturbation; at most, for some leave questions as they are."""

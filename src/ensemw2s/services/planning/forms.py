@@ -49,6 +49,9 @@ class ClassCounts(Counts):
         return 4 * (self.amounts["strong"].owned + (self.n_val + self.n_tests) * self.classes.n_classes)
 
     def reading(self) -> list[Unit]:
+        return self._trunks() + self._behind_contexts()
+
+    def _trunks(self) -> list[Unit]:
         """One pass through the deepest of a checkpoint's heads gives the features of all; other adapters read apart."""
         units: list[Unit] = []
         heads: dict[str, list[RoleName]] = {}
@@ -64,20 +67,26 @@ class ClassCounts(Counts):
             if "weak" in names:
                 depths |= depths_of(self.config.ensemble, self.role("weak").trunk.n_layers, self.config.seeds)
             units += self._trunk(max(names, key=lambda name: self.role(name).trunk.n_layers), len(depths))
-        return units + self._behind_contexts()
+        return units
 
     def reading_of_tests(self) -> list[Unit]:
-        share = self.n_tests / self.n_all
+        return self._again(self.reading(), "perturbed tests", self.n_tests)
+
+    def reading_of_copies(self, n: int) -> list[Unit]:
+        return self._again(self._trunks(), "perturbed copies", n)
+
+    def _again(self, units: list[Unit], what: str, n: int) -> list[Unit]:
+        share = n / self.n_all
         return [
             replace(
                 unit,
-                what=unit.what.replace("all examples", "perturbed tests"),
+                what=unit.what.replace("all examples", what),
                 amount=share * unit.amount,
                 tokens=round(share * unit.tokens),
                 flops=share * unit.flops,
                 kept=round(share * unit.kept),
             )
-            for unit in self.reading()
+            for unit in units
         ]
 
     def _behind_contexts(self) -> list[Unit]:
@@ -224,6 +233,9 @@ class AnswerCounts(Counts):
         names: list[RoleName] = [*self.weak_names, "strong"]
         what = "the trunk reads perturbed tests"
         return [unit for name in names for unit in self._read("evaluate", what, name, self.n_tests, 1)]
+
+    def reading_of_copies(self, n: int) -> list[Unit]:
+        return self._read("students", "the trunk reads perturbed copies", "strong", n, 1)
 
     def labelling(self) -> list[Unit]:
         n, n_methods = self.n_seeds, len(self.config.ensemble.methods)

@@ -8,7 +8,7 @@ from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Results, Row
 from ensemw2s.training_end import TrainingEnd
 
-TRAINED = ("strong_on_easy", "self_training", "student", "ceiling")
+TRAINED = ("strong_on_easy", "strong_on_easy_augmented", "self_training", "student", "ceiling")
 """Kinds of conditions of which each seed trains a strong model."""
 OF_A_TRAINING = ("steps", "training_loss", "training_accuracy", "validation_loss")
 
