@@ -8,8 +8,8 @@ import torch
 from ensemw2s.config import parse_config
 from ensemw2s.data.tasks.gsm8k import Gsm8k
 from ensemw2s.errors import ConfigError
-from ensemw2s.forms.generation.labels import PseudoAnswers
-from ensemw2s.forms.generation.samples import with_samples
+from ensemw2s.forms.generation.labelling.labels import PseudoAnswers
+from ensemw2s.forms.generation.labelling.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.forms.generation.scoring import AnswerScoring
 from ensemw2s.pipeline.prepare import prepare

@@ -8,7 +8,7 @@ from ensemw2s.ensemble.methods import depths_of, methods_of_several, n_asked, n_
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.shared import shares_checkpoint
 from ensemw2s.forms.merging import SCALES
-from ensemw2s.models.adapters import n_trainable
+from ensemw2s.models.adapting.adapters import n_trainable
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Unit, merged_models, trainings_of

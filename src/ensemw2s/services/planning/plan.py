@@ -11,7 +11,7 @@ from ensemw2s.ensemble.methods import n_contexts
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.role import Role
-from ensemw2s.models.upper import own_layers
+from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.results import Plan, PlanLine
 from ensemw2s.services.planning.calibrate import Rates, measured_rates, peak_memory

@@ -6,10 +6,10 @@ import torch
 
 from ensemw2s.config import Preference
 from ensemw2s.ensemble.methods import n_asked, n_contexts
-from ensemw2s.forms.generation.judge_training import TRAINING
+from ensemw2s.forms.generation.judging.training import TRAINING
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
-from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.adapting.adapters import owned_state
 from ensemw2s.results.conditions import SELF
 from ensemw2s.services.planning.counts import Amounts, Counts
 from ensemw2s.services.planning.units import RoleName, Stage, Unit, trainings_of, voters

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.data.encode import encode
-from ensemw2s.ensemble.judges import ByAnswer, ByPrinciples, Judge, Shown
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.judges import ByAnswer, ByPrinciples, Judge, Shown
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
-from ensemw2s.forms.generation.candidates import Candidates
-from ensemw2s.forms.generation.judge_reading import judging, read_by
-from ensemw2s.forms.generation.judge_training import trained_judges
+from ensemw2s.forms.generation.judging.reading import judging, read_by
+from ensemw2s.forms.generation.judging.training import trained_judges
+from ensemw2s.forms.generation.labelling.candidates import Candidates
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters

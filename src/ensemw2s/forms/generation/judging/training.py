@@ -14,15 +14,15 @@ from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, grow, held_out_errors
-from ensemw2s.ensemble.judges import AnswerPairs, direction, judges_in_training
 from ensemw2s.ensemble.methods import Samples
 from ensemw2s.ensemble.pool import follows_folds
+from ensemw2s.ensemble.words.judges import AnswerPairs, direction, judges_in_training
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
-from ensemw2s.forms.generation.judge_reading import judging, read_by
+from ensemw2s.forms.generation.judging.reading import judging, read_by
+from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.forms.generation.samples import draw_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
 from ensemw2s.models.activations import open_activations
 from ensemw2s.results import Cost

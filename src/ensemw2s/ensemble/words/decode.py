@@ -13,8 +13,8 @@ from ensemw2s.config import DecodingConfig
 from ensemw2s.core.batches import length_batches
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import Vote, combine
-from ensemw2s.ensemble.members import Members
 from ensemw2s.ensemble.reading import Reading
+from ensemw2s.ensemble.words.members import Members
 from ensemw2s.meter import working
 
 Measure = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import EnsembleConfig, GenerationConfig, TrainConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.choices import likeliest
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, cross_fitted
 from ensemw2s.ensemble.methods import Draw, Samples
-from ensemw2s.ensemble.scores import score_answers
-from ensemw2s.models.adapters import owned_state
+from ensemw2s.ensemble.words.choices import likeliest
+from ensemw2s.ensemble.words.scores import score_answers
+from ensemw2s.models.adapting.adapters import owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, train_answers

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ensemw2s.config import Recipe
 from ensemw2s.errors import RunError
+from ensemw2s.evaluation.choice.steadiness import can_tell_apart
 from ensemw2s.evaluation.scored import ScoredSeed
-from ensemw2s.evaluation.steadiness import can_tell_apart
 from ensemw2s.results import Row
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition
 from ensemw2s.results.picks import best_on_val
@@ -76,9 +76,9 @@ def rival_of(
     easy-val.
 
     Where easy-val cannot tell the two apart, it is the one whose answers to the unlabelled examples hang less on which
-    labelled examples were drawn (`evaluation/steadiness.py`); else, and where a run has one seed, the one with the
-    higher mean accuracy on easy-val. An ensemble, which votes without outside voters, is no rival of a row that learned
-    their votes.
+    labelled examples were drawn (`steadiness.py`); else, and where a run has one seed, the one with the higher mean
+    accuracy on easy-val. An ensemble, which votes without outside voters, is no rival of a row that learned their
+    votes.
     """
 
     def on_val(row: Row) -> float:

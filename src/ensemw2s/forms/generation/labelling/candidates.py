@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.core.labels import Labelled, Votes
-from ensemw2s.forms.generation.labels import PseudoAnswers
+from ensemw2s.forms.generation.labelling.labels import PseudoAnswers
 
 _LEAST = 1e-30
 """Of the ensemble's own answer: a long text has a probability near 0, and is its answer all the same."""

@@ -11,11 +11,11 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.config.model import Pooling
 from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
+from ensemw2s.models.adapting.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.pooled import Trunk, of_text
 from ensemw2s.models.trunk import pool, run_model
-from ensemw2s.models.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 from ensemw2s.records import Inputs
 
 SCALE_ROWS = 256

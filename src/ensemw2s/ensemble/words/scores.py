@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ensemw2s.core.batches import length_batches
 from ensemw2s.core.voting import Vote, staged
-from ensemw2s.ensemble.members import Members
+from ensemw2s.ensemble.words.members import Members
 from ensemw2s.meter import working
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.records import AnswerTokens, Inputs

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import DecodingConfig
 from ensemw2s.core.voting import Vote
-from ensemw2s.ensemble.decode import Decoded, decode
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.prefixes import PrefixMembers
+from ensemw2s.ensemble.words.decode import Decoded, decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.prefixes import PrefixMembers
 
 
 def write_answers(

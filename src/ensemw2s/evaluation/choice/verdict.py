@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensemw2s.config import Recipe
-from ensemw2s.evaluation.recommend import NOBODY, Outside, Rival, is_baseline
+from ensemw2s.evaluation.choice.recommend import NOBODY, Outside, Rival, is_baseline
 from ensemw2s.names import BOOSTING, INDEPENDENT, SINGLE
 from ensemw2s.results import Comparison, Interval, Row
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, Condition, student

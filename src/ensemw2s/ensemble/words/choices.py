@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.ensemble.scores import StagedScores
+from ensemw2s.ensemble.words.scores import StagedScores
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ensemw2s.errors import ModelError
+from ensemw2s.models.adapting.mixture import MixtureLinear, mixtures_of
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import place_in_whole, share
 from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.mixture import MixtureLinear, mixtures_of
 
 
 @torch.no_grad()

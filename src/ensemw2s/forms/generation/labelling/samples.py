@@ -11,11 +11,17 @@ from ensemw2s.config import canonical_hash
 from ensemw2s.core.labels import everything
 from ensemw2s.core.labels.votes import vote_share
 from ensemw2s.data.answers import is_right
-from ensemw2s.ensemble.samples import beginnings, draw_answers, whose_turn
+from ensemw2s.ensemble.words.samples import beginnings, draw_answers, whose_turn
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
-from ensemw2s.forms.generation.candidates import Candidates
-from ensemw2s.forms.generation.labels import PseudoAnswers, Samples, answering_cost, answers_deciding, right_texts
+from ensemw2s.forms.generation.labelling.candidates import Candidates
+from ensemw2s.forms.generation.labelling.labels import (
+    PseudoAnswers,
+    Samples,
+    answering_cost,
+    answers_deciding,
+    right_texts,
+)
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.core.losses.tokens import Targets
-from ensemw2s.ensemble.decode import Decoded
+from ensemw2s.ensemble.words.decode import Decoded
 from ensemw2s.records import AnswerTokens
 
 TOP = 64

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.reading import Reading
+from ensemw2s.ensemble.words.members import SharedTrunk
 
 
 @dataclass

@@ -17,8 +17,8 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.merging import Merge, low_rank
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
-from ensemw2s.models.adapters import owned_state
-from ensemw2s.models.mixture import MixtureLinear, copy_exactly
+from ensemw2s.models.adapting.adapters import owned_state
+from ensemw2s.models.adapting.mixture import MixtureLinear, copy_exactly
 
 State = Mapping[str, Tensor]
 """Trained tensors by name, as `owned_state` gives them."""

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from ensemw2s.config import DecodingConfig, RestartConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import Vote
-from ensemw2s.ensemble.decode import Decoded, decode
-from ensemw2s.ensemble.members import Members
+from ensemw2s.ensemble.words.decode import Decoded, decode
+from ensemw2s.ensemble.words.members import Members
 
 
 def draw_answers(

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from ensemw2s.config import TrainConfig
 from ensemw2s.ensemble.fit import Weak
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.inputs import DifferenceInputs
 from ensemw2s.records import Inputs
 from ensemw2s.train.samples import Validation

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.data.answers import is_right
-from ensemw2s.ensemble.choices import choice_labels
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.mixtures import TOP, Mixtures
-from ensemw2s.ensemble.write import described
+from ensemw2s.ensemble.words.choices import choice_labels
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.mixtures import TOP, Mixtures
+from ensemw2s.ensemble.words.write import described
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer

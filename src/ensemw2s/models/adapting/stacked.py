@@ -9,7 +9,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from ensemw2s.models.mixture import mixtures_of
+from ensemw2s.models.adapting.mixture import mixtures_of
 
 
 class StackedLinear(nn.Module):
