@@ -15,7 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from decode import PROMPT, one_after_another, speeds, tokens, whole_models
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import memory_of
 from ensemw2s.models.loading.load import Backbone, load_backbone

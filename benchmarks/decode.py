@@ -18,9 +18,9 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
 from ensemw2s.data.answers import ask
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import Members, SharedTrunk
-from ensemw2s.ensemble.separate import SeparateModels
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import Members, SharedTrunk
+from ensemw2s.ensemble.words.separate import SeparateModels
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import memory_of
 from ensemw2s.models.loading.load import Backbone, load_backbone

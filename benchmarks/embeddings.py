@@ -14,7 +14,7 @@ import torch
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.losses import CrossEntropy
 from ensemw2s.core.seeds import stream
-from ensemw2s.models.adapters import build_adapter, n_trainable
+from ensemw2s.models.adapting.adapters import build_adapter, n_trainable
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import Backbone, load_backbone

@@ -15,7 +15,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.voting import combine
 from ensemw2s.data.load import load_task
 from ensemw2s.data.tasks.geo_facts import GeoFacts
-from ensemw2s.models.adapters import build_adapter
+from ensemw2s.models.adapting.adapters import build_adapter
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from side_by_side import ratio, shown

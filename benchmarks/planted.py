@@ -25,7 +25,7 @@ from ensemw2s.core.losses import WeakBatch, WeakToStrongLoss
 from ensemw2s.core.losses.evidential import Evidential
 from ensemw2s.core.losses.weights import Adaptive
 from ensemw2s.core.seeds import stream
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.tables import LOSSES
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision

@@ -16,7 +16,7 @@ from ensemw2s.core.intervals import seed_interval
 from ensemw2s.core.labels import Labelled, Votes, everything
 from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import StudentData, true_labels

@@ -17,7 +17,7 @@ import torch
 from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig, load_config
 from ensemw2s.ensemble.fit import EnsembleState, Weak, fit_expert, grow
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.pipeline.run import run
 from side_by_side import ratio, shown
 

@@ -25,7 +25,7 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.export.ensemble_folder import AnswerEnsemble, write_ensemble
 from ensemw2s.export.opened import ENSEMBLE, open_generator
-from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.adapting.adapters import owned_state
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 

@@ -23,10 +23,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ensemw2s.config import ModelConfig, TrainConfig
 from ensemw2s.core.seeds import stream
+from ensemw2s.models.adapting.stacked import StackedUpper
 from ensemw2s.models.inputs import EmbeddedInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import Backbone, load_backbone
-from ensemw2s.models.stacked import StackedUpper
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from side_by_side import ratio, shown, steady

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ensemw2s.config import load_config
-from ensemw2s.forms.generation.samples import samples_worth
+from ensemw2s.forms.generation.labelling.samples import samples_worth
 from ensemw2s.forms.generation.scoring import AnswerScoring
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.seed_work import SeedWork

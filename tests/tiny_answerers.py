@@ -9,7 +9,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.classifier import export_student
 from ensemw2s.export.ensemble_folder import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord, write_ensemble
-from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 

@@ -12,7 +12,7 @@ from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.labels import everything
 from ensemw2s.core.losses import LINKS, CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.evidential import Evidential, evidential_risk, kl_to_uniform
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision
 from ensemw2s.train.supervision import StudentData

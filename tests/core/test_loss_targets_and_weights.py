@@ -15,7 +15,7 @@ from ensemw2s.config.recipe import Recipe
 from ensemw2s.core.losses import CrossEntropy, GlobalStats, WeakBatch
 from ensemw2s.core.losses.targets import Entropy, Product, Smoothing
 from ensemw2s.core.losses.weights import Adaptive, Group, Window
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.pipeline.run import run
 from ensemw2s.tables import LOSSES
 from ensemw2s.train.loop import train

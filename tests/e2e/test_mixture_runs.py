@@ -8,7 +8,7 @@ from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.base import as_learner
 from ensemw2s.export.classifier import load_student
-from ensemw2s.models.mixture import mixtures_of
+from ensemw2s.models.adapting.mixture import mixtures_of
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan

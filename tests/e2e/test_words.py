@@ -18,7 +18,7 @@ from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
 from ensemw2s.export.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
-from ensemw2s.forms.generation.labels import right_texts, written_texts
+from ensemw2s.forms.generation.labelling.labels import right_texts, written_texts
 from ensemw2s.forms.generation.prepare import AnswerModels
 from ensemw2s.models.loading.anatomy import final_norm, layers_of, memory_of
 from ensemw2s.models.loading.load import load_backbone

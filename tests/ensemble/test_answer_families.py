@@ -7,14 +7,14 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.probes import check_answerer
-from ensemw2s.ensemble.scores import score_answers
-from ensemw2s.ensemble.separate import SeparateModels
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.scores import score_answers
+from ensemw2s.ensemble.words.separate import SeparateModels
 from ensemw2s.errors import ModelError
 from ensemw2s.export.answerer import export_language
-from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.adapting.adapters import owned_state
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone

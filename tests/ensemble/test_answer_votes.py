@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemw2s.ensemble.answer_votes import staged_answers, voted_labels
+from ensemw2s.ensemble.words.answer_votes import staged_answers, voted_labels
 
 
 def said(*experts):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ensemw2s.ensemble.choices import choice_labels, staged_choices
-from ensemw2s.ensemble.scores import StagedScores
+from ensemw2s.ensemble.words.choices import choice_labels, staged_choices
+from ensemw2s.ensemble.words.scores import StagedScores
 
 SIZES = torch.tensor([1, 2, 3, 1, 2])  # three options of the first question, two of the second
 OPTIONS = [("a", "b c", "d e f"), ("g", "h i")]

@@ -6,10 +6,10 @@ from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.decode import Decoding, Row, decode
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.scores import score_answers
-from ensemw2s.ensemble.separate import SeparateModels, same_tokenizer
+from ensemw2s.ensemble.words.decode import Decoding, Row, decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.scores import score_answers
+from ensemw2s.ensemble.words.separate import SeparateModels, same_tokenizer
 from ensemw2s.errors import ModelError
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel

@@ -15,7 +15,7 @@ from ensemw2s.ensemble.label import choose
 from ensemw2s.ensemble.learners import trunk as trunk_learner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.errors import ModelError
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.train.samples import Supervision
 from tiny_run import stepped

@@ -6,7 +6,7 @@ from torch import Generator
 
 from ensemw2s.config import EnsembleConfig, ModelConfig, TrainConfig
 from ensemw2s.ensemble.fit import EnsembleState, fit_expert, grow
-from ensemw2s.ensemble.judges import AnswerPairs, ByPrinciples, direction, judges_in_training
+from ensemw2s.ensemble.words.judges import AnswerPairs, ByPrinciples, direction, judges_in_training
 from ensemw2s.models.inputs import PooledInputs
 
 DIM, N = 12, 400

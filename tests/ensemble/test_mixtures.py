@@ -5,9 +5,9 @@ import torch
 from test_decode import CONFIG, GREEDY, WEIGHTS, models
 
 from ensemw2s.core.voting import combine
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.mixtures import Mixtures
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.mixtures import Mixtures
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from test_decode import CONFIG, GREEDY, WEIGHTS, T, models, scores_of
 
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.prefixes import PrefixMembers
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.prefixes import PrefixMembers
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pad
 

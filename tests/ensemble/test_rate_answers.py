@@ -6,7 +6,7 @@ import torch
 from ensemw2s.config import CacheConfig, DecodingConfig, DifficultyConfig, ModelConfig
 from ensemw2s.data.encode import encode_answers
 from ensemw2s.ensemble import rate
-from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone

@@ -6,9 +6,9 @@ from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.data.tasks.geo_countries import GeoCountries
-from ensemw2s.ensemble.decode import decode, pad_left
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.separate import SeparateModels
+from ensemw2s.ensemble.words.decode import decode, pad_left
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.separate import SeparateModels
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 

@@ -7,10 +7,10 @@ import torch
 from test_decode import CONFIG, GREEDY, WEIGHTS, models
 
 from ensemw2s.config import DecodingConfig, RestartConfig
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.reading import Reading
-from ensemw2s.ensemble.samples import beginnings, draw_answers, whose_turn
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.samples import beginnings, draw_answers, whose_turn
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer
 

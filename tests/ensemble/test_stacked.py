@@ -9,13 +9,13 @@ from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.separate import SeparateModels
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.separate import SeparateModels
+from ensemw2s.models.adapting.stacked import StackedUpper
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.checkpoint import checkpoint_folder
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.models.stacked import StackedUpper
 
 CONFIG = ModelConfig(model="tiny", adapter="lora", lora_rank=4)
 WEIGHTS = torch.tensor([1.0, 0.5, 2.0, 1.5])

@@ -8,8 +8,8 @@ import torch
 from ensemw2s.config import CacheConfig, EnsembleConfig, GenerationConfig, ModelConfig
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.ensemble.fit import EnsembleState, grow
-from ensemw2s.ensemble.scores import score_answers
-from ensemw2s.ensemble.tokens import (
+from ensemw2s.ensemble.words.scores import score_answers
+from ensemw2s.ensemble.words.tokens import (
     Options,
     WeakAnswers,
     errors,

@@ -18,8 +18,8 @@ from ensemw2s.ensemble.learners import trunk as trunk_learner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.ensemble.methods import depths_of
 from ensemw2s.models.activations import PooledInputs
-from ensemw2s.models.adapters import n_used
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import n_used
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.tables import METHODS
 from ensemw2s.train.loop import predict
 from tiny_run import stepped

@@ -3,8 +3,8 @@
 import torch
 
 from ensemw2s.config import ExperimentConfig
+from ensemw2s.evaluation.choice.recommend import Outside, recommended_row, rival_of
 from ensemw2s.evaluation.conditions import all_conditions
-from ensemw2s.evaluation.recommend import Outside, recommended_row, rival_of
 from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed
 from ensemw2s.results import Cost, Figure, Interval, Row
 from ensemw2s.results.conditions import STRONG_ON_EASY

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ensemw2s.evaluation.mending import mending_figures, restart_figures
 from ensemw2s.evaluation.scored import Learned, Restarted, ScoredCondition, ScoredSeed
+from ensemw2s.evaluation.sections.mending import mending_figures, restart_figures
 from ensemw2s.results.conditions import student
 from evaluation.test_table import scored_seed
 

@@ -3,8 +3,8 @@
 import pytest
 
 from ensemw2s.config import ExperimentConfig
+from ensemw2s.evaluation.choice.recommend import is_baseline, recommended_row, rival_of
 from ensemw2s.evaluation.conditions import all_conditions
-from ensemw2s.evaluation.recommend import is_baseline, recommended_row, rival_of
 from ensemw2s.results import Cost, Figure, Interval, Row
 
 CONFIG = ExperimentConfig.model_validate({"students": {"method": "auto", "recipes": [{}]}})

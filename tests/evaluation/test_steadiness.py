@@ -4,10 +4,10 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from ensemw2s.evaluation.recommend import rival_of
+from ensemw2s.evaluation.choice.recommend import rival_of
+from ensemw2s.evaluation.choice.steadiness import can_tell_apart, steadiness
+from ensemw2s.evaluation.choice.verdict import details, verdict
 from ensemw2s.evaluation.scored import VAL, Scored, ScoredSeed
-from ensemw2s.evaluation.steadiness import can_tell_apart, steadiness
-from ensemw2s.evaluation.verdict import details, verdict
 from ensemw2s.results.conditions import MAJORITY, STRONG_ON_EASY, TFIDF, ensemble
 from evaluation.test_recommend import row
 from evaluation.test_table import scored_seed

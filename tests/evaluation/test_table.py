@@ -123,7 +123,7 @@ def test_the_record_of_a_run_is_a_function_of_scored_answers(items):
 
 
 def test_a_trace_tells_each_expert_alone_from_all_together(items):
-    from ensemw2s.evaluation.trace import trace
+    from ensemw2s.evaluation.sections.trace import trace
 
     weights = torch.full((4,), 0.25, dtype=torch.float64)
     experts = [

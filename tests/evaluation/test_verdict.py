@@ -5,9 +5,9 @@ from itertools import product
 import pytest
 
 from ensemw2s.config import ExperimentConfig, Recipe, StudentConfig
+from ensemw2s.evaluation.choice.recommend import Outside, Rival
+from ensemw2s.evaluation.choice.verdict import MOST_WORDS, Standing, details, verdict
 from ensemw2s.evaluation.conditions import all_conditions, labels_in_words
-from ensemw2s.evaluation.recommend import Outside, Rival
-from ensemw2s.evaluation.verdict import MOST_WORDS, Standing, details, verdict
 from ensemw2s.results import Comparison, Interval, Row
 from ensemw2s.services.leaderboard.methods import METHODS
 from evaluation.test_recommend import CONDITIONS, row

@@ -5,16 +5,16 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.export.answerer import export_language
 from ensemw2s.forms.generation.role import load_role
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import owned_state
+from ensemw2s.models.adapting.adapters import owned_state
+from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.models.upper import own_layers
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from tiny_run import stepped

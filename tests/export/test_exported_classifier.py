@@ -11,7 +11,7 @@ from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import DataError, ModelError, RunError
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, fit_scale, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, fit_scale, owned_state
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.pooling import pooling_of
 from ensemw2s.train.loop import predict

@@ -12,7 +12,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.export.pictures import export_picture_student, load_picture_student
 from ensemw2s.export.student import answer_prompts
-from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
 from ensemw2s.models.loading.tiny_pictures import make_tiny_multimodal, make_tiny_vision
 from ensemw2s.models.pictures.load import open_pictures
 from ensemw2s.pictures import pictures_of, placed

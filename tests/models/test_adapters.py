@@ -4,7 +4,7 @@ import torch
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import (
+from ensemw2s.models.adapting.adapters import (
     build_adapter,
     fit_scale,
     head_of,
@@ -12,8 +12,8 @@ from ensemw2s.models.adapters import (
     n_trainable,
     owned_state,
 )
-from ensemw2s.models.assembly import merged
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
+from ensemw2s.models.assembled.classifier import merged
 from ensemw2s.models.trunk import pooled_features
 
 ADAPTERS = ["head", "top", "lora", "full"]

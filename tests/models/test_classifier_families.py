@@ -10,7 +10,7 @@ from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, head_of, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, head_of, owned_state
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.probes.classifier import check_classifier
 from family_table import DECODERS, ENCODERS, FAST, make_family

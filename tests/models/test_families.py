@@ -7,13 +7,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig
-from ensemw2s.ensemble.decode import Decoding, Row, decode
-from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.words.decode import Decoding, Row, decode
+from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.errors import ModelError
 from ensemw2s.export.classifier import export_student, load_student
-from ensemw2s.models import upper
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, fit_scale, head_of, owned_state
+from ensemw2s.models.adapting import upper
+from ensemw2s.models.adapting.adapters import build_adapter, fit_scale, head_of, owned_state
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features

@@ -8,10 +8,10 @@ from ensemw2s.core.merging import Dare, Linear, Ties
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
 from ensemw2s.errors import ModelError
-from ensemw2s.models.adapters import build_adapter, load_owned, owned_state
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import build_adapter, load_owned, owned_state
+from ensemw2s.models.adapting.head import Head
+from ensemw2s.models.adapting.merging import merged_change, merged_model, start_of
 from ensemw2s.models.language import AnswerModel, load_answer_model, vocabulary_head
-from ensemw2s.models.merging import merged_change, merged_model, start_of
 
 ADAPTERS = {
     "head": {},

@@ -15,11 +15,11 @@ from ensemw2s.export.answerer import export_language
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.export.generator import student_generator
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, load_owned, n_trainable, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, load_owned, n_trainable, owned_state
+from ensemw2s.models.adapting.merging import merged_change, merged_model, start_as_merge
+from ensemw2s.models.adapting.mixture import MIXTURE, MixtureLinear, balance_loss, gates, mixtures_of
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.merging import merged_change, merged_model, start_as_merge
-from ensemw2s.models.mixture import MIXTURE, MixtureLinear, balance_loss, gates, mixtures_of
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, train_answers

@@ -9,8 +9,8 @@ from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.export.classifier import export_student, load_student
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, owned_state
-from ensemw2s.models.assembly import PADDING
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
+from ensemw2s.models.assembled.classifier import PADDING
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer
 from ensemw2s.models.probes import classifier, memory

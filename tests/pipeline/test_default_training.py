@@ -7,7 +7,7 @@ from ensemw2s.config import ExperimentConfig, ModelConfig, Recipe, TrainConfig, 
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.hashing import file_sha256
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan

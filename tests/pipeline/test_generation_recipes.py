@@ -13,8 +13,8 @@ from ensemw2s.core.selection import Evidence
 from ensemw2s.core.selection.scores import Consistent
 from ensemw2s.data.answers import final_answer
 from ensemw2s.errors import ConfigError
-from ensemw2s.forms.generation.candidates import Candidates
-from ensemw2s.forms.generation.labels import PseudoAnswers, Samples
+from ensemw2s.forms.generation.labelling.candidates import Candidates
+from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, Samples
 from ensemw2s.forms.generation.prepare import AnswerModels
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run

@@ -7,7 +7,7 @@ import torch
 
 from ensemw2s.config import canonical_hash, parse_config
 from ensemw2s.errors import ConfigError
-from ensemw2s.forms.generation.judge_training import JudgedPair, easy_pairs, judges_of_pairs
+from ensemw2s.forms.generation.judging.training import JudgedPair, easy_pairs, judges_of_pairs
 from ensemw2s.pipeline.prepare import check, prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.seed_work import SeedWork
@@ -142,7 +142,7 @@ def test_judges_learn_true_against_wrong_answers_of_the_same_question(work):
 
 @pytest.mark.parametrize("kind", ["likelihood", "principles"])
 def test_judges_that_learn_nothing_say_the_same_whatever_they_are_asked_beside(kind, task_file, work, tmp_path):
-    from ensemw2s.forms.generation.judges import by_likelihood, by_principles
+    from ensemw2s.forms.generation.judging.judges import by_likelihood, by_principles
 
     on_easy = work.outcomes[next(c for c in work.outcomes if c.kind == "strong_on_easy")].voters
     made = {"likelihood": lambda: by_likelihood(work.prepared, work.context, on_easy)}

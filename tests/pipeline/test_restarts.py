@@ -8,13 +8,13 @@ import torch
 from ensemw2s.config import parse_config
 from ensemw2s.data.tasks.gsm8k import Gsm8k
 from ensemw2s.errors import ConfigError
-from ensemw2s.forms.generation.labels import PseudoAnswers
-from ensemw2s.forms.generation.samples import with_samples
+from ensemw2s.forms.generation.labelling.labels import PseudoAnswers
+from ensemw2s.forms.generation.labelling.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.forms.generation.scoring import AnswerScoring
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.services.planning.forms import AnswerCounts
+from ensemw2s.services.planning.words import AnswerCounts
 from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_words_tree
 

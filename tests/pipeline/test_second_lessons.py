@@ -9,7 +9,7 @@ import torch
 from ensemw2s.config import Preference, parse_config
 from ensemw2s.errors import ConfigError
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.generation.judges import SeedJudges
+from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.lessons import PairLessons
 from ensemw2s.forms.generation.pairs import Asked, PairMaker
 from ensemw2s.pipeline import refit

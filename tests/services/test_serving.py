@@ -7,7 +7,7 @@ import pytest
 
 from ensemw2s.cli import main
 from ensemw2s.config import DecodingConfig, ModelConfig
-from ensemw2s.ensemble.decode import Row
+from ensemw2s.ensemble.words.decode import Row
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.export.opened import ENSEMBLE, STUDENT, open_answerers, open_generator
 from ensemw2s.models.loading.tokenizer import load_tokenizer

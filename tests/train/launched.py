@@ -10,9 +10,9 @@ from ensemw2s.core.losses import LogConf, WeakBatch
 from ensemw2s.core.preferences.losses import Dpo
 from ensemw2s.core.seeds import stream
 from ensemw2s.distributed import launch
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.models.activations import IdInputs
-from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens

@@ -7,11 +7,11 @@ from transformers import AutoModelForCausalLM
 from ensemw2s.config import CacheConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.data.encode import encode, encode_answers
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.errors import DataError
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import load_owned, owned_state
+from ensemw2s.models.adapting.adapters import load_owned, owned_state
 from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.checkpoint import checkpoint_folder

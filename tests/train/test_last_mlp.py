@@ -5,12 +5,12 @@ import torch
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.seeds import stream
+from ensemw2s.models.adapting.upper import layers_recomputed
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.anatomy import layers_of
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.packing import sequences_packed
-from ensemw2s.models.upper import layers_recomputed
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, answer_loss, only_answers_read
 from tiny_families import make_family

@@ -13,8 +13,8 @@ from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch, global_stats
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, owned_state
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.storage.store import Store

@@ -9,12 +9,12 @@ from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import build_adapter, owned_state
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.head import Head
+from ensemw2s.models.adapting.upper import layers_recomputed
 from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.models.upper import layers_recomputed
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store
 from ensemw2s.train import answers as answer_training

@@ -12,7 +12,7 @@ from ensemw2s.core.losses import CrossEntropy, LogConf, WeakBatch
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ConfigError
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.pipeline.run import run
 from ensemw2s.train.loop import predict, train

@@ -9,7 +9,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
-from ensemw2s.models.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone

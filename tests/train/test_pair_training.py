@@ -11,7 +11,7 @@ from ensemw2s.core.preferences import PairBatch, expected_loss
 from ensemw2s.core.preferences.losses import Dpo, Ipo, OnlyChosen, Orpo
 from ensemw2s.data.encode import encode, encode_answers
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import load_owned, owned_state
+from ensemw2s.models.adapting.adapters import load_owned, owned_state
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Store

@@ -13,10 +13,10 @@ from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.metrics import log_loss
 from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.errors import DataError
-from ensemw2s.models.adapters import build_adapter, owned_state
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import build_adapter, owned_state
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.inputs import IdInputs, PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import load_backbone

@@ -5,6 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from ensemw2s.config.base import Frozen
+from ensemw2s.config.checks import (
+    check_depths,
+    check_in_context,
+    check_one_of_many,
+    check_perturbed,
+    check_pool,
+    check_solvers,
+)
 from ensemw2s.config.deliver import DeliverConfig
 from ensemw2s.config.ensemble import EnsembleConfig
 from ensemw2s.config.evaluation import EvaluationConfig
@@ -16,6 +24,7 @@ from ensemw2s.config.preference import Preference
 from ensemw2s.config.recipe import StudentConfig
 from ensemw2s.config.task import AnyTask, DifficultyConfig, SplitConfig, read_task
 from ensemw2s.config.training import TrainConfig
+from ensemw2s.config.word_checks import check_generation, check_judges
 from ensemw2s.names import TINY_MODELS
 from ensemw2s.text import name_problem
 
@@ -88,16 +97,16 @@ class ExperimentConfig(Frozen):
             given = "task.unlabelled" if self.task.has_unlabelled else "difficulty.source"
             raise ValueError(f"split.kind: random deals all examples alike, so {given} has no part; leave it out")
         if self.is_generation:
-            self._check_generation()
+            check_generation(self)
         else:
             for recipe in self.students.recipes:
                 recipe.check_classes()
-        self._check_pool()
-        self._check_one_of_many()
-        self._check_in_context()
-        self._check_judges()
+        check_pool(self)
+        check_one_of_many(self)
+        check_in_context(self)
+        check_judges(self)
         check_mixture(self)
-        self._check_perturbed()
+        check_perturbed(self)
         for name, model in self.models:
             if model.adapter == "top" and model.n_layers is not None and model.top_layers >= model.n_layers:
                 raise ValueError(
@@ -107,9 +116,9 @@ class ExperimentConfig(Frozen):
                 raise ValueError(f"{name}.lora_layers ({model.lora_layers}) exceeds {name}.n_layers ({model.n_layers})")
         if len(set(self.ensemble.methods)) != len(self.ensemble.methods):
             raise ValueError(f"ensemble.methods lists a method twice: {list(self.ensemble.methods)}")
-        self._check_depths()
+        check_depths(self)
         if "lbfgs" in (self.expert_training.solver, self.student_training.solver):
-            self._check_solvers()
+            check_solvers(self)
         names = [r.name for r in self.students.recipes]
         if len(set(names)) != len(names):
             raise ValueError(f"students.recipes lists a recipe twice: {names}")
@@ -183,220 +192,3 @@ class ExperimentConfig(Frozen):
         training = self.training_of_students(has_optimum=False)
         epochs = training.epochs if then.epochs is None else then.epochs
         return training.model_copy(update={"epochs": epochs, "learning_rate": then.learning_rate})
-
-    def _check_solvers(self) -> None:
-        for role, model in self.models:
-            name = "student_training" if role == "strong" else "expert_training"
-            training: TrainConfig = getattr(self, name)
-            if training.solver != "lbfgs":
-                continue
-            if not model.is_linear or training.dropout:
-                raise ValueError(
-                    f"{name}.solver: lbfgs fits a linear head; set {role}.adapter: head, {role}.head_hidden: 0 and "
-                    f"{name}.dropout: 0, or choose auto or adamw"
-                )
-        stepped = [recipe.name for recipe in self.students.recipes if not recipe.has_optimum]
-        if self.student_training.solver == "lbfgs" and stepped:
-            raise ValueError(
-                f"student_training.solver: lbfgs has no optimum to find of {stepped[0]} (students.recipes): its loss "
-                "is not convex, or its samples come in an order; choose auto, which takes steps there, or adamw"
-            )
-
-    def _check_depths(self) -> None:
-        first, *others = self.pool
-        depth = first.n_layers
-        if not others and depth is not None and (message := self.ensemble.beyond(depth)):
-            raise ValueError(message)
-
-    def _check_in_context(self) -> None:
-        n = self.students.in_context
-        if n is None:
-            return
-        if self.is_generation:
-            raise ValueError(
-                f"students.in_context: {self.task.name} is answered in words, and labels are shown for classes; leave "
-                "it out"
-            )
-        if self.strong.is_features:
-            raise ValueError(
-                f"students.in_context: labels are shown in a prompt, and {self.strong.model} reads none; leave it out"
-            )
-        if self.strong.chat:
-            raise ValueError(
-                "students.in_context: strong.chat puts the header of a user's turn before what is shown; set "
-                "strong.chat: false, or leave in_context out"
-            )
-        if n > self.split.n_hard_unlabelled:
-            raise ValueError(
-                f"students.in_context ({n}) exceeds split.n_hard_unlabelled ({self.split.n_hard_unlabelled}), whose "
-                "labels are shown; lower it"
-            )
-
-    def _check_judges(self) -> None:
-        kind = self.judges.kind
-        asking = [r.name for r in self.students.recipes if r.reads_judges]
-        if kind == "none" and asking:
-            raise ValueError(
-                f"students.recipes: {asking[0]} asks judges, and judges.kind is none; set it to trained, principles or "
-                "likelihood, or choose another label_model, then.pairs or then.denoise"
-            )
-        if kind != "none" and not self.is_generation:
-            raise ValueError(
-                f"judges.kind: {kind} judges answers in words, and {self.task.name} is answered by one of its classes, "
-                "whose probabilities say the same; leave judges out"
-            )
-        if kind == "principles" and self.strong.chat:
-            raise ValueError(
-                "judges.kind: principles asks in plain text, and strong.chat puts it into a user's turn; set "
-                "strong.chat: false, or choose trained or likelihood"
-            )
-        if self.judges.at_test and not self.generation.samples:
-            raise ValueError(
-                "judges.at_test: generation.samples is 0, so there are no answers to choose among; set it above 0, or "
-                "leave at_test out"
-            )
-
-    def _check_perturbed(self) -> None:
-        task = self.task
-        for section, settings in (("evaluation", self.evaluation), ("students.augment", self.students.augment)):
-            if settings is None:
-                continue
-            if settings.perturb and not task.may_be_reworded:
-                raise ValueError(
-                    f"{section}.perturb: {settings.perturb[0]} may change the answer of a {task.name} question, which "
-                    "its exact words decide; leave it out"
-                )
-            if settings.perturb_columns and not (settings.perturb and task.has_columns):
-                lacking = (
-                    f"{section}.perturb names nothing to do" if task.has_columns else f"{task.name} has no columns"
-                )
-                raise ValueError(f"{section}.perturb_columns: {lacking}; leave it out")
-
-    def _check_pool(self) -> None:
-        if self.strong.is_tfidf:
-            raise ValueError("strong.model: tf-idf is a member of a pool of weak models; give a pretrained model")
-        first, *others = self.pool
-        if first.is_tfidf and self.difficulty.source != "column":
-            raise ValueError(
-                f"weak.0: difficulty.source ({self.difficulty.source}) is found by the first of the weak models, and "
-                "tf-idf cannot; put a pretrained model first"
-            )
-        if self.ensemble.prior == "pretrained" and first.is_features and not others:
-            raise ValueError(
-                f"ensemble.prior: pretrained is the error of the weak model before training, and {first.model} says "
-                "nothing untrained; choose chance, unigram or a number"
-            )
-        if self.ensemble.prior == "pretrained" and (others or first.is_tfidf):
-            raise ValueError(
-                "ensemble.prior: pretrained is the error of the one weak model before training, and `weak` is a pool; "
-                "choose chance, unigram or a number"
-            )
-
-    def _check_one_of_many(self) -> None:
-        """What needs experts of one weak model: merging them, and a gate over them."""
-        merges, is_gated = self.ensemble.merges, self.ensemble.vote == "gated"
-        first, *others = self.pool
-        kind = f"a pool of {len(self.pool)}" if others else self.pool[0].model
-        if merges and (others or first.is_tfidf):
-            raise ValueError(
-                f"ensemble.merges: {merges[0]} adds up weights of one pretrained model's experts, and `weak` is "
-                f"{kind}; leave merges out, or give one model"
-            )
-        if merges and first.head_hidden:
-            raise ValueError(
-                f"ensemble.merges: {merges[0]} needs experts of one start, and hidden layers (weak.head_hidden: "
-                f"{first.head_hidden}) begin at random weights of their own; set it to 0, or leave merges out"
-            )
-        if is_gated and (others or first.is_tfidf):
-            raise ValueError(
-                f"ensemble.vote: a gate reads one pretrained model's feature of a question, and `weak` is {kind}; "
-                "choose `soft`, `hard` or `log`, or give one model"
-            )
-        if is_gated and self.is_generation:
-            raise ValueError(
-                f"ensemble.vote: gated is for classes, and {self.task.name} is answered in words; choose `soft` or "
-                "`log`"
-            )
-
-    def _check_generation(self) -> None:
-        if any(model.is_tfidf for model in self.pool):
-            raise ValueError(f"weak: {self.task.name} is answered in words, which tf-idf cannot write; leave it out")
-        if vectors := [name for name, model in self.models if model.is_features]:
-            raise ValueError(
-                f"{vectors[0]}.model: {self.task.name} is answered in words, which vectors cannot write; "
-                "give a language model"
-            )
-        if len(self.pool) > 1 and self.generation.boost_unit == "token":
-            raise ValueError(
-                "generation.boost_unit: the members of a pool share no tokens that boosting could weigh; choose "
-                "`sequence`, whole answers"
-            )
-        if self.task.votes is not None:
-            raise ValueError(
-                f"task.votes: {self.task.name} is answered in words, and votes are for classes; leave it out"
-            )
-        for name in ("expert_training", "student_training"):
-            if getattr(self, name).class_weights != "none":
-                raise ValueError(f"{name}.class_weights: {self.task.name} is answered in words; leave it out")
-        for name, model in self.models:
-            if model.adapter == "head":
-                raise ValueError(
-                    f"{name}.adapter: {self.task.name} is answered in words; choose `top`, `lora` or `full`"
-                )
-            new_tokens = self.generation.decoding.max_new_tokens
-            if new_tokens != "auto" and model.max_length <= new_tokens:
-                raise ValueError(
-                    f"{name}.max_length ({model.max_length}) leaves no room for a prompt before "
-                    f"generation.decoding.max_new_tokens ({new_tokens})"
-                )
-        if self.generation.answer_by == "choices" and not self.task.has_options:
-            raise ValueError(
-                f"generation.answer_by: the questions of {self.task.name} have no options; choose `decode`"
-            )
-        if self.generation.answer_by == "choices" and self.generation.samples:
-            raise ValueError(
-                f"generation.samples ({self.generation.samples}) has no part in answer_by: choices, which scores every "
-                "option; leave it out"
-            )
-        if self.generation.restart and not self.task.needs_decoding:
-            raise ValueError(
-                f"generation.restart: it takes back lines of a worked solution, and {self.task.name} is answered "
-                "without one; set task.worked: true where the task has it (gsm8k), or leave restart out"
-            )
-        if self.generation.answer_by == "choices" and (then := [r.name for r in self.students.recipes if r.then]):
-            raise ValueError(
-                f"students.recipes: {then[0]} draws answers for its second lesson, and answer_by: choices takes one of "
-                "the options; choose answer_by: decode, or leave `then` out"
-            )
-        if len(self.pool) > 1 and self.ensemble.vote == "log":
-            raise ValueError(
-                "ensemble.vote: the members of a pool vote on whole answers, and have no distributions over the same "
-                "tokens whose logarithms could be averaged; choose `soft` or `hard`"
-            )
-        if len(self.pool) == 1 and self.ensemble.vote == "hard":
-            raise ValueError("ensemble.vote: next-token distributions are mixed; choose `soft` or `log`")
-        for recipe in self.students.recipes:
-            recipe.check_generation()
-            if recipe.learns_mixtures:
-                self._check_mixtures(recipe.name)
-
-    def _check_mixtures(self, name: str) -> None:
-        """Raises ValueError where there is no distribution over the student's tokens that a recipe could learn."""
-        mend = "choose labels: hard, which learns the texts"
-        first, *others = self.pool
-        if others:
-            raise ValueError(
-                f"students.recipes: {name} learns probabilities of each token, and the members of a pool vote on whole "
-                f"answers; {mend}"
-            )
-        if self.generation.answer_by == "choices":
-            raise ValueError(
-                f"students.recipes: {name} learns probabilities of each token that is written, and answer_by: choices "
-                f"writes none; {mend}"
-            )
-        if first.chat != self.strong.chat:
-            raise ValueError(
-                f"students.recipes: {name} learns probabilities of each token, and an answer in a chat turn "
-                f"(weak.chat: {str(first.chat).lower()}, strong.chat: {str(self.strong.chat).lower()}) has "
-                f"others; set both alike, or {mend}"
-            )

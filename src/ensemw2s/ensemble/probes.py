@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from ensemw2s.config import ModelConfig, canonical_hash
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.reading import log_prob_limit
+from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.errors import ModelError
-from ensemw2s.models.causal_assembly import library_form
+from ensemw2s.models.assembled.causal import library_form
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.load import Backbone

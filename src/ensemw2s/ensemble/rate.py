@@ -21,11 +21,11 @@ from ensemw2s.config import DecodingConfig, DifficultyConfig, TrainConfig
 from ensemw2s.core import difficulty, sampling
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream, stream_seed
-from ensemw2s.ensemble.decode import decode
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.decode import decode
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.errors import DataError
-from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale
+from ensemw2s.models.adapting.adapters import SCALE_ROWS, Adapter, fit_scale
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.records import AnswerTokens, Inputs

@@ -15,7 +15,7 @@ from ensemw2s.data.encode import encode
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.errors import ConfigError
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import SCALE_ROWS, Adapter, build_adapter, owned_state
+from ensemw2s.models.adapting.adapters import SCALE_ROWS, Adapter, build_adapter, owned_state
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.records import WHOLE, Inputs, View

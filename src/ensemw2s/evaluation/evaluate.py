@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig, canonical_hash
-from ensemw2s.evaluation.best_of_n import best_of_n_curves
-from ensemw2s.evaluation.budget import budget_curves
+from ensemw2s.evaluation.choice.recommend import Outside, learns_labels, recommended_row, rival_of
+from ensemw2s.evaluation.choice.verdict import Standing, details, verdict
 from ensemw2s.evaluation.conditions import NamedCondition, all_conditions
 from ensemw2s.evaluation.items import Questions, items_of
-from ensemw2s.evaluation.mending import mending_figures, restart_figures
-from ensemw2s.evaluation.pool import pool_figures
-from ensemw2s.evaluation.recommend import Outside, learns_labels, recommended_row, rival_of
-from ensemw2s.evaluation.robustness import robustness_figures
 from ensemw2s.evaluation.scored import HeldOutItems, ScoredSeed
+from ensemw2s.evaluation.sections.best_of_n import best_of_n_curves
+from ensemw2s.evaluation.sections.budget import budget_curves
+from ensemw2s.evaluation.sections.mending import mending_figures, restart_figures
+from ensemw2s.evaluation.sections.pool import pool_figures
+from ensemw2s.evaluation.sections.robustness import robustness_figures
+from ensemw2s.evaluation.sections.trace import trace
+from ensemw2s.evaluation.sections.voters import voter_figures
 from ensemw2s.evaluation.table import Table, reliability_of
-from ensemw2s.evaluation.trace import trace
-from ensemw2s.evaluation.verdict import Standing, details, verdict
-from ensemw2s.evaluation.voters import voter_figures
 from ensemw2s.names import BOOSTING
 from ensemw2s.results import (
     AnswerSample,

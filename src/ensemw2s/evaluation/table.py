@@ -10,10 +10,10 @@ from torch import Tensor
 from ensemw2s.core import intervals, metrics
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
+from ensemw2s.evaluation.choice.steadiness import steadiness
 from ensemw2s.evaluation.conditions import NamedCondition
 from ensemw2s.evaluation.figures import difference_of, figure, interval_of, share_of, share_of_items
 from ensemw2s.evaluation.scored import VAL, HeldOutItems, Scored, ScoredSeed
-from ensemw2s.evaluation.steadiness import steadiness
 from ensemw2s.names import BOOSTING, INDEPENDENT
 from ensemw2s.names import SINGLE as SINGLE_METHOD
 from ensemw2s.results import (

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.export.exported import seal
 from ensemw2s.export.mixture import save_mixtures
-from ensemw2s.models.causal_assembly import placed_mixtures, put_in_place
+from ensemw2s.models.assembled.causal import placed_mixtures, put_in_place
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.loading.anatomy import cut_config
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, own_code

@@ -17,7 +17,7 @@ from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.export.ensemble_folder import ChoiceEnsemble
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.activations import open_activations, pooled_for_depths
-from ensemw2s.models.adapters import Adapter, build_adapter, load_owned
+from ensemw2s.models.adapting.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import Likelihood
 from ensemw2s.models.loading.load import Backbone

@@ -22,9 +22,10 @@ from ensemw2s.export.exported import AGAIN, Package, check_choices, check_export
 from ensemw2s.export.mixture import load_mixtures, save_mixtures
 from ensemw2s.export.place import exported_folder
 from ensemw2s.meter import working
-from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
-from ensemw2s.models.assembly import classifier, merged
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import build_adapter, head_of, load_owned, owned_state
+from ensemw2s.models.adapting.head import Head
+from ensemw2s.models.adapting.mixture import taken_out
+from ensemw2s.models.assembled.classifier import classifier, merged
 from ensemw2s.models.loading.anatomy import share
 from ensemw2s.models.loading.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.loading.contents import read_settings, strings_of
@@ -32,7 +33,6 @@ from ensemw2s.models.loading.load import Backbone, load_backbone, make_backbone
 from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained
-from ensemw2s.models.mixture import taken_out
 from ensemw2s.models.trunk import pooled_features
 from ensemw2s.prompting import Prompting, prompt_ids
 from ensemw2s.storage.files import new_folder

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from ensemw2s.config import DecodingConfig
 from ensemw2s.core.voting import Vote
-from ensemw2s.ensemble.decode import Decoded, Decoding, decode
-from ensemw2s.ensemble.members import Members
-from ensemw2s.ensemble.scores import StagedScores, score_answers
-from ensemw2s.ensemble.separate import SeparateModels
+from ensemw2s.ensemble.words.decode import Decoded, Decoding, decode
+from ensemw2s.ensemble.words.members import Members
+from ensemw2s.ensemble.words.scores import StagedScores, score_answers
+from ensemw2s.ensemble.words.separate import SeparateModels
 from ensemw2s.export.answerer import ABOUT, Answers
 from ensemw2s.export.exported import AGAIN, check_exported, check_finite
 from ensemw2s.export.mixture import load_mixtures

@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.ensemble.answer_votes import token_vote, voted_labels
 from ensemw2s.ensemble.learners.prompted import OFFSET
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.prefixes import PrefixMembers
-from ensemw2s.ensemble.write import write_answers
+from ensemw2s.ensemble.words.answer_votes import token_vote, voted_labels
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.prefixes import PrefixMembers
+from ensemw2s.ensemble.words.write import write_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.export.class_labeller import (
     Asked,
@@ -40,7 +40,7 @@ from ensemw2s.export.ensemble_folder import (
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.export.vector_student import given_vectors
 from ensemw2s.hashing import canonical_hash
-from ensemw2s.models.adapters import Adapter
+from ensemw2s.models.adapting.adapters import Adapter
 from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings

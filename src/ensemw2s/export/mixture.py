@@ -9,7 +9,7 @@ from torch import nn
 
 from ensemw2s.errors import ModelError
 from ensemw2s.export.exported import AGAIN
-from ensemw2s.models.mixture import MIXTURE, MixtureLinear, mixture_tensors, put_back
+from ensemw2s.models.adapting.mixture import MIXTURE, MixtureLinear, mixture_tensors, put_back
 
 ACTIVE = "n_active"
 

@@ -14,8 +14,8 @@ from transformers import ViTForImageClassification, ViTModel
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.export.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
-from ensemw2s.models.adapters import build_adapter, head_of, load_owned, owned_state
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import build_adapter, head_of, load_owned, owned_state
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.loading.contents import read_settings
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained

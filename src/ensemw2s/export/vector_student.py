@@ -15,8 +15,8 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.exported import AGAIN, check_choices, check_finite, seal
-from ensemw2s.models.adapters import load_owned
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.adapters import load_owned
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.pooled import Trunk
 from ensemw2s.models.vectors import VectorFile, read_vectors
 from ensemw2s.names import FEATURES

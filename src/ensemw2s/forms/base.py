@@ -26,7 +26,7 @@ from ensemw2s.examples import Task
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.forms.merging import Merged
 from ensemw2s.forms.role import Role, WeakRole
-from ensemw2s.models.merging import State
+from ensemw2s.models.adapting.merging import State
 from ensemw2s.records import Expert
 from ensemw2s.results import AnswerSample, Condition, Cost, TokenWeights
 from ensemw2s.results.conditions import ConditionKind

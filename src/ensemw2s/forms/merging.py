@@ -11,7 +11,7 @@ from ensemw2s.config import EnsembleConfig, ModelConfig, canonical_hash
 from ensemw2s.core.merging import Merge
 from ensemw2s.core.seeds import stream_seed
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.models.merging import MergedChange, State, merged_change, merged_model
+from ensemw2s.models.adapting.merging import MergedChange, State, merged_change, merged_model
 from ensemw2s.results import Cost
 from ensemw2s.results.conditions import merged
 from ensemw2s.storage.store import artifact_key

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ensemw2s.data.splits import Split
 from ensemw2s.evaluation import costs
-from ensemw2s.evaluation.budget import curve_method
 from ensemw2s.evaluation.evaluate import RunFacts, evaluate
 from ensemw2s.evaluation.items import Questions, shortened
 from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, Learned, Restarted, ScoredCondition, ScoredSeed
+from ensemw2s.evaluation.sections.budget import curve_method
 from ensemw2s.forms.base import Truth
 from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance

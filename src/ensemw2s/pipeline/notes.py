@@ -13,8 +13,8 @@ from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.forms.base import Prepared, Truth
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.forms.generation.labelling.samples import samples_worth
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.forms.generation.samples import samples_worth
 from ensemw2s.forms.role import Role
 from ensemw2s.pipeline.seed_work import SeedWork
 from ensemw2s.results import Condition

@@ -28,7 +28,7 @@ class Row(Record):
     that its label model asked. None where it was stored before this was kept."""
     steadiness: float | None = None
     """How far its answers to the unlabelled examples are the same in all seeds: mean Cohen's kappa between two seeds
-    (`evaluation/steadiness.py`). None where it gave none, answers are in words, or there is one seed."""
+    (`evaluation/choice/steadiness.py`). None where it gave none, answers are in words, or there is one seed."""
 
     @property
     def converged(self) -> bool | None:

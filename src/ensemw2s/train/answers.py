@@ -14,9 +14,9 @@ from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses.tokens import Targets, token_loss, token_loss_through
 from ensemw2s.core.pacing import Pace
+from ensemw2s.models.adapting.last_mlp import last_mlp_at
+from ensemw2s.models.adapting.mixture import balance_loss, mixtures_of
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.last_mlp import last_mlp_at
-from ensemw2s.models.mixture import balance_loss, mixtures_of
 from ensemw2s.models.packing import plan
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.checkpoint import Checkpointer

@@ -16,9 +16,9 @@ from ensemw2s.core.pacing import Pace
 from ensemw2s.core.seeds import stream, stream_seed
 from ensemw2s.distributed import launch
 from ensemw2s.meter import working
-from ensemw2s.models.mixture import balance_loss
+from ensemw2s.models.adapting.mixture import balance_loss
+from ensemw2s.models.adapting.upper import layers_recomputed, sharded
 from ensemw2s.models.packing import sequences_packed
-from ensemw2s.models.upper import layers_recomputed, sharded
 from ensemw2s.records import Inputs
 from ensemw2s.train.checkpoint import Checkpointer, restore, snapshot
 from ensemw2s.train.micro import Accumulate, MicroBatches, Tally

@@ -15,7 +15,7 @@ from ensemw2s.core.linear import PENALTIES, LinearFitter, Objective, Trial, best
 from ensemw2s.core.losses import GlobalStats, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ConfigError
-from ensemw2s.models.head import Head
+from ensemw2s.models.adapting.head import Head
 from ensemw2s.records import Inputs
 from ensemw2s.train.samples import N_FOLDS, Supervision, Validation
 from ensemw2s.training_end import TrainingEnd

@@ -19,8 +19,8 @@ from ensemw2s.core.batches import length_batches
 from ensemw2s.core.losses.tokens import Targets
 from ensemw2s.core.preferences import PairBatch, PreferenceLoss, expected_loss
 from ensemw2s.distributed import launch
+from ensemw2s.models.adapting.mixture import balance_loss
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.mixture import balance_loss
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import (
     HEAD_TOKENS,

@@ -11,7 +11,7 @@ from ensemw2s.config import TrainConfig
 from ensemw2s.core import sampling
 from ensemw2s.core.losses import SOFTMAX, CrossEntropy, WeakBatch, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
-from ensemw2s.models.adapters import SCALE_ROWS, Adapter, fit_scale, head_of, owned_state
+from ensemw2s.models.adapting.adapters import SCALE_ROWS, Adapter, fit_scale, head_of, owned_state
 from ensemw2s.records import Inputs, View
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.samples import Supervision, Validation

@@ -19,7 +19,7 @@ from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.classification.tfidf import TfidfRole
-from ensemw2s.models.adapters import load_owned
+from ensemw2s.models.adapting.adapters import load_owned
 from ensemw2s.records import Expert, Inputs
 from ensemw2s.storage.store import Artifact, artifact_key
 from ensemw2s.train.loop import predict

@@ -12,8 +12,8 @@ from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.merging import SCALES, Merging, best_scale
-from ensemw2s.models.adapters import load_owned
-from ensemw2s.models.merging import start_of
+from ensemw2s.models.adapting.adapters import load_owned
+from ensemw2s.models.adapting.merging import start_of
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.loop import predict
 

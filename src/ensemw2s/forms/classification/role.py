@@ -13,12 +13,12 @@ from ensemw2s.ensemble.learners.prompted import OFFSET
 from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
-from ensemw2s.models.adapters import Adapter, build_adapter, n_trainable, n_used
+from ensemw2s.models.adapting.adapters import Adapter, build_adapter, n_trainable, n_used
+from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import choice_likelihood
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.pooled import of_text
-from ensemw2s.models.upper import own_layers
 from ensemw2s.records import Inputs, TensorStore
 
 

@@ -29,8 +29,8 @@ from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.classification.training_set import ClassTrainingSet
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
-from ensemw2s.models.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
-from ensemw2s.models.merging import State, start_as_merge
+from ensemw2s.models.adapting.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
+from ensemw2s.models.adapting.merging import State, start_as_merge
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF, ConditionKind, in_context
 from ensemw2s.storage.store import Artifact

@@ -7,8 +7,8 @@ import torch
 from torch import Generator
 
 from ensemw2s.config import DecodingConfig, ModelConfig, canonical_hash
-from ensemw2s.ensemble.decode import Decoded, decode
-from ensemw2s.ensemble.members import SharedTrunk
+from ensemw2s.ensemble.words.decode import Decoded, decode
+from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.costs import Amount

@@ -13,7 +13,7 @@ from ensemw2s.config import TrainConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.label import Chosen, Ensemble, expert_weights
 from ensemw2s.ensemble.methods import Draw, make_method
-from ensemw2s.ensemble.tokens import (
+from ensemw2s.ensemble.words.tokens import (
     Options,
     WeakAnswers,
     asked_answer_expert,
@@ -29,15 +29,15 @@ from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.contexts import AnswerContexts, Prefix
-from ensemw2s.forms.generation.labels import PseudoAnswers, write_pseudo_answers, writing_cost
+from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, write_pseudo_answers, writing_cost
+from ensemw2s.forms.generation.labelling.samples import with_samples
 from ensemw2s.forms.generation.merging import merged_answerer
 from ensemw2s.forms.generation.pool import pool_labels, pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
-from ensemw2s.forms.generation.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Right, Scorer
 from ensemw2s.forms.merging import SCALES, Merged, no_log_probs
-from ensemw2s.models.adapters import n_trainable
+from ensemw2s.models.adapting.adapters import n_trainable
 from ensemw2s.records import AnswerTokens, Considered, Expert
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact

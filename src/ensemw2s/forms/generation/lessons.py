@@ -12,16 +12,16 @@ from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.labels import Labelled
 from ensemw2s.core.preferences import Pair, PreferenceLoss
 from ensemw2s.core.seeds import stream
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.costs import training_cost, trunk_cost, validation_cost
-from ensemw2s.forms.generation.ballot import AnswerBallot
-from ensemw2s.forms.generation.labels import right_texts
+from ensemw2s.forms.generation.labelling.ballot import AnswerBallot
+from ensemw2s.forms.generation.labelling.labels import right_texts
 from ensemw2s.forms.generation.pairs import Asked, PairMaker, pair_of
 from ensemw2s.forms.generation.pool import given_texts
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, right_among
-from ensemw2s.models.adapters import load_owned, n_trainable, owned_state
+from ensemw2s.models.adapting.adapters import load_owned, n_trainable, owned_state
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Cost

@@ -10,7 +10,7 @@ from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.merging import SCALES, Merging, best_scale
-from ensemw2s.models.merging import start_of
+from ensemw2s.models.adapting.merging import start_of
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Artifact
 

@@ -14,9 +14,9 @@ from ensemw2s.core.voting import Vote
 from ensemw2s.data.answers import final_answer
 from ensemw2s.data.people import people_among
 from ensemw2s.data.splits import Split
-from ensemw2s.ensemble.answer_votes import token_vote
 from ensemw2s.ensemble.rate import Rating, learners, rate_answers
-from ensemw2s.ensemble.separate import tokenizer_difference
+from ensemw2s.ensemble.words.answer_votes import token_vote
+from ensemw2s.ensemble.words.separate import tokenizer_difference
 from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Task
 from ensemw2s.forms.base import Prepared

@@ -10,16 +10,16 @@ from torch import Generator, Tensor
 from ensemw2s.config import CacheConfig, DecodingConfig, ModelConfig, TrainConfig
 from ensemw2s.core.voting import Vote
 from ensemw2s.data.encode import encode, encode_answers
-from ensemw2s.ensemble.decode import Decoded, decode
-from ensemw2s.ensemble.members import SharedTrunk
 from ensemw2s.ensemble.probes import check_answerer
+from ensemw2s.ensemble.words.decode import Decoded, decode
+from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Example
 from ensemw2s.forms.role import Role, multiplying_weights
 from ensemw2s.models.activations import open_activations
+from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.models.upper import own_layers
 from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.records import AnswerTokens, Inputs, TensorStore
 

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ensemw2s.config import canonical_hash
-from ensemw2s.ensemble.choices import StagedChoices, staged_choices
-from ensemw2s.ensemble.members import SharedTrunk
-from ensemw2s.ensemble.prefixes import PrefixMembers
-from ensemw2s.ensemble.scores import StagedScores, score_answers
+from ensemw2s.ensemble.words.choices import StagedChoices, staged_choices
+from ensemw2s.ensemble.words.members import SharedTrunk
+from ensemw2s.ensemble.words.prefixes import PrefixMembers
+from ensemw2s.ensemble.words.scores import StagedScores, score_answers
 from ensemw2s.forms.generation.contexts import Prefix
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole

@@ -15,10 +15,10 @@ from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import Growth, PseudoLabels, Restarted, SamplesRight, Scored, ScoredVoters
 from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
-from ensemw2s.forms.generation.best_of_n import samples_right
 from ensemw2s.forms.generation.experts import AnswerExperts, evaluated_by, tokens_of
-from ensemw2s.forms.generation.judges import SeedJudges
-from ensemw2s.forms.generation.labels import PseudoAnswers, answering_cost, right_texts, written_texts
+from ensemw2s.forms.generation.judging.best_of_n import samples_right
+from ensemw2s.forms.generation.judging.judges import SeedJudges
+from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, answering_cost, right_texts, written_texts
 from ensemw2s.forms.generation.pool import pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers

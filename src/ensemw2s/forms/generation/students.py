@@ -14,24 +14,24 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
-from ensemw2s.forms.generation.ballot import AnswerBallot
-from ensemw2s.forms.generation.best_of_n import best_of_n
-from ensemw2s.forms.generation.candidates import Candidates
-from ensemw2s.forms.generation.judges import SeedJudges, seed_judges
-from ensemw2s.forms.generation.labels import (
+from ensemw2s.forms.generation.judging.best_of_n import best_of_n
+from ensemw2s.forms.generation.judging.judges import SeedJudges, seed_judges
+from ensemw2s.forms.generation.labelling.ballot import AnswerBallot
+from ensemw2s.forms.generation.labelling.candidates import Candidates
+from ensemw2s.forms.generation.labelling.labels import (
     PseudoAnswers,
     answering_cost,
     write_pseudo_answers,
     writing_cost,
     written_texts,
 )
+from ensemw2s.forms.generation.labelling.samples import with_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
-from ensemw2s.forms.generation.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
-from ensemw2s.models.adapters import n_trainable, owned_state
-from ensemw2s.models.merging import State, start_as_merge
+from ensemw2s.models.adapting.adapters import n_trainable, owned_state
+from ensemw2s.models.adapting.merging import State, start_as_merge
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import SELF, ConditionKind

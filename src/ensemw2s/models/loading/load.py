@@ -18,6 +18,7 @@ from transformers import (
 from ensemw2s.config import ModelConfig
 from ensemw2s.config.model import Pooling
 from ensemw2s.errors import ModelError
+from ensemw2s.models.adapting.mixture import refuse_mixtures
 from ensemw2s.models.loading.anatomy import cut_config, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
 from ensemw2s.models.loading.pooling import pooling_of, standard_pooling
@@ -25,7 +26,6 @@ from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS, explained
 from ensemw2s.models.loading.tokenizer import open_tokenizer
-from ensemw2s.models.mixture import refuse_mixtures
 from ensemw2s.models.vocabulary import VocabularyHead, has_vocabulary, trunk_of
 from ensemw2s.names import TINY_MODELS
 

@@ -18,11 +18,11 @@ from ensemw2s.core import intervals
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.contexts import REASONS
-from ensemw2s.ensemble.scores import score_answers
+from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
-from ensemw2s.models.adapters import SCALE_ROWS, fit_scale
+from ensemw2s.models.adapting.adapters import SCALE_ROWS, fit_scale
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.records import Inputs
 from ensemw2s.services.planning.units import RoleName, training_amount, training_verb, trainings_of

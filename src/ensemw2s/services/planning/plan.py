@@ -9,14 +9,16 @@ from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
 from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods import n_contexts
 from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.role import Role
-from ensemw2s.models.upper import own_layers
+from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.results import Plan, PlanLine
 from ensemw2s.services.planning.calibrate import Rates, measured_rates, peak_memory
+from ensemw2s.services.planning.classes import ClassCounts
 from ensemw2s.services.planning.counts import Amounts, Counts
-from ensemw2s.services.planning.forms import counts_of
 from ensemw2s.services.planning.units import Unit, trainings_of
+from ensemw2s.services.planning.words import AnswerCounts
 from ensemw2s.storage.store import Store
 
 OPTIMISER_BYTES = 16
@@ -39,7 +41,7 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
     with TemporaryDirectory() as folder:
         store = Store(Path(folder))
         prepared = prepare(unread, store, lambda model, n: None, is_plan=True)
-        counts = counts_of(prepared)
+        counts = AnswerCounts(prepared) if isinstance(prepared, AnswerPrepared) else ClassCounts(prepared)
         loaded, before = time.perf_counter() - begun, peak_memory()
         rates = measured_rates(prepared) if calibrated else None
     units = counts.units()

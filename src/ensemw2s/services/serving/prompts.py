@@ -5,7 +5,7 @@ from typing import Any
 
 from ensemw2s.config import DecodingConfig
 from ensemw2s.data.templates.template import template
-from ensemw2s.ensemble.decode import Row
+from ensemw2s.ensemble.words.decode import Row
 from ensemw2s.errors import DataError
 from ensemw2s.export.generator import Generator
 from ensemw2s.export.opened import Classifier

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from ensemw2s.ensemble.decode import Row
+from ensemw2s.ensemble.words.decode import Row
 from ensemw2s.services.serving.worker import Job, Refused, Worker, Written
 
 LOG = logging.getLogger(__name__)

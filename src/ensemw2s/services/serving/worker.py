@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.core.batches import length_batches
-from ensemw2s.ensemble.decode import Row
+from ensemw2s.ensemble.words.decode import Row
 from ensemw2s.export.generator import Generator
 from ensemw2s.export.opened import Classifier
 

@@ -1,0 +1,1 @@
+"""Members that write: their next tokens, drawn answers, votes on answers, and judges."""

@@ -1,0 +1,1 @@
+"""Which row to use, and what is said of it."""

@@ -1,0 +1,1 @@
+"""What results hold beside the table."""

@@ -1,0 +1,1 @@
+"""Answers as labels: written, drawn, and decided among."""

@@ -1,0 +1,1 @@
+"""Trained parts put into the library's own models."""
