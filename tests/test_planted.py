@@ -10,13 +10,14 @@ import pytest
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
 from planted import N, accuracy, percent_right, planted
 from planted_labels import evidence_of, figures, labelled_by
+from tiny_run import READ_JUDGES
 
 READS_OWN = [name for name, kind in SELECTIONS.items() if kind.reads_own]
 ONLY_AGREES = "consistent"  # it keeps what both say, so of an error that all members share little is left to mend
 RANDOM, SHARED = ("independent", "correlated"), "systematic"
 
 
-VOTES_ALONE = [name for name, kind in LABEL_MODELS.items() if not getattr(kind, "reads_judges", False)]
+VOTES_ALONE = [name for name in LABEL_MODELS if name not in READ_JUDGES]
 
 
 @cache

@@ -12,6 +12,10 @@ STEPS = {"solver": "adamw", "epochs": 10, "patience": None, "schedule": "cosine"
 """A training that takes all its steps, few and quick: how it ends has no part in what most tests look at."""
 
 
+READ_JUDGES = {"judged"}
+"""Label models that ask judges, whom most tests do not have."""
+
+
 def stepped(**settings: Any) -> "TrainConfig":
     from ensemw2s.config import TrainConfig
 

@@ -8,6 +8,8 @@ from ensemw2s.core import best_of
 from ensemw2s.core.labels import Votes
 from ensemw2s.core.labels.judged import Judged, standardised
 from ensemw2s.errors import ConfigError
+from ensemw2s.tables import LABEL_MODELS
+from tiny_run import READ_JUDGES
 
 NONE = -torch.inf
 
@@ -71,3 +73,7 @@ def test_judged_without_judges_names_the_setting():
         Judged()(nobody, lambda labels: labels.soft)
     with pytest.raises(ValueError, match="a tau above 0"):
         Judged(tau=0.0)
+
+
+def test_nothing_else_of_the_table_reads_judges():
+    assert {name for name, kind in LABEL_MODELS.items() if getattr(kind, "reads_judges", False)} == READ_JUDGES

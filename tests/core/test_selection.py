@@ -20,7 +20,7 @@ from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.storage.store import Store
 from ensemw2s.tables import LABEL_MODELS, SELECTIONS
-from tiny_run import comparison_rows, merged, tiny_tree, write_jsonl
+from tiny_run import READ_JUDGES, comparison_rows, merged, tiny_tree, write_jsonl
 
 
 def evidence(member=None, own=None, trusted_own=None, trusted_labels=None, features=None):
@@ -153,7 +153,7 @@ def test_a_recipe_names_its_selection_and_refuses_others():
 
 
 def test_a_run_trains_a_student_by_every_label_model_and_selection(task_file, tmp_path):
-    recipes = [{"label_model": name} for name in LABEL_MODELS]
+    recipes = [{"label_model": name} for name in LABEL_MODELS if name not in READ_JUDGES]
     recipes += [{"selection": name} for name in SELECTIONS if name != "all"]
     recipes += [{"label_model": "co-supervised", "selection": "self-knowledge", "loss": "group", "with_easy": True}]
     changes = {"seeds": [0], "ensemble": {"methods": ["bagging"], "n_rounds": 3}, "students": {"recipes": recipes}}
@@ -173,7 +173,7 @@ def test_a_run_trains_a_student_by_every_label_model_and_selection(task_file, tm
     assert planned["a label model's student"] == 2 * n_asked
 
 
-RECIPES = [{"label_model": name} for name in LABEL_MODELS] + [
+RECIPES = [{"label_model": name} for name in LABEL_MODELS if name not in READ_JUDGES] + [
     {"selection": name} for name in SELECTIONS if name != "all"
 ]
 

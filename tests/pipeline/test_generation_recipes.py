@@ -20,14 +20,14 @@ from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.storage.store import Store
 from ensemw2s.tables import LABEL_MODELS, LOSSES, SELECTIONS
-from tiny_run import merged, tiny_words_tree
+from tiny_run import READ_JUDGES, merged, tiny_words_tree
 
 LABELS = [
     {"answer": "Peru", "members": ["Peru", "Chile ", "Chile"]},
     {"answer": "", "members": ["", "", "Iran"]},
 ]
 WORDS = (
-    [n for n, kind in LABEL_MODELS.items() if kind.for_generation and not getattr(kind, "reads_judges", False)],
+    [name for name, kind in LABEL_MODELS.items() if kind.for_generation and name not in READ_JUDGES],
     [n for n, kind in SELECTIONS.items() if kind.for_generation],
 )
 
