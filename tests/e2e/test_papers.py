@@ -11,6 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from ensemw2s import cli
 from ensemw2s.config import ExperimentConfig, ModelConfig, load_config
+from ensemw2s.names import TINY_MODELS
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.tiny import tiny
 
@@ -69,7 +70,7 @@ def test_each_runs_to_its_end_with_everything_tiny(path: Path, tmp_path, store):
     assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
 
 
-TASK_SIZES = {"path", "unlabelled", "test", "max_per_country", "n_countries", "n_examples"}
+TASK_SIZES = {"path", "unlabelled", "test", "max_per_country", "n_countries", "n_examples", "n_couples", "n_rivals"}
 
 
 def kept(config: ExperimentConfig) -> dict:
@@ -100,7 +101,7 @@ def test_tiny_keeps_what_decides_which_code_runs(path: Path):
     config = load_config(path)
     found = tiny(config)
     assert kept(found) == kept(config)
-    assert {each.model for _, each in found.models} <= {"tiny", "tf-idf"}
+    assert {each.model for _, each in found.models} <= {*TINY_MODELS, "tf-idf"}
     assert tiny(config) == found
 
 

@@ -195,7 +195,7 @@ def test_flipping_every_sealed_answer_changes_no_label_and_no_student_but_the_ce
     assert plain["labels"] == flipped["labels"]
     assert plain["students"][:-1] == flipped["students"][:-1]
     assert plain["students"][-1] != flipped["students"][-1]
-    assert {"samples", "pairs", "judgements"} <= {kind for kind, _ in [*plain["labels"], *plain["students"]]}
+    assert {"samples", "pairs", "judges"} <= {kind for kind, _ in [*plain["labels"], *plain["students"]]}
     for kind, key in [*plain["experts"], *plain["labels"], *plain["students"][:-1]]:
         a, b = (Store(store).load(kind, key) for store in stores.values())
         runs = {"config_hash": None}  # of the run that wrote the labels: `finished` read another file

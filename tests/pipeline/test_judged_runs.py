@@ -120,7 +120,7 @@ def test_flipped_sealed_labels_change_no_judge_and_no_student(task_file, work, t
         if condition.kind in ("student", "strong_on_easy"):
             assert outcome.key == other.outcomes[condition].key
         if condition.kind in ("best_of_n", "majority_of_n"):
-            assert outcome.voters == other.outcomes[condition].voters
+            assert outcome.voters.texts == other.outcomes[condition].voters.texts
     assert work.judges.deciding == other.judges.deciding
 
 

@@ -633,7 +633,7 @@ def command(monkeypatch, capsys):
     """Calls `ensemw2s label` with a fake ensemble: exit code, standard output, standard error."""
     fake = Fake()
     module = types.ModuleType("ensemw2s.export.labeller")
-    module.open_labeller = lambda path, trusted: fake
+    module.open_labeller = lambda path, trusted, features: fake
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("ensemw2s.export.ensemble_folder.read_ensemble_record", lambda path: RECORD)
     monkeypatch.setattr("ensemw2s.export.place.exported_folder", lambda place: (place, None))

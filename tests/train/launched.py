@@ -20,7 +20,7 @@ from ensemw2s.storage.store import Store
 from ensemw2s.train.answers import AnswerSupervision, AnswerValidation, train_answers
 from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
-from ensemw2s.train.pairs import train_pairs
+from ensemw2s.train.pairs import PairSupervision, train_pairs
 from ensemw2s.train.samples import Supervision, Validation
 from watching import steps_told_to
 
@@ -54,7 +54,7 @@ def _second_lessons(answers: AnswerTokens, training: TrainConfig) -> dict[str, t
     inputs, out = IdInputs(pairs.read, backbone.pad_id), {}
     for name, judge in (("kept", None), ("dropped", lambda module: 0.5)):
         module = AnswerModel(backbone, backbone.unembedding, config, generator=stream(0, "init"))
-        end, lesson = train_pairs(module, inputs, pairs, Dpo(), training, seed=0, judge=judge)
+        end, lesson = train_pairs(module, inputs, PairSupervision.certain(pairs), Dpo(), training, seed=0, judge=judge)
         assert lesson.is_kept == (name == "kept")
         out[f"{name}/end"] = torch.tensor([end.steps, end.training_loss, lesson.chosen_before, lesson.chosen_after])
         out |= {f"{name}/{n}": tensor for n, tensor in owned_state(module).items()}

@@ -55,9 +55,10 @@ class AnswerCounts(Counts):
     def _behind_contexts(self) -> list[Unit]:
         """Passes of the trunk for each context: over the easy answers behind all of it, and over the tests' answers
         behind what it has read of it."""
-        n, role = self.n_seeds * n_contexts(self.config.ensemble), self.role("weak")
+        n = self.n_seeds * n_contexts(self.config.ensemble)
         if not n:
             return []
+        role = self.role("weak")
         each = self.amounts["weak"].read
         learned, seen = round(self._n_pool * (each + self.context_tokens)), round((self.n_val + self.n_tests) * each)
         kept, per_token = learned * role.backbone.hidden_size * role.backbone.dtype.itemsize, role.trunk_flops
@@ -221,7 +222,8 @@ class AnswerCounts(Counts):
         if not self.answers.by_choice:
             count = n * sum(not METHODS[name].learns for name in self.config.ensemble.methods)
             asked = "untrained members' answers, written out"
-            units.append(self._written("evaluate", asked, "weak", n_seen, count, is_trained=False, shares=False))
+            if count:
+                units.append(self._written("evaluate", asked, "weak", n_seen, count, is_trained=False, shares=False))
             n_asked = self.n_tests + n * self.n_val
             units.append(self._written("evaluate", "zero-shot answers", "strong", n_asked, 1, is_trained=False))
         return units
