@@ -67,7 +67,7 @@ def kept(store, *kinds: str) -> set[str]:
     return {p.parent.name for kind in kinds for p in (store / kind).rglob("manifest.json")}
 
 
-@pytest.mark.parametrize("form", ["classes", "words"])
+@pytest.mark.parametrize("form", ["classes", pytest.param("words", marks=pytest.mark.families)])
 def test_a_run_asks_once_more_resumes_and_trains_nothing_else(form, tiny_config, task_file, tmp_path, monkeypatch):
     changes = {"seeds": [0, 1], "ensemble": {"n_rounds": 2, "methods": ["single", "bagging"], "prior": "chance"}}
     tree = tiny_words_tree(task_file) if form == "words" else tiny_config().model_dump()
