@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from ensemw2s.config.base import Fraction, Frozen
 from ensemw2s.tables import PERTURBATIONS
@@ -17,8 +17,12 @@ def check_perturbations(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+Perturbations = Annotated[tuple[str, ...], AfterValidator(check_perturbations)]
+"""Names in the table of perturbations, each once."""
+
+
 class EvaluationConfig(Frozen):
-    perturb: tuple[str, ...] = ()
+    perturb: Perturbations = ()
     """Also ask every row of the table the tests with their questions worded otherwise and their labels as they are:
     names in the table of perturbations, such as typos, lowercase, accents, spaces, punctuation, distractor, masked.
     Nothing is trained or chosen by them."""
@@ -27,14 +31,9 @@ class EvaluationConfig(Frozen):
     perturb_columns: tuple[str, ...] = ()
     """task files: columns of the prompt template that are perturbed; needed where it has several."""
 
-    @field_validator("perturb")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return check_perturbations(names)
-
 
 class AugmentConfig(Frozen):
-    perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("typos", "distractor")
+    perturb: Annotated[Perturbations, Field(min_length=1)] = ("typos", "distractor")
     """Of each easy training example a copy under each of these perturbations, with its label."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.15
     """Of each perturbation's copies those that are learned: the ones with the highest loss under strong-on-easy."""
@@ -42,8 +41,3 @@ class AugmentConfig(Frozen):
     """As `evaluation.strength`."""
     perturb_columns: tuple[str, ...] = ()
     """As `evaluation.perturb_columns`."""
-
-    @field_validator("perturb")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return check_perturbations(names)

@@ -96,10 +96,6 @@ class VectorModel:
         each = (PooledInputs((found[depth],), ones) for depth in self.depths)
         return [predict(adapter, inputs, rows) for adapter, inputs in zip(self.adapters, each, strict=True)]
 
-    def lacks(self, name: str) -> str:
-        """Why a row of this id cannot be labelled; empty where it can."""
-        return "" if name in self.vectors.places else f"{self.vectors.name} has no vector of the id {name!r}"
-
     def features(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """The vectors themselves."""
         depth = self.vectors.n_layers
@@ -171,7 +167,8 @@ class ClassLabeller(PromptReader):
         for model in self.models:
             if isinstance(model, VectorModel):
                 found = [
-                    (size, reason or model.lacks(name)) for (size, reason), name in zip(found, model.ids, strict=True)
+                    (size, reason or model.vectors.lacks(name))
+                    for (size, reason), name in zip(found, model.ids, strict=True)
                 ]
         return found
 

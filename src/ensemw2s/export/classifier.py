@@ -18,7 +18,7 @@ from transformers import (
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.export.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
+from ensemw2s.export.exported import AGAIN, Package, answers_of, check_choices, check_exported, check_finite, seal
 from ensemw2s.export.mixture import load_mixtures, save_mixtures
 from ensemw2s.export.place import exported_folder
 from ensemw2s.meter import working
@@ -130,14 +130,7 @@ class Predictor:
 
     def answers(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """For each prompt: answer, confidence and the probability of each class. Raises DataError as `log_probs`."""
-        return [
-            {
-                "answer": self.choices[int(q.argmax())],
-                "confidence": float(q.max()),
-                "probability": dict(zip(self.choices, q.tolist(), strict=True)),
-            }
-            for q in self.log_probs(prompts).exp()
-        ]
+        return answers_of(self.log_probs(prompts).exp(), self.choices)
 
     def log_probs(self, prompts: Sequence[str], *, batch_tokens: int = 2048) -> Float[Tensor, "examples classes"]:
         """Log-probabilities of `choices` for each prompt, in order, in float32 on the CPU.

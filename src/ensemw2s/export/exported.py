@@ -1,10 +1,12 @@
 """Files that every exported student has beside the library's own: the prompting, the model card and checksums."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ensemw2s import prompting
 from ensemw2s.config.model import Pooling
@@ -65,6 +67,18 @@ def check_exported(folder: Path) -> None:
     fault = checksums.folder_fault(folder, required=("config.json", prompting.FILE)) or _added(folder)
     if fault:
         raise ModelError(f"{folder}: not the student that was exported: {fault}; {AGAIN}")
+
+
+def answers_of(probabilities: Float[Tensor, "examples classes"], choices: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each example: answer, confidence and the probability of each class."""
+    return [
+        {
+            "answer": choices[int(q.argmax())],
+            "confidence": float(q.max()),
+            "probability": dict(zip(choices, q.tolist(), strict=True)),
+        }
+        for q in probabilities
+    ]
 
 
 def check_finite(folder: Path, module: nn.Module) -> None:

@@ -13,7 +13,7 @@ from transformers import ViTForImageClassification, ViTModel
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS, SOFTMAX
-from ensemw2s.export.exported import AGAIN, Package, check_choices, check_exported, check_finite, seal
+from ensemw2s.export.exported import AGAIN, Package, answers_of, check_choices, check_exported, check_finite, seal
 from ensemw2s.models.adapting.adapters import build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.loading.contents import read_settings
@@ -114,14 +114,7 @@ class PicturePredictor:
 
     def answers(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """For each prompt: answer, confidence and the probability of each class. Raises DataError as `log_probs`."""
-        return [
-            {
-                "answer": self.choices[int(q.argmax())],
-                "confidence": float(q.max()),
-                "probability": dict(zip(self.choices, q.tolist(), strict=True)),
-            }
-            for q in self.log_probs(prompts).exp()
-        ]
+        return answers_of(self.log_probs(prompts).exp(), self.choices)
 
 
 def is_on_pictures(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.export.exported import AGAIN, check_choices, check_finite, seal
+from ensemw2s.export.exported import AGAIN, answers_of, check_choices, check_finite, seal
 from ensemw2s.models.adapting.adapters import load_owned
 from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.pooled import Trunk
@@ -76,8 +76,7 @@ class VectorPredictor:
 
     def unreadable(self, ids: Sequence[str]) -> list[str]:
         """Why each row cannot be answered; empty where it can."""
-        name = self.vectors.name
-        return ["" if each in self.vectors.places else f"{name} has no vector of the id {each!r}" for each in ids]
+        return [self.vectors.lacks(each) for each in ids]
 
     def answers(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """For each id: answer, confidence and the probability of each class. Raises DataError for values of NaN."""
@@ -87,14 +86,7 @@ class VectorPredictor:
         vectors = self.vectors.features(ids, (), [depth])[depth]
         with torch.no_grad():
             probabilities = LINKS[self.about.link].log_probs(self.head.classify(vectors.to(self.head.scale.device)))
-        return [
-            {
-                "answer": choices[int(q.argmax())],
-                "confidence": float(q.max()),
-                "probability": dict(zip(choices, q.tolist(), strict=True)),
-            }
-            for q in probabilities.exp().cpu()
-        ]
+        return answers_of(probabilities.exp().cpu(), choices)
 
 
 def load_vector_student(folder: Path, features: Path | None) -> VectorPredictor:

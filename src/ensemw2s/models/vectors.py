@@ -74,6 +74,10 @@ class VectorFile:
         for depth in depths:
             self.cut(depth)
 
+    def lacks(self, name: str) -> str:
+        """Why the row of this id cannot be read; empty where it can."""
+        return "" if name in self.places else f"{self.name} has no vector of the id {name!r}"
+
     def check(self, ids: Sequence[str], prompts: Sequence[str] = ()) -> None:
         missing = [name for name in ids if name not in self.places]
         if missing:

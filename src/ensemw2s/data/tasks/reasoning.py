@@ -120,6 +120,7 @@ class Reasoning(TaskSettings):
     """The answer is the whole worked solution, a line for each step, which ends with its number (leg_counting)."""
 
     is_free = True
+    may_be_reworded = False
     younger = (*TaskSettings.younger, "worked")
 
     @model_validator(mode="after")
@@ -132,8 +133,6 @@ class Reasoning(TaskSettings):
     @property
     def needs_decoding(self) -> bool:  # another solution with the same number is right, too
         return self.worked
-
-    may_be_reworded = False
 
     def load(self) -> Task:
         """`n_examples` distinct questions, spread evenly over the dial up to `max_level`.

@@ -182,9 +182,7 @@ def _is_ignored(path: Path) -> bool:
 def _tiny(name: str) -> Path:
     make = make_tiny
     if name != "tiny":
-        from ensemw2s.models.loading import tiny_pictures  # loads the library's image processors
+        from ensemw2s.models.loading.tiny_pictures import MAKERS  # loads the library's image processors
 
-        make = {"tiny-vision": tiny_pictures.make_tiny_vision, "tiny-multimodal": tiny_pictures.make_tiny_multimodal}[
-            name
-        ]
+        make = MAKERS[name]
     return cached_folder(cache_home() / "models" / name, make, echo=lambda text: print(text, file=sys.stderr))

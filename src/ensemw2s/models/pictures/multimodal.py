@@ -18,12 +18,12 @@ from ensemw2s.hashing import canonical_hash
 from ensemw2s.meter import working
 from ensemw2s.models.loading.anatomy import cut_model, final_norm, layers_of, share
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
-from ensemw2s.models.loading.load import choose_dtype, device
+from ensemw2s.models.loading.load import device
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.pictures.files import check_pillow, open_pictures
+from ensemw2s.models.pictures.frozen import BACKEND, open_checkpoint, refuse_lacking, states_of
 from ensemw2s.models.pictures.kind import check_prompts
-from ensemw2s.models.pictures.vision import BACKEND, keep
 from ensemw2s.models.probes import require
 from ensemw2s.pictures import split_at_pictures
 
@@ -149,15 +149,7 @@ class MultimodalTrunk:
     @torch.no_grad()
     def last_states(self, asked: dict[str, Tensor], depths: Collection[int]) -> dict[int, Float[Tensor, "prompts dim"]]:
         """The last token's state at each depth, as of the language part cut to it."""
-        states: dict[int, Tensor] = {}
-        hooks = [
-            layers_of(self.language)[depth - 1].register_forward_hook(keep(states, depth)) for depth in set(depths)
-        ]
-        try:
-            self._run(asked)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        states = states_of(layers_of(self.language), depths, lambda: self._run(asked))
         return {depth: final_norm(self.language)(states[depth][:, -1]).cpu() for depth in depths}
 
     @torch.no_grad()
@@ -192,30 +184,14 @@ def load_multimodal(config: ModelConfig) -> MultimodalTrunk:
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
         weight_files(config, folder)
-        processor = AutoProcessor.from_pretrained(
-            folder, backend=BACKEND, trust_remote_code=trust, local_files_only=True
-        )
-        with torch.random.fork_rng(devices=[]):
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                dtype=choose_dtype(config),
-                use_safetensors=True,
-                trust_remote_code=trust,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        whole, info = loaded
+        whole, processor, missing = open_checkpoint(config, folder, trust, AutoModelForImageTextToText, AutoProcessor)
         base = getattr(whole, whole.base_model_prefix, None)
         if not isinstance(base, PreTrainedModel) or not isinstance(getattr(base, LANGUAGE, None), PreTrainedModel):
             raise ModelError(
                 f"{config.model}: a {type(whole).__name__} does not keep its language part where this package finds "
                 "it; use another family such as LLaVA"
             )
-        if lacking := sorted(key for key in info["missing_keys"] if "lm_head" not in key):
-            raise ModelError(
-                f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other tensors; "
-                "fetch it again"
-            )
+        refuse_lacking(config.model, folder, [key for key in missing if "lm_head" not in key])
         if not isinstance(getattr(processor, "image_token", None), str):
             raise ModelError(
                 f"{config.model}: its {type(processor).__name__} names no token for a picture (image_token); use "

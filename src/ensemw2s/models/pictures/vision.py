@@ -1,6 +1,6 @@
 """Frozen vision trunks: one vector per picture and depth, pooled as the library's own model would be."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -17,15 +17,14 @@ from ensemw2s.hashing import canonical_hash
 from ensemw2s.meter import working
 from ensemw2s.models.loading.anatomy import FINAL_NORMS, cut_model
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, fingerprint, own_code, weight_files
-from ensemw2s.models.loading.load import choose_dtype, device
+from ensemw2s.models.loading.load import device
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.pictures.files import check_pillow, open_pictures
+from ensemw2s.models.pictures.frozen import BACKEND, open_checkpoint, refuse_lacking, states_of
 from ensemw2s.models.pictures.kind import check_prompts
 from ensemw2s.models.probes import difference, require
 
-BACKEND = "pil"
-"""Of image processors. The library would take torchvision where it is installed, which resizes otherwise."""
 BATCH = 64
 """Pictures of a pass."""
 BEFORE_PATCHES = ("cls_token", "class_embedding", "distillation_token")
@@ -164,14 +163,8 @@ class VisionTrunk:
         self, pixels: Float[Tensor, "pictures channels height width"], depths: Collection[int]
     ) -> dict[int, Float[Tensor, "pictures _"]]:
         """Pooled states at each depth, as of the model cut to it."""
-        states: dict[int, Tensor] = {}
-        layers = layers_of(self.model)
-        hooks = [layers[depth - 1].register_forward_hook(keep(states, depth)) for depth in set(depths)]
-        try:
-            self.model(pixel_values=pixels.to(self.device, self.dtype))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        moved = pixels.to(self.device, self.dtype)
+        states = states_of(layers_of(self.model), depths, lambda: self.model(pixel_values=moved))
         return {depth: self.pool(self.norm(states[depth])).cpu() for depth in depths}
 
     def pool(
@@ -206,25 +199,10 @@ def load_vision(config: ModelConfig) -> VisionTrunk:
     trust = own_code(config, folder)
     with quiet(), explained(config.model, folder):
         weight_files(config, folder)
-        processor = AutoImageProcessor.from_pretrained(
-            folder, backend=BACKEND, trust_remote_code=trust, local_files_only=True
-        )
-        with torch.random.fork_rng(devices=[]):  # missing weights are initialised, then refused or not read
-            loaded: Any = AutoModel.from_pretrained(
-                folder,
-                dtype=choose_dtype(config),
-                use_safetensors=True,
-                trust_remote_code=trust,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        model, info = loaded
+        model, processor, missing = open_checkpoint(config, folder, trust, AutoModel, AutoImageProcessor)
         # A pooler is trained for another purpose and often absent, and the token that masks patches is for training.
-        if lacking := sorted(key for key in info["missing_keys"] if "pooler" not in key and "mask_token" not in key):
-            raise ModelError(
-                f"{config.model}: the checkpoint in {folder} lacks {lacking[0]} and {len(lacking) - 1} other tensors; "
-                "fetch it again"
-            )
+        lacking = [key for key in missing if "pooler" not in key and "mask_token" not in key]
+        refuse_lacking(config.model, folder, lacking)
         digest = fingerprint(folder, config.revision)
     model.requires_grad_(False).eval()
     nn.Module.to(model, device())
@@ -264,14 +242,17 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
 
 def _norm_of(trunk: VisionTrunk) -> nn.Module:
     """The module between the last layer's states and the library's output, found by trying. Raises ModelError."""
-    states: dict[int, Tensor] = {}
-    hook = layers_of(trunk.model)[trunk.n_layers - 1].register_forward_hook(keep(states, 0))
+    outputs: list[Tensor] = []
+    pixels, depth = trunk.sample(1).to(trunk.device, trunk.dtype), trunk.n_layers
     with torch.no_grad():
-        output = trunk.model(pixel_values=trunk.sample(1).to(trunk.device, trunk.dtype)).last_hidden_state
-    hook.remove()
+        state = states_of(
+            layers_of(trunk.model),
+            [depth],
+            lambda: outputs.append(trunk.model(pixel_values=pixels).last_hidden_state),
+        )[depth]
     named = [module for name, module in trunk.model.named_modules() if name.rpartition(".")[2] in NORMS]
     for norm in (nn.Identity(), *named):
-        if not difference(lambda norm=norm: norm(states[0]), lambda: output, SAME):
+        if not difference(lambda norm=norm: norm(state), lambda: outputs[0], SAME):
             return norm
     raise ModelError(
         f"{trunk.name}: the {type(trunk.model).__name__} family does something after its last layer that this package "
@@ -286,12 +267,3 @@ def _n_before(model: PreTrainedModel) -> int:
     """How many tokens stand before those of the patches."""
     learned = sum(name.endswith(BEFORE_PATCHES) for name, _ in model.named_parameters())
     return learned + (getattr(model.config, "num_register_tokens", 0) or 0)
-
-
-def keep(states: dict[int, Tensor], depth: int) -> Callable[[nn.Module, object, Any], None]:
-    """A hook that keeps what a layer gives under its depth."""
-
-    def hook(_layer: nn.Module, _inputs: object, output: Any) -> None:
-        states[depth] = output if isinstance(output, Tensor) else output[0]
-
-    return hook
