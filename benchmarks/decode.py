@@ -58,7 +58,7 @@ def tokens(members: Members, batch: int, steps: int = STEPS) -> Callable[[], Non
         for _ in range(1 + steps):
             states = members.read(token, torch.ones_like(token), reading)[:, :, -1]
             log_probs = members.logits(states).log_softmax(-1)
-            token = combine(log_probs, weights, dtype=torch.float32).argmax(-1, keepdim=True)
+            token = combine(log_probs, weights, dtype=torch.float32).argmax(-1, keepdim=True).cpu()
 
     return work
 

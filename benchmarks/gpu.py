@@ -10,12 +10,13 @@ import argparse
 import time
 
 import torch
-from transformers import LlamaConfig, LlamaModel
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import adapters
 import training
 from ensemw2s.models.loading.load import Backbone, choose_dtype, device, make_backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer
+from ensemw2s.models.vocabulary import VocabularyHead
 
 # hidden size, layers, heads, key-value heads, inner size of the MLP, vocabulary
 SHAPES = {
@@ -39,8 +40,10 @@ def random_backbone(shape: tuple[int, int, int, int, int, int]) -> Backbone:
     )
     torch.manual_seed(0)
     with device():
-        model = LlamaModel(config).to(choose_dtype(adapters.CONFIG))
-    return make_backbone(model, byte_tokenizer(), name="random", fingerprint="random")
+        model = LlamaForCausalLM(config).to(choose_dtype(adapters.CONFIG))
+    trunk = model.model
+    head = VocabularyHead(model)
+    return make_backbone(trunk, byte_tokenizer(), name="random", fingerprint="random", head=head)
 
 
 def main() -> None:

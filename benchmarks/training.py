@@ -112,7 +112,8 @@ def seeds_apart_and_together(backbone: Backbone, n_seeds: int = 4) -> tuple[Call
     mask = torch.ones(BATCH, 32, dtype=torch.long, device=backbone.device)
 
     def model(seed: int) -> AnswerModel:
-        return AnswerModel(backbone, backbone.unembedding, CONFIG, generator=stream(seed, "init")).eval()
+        one = AnswerModel(backbone, backbone.unembedding, CONFIG, generator=stream(seed, "init"))
+        return one.eval().to(backbone.dtype)  # a stack multiplies in one dtype
 
     models = [model(seed) for seed in range(n_seeds)]
     stack = StackedUpper([model(seed).upper for seed in range(n_seeds)])

@@ -137,7 +137,8 @@ class AnswerModel(nn.Module):
                 if "lora_A" in name:
                     continue
                 spread = (owned[name.replace("lora_B", "lora_A")] if "lora_B" in name else parameter).std()
-                parameter += scale * spread.cpu() * torch.randn(parameter.shape, generator=generator)
+                drawn = torch.randn(parameter.shape, generator=generator)  # on the CPU, so that seeds mean one thing
+                parameter += scale * spread * drawn.to(parameter)
 
 
 def member_logits(

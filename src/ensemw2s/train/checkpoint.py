@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ensemw2s.distributed import launch
 from ensemw2s.records import TensorStore
+from ensemw2s.train.random_state import random_state, set_random_state
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -33,7 +34,7 @@ class Checkpointer:
 
 def snapshot(module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Tensor]:
     """Everything that the next step depends on, unsharded, so that any number of processes can resume it."""
-    state = {"step": torch.tensor(step), "rng": torch.get_rng_state()}
+    state = {"step": torch.tensor(step), **random_state()}
     for name, parameter in owned_parameters(module):
         state[f"parameter/{name}"] = launch.whole(parameter.detach())
         # A weight that no gradient has reached has no moments.
@@ -53,7 +54,7 @@ def restore(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str
                     m: (value if m == "step" else launch.like(value, parameter)).clone() for m, value in moments.items()
                 }
     if launch.rank() == 0:
-        torch.set_rng_state(state["rng"].clone())
+        set_random_state(state)
     else:  # only the main process's stream is saved; the others start a new one
         torch.manual_seed(torch.initial_seed() + int(state["step"]))
     return int(state["step"])

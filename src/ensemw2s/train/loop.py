@@ -25,6 +25,7 @@ from ensemw2s.train.micro import Accumulate, MicroBatches, Tally
 from ensemw2s.train.optim import learning_rate_at, make_optimizer, n_scheduled, n_steps
 from ensemw2s.train.optimum import fit_optimum
 from ensemw2s.train.progress import Progress
+from ensemw2s.train.random_state import random_state, set_random_state
 from ensemw2s.train.samples import Supervision, Validation, balanced, held_out
 from ensemw2s.training_end import TrainingEnd
 
@@ -171,11 +172,11 @@ def _accumulate(
     if loss.needs_stats and len(micro) > 1:
         # The statistics need the logits of the global batch before the loss of any micro-batch. This pass must have
         # the dropout masks of the training pass, or 8x1 would not equal 1x8.
-        state = torch.get_rng_state()
+        state = random_state()
         with torch.no_grad():
             parts = [_logits(module, inputs, supervision.rows, part) for part in micro]
             stats = _global_stats(loss, torch.cat(parts), mine)
-        torch.set_rng_state(state)
+        set_random_state(state)
     tally = torch.zeros(3)
     for part in micro:
         logits = _logits(module, inputs, supervision.rows, part)
@@ -185,17 +186,18 @@ def _accumulate(
         total = (supervision.weights[part] * loss(logits, targets, stats, train_frac=train_frac)).sum()
         balance = balance_loss(module, inputs.lengths[supervision.rows[part]])
         ((total + balance) / config.batch_size).backward()
-        right = logits.argmax(-1) == targets.soft.to(logits.device).argmax(-1)
-        tally = tally.to(total.device) + torch.stack([total.detach(), right.sum(), torch.full_like(total, len(part))])
+        right = logits.argmax(-1) == targets.soft.argmax(-1)
+        tally = tally + torch.stack([total.detach(), right.sum(), torch.full_like(total, len(part))])
     return tally
 
 
 def _logits(
     module: nn.Module, inputs: Inputs, rows: Int[Tensor, " samples"], part: Int[Tensor, " micro"]
 ) -> Float[Tensor, "micro classes"]:
+    """On the CPU, where the targets are: losses of classes are small work."""
     # A process without rows computes one that is dropped, because sharded weights are gathered in every pass.
     values, mask = inputs.batch(rows[part if len(part) else [0]])
-    return module(values, mask)[: len(part)]
+    return module(values, mask)[: len(part)].cpu()
 
 
 def _global_stats(loss: WeakToStrongLoss, logits: Tensor, mine: WeakBatch) -> GlobalStats:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ensemw2s.config import TrainConfig
 from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
+from ensemw2s.train.random_state import random_state, set_random_state
 
 Tally = Float[Tensor, "3"]
 """Of some samples (in generation: answer tokens) the sum of their weighted losses, how many were answered truly (NaN
@@ -38,7 +39,7 @@ class MicroBatches:
             ModelError: a single sample does not fit.
         """
         while True:
-            random_state = torch.get_rng_state()
+            state = random_state()
             self._module.zero_grad(set_to_none=True)
             try:
                 largest = -(-len(index) // launch.count())
@@ -49,7 +50,7 @@ class MicroBatches:
                 reason = " ".join(str(error).split())[:200]
             # Outside the handler, the failed pass and its tensors are freed.
             clear_device_cache(garbage_collection=True)
-            torch.set_rng_state(random_state)
+            set_random_state(state)
             size = min(self.size, len(index))
             if size == 1:
                 raise ModelError(
@@ -63,10 +64,10 @@ class MicroBatches:
         if not self._is_auto:
             return
         longest = lengths.argsort(descending=True, stable=True)[:batch_size]
-        random_state = torch.get_rng_state()
+        state = random_state()
         # The optimiser allocates two moments at the first step; reserve their memory now.
         room = [torch.empty_like(p) for p in self._module.parameters() if p.requires_grad for _ in range(2)]
         self.accumulate(longest, 0.0, work)
         del room
         self._module.zero_grad(set_to_none=True)
-        torch.set_rng_state(random_state)
+        set_random_state(state)

@@ -65,8 +65,8 @@ def fit_optimum(
         )
     raw = _features(head, inputs, supervision.rows)
     if not head.keeps_scale:
-        spread = torch.maximum(raw.std(0, correction=0), FLOOR * raw.square().mean(0).sqrt())
-        head.scale.copy_(torch.where(head.scale.isinf(), head.scale, torch.where(spread > 0, spread, 1.0)))
+        spread, scale = torch.maximum(raw.std(0, correction=0), FLOOR * raw.square().mean(0).sqrt()), head.scale.cpu()
+        head.scale.copy_(torch.where(scale.isinf(), scale, torch.where(spread > 0, spread, 1.0)))
     features, n_classes = raw / head.scale.cpu(), supervision.targets.soft.shape[1]
 
     def objective(samples: Int[Tensor, " some"]) -> Objective:
