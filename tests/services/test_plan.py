@@ -9,6 +9,7 @@ from ensemw2s.config import EnsembleConfig, load_config, parse_config
 from ensemw2s.errors import ModelError
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.tiny import tiny
+from ensemw2s.services.planning import calibrate
 from ensemw2s.services.planning.calibrate import measured
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.services.planning.units import expert_trainings
@@ -17,6 +18,12 @@ from tiny_run import merged, tiny_tree, tiny_words_tree
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
 KINDS = {"classes": tiny_tree, "words": tiny_words_tree}
+
+
+@pytest.fixture
+def no_time(monkeypatch):
+    """Every measurement ends after its two calls."""
+    monkeypatch.setattr(calibrate, "SECONDS", 0.0)
 
 
 def config_of(kind, task_file, **changes):
@@ -96,10 +103,45 @@ def test_what_a_run_refuses_is_refused(task_file):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_shipped_configuration_can_be_planned(path):
-    found = make_plan(tiny(load_config(path)), calibrated=False)
+def test_every_shipped_configuration_can_be_planned_and_all_its_work_is_timed(path, no_time):
+    found = make_plan(tiny(load_config(path)))
     assert {"experts", "students", "evaluate"} <= {line.stage for line in found.lines}
     assert found.flops > 0
+    assert [line.what for line in found.lines if not line.seconds] == []
+
+
+@pytest.mark.parametrize("judges", ["trained", "likelihood", "principles"])
+def test_what_judges_read_is_timed_through_the_whole_model(judges, task_file, no_time):
+    # All of such a model is trained, so that its trunk's pass, which takes no time, is no judge's.
+    students = {"recipes": [{"labels": "hard", "label_model": "judged"}]}
+    strong = {"adapter": "full"}
+    config = config_of("words", task_file, judges={"kind": judges}, students=students, strong=strong)
+    lines = {line.what: line for line in make_plan(config).lines}
+    judge, trunk = (
+        line.seconds / line.count / line.tokens
+        for line in (lines["judges read answers"], lines["the trunk reads the tests' answers"])
+    )
+    assert judge > trunk  # the weak model's, of one layer
+    assert ("a judge" in lines) == (judges == "trained")
+
+
+def test_judges_read_the_answers_of_those_for_whom_they_are_asked(task_file):
+    def asked(*recipes, n_samples=0):
+        students = {"recipes": [{"labels": "hard"} | recipe for recipe in recipes]}
+        changes = {"judges": {"kind": "trained"}, "generation": {"samples": n_samples}, "students": students}
+        found = make_plan(config_of("words", task_file, **changes), calibrated=False)
+        lines = {line.what: line for line in found.lines}
+        assert lines["a judge"].count == 10  # made by every run that has judges
+        return lines.get("judges read answers")
+
+    judged, n_seeds, n_teachers = {"label_model": "judged"}, 2, 5
+    assert asked({}) is None
+    of_all = asked({}, judged)
+    assert of_all.count == n_seeds * n_teachers
+    of_one = asked({}, judged | {"teachers": ["self"]}, judged | {"teachers": ["self"], "with_easy": True})
+    assert of_one.count == n_seeds
+    assert of_one.tokens < of_all.tokens  # the strong model has no members, each with an answer of its own
+    assert asked({}, n_samples=3).count == n_seeds * n_teachers  # for the curve of how right a choice among them is
 
 
 def test_the_command_prints_a_table_or_json(task_file, monkeypatch, capsys, tmp_path):

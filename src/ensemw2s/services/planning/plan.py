@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
 from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods import n_contexts
-from ensemw2s.forms.base import Prepared
+from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.role import Role
 from ensemw2s.models.adapting.upper import own_layers
@@ -43,8 +43,9 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
         prepared = prepare(unread, store, lambda model, n: None, is_plan=True)
         counts = AnswerCounts(prepared) if isinstance(prepared, AnswerPrepared) else ClassCounts(prepared)
         loaded, before = time.perf_counter() - begun, peak_memory()
-        rates = measured_rates(prepared) if calibrated else None
-    units = counts.units()
+        units, split, draw = counts.units(), prepared.split, prepared.split.draw(config.seeds[0])
+        kinds, seed = dict.fromkeys(unit.kind for unit in units), SeedContext(config.seeds[0], draw, store)
+        rates = measured_rates(prepared, seed, kinds) if calibrated else None
     lines = tuple(_line(unit, rates) for unit in units)
     training = max(
         _training_bytes(counts.role(name), training, counts.amounts[name]) for name, training in trainings_of(config)
@@ -55,7 +56,6 @@ def make_plan(config: ExperimentConfig, *, calibrated: bool = True) -> Plan:
         peak = (peak_memory() if calibrated else before + training) + exported
     else:
         peak = _weights(prepared) + training
-    split, draw = prepared.split, prepared.split.draw(config.seeds[0])
     rows = {"easy_train": len(draw.easy_train), "easy_val": len(draw.easy_val)}
     rows |= {"hard_unlabelled": len(draw.hard_unlabelled)} | {part: len(split.pools[part]) for part in split.tests}
     is_rated = config.difficulty.source != "column"
@@ -93,7 +93,7 @@ def _notes(config: ExperimentConfig, *, is_rated: bool) -> tuple[str, ...]:
 
 
 def _line(unit: Unit, rates: Rates | None) -> PlanLine:
-    seconds = None if rates is None else unit.count * unit.amount * rates[unit.verb, unit.role]
+    seconds = None if rates is None else unit.count * unit.amount * rates[unit.kind]
     return PlanLine(
         stage=unit.stage, what=unit.what, role=unit.role, count=unit.count, tokens=unit.tokens, flops=unit.flops,
         seconds=seconds, disk=unit.kept,

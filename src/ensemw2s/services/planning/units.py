@@ -5,15 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ensemw2s.config import EnsembleConfig, ExperimentConfig, TrainConfig
+from ensemw2s.config import EnsembleConfig, ExperimentConfig, JudgeConfig, TrainConfig
 from ensemw2s.ensemble.methods import learning, make_method, max_members, members_of, methods_of_several
 
-Verb = Literal["read", "train", "fit", "score", "write", "ask", "interval"]
-"""What takes time: the trunk reads, a module takes steps, is fitted to its optimum, scores given answers or writes its
-own, the untrained model is asked, items are resampled."""
+ModelVerb = Literal["read", "train", "fit", "score", "write", "ask", "judge"]
+"""What takes a model time: the trunk reads, a module takes steps, is fitted to its optimum, scores given answers or
+writes its own, the untrained model is asked, the whole model reads answers to judge them."""
+Verb = Literal[ModelVerb, "interval"]
+"""What takes time: the work of a model, and resampling items."""
 Stage = Literal["prepare", "experts", "labels", "students", "evaluate"]
 RoleName = str
 """A model by the name of its setting, such as `weak`, `strong` or, of a pool, `weak.0`; or `both`."""
+Kind = tuple[Verb, RoleName]
+"""Work that is timed together."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Unit:
     """Of one."""
     kept: int = 0
     """Bytes that one leaves in the store."""
+
+    @property
+    def kind(self) -> Kind:
+        """By which its rate is known."""
+        return self.verb, self.role
 
 
 def expert_trainings(config: EnsembleConfig, n_layers: int = 1, seed: int = 0) -> int:
@@ -89,7 +98,12 @@ def training_amount(adapter: str, training: TrainConfig, n: int, tokens: float) 
     return training.epochs * n / training.batch_size if adapter == "head" else training.epochs * tokens
 
 
-def training_verb(training: TrainConfig) -> Verb:
+def judge_readings(judges: JudgeConfig) -> int:
+    """How often judges read each answer: by principles it is shown beside another, in both orders, for each of them."""
+    return 2 * len(judges.principles) if judges.kind == "principles" else 1
+
+
+def training_verb(training: TrainConfig) -> Literal["train", "fit"]:
     return "fit" if training.is_fitted else "train"
 
 

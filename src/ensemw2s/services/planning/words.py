@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from ensemw2s.config import Preference
 from ensemw2s.ensemble.methods import n_asked, n_contexts
-from ensemw2s.forms.generation.judging.training import TRAINING
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.merging import SCALES
 from ensemw2s.models.adapting.adapters import owned_state
-from ensemw2s.results.conditions import SELF
 from ensemw2s.services.planning.counts import Amounts, Counts
-from ensemw2s.services.planning.units import RoleName, Stage, Unit, trainings_of, voters
+from ensemw2s.services.planning.judged import JudgeCounts
+from ensemw2s.services.planning.units import RoleName, Stage, Unit, trainings_of
 from ensemw2s.tables import METHODS
 
 
@@ -84,14 +82,14 @@ class AnswerCounts(Counts):
         if self.weak_names == ["weak"]:
             experts = [
                 self.scored("experts", scored, "weak", self.n_val, self.n_voters * n),
-                self._written("labels", written, "weak", self.n_hard, (n_methods - n_behind) * n),
-                self._written("labels", f"{written} behind contexts", "weak", self.n_hard, n_behind * n, shares=False),
+                self.written("labels", written, "weak", self.n_hard, (n_methods - n_behind) * n),
+                self.written("labels", f"{written} behind contexts", "weak", self.n_hard, n_behind * n, shares=False),
             ]
         else:  # each expert writes by itself
             taken = self.taken_of_pool()
             experts = [
-                *(self._written("experts", scored, name, self.n_val, count) for name, count in taken.items()),
-                *(self._written("labels", "an expert's answers", name, self.n_hard, k) for name, k in taken.items()),
+                *(self.written("experts", scored, name, self.n_val, count) for name, count in taken.items()),
+                *(self.written("labels", "an expert's answers", name, self.n_hard, k) for name, k in taken.items()),
             ]
         if self.n_merged:
             n_tried = len(SCALES) * self.n_val
@@ -100,8 +98,8 @@ class AnswerCounts(Counts):
         return [
             *experts,
             *self._drawn(),
-            *self._judged(),
-            self._written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
+            *JudgeCounts(self).units(),
+            self.written("students", "the strong model's own pseudo-answers", "strong", self.n_hard, n),
             *self._read("students", "the trunk reads the easy answers", "strong", self._n_pool, 1),
             *self._read("students", "the trunk reads pseudo-answers", "strong", self.n_hard, (2 + n_methods) * n),
         ]
@@ -112,53 +110,13 @@ class AnswerCounts(Counts):
         each, of_ensembles = -(-n_drawn // len(self.weak_names)), count * len(self.config.ensemble.methods)
         own = "the strong model's drawn answers"
         return [
-            *(self._written("labels", "drawn answers", k, each, of_ensembles, begun=True) for k in self.weak_names),
-            self._written("students", own, "strong", n_drawn, count, begun=True),
+            *(self.written("labels", "drawn answers", k, each, of_ensembles, begun=True) for k in self.weak_names),
+            self.written("students", own, "strong", n_drawn, count, begun=True),
         ]
-
-    def _judged(self) -> list[Unit]:
-        """Making the judges, asking them about every teacher's answers, and choosing among students' samples."""
-        judges, generation, n = self.config.judges, self.config.generation, self.n_seeds
-        if judges.kind == "none":
-            return []
-        teachers, n_easy = 1 + len(self.config.ensemble.methods), self.n_easy + self.n_val
-        asked = self.n_hard * (generation.samples + (voters(self.config.ensemble) + teachers) / teachers)
-        units = [self._asked("judges read answers", asked, teachers * n)]
-        if judges.kind == "trained":
-            name, width = self.weak_names[0], self.role("strong").backbone.feature_size
-            if not self.answers.by_choice:
-                n_drawn = judges.n_negatives * n_easy
-                units.append(self._written("students", "wrong answers for judges", name, n_drawn, n))
-            n_texts, uses = (1 + judges.n_negatives) * n_easy, TRAINING.passes * 2 * judges.n_negatives * self.n_easy
-            made, flops = judges.n_judges * n, 12.0 * width * uses
-            units += [
-                self._read_whole("judges read easy answers", n_texts, n),
-                Unit("students", "a judge", "fit", "strong", made, uses, 0, flops, kept=8 * width),
-            ]
-        if judges.at_test:
-            first = self.config.students.recipes[0]
-            pairs = self.config.students.pairs(self.config.ensemble.methods)
-            n_models, n_drawn = 1 + sum(r == first for _, r in pairs), generation.samples * (self.n_val + self.n_tests)
-            units += [
-                self._written("students", "drawn answers to the tests", "strong", n_drawn, n_models * n),
-                self._asked("judges read answers to the tests", n_drawn, n_models * n),
-            ]
-        return units
-
-    def _asked(self, what: str, n: int | float, count: int) -> Unit:
-        """Judges are asked about so many answers; by principles each is shown twice, beside another, for each one."""
-        judges = self.config.judges
-        return self._read_whole(what, n * (2 * len(judges.principles) if judges.kind == "principles" else 1), count)
-
-    def _read_whole(self, what: str, n: int | float, count: int) -> Unit:
-        """The whole strong model reads so many questions with an answer."""
-        role, tokens = self.role("strong"), round(n * self.amounts["strong"].read)
-        flops = (role.trunk_flops + role.own_flops) * tokens
-        return Unit("students", what, "read", "strong", count, tokens, tokens, flops)
 
     def on_the_way(self, count: int) -> list[Unit]:
         return [
-            self._written("students", "a label model's student's answers", "strong", self.n_hard, count),
+            self.written("students", "a label model's student's answers", "strong", self.n_hard, count),
             *self._read("students", "the trunk reads these answers", "strong", self.n_hard, count),
         ]
 
@@ -171,31 +129,13 @@ class AnswerCounts(Counts):
             n_drawn = recipe.then.n_samples * self.n_hard
             n_answers = 2 * self.n_hard * recipe.then.make_pairing().at_most(recipe.then.n_samples)
             training, kept = self.config.training_of_lesson(recipe.then), self.student_bytes()
-            units += self._judged_pairs(recipe.then, teacher)
+            units += JudgeCounts(self).of_pairs(recipe.then, teacher)
             units += [
-                self._written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
+                self.written("students", "a student's drawn answers", "strong", n_drawn, self.n_seeds),
                 *self._read("students", "the trunk reads pairs", "strong", n_answers, self.n_seeds),
                 self.trained("students", "a second lesson", "strong", training, n_answers, self.n_seeds, kept=kept),
             ]
         return units
-
-    def _judged_pairs(self, then: Preference, teacher: str) -> list[Unit]:
-        """What judges read for a second lesson, at most, and the easy answers that say how far to trust them."""
-        if not then.reads_judges:
-            return []
-        pairing, n_questions, units = then.make_pairing(), self.n_hard, list[Unit]()
-        if then.denoise != "none":
-            n_questions += self.n_val
-            who: list[RoleName] = ["strong"] if teacher == SELF else self.weak_names
-            said = [
-                self._written("students", "a teacher's easy answers", name, self.n_val, self.n_seeds) for name in who
-            ]
-            n_drawn = then.n_samples * self.n_val
-            drawn = self._written("students", "a student's drawn easy answers", "strong", n_drawn, self.n_seeds)
-            units += [*said, drawn]
-        of_pairing = then.n_samples + 1 if getattr(pairing, "reads_judges", False) else 0
-        of_pairs = 2 * pairing.at_most(then.n_samples) if then.denoise != "none" else 0
-        return [*units, self._asked("judges read pairs", n_questions * (of_pairing + of_pairs), self.n_seeds)]
 
     def evaluating(self, n_students: int) -> list[Unit]:
         n, n_seen = self.n_seeds, self.n_tests + self.n_val
@@ -212,9 +152,7 @@ class AnswerCounts(Counts):
                 of_merged = "a merged model's answers to the tests"
                 units.append(self.scored("evaluate", of_merged, "weak", self.n_tests, self.n_merged))
         else:
-            units += [
-                self._written("evaluate", what, name, self.n_tests, k) for name, k in self.taken_of_pool().items()
-            ]
+            units += [self.written("evaluate", what, name, self.n_tests, k) for name, k in self.taken_of_pool().items()]
         units += [
             self.scored("evaluate", "a student's answers to the tests", "strong", n_seen, n_students),
             Unit("evaluate", "intervals", "interval", "both", 4 * n_students // n, 1.0),
@@ -223,9 +161,9 @@ class AnswerCounts(Counts):
             count = n * sum(not METHODS[name].learns for name in self.config.ensemble.methods)
             asked = "untrained members' answers, written out"
             if count:
-                units.append(self._written("evaluate", asked, "weak", n_seen, count, is_trained=False, shares=False))
+                units.append(self.written("evaluate", asked, "weak", n_seen, count, is_trained=False, shares=False))
             n_asked = self.n_tests + n * self.n_val
-            units.append(self._written("evaluate", "zero-shot answers", "strong", n_asked, 1, is_trained=False))
+            units.append(self.written("evaluate", "zero-shot answers", "strong", n_asked, 1, is_trained=False))
         return units
 
     @property
@@ -237,7 +175,7 @@ class AnswerCounts(Counts):
             return []
         return [self.read(stage, what, name, n, count, n * self.amounts[name].read)]
 
-    def _written(
+    def written(
         self,
         stage: Stage,
         what: str,
