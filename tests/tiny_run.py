@@ -63,6 +63,25 @@ def tiny_tree(task_file: Path) -> dict[str, Any]:
     }
 
 
+def other_models(kind: str, folder: Path) -> dict[str, Any]:
+    """Changes to `tiny_tree`: a mixture of low-rank updates as student, or vectors of a file; nothing for any other."""
+    if kind == "mixture":
+        lora = {"adapter": "lora", "lora_rank": 2, "n_layers": 2}
+        return {"weak": lora, "strong": lora | {"lora_experts": 2, "lora_start": "weak"}}
+    if kind == "vectors":
+        import torch
+
+        from ensemw2s.models.vectors import write_vectors
+
+        rows = comparison_rows()
+        drawn = torch.randn(len(rows), 6, generator=torch.Generator().manual_seed(0))
+        vectors = torch.cat([drawn, torch.tensor([[-row["hardness"] / 50] for row in rows])], dim=1)
+        write_vectors(folder / "vectors.safetensors", [row["id"] for row in rows], {1: drawn, 2: vectors})
+        model = f"features:{folder / 'vectors.safetensors'}"
+        return {"weak": {"model": model, "n_layers": 1}, "strong": {"model": model, "n_layers": 2}}
+    return {}
+
+
 def tiny_words_tree(task_file: Path) -> dict[str, Any]:
     """The same questions answered in words: a whole generation experiment that takes a few seconds."""
     training = STEPS | {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}

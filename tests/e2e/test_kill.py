@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ensemw2s.pipeline.run_folder import read_results
-from tiny_run import merged, tiny_tree
+from tiny_run import merged, other_models, tiny_tree
 
 HELPER = Path(__file__).with_name("kill_and_resume.py")
 
@@ -59,4 +59,16 @@ def test_twenty_kills_across_the_stages_leave_the_results_of_an_undisturbed_run(
     assert len(kills) == 20
     assert len({n for n, _ in kills}) >= 10, f"the kills did not spread over the work: {kills}"
     assert any(checkpoints for _, checkpoints in kills), f"no kill fell within a training: {kills}"
+    assert_nothing_lost(tmp_path)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("models", ["mixture", "vectors"])
+def test_kills_leave_the_results_of_other_models_as_they_are(models, tmp_path, task_file):
+    changes = {"seeds": [0], "student_training": {"epochs": 6, "checkpoint_steps": 2}}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(merged(tiny_tree(task_file), merged(changes, other_models(models, tmp_path)))))
+    kills = kills_of(config, tmp_path, 6)
+    assert len({n for n, _ in kills}) >= 3, f"the kills did not spread over the work: {kills}"
     assert_nothing_lost(tmp_path)

@@ -18,7 +18,7 @@ from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.pipeline.run_log import read_events
 from ensemw2s.results import Timing
-from tiny_run import comparison_rows, merged, write_jsonl
+from tiny_run import comparison_rows, merged, other_models, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +149,18 @@ def are_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("source", ["column", "entropy"])
-def test_flipping_every_sealed_label_changes_no_label_no_setting_and_no_student(place, tiny_config, source):
+@pytest.mark.parametrize(
+    ("source", "models"), [("column", ""), ("entropy", ""), ("column", "mixture"), ("column", "vectors")]
+)
+def test_flipping_every_sealed_label_changes_no_label_no_setting_and_no_student(source, models, tmp_path, tiny_config):
     rows, other = comparison_rows(), {"yes": "no", "no": "yes"}
-    file = write_jsonl(place / f"flip-{source}.jsonl", rows)
-    config = tiny_config(
-        seeds=[0],
-        task={"path": str(file)},
-        difficulty={"source": source, "n_labelled": 60, "n_folds": 3},
-        ensemble={"n_rounds": 2},
-        students={
+    file = write_jsonl(tmp_path / "flip.jsonl", rows)
+    changes = {
+        "seeds": [0],
+        "task": {"path": str(file)},
+        "difficulty": {"source": source, "n_labelled": 60, "n_folds": 3},
+        "ensemble": {"n_rounds": 2},
+        "students": {
             "recipes": [
                 {},
                 {"loss": "logconf", "with_easy": True},
@@ -166,10 +168,11 @@ def test_flipping_every_sealed_label_changes_no_label_no_setting_and_no_student(
                 {"curriculum": "confidence", "weigh_by": "confidence"},
             ]
         },
-    )
+    }
+    config = tiny_config(**merged(changes, other_models(models, tmp_path)))
     # A store for each: a stage that read a sealed label without naming it in its key would not be hidden by a reuse.
-    stores = [place / f"flip-{source}-store-{i}" for i in range(2)]
-    folders = [place / f"flip-{source}-{i}" for i in range(2)]
+    stores = [tmp_path / f"store-{i}" for i in range(2)]
+    folders = [tmp_path / f"run-{i}" for i in range(2)]
     plain = run(config, folders[0], store_root=stores[0])
     split = runner.prepare(config, runner.Store(stores[0]), lambda model, n: None).split
     sealed = {e.id for e in split.examples if e.answer is None}
