@@ -247,6 +247,8 @@ def test_the_plan_counts_samples_and_lessons(task_file):
     drawn = {line.what: line.tokens for line in lines if "drawn answers" in line.what}
     assert set(drawn) == {"drawn answers", "the strong model's drawn answers", "a student's drawn answers"}
     assert drawn["a student's drawn answers"] == pytest.approx(2 * drawn["the strong model's drawn answers"], rel=0.01)
+    # All three recipes begin with the same student.
+    assert [line.count for line in lines if line.what.startswith("a student of")] == [1]
     # A tree of six samples has five nodes that part at most: ten answers for each of the forty questions.
     tree, majority = sorted((line.tokens for line in lines if line.what == "a second lesson"), reverse=True)
     assert tree == pytest.approx(5 * majority, rel=0.01)

@@ -101,8 +101,8 @@ class Counts(ABC):
     def units(self) -> list[Unit]:
         """Every unit of the run, in its order."""
         experts, students = self._experts(), self._students()
-        n_students = sum(unit.count for unit in students if unit.verb in ("train", "fit"))
         students += self.second_lessons()
+        n_students = sum(unit.count for unit in students if unit.verb in ("train", "fit"))
         units = [*self.reading(), *experts, *self.labelling(), *students, *self.evaluating(n_students)]
         units += [*self._perturbed(n_students), *self._refit()]
         return [unit for unit in units if unit.count and unit.amount]

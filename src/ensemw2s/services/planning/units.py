@@ -79,9 +79,10 @@ def voters(config: EnsembleConfig) -> int:
 
 def student_sizes(config: ExperimentConfig, n_easy: int, n_hard: int) -> Counter[tuple[int, bool]]:
     """How many students of one seed train on how many examples, at most: a selection may leave fewer; and whether
-    under a recipe that has an optimum."""
+    under a recipe that has an optimum. Recipes that differ in their second lesson share the first."""
     pairs = config.students.pairs(config.ensemble.methods)
-    return Counter((n_hard + (n_easy if recipe.with_easy else 0), recipe.has_optimum) for _, recipe in pairs)
+    first = {(teacher, recipe.model_copy(update={"then": None}).model_dump_json()): recipe for teacher, recipe in pairs}
+    return Counter((n_hard + (n_easy if recipe.with_easy else 0), recipe.has_optimum) for recipe in first.values())
 
 
 def students_on_the_way(config: ExperimentConfig) -> int:
