@@ -15,7 +15,6 @@ from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.pictures import PicturePredictor, is_on_pictures, load_picture_student
 from ensemw2s.export.vector_student import RECORD as VECTORS
 from ensemw2s.export.vector_student import VectorPredictor, load_vector_student
-from ensemw2s.models.pictures.files import open_pictures as open_pictures_of
 from ensemw2s.prompting import FILE, Prompting
 
 
@@ -150,15 +149,7 @@ class _OnPictures:
     predictor: PicturePredictor
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        return [self._reason(prompt) for prompt in prompts]
-
-    def _reason(self, prompt: str) -> str:
-        try:
-            self.predictor.trunk.check(["of this row"], [prompt])
-            open_pictures_of(prompt, "of this row", "L")
-        except DataError as error:
-            return str(error)
-        return ""
+        return [reason for _, reason in self.predictor.reader.sizes(prompts)]
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         for prompt, answer in zip(prompts, self.predictor.answers(prompts), strict=True):
