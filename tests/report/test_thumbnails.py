@@ -35,8 +35,11 @@ def showing(results, prompts):
     return results.model_copy(update={"items": results.items.model_copy(update={"items": tuple(items)})})
 
 
-def named(prompt):
-    return at_short_names(shown(prompt))[0][1]
+def named(prompt: str) -> str:
+    """The name of its picture."""
+    (_, name), _ = at_short_names(shown(prompt))
+    assert name is not None
+    return name
 
 
 def opened(data):

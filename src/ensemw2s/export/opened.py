@@ -17,7 +17,7 @@ from ensemw2s.export.pictures import is_on_pictures
 from ensemw2s.export.place import exported_folder
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import saved_prompting
-from ensemw2s.export.vector_student import RECORD as VECTORS
+from ensemw2s.export.vector_student import is_on_vectors
 from ensemw2s.models.pictures.kind import kind_of
 from ensemw2s.prompting import Prompting
 
@@ -137,7 +137,7 @@ def _folders(path: Path) -> dict[str, Path]:
     folders = {STUDENT: student} if (student / "config.json").is_file() else {}
     if (ensemble_folder(path) / RECORD).is_file():
         folders[ENSEMBLE] = ensemble_folder(path)
-    if not folders and (student / VECTORS).is_file():
+    if not folders and is_on_vectors(student):
         raise ModelError(
             f"{student}: this student reads vectors and no prompts, so nothing can be asked of it in words; answer the "
             "rows of a file: ensemw2s predict --features FILE"
