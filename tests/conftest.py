@@ -76,3 +76,24 @@ def tiny_config(task_file):
         return parse_config(merged(tiny_tree(task_file), changes))
 
     return make
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine, which huggingface_hub takes for its own, with a token."""
+    from huggingface_hub import constants, hf_api
+
+    from local_hub import local_hub
+
+    with local_hub(tmp_path / "hub") as made:
+        for name, value in {
+            "ENDPOINT": made.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": made.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(hf_api.api, "endpoint", made.url)
+        monkeypatch.setenv("HF_TOKEN", made.token)
+        yield made

@@ -12,6 +12,7 @@ from ensemw2s.errors import DataError
 from ensemw2s.hashing import sha256_of
 
 _PICTURE = re.compile(r"!\[\]\((?P<path>[^()\n]+?)(?:#(?P<digest>[0-9a-f]{64}))?\)")
+_SHORT = re.compile(r"!\[\]\(([^()\n]+)\)")
 SHOWN_DIGITS = 8
 
 
@@ -96,13 +97,27 @@ def by_content(prompt: str) -> str:
 
 
 def shown(prompt: str) -> str:
-    """The prompt for a reader: each picture as its file's name and the first digits of its content's hash."""
+    """The prompt for a reader: each picture by its `short_name`."""
+    return _replaced(prompt, lambda match: f"![]({short_name(match['path'], match['digest'])})")
 
-    def short(match: re.Match[str]) -> str:
-        name = Path(match["path"]).name
-        return f"![]({name}#{match['digest'][:SHOWN_DIGITS]})" if match["digest"] else f"![]({name})"
 
-    return _replaced(prompt, short)
+def short_name(path: str, digest: str | None) -> str:
+    """A picture's file by its name alone, with the first digits of its content's hash.
+
+    >>> short_name("/data/a.png", "3f2a" * 16)
+    'a.png#3f2a3f2a'
+    """
+    return f"{Path(path).name}#{digest[:SHOWN_DIGITS]}" if digest else Path(path).name
+
+
+def at_short_names(text: str) -> list[tuple[str, str | None]]:
+    """What `shown` gave, cut at its pictures: each text, and the short name of the picture behind it; None at the end.
+
+    >>> at_short_names("Is ![](a.png#3f2a3f2a) a cat?")
+    [('Is ', 'a.png#3f2a3f2a'), (' a cat?', None)]
+    """
+    parts = _SHORT.split(text)
+    return [(parts[i], parts[i + 1] if i + 1 < len(parts) else None) for i in range(0, len(parts), 2)]
 
 
 def _replaced(prompt: str, by: Callable[[re.Match[str]], str]) -> str:

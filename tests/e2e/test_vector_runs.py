@@ -1,15 +1,18 @@
 """Vectors of a file in the place of a model: figures, what a run leaves with, and refusals."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ensemw2s import Student
 from ensemw2s.cli.commands import run_command
 from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.errors import ConfigError, DataError, ModelError
 from ensemw2s.export.class_labeller import ClassLabeller
+from ensemw2s.export.classifier import load_student
 from ensemw2s.export.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.forms.classification.prepare import ClassPrepared
@@ -20,6 +23,7 @@ from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
 from ensemw2s.results.conditions import ZERO_SHOT
 from ensemw2s.services.planning.plan import make_plan
+from ensemw2s.services.sharing.parcel import student_parcel
 from tiny_run import merged, tiny_tree
 
 METHODS = ["single", "independent", "subspace", "layers"]
@@ -181,3 +185,34 @@ def test_a_value_that_is_no_number_and_an_absent_depth_are_named(tmp_path):
         file.features(["a", "b"], (), [3])
     with pytest.raises(ModelError, match="no vectors of depth 2"):
         file.cut(2)
+
+
+def test_a_student_is_pushed_and_loads_under_its_name(finished, vectors, place, hub, monkeypatch, capsys):
+    path, prepared = vectors
+    monkeypatch.setattr("sys.argv", ["ensemw2s", "push", str(place / "run"), "--to", "me/student"])
+    assert run_command() == 0
+    assert "say in README.md which encoder made them" in " ".join(capsys.readouterr().err.split())
+    student, pushed = place / "run" / "student", hub.repository("me/student")
+    assert {p.name for p in pushed.iterdir()} == {p.name for p in student.iterdir()} | {".gitattributes"}
+    names = list(prepared.names[:9])
+    answers = [each["answer"] for each in answer_prompts(student, names, features=path)]
+    file = open_vectors(ModelConfig(model=f"features:{path}"))
+    rows = file.features(names, (), [4])[4].numpy()
+    loaded = Student.load("me/student")
+    assert loaded.predict(rows).tolist() == loaded.predict(rows.tolist()).tolist() == answers
+    with pytest.raises(ValueError, match="reads rows of"):
+        loaded.predict(rows[:, :3])
+    with pytest.raises(ConfigError, match="copy that folder"):
+        loaded.save(place / "copy")
+    with pytest.raises(ModelError, match=r"load it by Student\.load"):
+        load_student("me/student")
+    card = (student / "README.md").read_text()
+    assert "pipeline_tag: tabular-classification" in card
+    assert "--id id --features new.safetensors" in card
+    assert 'Student.load("PLACE").predict(vectors)' in card
+    assert str(path.parent) not in card
+    # A folder that was changed, or has more, is not pushed.
+    shutil.copytree(student, place / "changed")
+    (place / "changed" / "more.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"more\.json was added"):
+        student_parcel(place / "changed")

@@ -9,12 +9,16 @@ from transformers import AutoModelForImageClassification
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.errors import ModelError
+from ensemw2s.export.ensemble_folder import ChoiceEnsemble
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.export.pictures import export_picture_student, load_picture_student
+from ensemw2s.export.prompt_reader import TEXT_ALONE, PromptReader, Tokens
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.models.adapting.adapters import build_adapter, owned_state
+from ensemw2s.models.loading.tiny import byte_tokenizer
 from ensemw2s.models.loading.tiny_pictures import make_tiny_multimodal, make_tiny_vision
 from ensemw2s.models.pictures.load import open_pictures
+from ensemw2s.models.pictures.reading import open_picture_reader
 from ensemw2s.pictures import pictures_of, placed
 
 CHOICES = ("low", "high", "none")
@@ -80,3 +84,19 @@ def test_a_multimodal_student_is_loaded_again(prompts, tmp_path):
     with torch.no_grad():
         expected = head.classify(trunk.features(IDS, asked, [1])[1]).log_softmax(-1)
     torch.testing.assert_close(load_picture_student(tmp_path / "student").log_probs(asked), expected)
+
+
+def test_prompts_that_cannot_be_read_are_named_before_any_pass(prompts, tmp_path):
+    config = ModelConfig(model=str(make_tiny_multimodal(tmp_path / "base")), n_layers=1, max_length=40)
+    reader, trunk = open_picture_reader(config), open_pictures(config)
+    asked = [f"Is {prompts[0]} high?", f"{prompts[0]}<image>", "x" * 41, ""]
+    (size, reason), token, long, empty = reader.sizes(asked)
+    assert (size, reason) == (len("Is  high?") + 16, "")
+    trunk.features(["a"], asked[:1], [1])
+    assert "the model's own token for a picture" in token[1]
+    assert "41 tokens, those of its pictures counted" in long[1]
+    assert "0 tokens" in empty[1]
+    # Beside a model of text, which would read the path as words, no picture is read at all.
+    record = ChoiceEnsemble.model_construct(expert_ids=("a",))
+    both = PromptReader("f", (Tokens(byte_tokenizer(), False, 1000, 1000),), torch.ones(1), record, pictures=(reader,))
+    assert [reason for _, reason in both.sizes([asked[0], "Is it high?"])] == [TEXT_ALONE, ""]

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard, constants, hf_api
+from huggingface_hub import ModelCard, constants
 
 from ensemw2s import Student
 from ensemw2s.cli import main
@@ -20,7 +20,6 @@ from ensemw2s.export.place import exported_folder
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.sharing.parcel import ensemble_parcel
-from local_hub import local_hub
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree, write_jsonl
 
 SMALL = {"ensemble": {"methods": ["boosting"], "n_rounds": 2}, "students": {"recipes": [{}]}}
@@ -36,22 +35,6 @@ def place(tmp_path_factory):
     for name, tree in (("classes", merged(tiny_tree(file), SMALL)), ("words", words)):
         run(parse_config(tree), folder / name, store_root=folder / "store")
     return folder
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    with local_hub(tmp_path / "hub") as hub:
-        for name, value in {
-            "ENDPOINT": hub.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
 
 
 @pytest.fixture

@@ -128,6 +128,8 @@ class Student(Classifier):
     def load(cls, folder: str | Path, *, trusted: str | None = None) -> "Student":
         """A student from what `save` or a run wrote; the classes of a run's are texts.
 
+        One on vectors (`model: features:PATH`) answers an array of them and is not trained further.
+
         Parameters
         ----------
         folder : str or Path

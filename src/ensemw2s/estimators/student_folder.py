@@ -14,6 +14,7 @@ from ensemw2s.export.card import card, metadata
 from ensemw2s.export.classifier import Predictor, export_student, load_student
 from ensemw2s.export.ensemble_folder import untrusting
 from ensemw2s.export.place import exported_folder
+from ensemw2s.export.vector_student import VectorHead, is_on_vectors, load_vector_head
 from ensemw2s.storage.records import Saved, read_record
 from ensemw2s.text import markdown
 
@@ -33,8 +34,9 @@ class StudentRecord(Saved):
 class LoadedStudent:
     """A student from a folder."""
 
-    predictor: Predictor
-    strong: ModelConfig
+    predictor: Predictor | VectorHead
+    strong: ModelConfig | VectorHead
+    """As the estimator's parameter: a student on vectors stands for itself, because its encoder is not here."""
     recipe: Recipe
     classes: np.ndarray
 
@@ -46,7 +48,7 @@ def save_folder(folder: Path, fitted: Any, classes: np.ndarray, recipe: Recipe) 
         ConfigError: it is no pretrained model, or was itself loaded from a folder.
         ModelError: the folder cannot be written.
     """
-    if isinstance(fitted, Predictor):
+    if isinstance(fitted, Predictor | VectorHead):
         raise ConfigError("save: this student was loaded from a folder; copy that folder")
     if not isinstance(fitted, TextFitted):
         raise ConfigError(
@@ -95,6 +97,9 @@ def load_folder(place: str | Path, *, trusted: str | None = None) -> LoadedStude
         ModelError: the folder is no student, or is damaged; or the hub does not give it.
     """
     folder, trusted = exported_folder(place, trusted)
+    if is_on_vectors(folder):
+        student = load_vector_head(folder)
+        return LoadedStudent(student, student, Recipe(), np.asarray(student.about.choices))
     predictor = load_student(folder, trusted=trusted)
     if not (folder / FILE).exists():
         return LoadedStudent(predictor, ModelConfig(model=str(folder)), Recipe(), np.asarray(predictor.choices))

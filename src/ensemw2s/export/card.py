@@ -5,9 +5,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ensemw2s.export.card_use import ensemble_use, student_use
 from ensemw2s.export.ensemble_folder import AnswerEnsemble, EnsembleRecord
 from ensemw2s.models.loading.checkpoint import HUB_ID
 from ensemw2s.models.loading.fetch import KNOWN
+from ensemw2s.names import FEATURES
 from ensemw2s.pictures import has_picture
 from ensemw2s.results import Results, Row
 from ensemw2s.text import markdown, visible
@@ -15,15 +17,6 @@ from ensemw2s.text import markdown, visible
 TAGS = ("ensemw2s", "weak-to-strong")
 TESTS = {"id_test": "test like the labelled examples", "ood_test": "harder test"}
 POINTS = ("What it is", "How it was supervised", "Limits")
-_USE = """\
-`PLACE` is this folder, or its name on the hub.
-
-    ensemw2s {command}"""
-_BY_LIBRARY = """\
-transformers loads it, too:
-
-    from transformers import {auto}, AutoTokenizer
-    model, tokenizer = {auto}.from_pretrained("PLACE"), AutoTokenizer.from_pretrained("PLACE")"""
 
 
 def student_card(results: Results, by_library: bool = True, *, classes: str, probabilities: str | None = None) -> str:
@@ -39,10 +32,10 @@ def student_card(results: Results, by_library: bool = True, *, classes: str, pro
     settings = results.config["strong"]
     assert isinstance(settings, dict)
     strong = [str(settings["model"])]
+    is_on_vectors = strong[0].startswith(FEATURES)
     data = metadata(strong, is_generation=is_generation, by_library=by_library)
-    _tag(data, results)
+    _tag(data, results, strong)
     _measure(data, results, row, words)
-    auto = "AutoModelForCausalLM" if is_generation else "AutoModelForSequenceClassification"
     reading = [] if is_generation else [f"The model gives logits; its probabilities are {probabilities}."]
     refit, copied = [], []
     if chosen.refit_on is not None:
@@ -65,11 +58,7 @@ def student_card(results: Results, by_library: bool = True, *, classes: str, pro
         ],
         "How it was supervised": [f"This is the {words(row.label)}.", *weak],
         "Figures": [*_figures(results, row, chosen.seed), *refit],
-        "Use": [
-            _USE.format(command="predict PLACE --input questions.jsonl --output answers.jsonl"),
-            _BY_LIBRARY.format(auto=auto) if by_library else "",
-            "Prompts are made as prompting.json says.",
-        ],
+        "Use": student_use(is_generation=is_generation, by_library=by_library, is_on_vectors=is_on_vectors),
         "Limits": [
             "Its confidence was not calibrated on hard data: see the reliability diagram of the run's report.",
             *copied,
@@ -85,7 +74,7 @@ def ensemble_card(results: Results, record: EnsembleRecord, row: Row) -> str:
     is_generation = isinstance(record, AnswerEnsemble)
     names = list(dict.fromkeys(config.model for config in (record.weak, *(each.config for each in record.others))))
     data = metadata(names, is_generation=is_generation, by_library=False)
-    _tag(data, results)
+    _tag(data, results, names)
     _measure(data, results, row, words)
     weights = ", ".join(f"{weight:.3g}" for weight in record.expert_weights)
     sections = {
@@ -99,7 +88,7 @@ def ensemble_card(results: Results, record: EnsembleRecord, row: Row) -> str:
         ],
         "How it was supervised": _learned(results)[:1],
         "Figures": _figures(results, row, record.seed),
-        "Use": [_USE.format(command="label --ensemble PLACE --input questions.jsonl --output labels")],
+        "Use": ensemble_use(is_on_vectors=any(name.startswith(FEATURES) for name in names)),
         "Limits": [
             "Its confidence was calibrated on easy examples at most, not on hard ones.",
             *_limits(results, names, words),
@@ -121,10 +110,12 @@ def metadata(models: Sequence[str], *, is_generation: bool, by_library: bool) ->
     )
 
 
-def _tag(data: ModelCardData, results: Results) -> None:
-    """Name the task of a run on pictures, whose prompts hold some."""
+def _tag(data: ModelCardData, results: Results, models: Sequence[str]) -> None:
+    """Name the task of what reads vectors, and of a run on pictures, whose prompts hold some."""
     example = results.task.easy_example
-    if example is not None and has_picture(example.text):
+    if any(name.startswith(FEATURES) for name in models):
+        data.pipeline_tag = "tabular-classification"
+    elif example is not None and has_picture(example.text):
         data.pipeline_tag = "image-classification"
 
 
@@ -172,8 +163,8 @@ class _Words:
 
 def _absolute(value: object) -> Iterator[str]:
     """Absolute paths among settings, at any depth."""
-    if isinstance(value, str) and Path(value).is_absolute():
-        yield value
+    if isinstance(value, str) and Path(path := value.removeprefix(FEATURES)).is_absolute():
+        yield path
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         yield from _absolute(part)
 

@@ -21,7 +21,7 @@ from ensemw2s.models.adapting.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import Likelihood
 from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.pooled import Trunk
+from ensemw2s.models.pooled import PooledTrunk, Trunk
 from ensemw2s.models.vectors import VectorFile
 from ensemw2s.prompting import ids_behind
 from ensemw2s.records import Inputs
@@ -79,27 +79,31 @@ class ClassModel:
 
 
 @dataclass(frozen=True)
-class VectorModel:
-    """Vectors of a file with the experts that read them."""
+class PooledModel:
+    """A model that gives vectors alone, of a file or of pictures, with the experts that read them."""
 
-    vectors: VectorFile
+    trunk: PooledTrunk
     adapters: tuple[Adapter, ...]
     depths: tuple[int, ...]
     """Of each expert."""
     ids: tuple[str, ...] = ()
-    """Of the rows that are asked next."""
+    """Of the rows that are asked next: a file's vectors are found by them, and messages name them."""
 
     def log_probs(self, prompts: Sequence[str]) -> list[Float[Tensor, "prompts classes"]]:
-        """Of each expert, for the rows of `ids`."""
-        found = self.vectors.features(self.ids, prompts, self.depths)
-        ones, rows = torch.ones(len(self.ids), dtype=torch.long), torch.arange(len(self.ids))
+        """Of each expert."""
+        found = self._vectors(prompts, sorted(set(self.depths)))
+        ones, rows = torch.ones(len(prompts), dtype=torch.long), torch.arange(len(prompts))
         each = (PooledInputs((found[depth],), ones) for depth in self.depths)
         return [predict(adapter, inputs, rows) for adapter, inputs in zip(self.adapters, each, strict=True)]
 
     def features(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """The vectors themselves."""
-        depth = self.vectors.n_layers
-        return self.vectors.features(self.ids, prompts, [depth])[depth].float()
+        depth = self.trunk.n_layers
+        return self._vectors(prompts, [depth])[depth].float()
+
+    def _vectors(self, prompts: Sequence[str], depths: Sequence[int]) -> dict[int, Float[Tensor, "prompts _"]]:
+        ids = self.ids or [f"row-{number}" for number in range(1, len(prompts) + 1)]
+        return self.trunk.features(ids, prompts, depths)
 
 
 @dataclass(frozen=True)
@@ -152,23 +156,22 @@ class ClassLabeller(PromptReader):
     """Labels prompts by the calibrated vote of an ensemble of classifiers."""
 
     record: ChoiceEnsemble
-    models: tuple[ClassModel | ContextModel | WordModel | VectorModel, ...]
+    models: tuple[ClassModel | ContextModel | WordModel | PooledModel, ...]
     order: tuple[int, ...]
     """Of the experts that the models have, one model's after the other's: which one votes first, second and so on."""
     gate: Gate | None = None
 
     def naming(self, ids: Sequence[str]) -> "ClassLabeller":
-        """The same for rows of these ids, whose vectors its models read, where they read any."""
-        models = (replace(each, ids=tuple(ids)) if isinstance(each, VectorModel) else each for each in self.models)
+        """The same for rows of these ids, by which vectors of a file are found."""
+        models = (replace(each, ids=tuple(ids)) if isinstance(each, PooledModel) else each for each in self.models)
         return replace(self, models=tuple(models))
 
     def sizes(self, prompts: Sequence[str]) -> list[tuple[int, str]]:
         found = super().sizes(prompts)
         for model in self.models:
-            if isinstance(model, VectorModel):
+            if isinstance(model, PooledModel) and isinstance(vectors := model.trunk, VectorFile):
                 found = [
-                    (size, reason or model.vectors.lacks(name))
-                    for (size, reason), name in zip(found, model.ids, strict=True)
+                    (size, reason or vectors.lacks(name)) for (size, reason), name in zip(found, model.ids, strict=True)
                 ]
         return found
 
@@ -197,7 +200,7 @@ class ClassLabeller(PromptReader):
         if self.record.vote != "gated":
             return voting.combine(members, self.expert_weights, vote=self.record.vote)
         (model,), gate = self.models, self.gate
-        assert isinstance(model, ClassModel | VectorModel)
+        assert isinstance(model, ClassModel | PooledModel)
         assert gate is not None, "read with the folder"
         *_, last = gated_stages(members, self.expert_weights, gate.scores(model.features(prompts)))
         return last

@@ -21,6 +21,7 @@ from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.exported import AGAIN, Package, answers_of, check_choices, check_exported, check_finite, seal
 from ensemw2s.export.mixture import load_mixtures, save_mixtures
 from ensemw2s.export.place import exported_folder
+from ensemw2s.export.vector_student import is_on_vectors
 from ensemw2s.meter import working
 from ensemw2s.models.adapting.adapters import build_adapter, head_of, load_owned, owned_state
 from ensemw2s.models.adapting.head import Head
@@ -168,6 +169,11 @@ def load_student(folder: str | Path, *, trusted: str | None = None) -> Predictor
         ModelError: the folder is no exported student, or is damaged; or the hub does not give it.
     """
     folder, trusted = exported_folder(folder, trusted)
+    if is_on_vectors(folder):
+        raise ModelError(
+            f"{folder}: this student reads vectors and no prompts; load it by Student.load, or answer the rows of a "
+            "file: ensemw2s predict --features FILE"
+        )
     path = folder / "config.json"
     is_package = (folder / PACKAGE).exists()
     settings = read_settings(str(folder), path) if path.is_file() else {}

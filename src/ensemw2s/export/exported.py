@@ -64,8 +64,19 @@ def check_exported(folder: Path) -> None:
     check_contents(str(folder), folder)
     if not any((folder / name).exists() or (folder / name).is_symlink() for name in (checksums.FILE, prompting.FILE)):
         return
-    fault = checksums.folder_fault(folder, required=("config.json", prompting.FILE)) or _added(folder)
-    if fault:
+    check_sealed(folder, ("config.json", prompting.FILE))
+
+
+def check_sealed(folder: Path, required: Sequence[str]) -> None:
+    """Refuse a student whose files are not those of its checksums.
+
+    Args:
+        required: files that it must have.
+
+    Raises:
+        ModelError: a file is missing, changed or added.
+    """
+    if fault := checksums.folder_fault(folder, required=tuple(required)) or _added(folder):
         raise ModelError(f"{folder}: not the student that was exported: {fault}; {AGAIN}")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.class_labeller import ClassLabeller
@@ -16,7 +17,8 @@ from ensemw2s.export.pictures import is_on_pictures
 from ensemw2s.export.place import exported_folder
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import saved_prompting
-from ensemw2s.export.vector_student import RECORD as VECTORS
+from ensemw2s.export.vector_student import is_on_vectors
+from ensemw2s.models.pictures.kind import kind_of
 from ensemw2s.prompting import Prompting
 
 STUDENT, ENSEMBLE = "student", "ensemble"
@@ -135,7 +137,7 @@ def _folders(path: Path) -> dict[str, Path]:
     folders = {STUDENT: student} if (student / "config.json").is_file() else {}
     if (ensemble_folder(path) / RECORD).is_file():
         folders[ENSEMBLE] = ensemble_folder(path)
-    if not folders and (student / VECTORS).is_file():
+    if not folders and is_on_vectors(student):
         raise ModelError(
             f"{student}: this student reads vectors and no prompts, so nothing can be asked of it in words; answer the "
             "rows of a file: ensemw2s predict --features FILE"
@@ -166,10 +168,20 @@ def _open_ensemble(folder: Path, trusted: str | None) -> Generator | EnsembleCla
             f"{folder}: the experts of this pool vote on whole answers, which are not written token by token; name the "
             "student, or let the pool answer a file: ensemw2s label"
         )
+    record = read_ensemble_record(folder)
+    if any(_reads_pictures(config) for config in (record.weak, *(each.config for each in record.others))):
+        raise ModelError(
+            f"{folder}: an ensemble on pictures answers files of this machine alone, which are not opened for "
+            "requests; use: ensemw2s label"
+        )
     labeller = open_labeller(folder, trusted=trusted)
     if isinstance(labeller, ClassLabeller):
         return EnsembleClassifier(labeller)
     return _generator(labeller)
+
+
+def _reads_pictures(config: ModelConfig) -> bool:
+    return not (config.is_tfidf or config.is_features) and kind_of(config) != "text"
 
 
 def _is_pool_in_words(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.pictures.kind import kind_of
 from ensemw2s.models.pictures.load import open_pictures
 from ensemw2s.models.pictures.multimodal import MultimodalTrunk
+from ensemw2s.models.pictures.reading import PictureReader
 from ensemw2s.models.pictures.vision import VisionTrunk
 from ensemw2s.prompting import Prompting
 from ensemw2s.storage.files import new_folder
@@ -95,6 +96,12 @@ class PicturePredictor:
     head: Head
     choices: tuple[str, ...]
     link: str = SOFTMAX
+
+    @property
+    def reader(self) -> PictureReader:
+        """How it reads prompts."""
+        processor = self.trunk.processor if isinstance(self.trunk, MultimodalTrunk) else None
+        return PictureReader(self.trunk.config.max_length, processor)
 
     def log_probs(self, prompts: Sequence[str]) -> Float[Tensor, "examples classes"]:
         """Log-probabilities of `choices` for each prompt, in order, in float32 on the CPU.

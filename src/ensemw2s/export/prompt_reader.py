@@ -1,7 +1,7 @@
 """How a saved ensemble reads prompts, without its models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Float
@@ -9,7 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.export.ensemble_folder import EnsembleRecord
+from ensemw2s.models.pictures.reading import PictureReader
+from ensemw2s.pictures import has_picture
 from ensemw2s.prompting import prompt_ids
+
+TEXT_ALONE = "it holds a picture, and one of the ensemble's models reads text alone; delete the row"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Tokens:
         """Token ids of each prompt."""
         return prompt_ids(self.tokenizer, prompts, chat=self.chat)
 
+    def sizes(self, prompts: Sequence[str]) -> list[tuple[int, str]]:
+        """Number of tokens of each prompt, and why it cannot be read; empty where it can."""
+        return [(len(ids), unreadable(ids, self.max_length, self.n_tokens)) for ids in self.encode(prompts)]
+
 
 @dataclass(frozen=True)
 class PromptReader:
@@ -34,17 +42,27 @@ class PromptReader:
 
     fingerprint: str
     readers: tuple[Tokens, ...]
-    """Of each pretrained model; a pool of TF-IDF alone has none."""
+    """Of each language model; a pool of TF-IDF alone has none."""
     expert_weights: Float[Tensor, " experts"]
     record: EnsembleRecord
+    pictures: tuple[PictureReader, ...] = field(default=(), kw_only=True)
+    """Of each model that reads pictures."""
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether pictures of a prompt are opened; where not, their Markdown is text like any other."""
+        return bool(self.pictures)
 
     def sizes(self, prompts: Sequence[str]) -> list[tuple[int, str]]:
         """Number of tokens of each prompt (of the model that makes most), and why one cannot read it, if so."""
         found = [(1, "") for _ in prompts]
-        for reader in self.readers:
-            for place, ids in enumerate(reader.encode(prompts)):
-                size, reason = found[place]
-                found[place] = (max(size, len(ids)), reason or unreadable(ids, reader.max_length, reader.n_tokens))
+        if self.readers and self.pictures:
+            found = [(1, TEXT_ALONE if has_picture(prompt) else "") for prompt in prompts]
+        for sizes in (reader.sizes(prompts) for reader in (*self.readers, *self.pictures)):
+            found = [
+                (max(before, size), before_reason or reason)
+                for (before, before_reason), (size, reason) in zip(found, sizes, strict=True)
+            ]
         return found
 
 

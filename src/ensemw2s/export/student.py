@@ -13,9 +13,7 @@ from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.classifier import Predictor, load_student
 from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.pictures import PicturePredictor, is_on_pictures, load_picture_student
-from ensemw2s.export.vector_student import RECORD as VECTORS
-from ensemw2s.export.vector_student import VectorPredictor, load_vector_student
-from ensemw2s.models.pictures.files import open_pictures as open_pictures_of
+from ensemw2s.export.vector_student import VectorPredictor, is_on_vectors, load_vector_student
 from ensemw2s.prompting import FILE, Prompting
 
 
@@ -38,7 +36,7 @@ def answer_rows(
         ModelError: the folder is no exported student, or is damaged.
         DataError: no row has a prompt.
     """
-    by_id = (folder / VECTORS).exists()
+    by_id = is_on_vectors(folder)
     asked = [str(row.id) if by_id else row.prompt for row in rows if row.prompt is not None]
     if not asked:
         raise DataError(f"{rows[0].place}: {rows[0].problem} (no row of the {len(rows):,} has a prompt)")
@@ -97,7 +95,7 @@ def answer_prompts(
 def _opened(
     folder: Path, trusted: str | None, features: Path | None
 ) -> "_Classifier | _Generator | _OnPictures | _OnVectors":
-    if (folder / VECTORS).exists():
+    if is_on_vectors(folder):
         return _OnVectors(load_vector_student(folder, features))
     if features is not None:
         raise ModelError(f"{folder}: this student reads prompts and no vectors; leave --features out")
@@ -150,15 +148,7 @@ class _OnPictures:
     predictor: PicturePredictor
 
     def unreadable(self, prompts: Sequence[str]) -> list[str]:
-        return [self._reason(prompt) for prompt in prompts]
-
-    def _reason(self, prompt: str) -> str:
-        try:
-            self.predictor.trunk.check(["of this row"], [prompt])
-            open_pictures_of(prompt, "of this row", "L")
-        except DataError as error:
-            return str(error)
-        return ""
+        return [reason for _, reason in self.predictor.reader.sizes(prompts)]
 
     def answers(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
         for prompt, answer in zip(prompts, self.predictor.answers(prompts), strict=True):

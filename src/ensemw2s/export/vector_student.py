@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -14,14 +15,14 @@ from torch import Generator, Tensor
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import LINKS
 from ensemw2s.errors import DataError, ModelError
-from ensemw2s.export.exported import AGAIN, answers_of, check_choices, check_finite, seal
+from ensemw2s.export.exported import AGAIN, answers_of, check_choices, check_finite, check_sealed, seal
 from ensemw2s.models.adapting.adapters import load_owned
 from ensemw2s.models.adapting.head import Head
+from ensemw2s.models.loading.load import device
 from ensemw2s.models.pooled import Trunk
 from ensemw2s.models.vectors import VectorFile, read_vectors
 from ensemw2s.names import FEATURES
 from ensemw2s.prompting import Prompting
-from ensemw2s.storage import checksums
 from ensemw2s.storage.files import new_folder
 from ensemw2s.storage.records import Saved, read_record
 
@@ -67,12 +68,32 @@ def export_vector_student(
 
 
 @dataclass(frozen=True)
+class VectorHead:
+    """A loaded student, which answers vectors by a class."""
+
+    head: Head
+    about: VectorStudent
+
+    def log_probs(self, vectors: Any) -> Float[Tensor, "rows classes"]:
+        """Log-probabilities of the classes for each vector (rows of numbers), in float32 on the CPU.
+
+        Raises:
+            ValueError: they have another size than those that the student learned.
+        """
+        rows = torch.as_tensor(vectors)
+        if rows.ndim != 2 or rows.shape[1] != self.about.size:
+            raise ValueError(f"X has shape {list(rows.shape)}; this student reads rows of {self.about.size} numbers")
+        with torch.no_grad():
+            logits = self.head.classify(rows.to(self.head.scale.device, self.head.scale.dtype))
+        return LINKS[self.about.link].log_probs(logits).cpu()
+
+
+@dataclass(frozen=True)
 class VectorPredictor:
     """A loaded student with the vectors that it reads."""
 
-    head: Head
+    student: VectorHead
     vectors: VectorFile
-    about: VectorStudent
 
     def unreadable(self, ids: Sequence[str]) -> list[str]:
         """Why each row cannot be answered; empty where it can."""
@@ -82,11 +103,36 @@ class VectorPredictor:
         """For each id: answer, confidence and the probability of each class. Raises DataError for values of NaN."""
         if not ids:
             return []
-        depth, choices = self.about.depth, self.about.choices
-        vectors = self.vectors.features(ids, (), [depth])[depth]
-        with torch.no_grad():
-            probabilities = LINKS[self.about.link].log_probs(self.head.classify(vectors.to(self.head.scale.device)))
-        return answers_of(probabilities.exp().cpu(), choices)
+        about = self.student.about
+        vectors = self.vectors.features(ids, (), [about.depth])[about.depth]
+        return answers_of(self.student.log_probs(vectors).exp(), about.choices)
+
+
+def is_on_vectors(folder: Path) -> bool:
+    """Whether a folder is that of a student on vectors."""
+    return (folder / RECORD).is_file()
+
+
+def check_vector_student(folder: Path) -> VectorStudent:
+    """The record of a student on vectors, whose files are as they were exported. Raises ModelError."""
+    about = read_record(folder / RECORD, VectorStudent, mend=AGAIN)
+    check_sealed(folder, (RECORD, HEAD))
+    check_choices(folder, about.choices)
+    if about.link not in LINKS:
+        raise ModelError(f"{folder / RECORD}: link is {about.link!r}, this version reads {', '.join(LINKS)}; {AGAIN}")
+    return about
+
+
+def load_vector_head(folder: Path) -> VectorHead:
+    """Load what `export_vector_student` wrote. Raises ModelError where the folder is damaged."""
+    about = check_vector_student(folder)
+    head = Head(about.size, len(about.choices), about.head_hidden, 0.0, 0.0, Generator())
+    try:
+        load_owned(head, load_file(folder / HEAD))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder / HEAD}: cannot be read ({error}); {AGAIN}") from None
+    check_finite(folder, head)
+    return VectorHead(head.to(device()).eval(), about)
 
 
 def load_vector_student(folder: Path, features: Path | None) -> VectorPredictor:
@@ -98,25 +144,14 @@ def load_vector_student(folder: Path, features: Path | None) -> VectorPredictor:
     """
     if features is None:
         raise ModelError(f"{folder}: this student reads vectors and no prompts; give a file of them: --features FILE")
-    about = read_record(folder / RECORD, VectorStudent, mend=AGAIN)
-    if fault := checksums.folder_fault(folder, required=(RECORD, HEAD)):
-        raise ModelError(f"{folder}: not the student that was exported: {fault}; {AGAIN}")
-    check_choices(folder, about.choices)
-    if about.link not in LINKS:
-        raise ModelError(f"{folder / RECORD}: link is {about.link!r}, this version reads {', '.join(LINKS)}; {AGAIN}")
-    vectors = given_vectors(features).cut(about.depth)
-    if vectors.feature_size != about.size:
+    student = load_vector_head(folder)
+    vectors = given_vectors(features).cut(student.about.depth)
+    if vectors.feature_size != student.about.size:
         raise ModelError(
-            f"{vectors.name}: its vectors have {vectors.feature_size} numbers, and the student reads {about.size}; "
-            "give vectors of the encoder that it was trained on"
+            f"{vectors.name}: its vectors have {vectors.feature_size} numbers, and the student reads "
+            f"{student.about.size}; give vectors of the encoder that it was trained on"
         )
-    head = Head(about.size, len(about.choices), about.head_hidden, 0.0, 0.0, Generator())
-    try:
-        load_owned(head, load_file(folder / HEAD))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / HEAD}: cannot be read ({error}); {AGAIN}") from None
-    check_finite(folder, head)
-    return VectorPredictor(head.to(vectors.device).eval(), vectors, about)
+    return VectorPredictor(student, vectors)
 
 
 def given_vectors(path: Path) -> VectorFile:

@@ -21,6 +21,7 @@ from ensemw2s.pipeline.notes import run_notes, samples_notes
 from ensemw2s.pipeline.perturbed import with_perturbed
 from ensemw2s.pipeline.run_folder import PACKAGES
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
+from ensemw2s.pipeline.thumbnails import with_thumbnails
 from ensemw2s.results import Condition, LabelledText, PerturbedTest, Results, TaskInfo
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, ensemble
 
@@ -54,7 +55,8 @@ def evaluate_run(seeds: Sequence[SeedWork], advance: Advance = lambda n: None) -
         questions=_questions(first, hard[0]),
     )
     scored = [_scored(seed, truths, each, advance) for seed, each in zip(seeds, hard, strict=True)]
-    return evaluate(facts, with_perturbed(seeds, scored, truths, advance), _items(split))
+    results, items = evaluate(facts, with_perturbed(seeds, scored, truths, advance), _items(split))
+    return with_thumbnails(results, (example.prompt for example in split.examples)), items
 
 
 def _scored(work: SeedWork, truths: Mapping[str, Truth], hard: Truth | None, advance: Advance) -> ScoredSeed:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ensemw2s.names import BOOSTING
+from ensemw2s.pictures import at_short_names
 from ensemw2s.report.charts import FEWEST, PARTS, THEME, colour_of, names_of
 from ensemw2s.report.class_figures import measures, used_confusion
 from ensemw2s.report.figures import figures
@@ -74,7 +75,8 @@ def render(results: Results, timing: Timing | None, *, folder: str | None = None
         sd=_deviation,
         strip_item=_strip_item(results),
         confused=used_confusion(results) if results.confusion else None,
-        items=_embedded(results.items.model_dump()) if results.items else None,
+        items=_embedded(results.items.model_dump() | {"thumbnails": results.thumbnails}) if results.items else None,
+        at_pictures=at_short_names,
         panels=lambda section: [name for name in charts if name.split("/")[0] == section],
         percent=percent,
         points=points,

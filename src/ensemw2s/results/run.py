@@ -5,6 +5,8 @@ Seconds and memory are not here but in `timing.json`, so two runs of one configu
 
 from typing import Literal
 
+from pydantic import Field
+
 from ensemw2s.results.base import Record
 from ensemw2s.results.curves import BestOfN, BudgetCurve, Confusion, DifficultyCurve, Reliability
 from ensemw2s.results.items import AnswerSample, Items, LabelledText
@@ -82,6 +84,8 @@ class Results(Record):
     """The weak models, where there are several."""
     items: Items | None = None
     """Unlabelled items to look at."""
+    thumbnails: dict[str, str] = Field(default_factory=dict)
+    """Of pictures that are shown, by the name that stands in their text: a small PNG in base64. Not all have one."""
     confusion: tuple[Confusion, ...] = ()
     """classes: of the rows whose curves are drawn."""
     mending: tuple[Mending, ...] = ()

@@ -58,7 +58,9 @@ def _opened(path: Path, digest: str | None, name: str, mode: str) -> "Image":
                 )
             return picture.convert(mode)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:120]
+        # Pillow names the object that holds an unknown file, which is another one each time.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        reason = "of no known format" if is_unknown else " ".join(str(error).split())[:120]
         raise DataError(
             f"example {name!r}: {path} is no picture that can be opened ({reason}); save it as PNG or JPEG"
         ) from None

@@ -22,7 +22,7 @@ def open_checkpoint(
 
     Those are initialised, for the caller to refuse or not to read.
     """
-    processor = processor_class.from_pretrained(folder, backend=BACKEND, trust_remote_code=trust, local_files_only=True)
+    processor = open_processor(folder, trust, processor_class)
     with torch.random.fork_rng(devices=[]):
         model, info = model_class.from_pretrained(
             folder,
@@ -33,6 +33,11 @@ def open_checkpoint(
             output_loading_info=True,
         )
     return model, processor, sorted(info["missing_keys"])
+
+
+def open_processor(folder: Path, trust: bool, processor_class: Any) -> Any:
+    """The processor of a checkpoint, on Pillow."""
+    return processor_class.from_pretrained(folder, backend=BACKEND, trust_remote_code=trust, local_files_only=True)
 
 
 def refuse_lacking(name: str, folder: Path, lacking: Sequence[str]) -> None:

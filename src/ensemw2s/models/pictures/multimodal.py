@@ -24,6 +24,7 @@ from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.pictures.files import check_pillow, open_pictures
 from ensemw2s.models.pictures.frozen import BACKEND, open_checkpoint, refuse_lacking, states_of
 from ensemw2s.models.pictures.kind import check_prompts
+from ensemw2s.models.pictures.reading import read_with
 from ensemw2s.models.probes import require
 from ensemw2s.pictures import split_at_pictures
 
@@ -143,8 +144,7 @@ class MultimodalTrunk:
 
     def _read(self, texts: Sequence[str], pictures: Sequence[Any]) -> dict[str, Tensor]:
         """What the model reads of the texts before, between and behind pictures."""
-        text = self.processor.image_token.join(texts)
-        return dict(self.processor(text=[text], images=[list(pictures)] if pictures else None, return_tensors="pt"))
+        return read_with(self.processor, texts, pictures)
 
     @torch.no_grad()
     def last_states(self, asked: dict[str, Tensor], depths: Collection[int]) -> dict[int, Float[Tensor, "prompts dim"]]:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import format_of, stream_rows, total_units
 from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
+from ensemw2s.pictures import folder_of
 from ensemw2s.services.labelling.engine import Engine, LocalEngine
 from ensemw2s.services.labelling.folder import LabelFolder, SeenIds, input_facts
 from ensemw2s.services.labelling.meter import Meter, labels_metered
-from ensemw2s.services.labelling.shard import Labeller, Reader, Shard, read_shard
+from ensemw2s.services.labelling.shard import Labeller, Reader, Seeing, Shard, read_shard
 
 FIRST_ROWS = 1000
 """Of a file, by which names in --columns are checked."""
@@ -78,7 +79,8 @@ def label_file(
 
     Memory holds only the shards that are being labelled, one for each worker. Each row ends exactly once, in a file of
     labels or, with a reason, in a file of errors. A finished shard is never labelled again; a damaged one is reported
-    and labelled again. Of two rows with one id the first keeps it, even if it could not be labelled.
+    and labelled again. Of two rows with one id the first keeps it, even if it could not be labelled. Paths of pictures
+    in prompts count from the file's folder.
 
     Args:
         labeller: labels the prompts; with an engine it only reads them, as the engine's workers do.
@@ -124,7 +126,17 @@ def label_file(
         tally = _Tally()
         engine = engine or LocalEngine(_able(labeller))
         with SeenIds(output) as seen, labels_metered(console, total_units(path)) as meter:
-            todo = _unfinished(rows, shard_rows, folder, labeller, prompt, id_column, wanted, seen, meter, tally)
+            pictures = folder_of(input_path) if isinstance(labeller, Seeing) and labeller.reads_pictures else None
+            read = partial(
+                read_shard,
+                labeller=labeller,
+                prompt=prompt,
+                id_column=id_column,
+                seen=seen,
+                wanted=wanted,
+                pictures=pictures,
+            )
+            todo = _unfinished(rows, shard_rows, folder, read, id_column, seen, meter, tally)
             told = lambda shard, part: meter.working(shard.n_rows, shard.n_units, part)  # noqa: E731
             for shard, labels in engine.label(todo, batch_tokens, told):
                 if _version(path) != version:
@@ -160,10 +172,8 @@ def _unfinished(
     rows: Iterator[StreamedRow],
     shard_rows: int,
     folder: LabelFolder,
-    labeller: Reader,
-    prompt: str,
+    read: Callable[[Iterator[StreamedRow]], Shard],
     id_column: str | None,
-    wanted: Sequence[str] | None,
     seen: SeenIds,
     meter: Meter,
     tally: _Tally,
@@ -178,7 +188,7 @@ def _unfinished(
             tally.labelled += n_labelled
             meter.passed(n_rows, tally.units - before)
         else:
-            shard = read_shard(of_shard, labeller, prompt, id_column, seen, wanted)
+            shard = read(of_shard)
             shard.index, shard.n_units = index, shard.last_unit - before
             n_rows, tally.units = shard.n_rows, shard.last_unit
         tally.rows += n_rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.core.batches import length_batches
@@ -11,6 +12,7 @@ from ensemw2s.data.readers.rows import StreamedRow
 from ensemw2s.data.readers.stream import reason_of
 from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError
+from ensemw2s.pictures import placed
 from ensemw2s.services.labelling.folder import SeenIds
 from ensemw2s.storage.records import json_line
 
@@ -47,6 +49,16 @@ class Naming(Protocol):
 
     def naming(self, ids: Sequence[str]) -> Labeller:
         """The same for rows of these ids."""
+        ...
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """May open the pictures of prompts; an ensemble's reader is one (`export.prompt_reader.PromptReader`)."""
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether it does; else a picture's Markdown is text like any other."""
         ...
 
 
@@ -94,8 +106,13 @@ def read_shard(
     id_column: str | None,
     seen: SeenIds,
     wanted: Sequence[str] | None = None,
+    pictures: Path | None = None,
 ) -> Shard:
-    """Split the rows of a shard into rows to label and errors. An id belongs to its first row, even if that fails."""
+    """Split the rows of a shard into rows to label and errors. An id belongs to its first row, even if that fails.
+
+    Args:
+        pictures: folder that the paths of pictures in prompts count from; None where no picture is opened.
+    """
     shard = Shard(id_column, wanted)
     waiting: list[_Ready] = []
     characters = 0
@@ -112,6 +129,8 @@ def read_shard(
                 if (first := seen.claim(name, row.line)) is not None:
                     raise DataError(f"the id {name!r} was used before, at {row.origin}{first}; ids must be unique")
             text = template(prompt).render(row.place, row.columns)
+            if pictures is not None:
+                text = placed(text, pictures, row.place)
         except DataError as error:
             shard.errors.append((row.number, row.place, name, row.columns, reason_of(error, row.place)))
             continue

@@ -7,6 +7,7 @@ from typing import Literal
 from ensemw2s.errors import RunError
 from ensemw2s.export.ensemble_folder import RECORD, TENSORS, read_ensemble_record
 from ensemw2s.export.exported import CARD, check_exported
+from ensemw2s.export.vector_student import check_vector_student, is_on_vectors
 from ensemw2s.pipeline.run_folder import read_results
 from ensemw2s.storage import checksums
 
@@ -37,6 +38,13 @@ def student_parcel(path: Path) -> Parcel:
         ModelError: the folder is not as it was exported.
     """
     folder = _part_of(path, "student")
+    if is_on_vectors(folder) and (folder / checksums.FILE).is_file():
+        about = check_vector_student(folder)
+        note = (
+            f"it reads vectors of {about.size} numbers: say in {CARD} which encoder made them, for with those of "
+            "another its answers mean nothing"
+        )
+        return Parcel(f"the student of {path}", folder, _listed(folder), notes=(note,))
     if not (folder / "config.json").is_file() or not (folder / checksums.FILE).is_file():
         raise RunError(
             f"{path}: no student there (config.json or {checksums.FILE} is missing); name a finished run, or the "
