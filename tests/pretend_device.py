@@ -20,6 +20,8 @@ TAKES_INDICES_OF_THE_CPU = ("aten::index", "aten::_index", "aten::copy_")
 """Operations that may have tensors of both devices."""
 _values: dict[int, Tensor] = {}
 """What each storage of the device holds, as a tensor of the CPU. Nothing is ever removed: for short runs."""
+_copied_views: set[int] = set()
+"""Storages that hold copies where PyTorch would have a view: nothing may be written there, for it would be lost."""
 
 
 class _Module:
@@ -52,9 +54,11 @@ def _is_on(value: object) -> bool:
 
 
 def _put(values: Tensor) -> Tensor:
-    values = values.contiguous()
-    tensor = torch._C._acc.create_empty_tensor(values.shape, values.dtype)
-    _values[tensor.untyped_storage()._cdata] = values
+    whole = values.contiguous()
+    tensor = torch._C._acc.create_empty_tensor(whole.shape, whole.dtype)
+    storage = tensor.untyped_storage()._cdata
+    _values[storage] = whole
+    (_copied_views.discard if whole is values else _copied_views.add)(storage)
     return tensor
 
 
@@ -66,6 +70,11 @@ def _get(tensor: Tensor) -> Tensor:
     return whole.as_strided(tensor.shape, tensor.stride(), whole.storage_offset() + tensor.storage_offset())
 
 
+def _check_written(tensor: Tensor, name: str) -> None:
+    if _is_on(tensor) and tensor.untyped_storage()._cdata in _copied_views:
+        raise NotImplementedError(f"{name} writes to a view that this device has copied; let `install` compute it whole")
+
+
 def _computed(op: Any, *args: Any, **kwargs: Any) -> Any:
     # Autograd and inference mode have done their part before a backend is asked.
     with torch.inference_mode(False), torch.no_grad():
@@ -75,6 +84,7 @@ def _computed(op: Any, *args: Any, **kwargs: Any) -> Any:
 def _compute(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name, arguments = op._schema.name, op._schema.arguments
     if name in ("aten::_copy_from", "aten::_copy_from_and_resize"):
+        _check_written(args[1], name)
         source, target = (_get(t) if _is_on(t) else t for t in args[:2])
         target.resize_(source.shape) if name.endswith("resize") else None
         target.copy_(source)
@@ -104,6 +114,8 @@ def _compute(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     written = [value for a, value in by_name if a.alias_info is not None and a.alias_info.is_write]
     if written:
         targets = tree_leaves(written)
+        for target in targets:
+            _check_written(target, name)
         return targets[0] if isinstance(out, Tensor) else type(out)(targets) if out is not None else None
     return tree_map(lambda v: _put(v) if isinstance(v, Tensor) and is_made_here else v, out)
 
@@ -120,8 +132,16 @@ def install() -> None:
     every.fallback(_computed, "PrivateUse1")
     aten = torch.library.Library("aten", "IMPL")
     ops = torch.ops.aten
-    # PyTorch would make these of others, which resize what they are given.
-    for op in (ops.abs.default, ops.arange.default, ops.arange.start, ops.arange.start_step, ops.remainder.Scalar):
+    # PyTorch would make these of others, which resize what they are given, or write to views of it.
+    for op in (
+        ops.abs.default,
+        ops.arange.default,
+        ops.arange.start,
+        ops.arange.start_step,
+        ops.remainder.Scalar,
+        ops.select_backward.default,
+        ops.slice_backward.default,
+    ):
         name = op._schema.name.removeprefix("aten::") + (
             "" if op._overloadname == "default" else f".{op._overloadname}"
         )
