@@ -72,7 +72,7 @@ def _get(tensor: Tensor) -> Tensor:
 
 def _check_written(tensor: Tensor, name: str) -> None:
     if _is_on(tensor) and tensor.untyped_storage()._cdata in _copied_views:
-        raise NotImplementedError(f"{name} writes to a view that this device has copied; let `install` compute it whole")
+        raise NotImplementedError(f"{name} writes to a view that is a copy here; let `install` compute it whole")
 
 
 def _computed(op: Any, *args: Any, **kwargs: Any) -> Any:
