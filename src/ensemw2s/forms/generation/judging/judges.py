@@ -16,7 +16,7 @@ from ensemw2s.evaluation import costs
 from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.reading import judging, read_by
 from ensemw2s.forms.generation.judging.training import trained_judges
-from ensemw2s.forms.generation.labelling.candidates import Candidates
+from ensemw2s.forms.generation.labelling.candidates import Columns
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
@@ -55,18 +55,17 @@ class SeedJudges:
         )
         return list(kept.tensors["scores"].split(sizes, dim=1))
 
-    def of_candidates(self, prompts: Sequence[str], candidates: Candidates) -> Float[Tensor, "judges items classes"]:
-        """Scores over the columns of each question; -inf where there is no answer, or one that says nothing."""
-        columns, answers = _said(candidates)
-        each = self(prompts, answers)
-        scores = torch.full((max(map(len, each)), *candidates.votes.soft.shape), -torch.inf)
-        for i, (places, said) in enumerate(zip(columns, each, strict=True)):
-            scores[:, i, places] = said
+    def of_columns(self, prompts: Sequence[str], columns: Columns) -> Float[Tensor, "judges items columns"]:
+        """Scores over the columns of each question; -inf where there is no answer."""
+        each = self(prompts, _answers(columns))
+        scores = torch.full((max(map(len, each)), len(columns), max(map(len, columns))), -torch.inf)
+        for i, (there, said) in enumerate(zip(columns, each, strict=True)):
+            scores[:, i, [k for k, text in enumerate(there) if text is not None]] = said
         return scores
 
-    def candidates_cost(self, prompts: Sequence[str], candidates: Candidates) -> Cost:
+    def columns_cost(self, prompts: Sequence[str], columns: Columns) -> Cost:
         """Of asking them about every answer."""
-        return self.asking(prompts, _said(candidates)[1])
+        return self.asking(prompts, _answers(columns))
 
 
 def seed_judges(
@@ -147,10 +146,8 @@ def by_principles(prepared: AnswerPrepared, seed: SeedContext) -> SeedJudges:
     return SeedJudges(seed, ByPrinciples(principles, lead), deciding, costs.NOTHING, asking)
 
 
-def _said(candidates: Candidates) -> tuple[list[list[int]], list[list[str]]]:
-    """The columns of each question that say something, and their answers."""
-    columns = [[k for k, text in enumerate(there) if candidates.final(text)] for there in candidates.texts]
-    return columns, [[there[k] for k in places] for there, places in zip(candidates.texts, columns, strict=True)]
+def _answers(columns: Columns) -> list[list[str]]:
+    return [[text for text in there if text is not None] for there in columns]
 
 
 def _last_states(

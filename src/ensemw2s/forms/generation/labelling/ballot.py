@@ -52,7 +52,7 @@ class AnswerBallot:
         judges, votes = self.judges, self.candidates.votes
         if judges is None:
             return votes
-        return votes._replace(judged=lambda: judges.of_candidates(self.prompts, self.candidates))
+        return votes._replace(judged=lambda: judges.of_columns(self.prompts, self.candidates.columns))
 
     @property
     def prompts(self) -> list[str]:
@@ -63,7 +63,7 @@ class AnswerBallot:
     def judging_cost(self) -> Cost:
         if self.judges is None:
             return costs.NOTHING
-        return costs.total([self.judges.cost, self.judges.candidates_cost(self.prompts, self.candidates)])
+        return costs.total([self.judges.cost, self.judges.columns_cost(self.prompts, self.candidates.columns)])
 
     def add(self, seed: SeedContext, voters: AnswerVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
         prepared = self.students.prepared
