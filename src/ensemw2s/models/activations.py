@@ -49,7 +49,7 @@ def open_activations(
         ModelError: a depth is outside the backbone, or an example has no token or one without an embedding.
     """
     depth = config.n_layers or backbone.n_layers
-    below = depth - own_layers(config, backbone.cut(depth))
+    below = depth - own_layers(config, backbone.cut(depth).n_layers)
     if config.adapter in ("lora", "full") and below == 0:
         check_tokens(backbone, token_ids)
         return IdInputs(_frozen(token_ids), backbone.pad_id)

@@ -138,7 +138,7 @@ def make_role(
     else:
         last = open_activations(replace(cut, pooling=("last",)), ids, config=head, cache=off, store=store)
     flops = 2.0 * multiplying_weights(cut)
-    share = own_layers(model, cut) / cut.n_layers
+    share = own_layers(model, cut.n_layers) / cut.n_layers
     return ClassRole(
         config=model,
         trunk=cut,

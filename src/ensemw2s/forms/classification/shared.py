@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import transformers
@@ -37,6 +37,9 @@ class Reading:
 @runtime_checkable
 class SharedModels(Protocol):
     """Models of one checkpoint, whatever it reads."""
+
+    reads_text: ClassVar[bool]
+    """Whether it reads words, which could be others."""
 
     @property
     def models(self) -> Sequence[ModelConfig]: ...
@@ -79,6 +82,7 @@ class SharedModels(Protocol):
 class TextModels:
     """Models that read token ids."""
 
+    reads_text: ClassVar[bool] = True
     models: Sequence[ModelConfig]
     trunk: Backbone
 
@@ -130,6 +134,7 @@ class TextModels:
 class PooledModels:
     """Models that give a vector per example and depth, on which heads are trained."""
 
+    reads_text: ClassVar[bool] = False
     models: Sequence[ModelConfig]
     trunk: PooledTrunk
 

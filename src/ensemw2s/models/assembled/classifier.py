@@ -25,7 +25,8 @@ from ensemw2s.models.loading.anatomy import embeddings_of, final_norm, layers_of
 from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS
-from ensemw2s.models.trunk import pad, pool, run_model
+from ensemw2s.models.passes import pad, run_model
+from ensemw2s.models.trunk import pool
 
 PADDING = "<|ensemw2s:padding|>"
 """Padding token of exported students. The library's classifiers read the last token that is not padding, so padding

@@ -115,7 +115,7 @@ def _training_bytes(role: Role, training: TrainConfig, amounts: Amounts) -> int:
     if role.config.adapter == "head":
         return OPTIMISER_BYTES * amounts.owned
     backbone = role.backbone
-    layers = own_layers(role.config, backbone)
+    layers = own_layers(role.config, backbone.n_layers)
     micro = training.micro_batch_size if isinstance(training.micro_batch_size, int) else training.batch_size
     hidden = backbone.hidden_size
     mlp = getattr(backbone.model.config, "intermediate_size", 4 * hidden)
