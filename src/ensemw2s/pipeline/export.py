@@ -22,11 +22,11 @@ from ensemw2s.export.ensemble_folder import (
 )
 from ensemw2s.export.pictures import export_picture_student
 from ensemw2s.export.vector_student import export_vector_student
-from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.prepared import Prepared
 from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.models.pictures.multimodal import MultimodalTrunk
 from ensemw2s.models.pictures.vision import VisionTrunk

@@ -14,12 +14,12 @@ from ensemw2s.core.preferences import Pair, Question
 from ensemw2s.core.preferences.denoising import Guard, denoise, guard, mean_margin
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.labelling.labels import right_texts
 from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
 from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods import n_contexts
-from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.prepared import Prepared, SeedContext
 from ensemw2s.forms.role import Role
 from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.pipeline.prepare import prepare

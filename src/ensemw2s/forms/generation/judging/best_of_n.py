@@ -11,7 +11,6 @@ from ensemw2s.core.labels.judged import Judged
 from ensemw2s.data.answers import is_right
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.scored import SamplesRight
-from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.labelling.candidates import Candidates, Columns
 from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, Samples
@@ -19,6 +18,7 @@ from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.prepared import SeedContext, rows_of
 from ensemw2s.results import Cost
 from ensemw2s.results.conditions import BEST_OF_N, MAJORITY_OF_N, ConditionKind
 

@@ -13,13 +13,13 @@ from ensemw2s.data.encode import encode
 from ensemw2s.ensemble.words.judges import ByAnswer, ByPrinciples, Judge, Shown
 from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.reading import judging, read_by
 from ensemw2s.forms.generation.judging.training import trained_judges
 from ensemw2s.forms.generation.labelling.candidates import Columns
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key

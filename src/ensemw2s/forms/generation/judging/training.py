@@ -19,11 +19,11 @@ from ensemw2s.ensemble.pool import follows_folds
 from ensemw2s.ensemble.words.judges import AnswerPairs, direction, judges_in_training
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.reading import judging, read_by
 from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.activations import open_activations
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key

@@ -15,13 +15,13 @@ from ensemw2s.data.people import people_among
 from ensemw2s.ensemble.words.mixtures import Mixtures
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import Labels, SeedContext
 from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.labelling.candidates import Candidates
 from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.prepare import join, joined_inputs
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet
+from ensemw2s.forms.prepared import Labels, SeedContext
 from ensemw2s.records import AnswerTokens
 from ensemw2s.results import Cost
 from ensemw2s.train.answers import AnswerSupervision
