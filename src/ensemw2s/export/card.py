@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ensemw2s.export.ensemble_folder import AnswerEnsemble, EnsembleRecord
+from ensemw2s.export.ensemble_record import AnswerEnsemble, EnsembleRecord
 from ensemw2s.models.loading.checkpoint import HUB_ID
 from ensemw2s.models.loading.fetch import KNOWN
 from ensemw2s.pictures import has_picture

@@ -29,21 +29,16 @@ from ensemw2s.export.class_labeller import (
     WordModel,
     load_adapter,
 )
-from ensemw2s.export.ensemble_folder import (
-    AGAIN,
-    AnswerEnsemble,
-    ChoiceEnsemble,
-    SavedEnsemble,
-    SavedModel,
-    read_ensemble,
-)
+from ensemw2s.export.ensemble_folder import AGAIN, SavedEnsemble, read_ensemble
+from ensemw2s.export.ensemble_record import AnswerEnsemble, ChoiceEnsemble, SavedModel
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.export.vector_student import given_vectors
 from ensemw2s.hashing import canonical_hash
 from ensemw2s.models.adapting.adapters import Adapter
 from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone, load_backbone, load_settings
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone, load_settings
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.pictures.kind import kind_of

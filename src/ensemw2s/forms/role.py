@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.models.adapting.upper import own_layers
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.pooled import Trunk, of_text
 
 

@@ -15,7 +15,7 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.meter import Advance, working
 from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, RecomputedInputs, TokenInputs
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.pooling import standard_pooling
 from ensemw2s.models.trunk import OnTokens, check_tokens, pooled_features, token_activations
 from ensemw2s.records import Inputs, TensorStore

@@ -11,7 +11,7 @@ from ensemw2s.config.model import Pooling
 from ensemw2s.core.batches import length_batches
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import final_norm, layers_of
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.passes import pad, reading_behind
 
 OnTokens = Callable[[int], None]

@@ -12,14 +12,8 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.card import ensemble_card, student_card
 from ensemw2s.export.classifier import export_student
-from ensemw2s.export.ensemble_folder import (
-    AnswerEnsemble,
-    ChoiceEnsemble,
-    EnsembleRecord,
-    SavedModel,
-    untrusting,
-    write_ensemble,
-)
+from ensemw2s.export.ensemble_folder import write_ensemble
+from ensemw2s.export.ensemble_record import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord, SavedModel, untrusting
 from ensemw2s.export.pictures import export_picture_student
 from ensemw2s.export.vector_student import export_vector_student
 from ensemw2s.forms.classification.experts import ClassVoters

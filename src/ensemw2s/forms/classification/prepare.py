@@ -25,7 +25,8 @@ from ensemw2s.forms.prepare import with_rating
 from ensemw2s.forms.prepared import Prepared, SeedContext
 from ensemw2s.models.language import vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone, n_layers_of
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import n_layers_of
 from ensemw2s.models.pooled import of_text
 from ensemw2s.prompting import answer_text, pooled_by_prompts, prompt_ids
 from ensemw2s.records import class_index

@@ -17,7 +17,7 @@ from ensemw2s.models.adapting.adapters import Adapter, build_adapter, n_trainabl
 from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.pooled import of_text
 from ensemw2s.records import Inputs, TensorStore
 

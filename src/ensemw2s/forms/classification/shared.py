@@ -15,7 +15,8 @@ from ensemw2s.forms.prepare import check_packing_of
 from ensemw2s.meter import working
 from ensemw2s.models.activations import KIND, pooled_for_depths
 from ensemw2s.models.inputs import PooledInputs
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.pooled import PooledTrunk, Trunk, open_pooled
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.pictures import by_content

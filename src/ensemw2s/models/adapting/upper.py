@@ -19,7 +19,7 @@ from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapting.mixture import add_mixtures, mixed_targets, mixtures_of, single_rank
 from ensemw2s.models.loading.anatomy import cut_model, embeddings_of, final_norm, layer_list, layers_of, trainable_copy
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.passes import pad, run_model
 from ensemw2s.models.probes import PROBE_ERRORS
 
