@@ -118,7 +118,9 @@ def by_likelihood(prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVot
         return torch.stack([part.mean() for part in gold.split(given.offsets.diff().tolist())]).unsqueeze(0)
 
     def asking(prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> Cost:
-        n_prompt_tokens, _ = _read(role, prompts, answers)
+        n_prompt_tokens, n_texts = _read(role, prompts, answers)
+        if not n_texts:  # nobody says anything, and a tokenizer reads no empty list
+            return costs.NOTHING
         given = sum(len(one) for one in role.backbone.tokenizer([a for each in answers for a in each])["input_ids"])
         return _reading(role, n_prompt_tokens, 2.0 * role.head_weights * given)
 
