@@ -18,7 +18,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import memory_of
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from side_by_side import ratio, shown, steady
 
 T, RANK, STEPS = 8, 8, 8

@@ -23,7 +23,8 @@ from ensemw2s.ensemble.words.members import Members, SharedTrunk
 from ensemw2s.ensemble.words.separate import SeparateModels
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import memory_of
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from side_by_side import ratio, seconds, shown, steady
 
 T, PROMPT, STEPS = 8, 4, 16

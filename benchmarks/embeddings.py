@@ -17,7 +17,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.models.adapting.adapters import build_adapter, n_trainable
 from ensemw2s.models.inputs import IdInputs
 from ensemw2s.models.language import AnswerModel, vocabulary_head
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.loop import train

@@ -14,7 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import adapters
 import training
-from ensemw2s.models.loading.load import Backbone, choose_dtype, device, make_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import choose_dtype, device, make_backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer
 from ensemw2s.models.vocabulary import VocabularyHead
 

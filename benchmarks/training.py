@@ -26,7 +26,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.models.adapting.stacked import StackedUpper
 from ensemw2s.models.inputs import EmbeddedInputs
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.records import AnswerTokens
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from side_by_side import ratio, shown, steady

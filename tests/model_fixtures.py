@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.tiny import make_tiny
 from tiny_families import make_tiny_encoder
 

@@ -16,6 +16,18 @@ READ_JUDGES = {"judged"}
 """Label models that ask judges, whom most tests do not have."""
 
 
+FEW = {
+    "n_easy_pool": 60,
+    "n_easy_train": 40,
+    "n_easy_val": 20,
+    "n_hard_pool": 20,
+    "n_hard_unlabelled": 16,
+    "n_id_test": 16,
+    "n_ood_test": 16,
+}
+"""A split of the smallest pools that a whole run can do with."""
+
+
 def stepped(**settings: Any) -> "TrainConfig":
     from ensemw2s.config import TrainConfig
 

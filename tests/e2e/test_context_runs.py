@@ -9,10 +9,10 @@ import torch
 from ensemw2s.errors import ConfigError, DataError, ModelError
 from ensemw2s.export.ensemble_folder import write_ensemble
 from ensemw2s.export.labeller import open_labeller, open_reader
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification import writing
 from ensemw2s.forms.classification.in_context import InContext
 from ensemw2s.forms.prepare import spare_rows
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.pipeline import export
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import check

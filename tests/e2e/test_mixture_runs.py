@@ -12,18 +12,9 @@ from ensemw2s.models.adapting.mixture import mixtures_of
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan
-from tiny_run import merged
+from tiny_run import FEW, merged
 
 LORA = {"adapter": "lora", "lora_rank": 2, "n_layers": 2}
-SIZES = {
-    "n_easy_pool": 60,
-    "n_easy_train": 40,
-    "n_easy_val": 20,
-    "n_hard_pool": 20,
-    "n_hard_unlabelled": 16,
-    "n_id_test": 16,
-    "n_ood_test": 16,
-}
 MIXED = {
     "weak": LORA,
     "strong": LORA | {"lora_experts": 2, "lora_start": "weak"},
@@ -32,7 +23,7 @@ MIXED = {
 
 
 def small(tiny_config, **changes):
-    base = {"seeds": [0], "split": SIZES, "expert_training": {"epochs": 3}, "students": {"recipes": [{}]}}
+    base = {"seeds": [0], "split": FEW, "expert_training": {"epochs": 3}, "students": {"recipes": [{}]}}
     return tiny_config(**merged(base | MIXED, changes))
 
 

@@ -18,25 +18,16 @@ from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.tables import MERGES as TABLE
 from ensemw2s.tables import METHODS
-from tiny_run import merged, tiny_words_tree
+from tiny_run import FEW, merged, tiny_words_tree
 
 LORA = {"adapter": "lora", "lora_rank": 2, "lora_alpha": 3.0, "n_layers": 2}
 MERGES = ["linear", "ties", "dare"]
-SIZES = {
-    "n_easy_pool": 60,
-    "n_easy_train": 40,
-    "n_easy_val": 20,
-    "n_hard_pool": 20,
-    "n_hard_unlabelled": 16,
-    "n_id_test": 16,
-    "n_ood_test": 16,
-}
 
 
 def small(tiny_config, **changes):
     ensemble = {"methods": ["single", "independent", "bagging"], "n_rounds": 2, "select_by": 2}
     students = {"recipes": [{"teachers": ["bagging"]}]}
-    plain = {"seeds": [0], "split": SIZES, "ensemble": ensemble, "students": students, "strong": {"n_layers": 3}}
+    plain = {"seeds": [0], "split": FEW, "ensemble": ensemble, "students": students, "strong": {"n_layers": 3}}
     return tiny_config(**merged(plain, changes))
 
 
@@ -110,7 +101,7 @@ def test_merged_experts_write_answers(task_file, tmp_path, monkeypatch):
     monkeypatch.setattr("ensemw2s.pipeline.export.METHODS", ())
     changes = {
         "seeds": [0],
-        "split": SIZES,
+        "split": FEW,
         "weak": LORA,
         "ensemble": {"methods": ["single", "independent"], "n_rounds": 2, "merges": ["linear", "ties"], "select_by": 2},
         "students": {"recipes": [{"labels": "hard", "teachers": ["independent"]}]},

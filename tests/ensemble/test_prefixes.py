@@ -8,7 +8,7 @@ from ensemw2s.ensemble.words.decode import decode
 from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.ensemble.words.prefixes import PrefixMembers
 from ensemw2s.models.loading.load import load_backbone
-from ensemw2s.models.trunk import pad
+from ensemw2s.models.passes import pad
 
 PREFIXES = ([5, 40, 41, 42], [], [5, 60])
 """Special token 5 at the start; the second member reads questions alone."""

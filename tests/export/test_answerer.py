@@ -45,7 +45,7 @@ def trained(folder, store, **settings):
     if config.adapter == "full":
         inputs = IdInputs(ANSWERS.read, backbone.pad_id)
     else:
-        below = config.model_copy(update={"adapter": "top", "top_layers": own_layers(config, backbone)})
+        below = config.model_copy(update={"adapter": "top", "top_layers": own_layers(config, backbone.n_layers)})
         cache = CacheConfig(trunk_cache="memory")
         inputs = open_activations(backbone, ANSWERS.read, config=below, cache=cache, store=store)
     training = stepped(epochs=2, batch_size=2, learning_rate=0.01)

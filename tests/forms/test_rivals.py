@@ -12,9 +12,9 @@ from sklearn.metrics import log_loss
 
 from ensemw2s.config import parse_config
 from ensemw2s.ensemble.learners.tfidf import STRENGTHS, WORDS
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.generation.rivals import answer_rivals
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.pipeline.run import prepare
 from ensemw2s.results.conditions import MAJORITY, NEAREST, TFIDF, TFIDF_SELF_TRAINED
 from ensemw2s.storage.store import Store

@@ -13,7 +13,7 @@ from ensemw2s.data.augment import easy_copies
 from ensemw2s.data.load import load_task
 from ensemw2s.data.splits import make_split
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.forms.base import Labels
+from ensemw2s.forms.prepared import Labels
 from ensemw2s.pipeline.augment import augmented
 from ensemw2s.pipeline.prepare import form_of, prepare
 from ensemw2s.pipeline.seed_work import SeedWork

@@ -7,6 +7,7 @@ import torch
 
 from ensemw2s.config import canonical_hash, parse_config
 from ensemw2s.errors import ConfigError
+from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.generation.judging.training import JudgedPair, easy_pairs, judges_of_pairs
 from ensemw2s.pipeline.prepare import check, prepare
 from ensemw2s.pipeline.run import run
@@ -153,6 +154,7 @@ def test_judges_that_learn_nothing_say_the_same_whatever_they_are_asked_beside(k
     assert [each.shape for each in both] == [(len(both[0]), 2), (len(both[0]), 3)]
     assert torch.equal(torch.cat(judges(prompts, answers), 1), torch.cat(both, 1))
     assert judges.asking(prompts, answers).flops > 0
+    assert judges.asking(prompts, [[] for _ in prompts]) == NOTHING  # where every drawn answer is empty
     if kind == "likelihood":
         alone = judges.judge(prompts[1:], answers[1:])
         assert torch.allclose(alone[0], both[1], atol=1e-5)

@@ -5,8 +5,8 @@ import torch
 
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.forms.base import rows_of
 from ensemw2s.forms.classification import gate
+from ensemw2s.forms.prepared import rows_of
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run

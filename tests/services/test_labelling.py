@@ -24,7 +24,7 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.data.readers import source
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import DataError, RunError
-from ensemw2s.export.ensemble_folder import AnswerEnsemble
+from ensemw2s.export.ensemble_record import AnswerEnsemble
 from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.services.labelling import folder as label_folder
 from ensemw2s.services.labelling import label_file as labelling

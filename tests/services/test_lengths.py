@@ -12,7 +12,7 @@ from ensemw2s.config import parse_config
 from ensemw2s.errors import DataError
 from ensemw2s.export.labeller import open_labeller, open_reader
 from ensemw2s.export.student import answer_prompts
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer
 from ensemw2s.pipeline.prepare import check, prepare
 from ensemw2s.pipeline.run import run

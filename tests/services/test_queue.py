@@ -283,8 +283,9 @@ def test_selections_never_drop_a_persons_answer(place, task_file):
     config = config_of("classes", task_file, students={"people": str(people)})
     from ensemw2s.config.recipe import Recipe
     from ensemw2s.core.labels import Labelled, Votes
+    from ensemw2s.forms.classification.ballot import ClassBallot
     from ensemw2s.forms.classification.experts import ClassVoters
-    from ensemw2s.forms.classification.students import ClassBallot, ClassStudents
+    from ensemw2s.forms.classification.students import ClassStudents
     from ensemw2s.pipeline.seed_work import SeedWork
 
     store = Store(place / "store")

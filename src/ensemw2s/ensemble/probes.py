@@ -17,11 +17,11 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.assembled.causal import library_form
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.anatomy import share
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.passes import pad
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
-from ensemw2s.models.trunk import pad
 
 N_TEXTS = 2
 NOISE = 1.0

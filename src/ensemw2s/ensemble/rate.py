@@ -27,7 +27,7 @@ from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.errors import DataError
 from ensemw2s.models.adapting.adapters import SCALE_ROWS, Adapter, fit_scale
 from ensemw2s.models.language import AnswerModel
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.train.answers import AnswerSupervision, train_answers
 from ensemw2s.train.loop import predict, train

@@ -10,8 +10,8 @@ from torch.nn.functional import pad as padded
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from ensemw2s.models.passes import pad
 from ensemw2s.models.probes import HALF_LIMIT
-from ensemw2s.models.trunk import pad
 
 STEPS = 3
 """Number of tokens after the prompt in `read_by_steps`."""

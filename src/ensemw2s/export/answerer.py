@@ -15,8 +15,8 @@ from ensemw2s.export.mixture import save_mixtures
 from ensemw2s.models.assembled.causal import placed_mixtures, put_in_place
 from ensemw2s.models.language import load_answer_model
 from ensemw2s.models.loading.anatomy import cut_config
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.checkpoint import checkpoint_folder, own_code
-from ensemw2s.models.loading.load import Backbone
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained
 from ensemw2s.models.vocabulary import VocabularyHead

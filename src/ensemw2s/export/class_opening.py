@@ -18,12 +18,13 @@ from ensemw2s.export.class_labeller import (
     WordModel,
     load_adapter,
 )
-from ensemw2s.export.ensemble_folder import ChoiceEnsemble, SavedEnsemble, SavedModel
+from ensemw2s.export.ensemble_folder import SavedEnsemble
+from ensemw2s.export.ensemble_record import ChoiceEnsemble, SavedModel
 from ensemw2s.export.saved_models import check_weights, fitting, open_backbone
 from ensemw2s.hashing import canonical_hash
 from ensemw2s.models.adapting.adapters import Adapter
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.pictures.load import open_pictures
 from ensemw2s.models.pictures.reading import PictureReader, open_picture_reader
 from ensemw2s.models.pooled import PooledTrunk, Trunk

@@ -28,9 +28,10 @@ from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.adapting.mixture import taken_out
 from ensemw2s.models.assembled.classifier import classifier, merged
 from ensemw2s.models.loading.anatomy import share
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.checkpoint import fingerprint, runs_code_of
 from ensemw2s.models.loading.contents import read_settings, strings_of
-from ensemw2s.models.loading.load import Backbone, load_backbone, make_backbone
+from ensemw2s.models.loading.load import load_backbone, make_backbone
 from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import explained

@@ -17,17 +17,14 @@ from ensemw2s.ensemble.words.write import write_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.export.class_labeller import ClassLabeller
 from ensemw2s.export.class_opening import open_class_labeller
-from ensemw2s.export.ensemble_folder import (
-    AnswerEnsemble,
-    ChoiceEnsemble,
-    SavedEnsemble,
-    read_ensemble,
-)
+from ensemw2s.export.ensemble_folder import SavedEnsemble, read_ensemble
+from ensemw2s.export.ensemble_record import AnswerEnsemble, ChoiceEnsemble
 from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.export.saved_models import context_tokens, fitting, open_backbone
 from ensemw2s.export.vector_student import given_vectors
 from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
-from ensemw2s.models.loading.load import Backbone, load_settings
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_settings
 from ensemw2s.models.loading.positions import positions_of
 from ensemw2s.models.loading.tokenizer import load_tokenizer
 from ensemw2s.models.pictures.kind import kind_of

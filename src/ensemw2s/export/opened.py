@@ -10,7 +10,8 @@ from ensemw2s.errors import ModelError, RunError
 from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.class_labeller import ClassLabeller
 from ensemw2s.export.classifier import Predictor, load_student
-from ensemw2s.export.ensemble_folder import RECORD, AnswerEnsemble, ensemble_folder, read_ensemble_record
+from ensemw2s.export.ensemble_folder import RECORD, ensemble_folder, read_ensemble_record
+from ensemw2s.export.ensemble_record import AnswerEnsemble
 from ensemw2s.export.generator import Generator, student_generator
 from ensemw2s.export.labeller import GenerationLabeller, open_labeller
 from ensemw2s.export.pictures import is_on_pictures

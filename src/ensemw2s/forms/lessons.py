@@ -1,4 +1,4 @@
-"""The second lesson of a student, of the forms that have one: a protocol beside those of `forms.base`."""
+"""The second lesson of a student, as the pipeline asks the forms for it that have one."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable

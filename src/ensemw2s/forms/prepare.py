@@ -13,7 +13,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.data.splits import Draw, Split
 from ensemw2s.ensemble.rate import Rating
 from ensemw2s.examples import Task
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.packing import check_packing
 from ensemw2s.storage.store import Artifact, Store, artifact_key
 

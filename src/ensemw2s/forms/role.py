@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ensemw2s.config import ModelConfig
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.adapting.upper import own_layers
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.pooled import Trunk, of_text
 
 
@@ -66,7 +67,7 @@ class Role:
 
     def describe(self) -> str:
         """One phrase for the report."""
-        n = self.trunk.n_layers if self.config.lora_layers is None else self.config.lora_layers
+        n = own_layers(self.config, self.trunk.n_layers)
         parts = {
             "head": "a trained head",
             "top": f"{self.config.top_layers} trained upper layers",

@@ -15,7 +15,7 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.meter import Advance, working
 from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, RecomputedInputs, TokenInputs
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.pooling import standard_pooling
 from ensemw2s.models.trunk import OnTokens, check_tokens, pooled_features, token_activations
 from ensemw2s.records import Inputs, TensorStore
@@ -49,7 +49,7 @@ def open_activations(
         ModelError: a depth is outside the backbone, or an example has no token or one without an embedding.
     """
     depth = config.n_layers or backbone.n_layers
-    below = depth - own_layers(config, backbone.cut(depth))
+    below = depth - own_layers(config, backbone.cut(depth).n_layers)
     if config.adapter in ("lora", "full") and below == 0:
         check_tokens(backbone, token_ids)
         return IdInputs(_frozen(token_ids), backbone.pad_id)

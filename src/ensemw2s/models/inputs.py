@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.trunk import pad, pooled_features, token_activations
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.passes import pad
+from ensemw2s.models.trunk import pooled_features, token_activations
 from ensemw2s.records import Inputs
 
 

@@ -11,8 +11,8 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapting.adapters import load_owned
 from ensemw2s.models.adapting.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
-from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.trunk import run_model
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.passes import run_model
 from ensemw2s.models.vocabulary import VocabularyHead
 
 
@@ -44,7 +44,7 @@ class AnswerModel(nn.Module):
     Args:
         backbone: backbone cut to the layers that are used.
         unembedding: its `vocabulary_head`.
-        config: `adapter: top` trains a float32 copy of `own_layers(config, backbone)` upper layers, `lora` low-rank
+        config: `adapter: top` trains a float32 copy of the upper layers that `own_layers` counts, `lora` low-rank
             updates on them, `full` a float32 copy of the model.
         dropout: dropout in the low-rank branch.
         init_noise: standard deviation of Gaussian noise added to every trained matrix, relative to the standard
@@ -70,7 +70,7 @@ class AnswerModel(nn.Module):
         """Whether it has all layers and reads token ids."""
         self.own_head: VocabularyHead | None = None
         """The vocabulary head where any of it is trained."""
-        self.first_layer = backbone.n_layers - own_layers(config, backbone)
+        self.first_layer = backbone.n_layers - own_layers(config, backbone.n_layers)
         """Number of trunk layers below it."""
         self._dtype = backbone.dtype if self.owns_all else torch.float32
         if self.owns_all:
@@ -78,7 +78,7 @@ class AnswerModel(nn.Module):
             head = unembedding.own(_embeddings(backbone.model), _embeddings(self.upper))
             self.own_head = head if any(p.requires_grad for p in head.parameters()) else None
         else:
-            self.upper = upper_layers(backbone, own_layers(config, backbone))
+            self.upper = upper_layers(backbone, own_layers(config, backbone.n_layers))
             if config.adapter == "top":
                 own_weights(self.upper)
             else:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.vocabulary import VocabularyHead
 from ensemw2s.prompting import answer_text
 

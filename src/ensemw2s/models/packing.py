@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.trunk import pad, run_model
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.passes import pad, run_model
 
 
 @dataclass(frozen=True)

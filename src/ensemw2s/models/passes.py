@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.probes import problem, sample_texts
 
 Run = Callable[[Tensor, Tensor], Tensor]

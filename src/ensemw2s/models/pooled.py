@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.pictures.load import open_pictures
 from ensemw2s.models.vectors import open_vectors
 

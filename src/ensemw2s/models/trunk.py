@@ -11,20 +11,8 @@ from ensemw2s.config.model import Pooling
 from ensemw2s.core.batches import length_batches
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import final_norm, layers_of
-from ensemw2s.models.loading.load import Backbone
-from ensemw2s.models.passes import pad, reading_behind, run_model
-
-__all__ = [
-    "OnTokens",
-    "TrunkBatch",
-    "check_tokens",
-    "pad",
-    "pool",
-    "pooled_features",
-    "read_depths",
-    "run_model",
-    "token_activations",
-]
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.passes import pad, reading_behind
 
 OnTokens = Callable[[int], None]
 PREFIX_SHARE = 4

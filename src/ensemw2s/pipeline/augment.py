@@ -8,7 +8,8 @@ from ensemw2s.core.difficulty import hardest
 from ensemw2s.data.augment import Copies, easy_copies
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.base import Labels, StudentForm
+from ensemw2s.forms.prepared import Labels
+from ensemw2s.forms.students import StudentForm
 from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
 from ensemw2s.results import Cost

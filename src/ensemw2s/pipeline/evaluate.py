@@ -13,7 +13,7 @@ from ensemw2s.evaluation.evaluate import RunFacts, evaluate
 from ensemw2s.evaluation.items import Questions, shortened
 from ensemw2s.evaluation.scored import VAL, GrownEnsemble, HeldOutItems, Learned, Restarted, ScoredCondition, ScoredSeed
 from ensemw2s.evaluation.sections.budget import curve_method
-from ensemw2s.forms.base import Truth
+from ensemw2s.forms.prepared import Truth
 from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance
 from ensemw2s.pipeline import routing_signals

@@ -10,7 +10,8 @@ from ensemw2s.config import ExperimentConfig, canonical_hash
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent
 from ensemw2s.ensemble.methods import make_method
 from ensemw2s.ensemble.pool import follows_folds
-from ensemw2s.forms.base import ExpertTrainer, SeedContext
+from ensemw2s.forms.experts import ExpertTrainer
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.storage.store import Artifact, artifact_key
 
 EXPERT_VERSION = 5

@@ -7,7 +7,7 @@ import torch
 
 from ensemw2s.data.perturb import PerturbedTests
 from ensemw2s.evaluation.scored import PerturbedAnswers, ScoredSeed
-from ensemw2s.forms.base import Truth
+from ensemw2s.forms.prepared import Truth
 from ensemw2s.meter import Advance
 from ensemw2s.pipeline.prepare import form_of
 from ensemw2s.pipeline.seed_work import SeedWork

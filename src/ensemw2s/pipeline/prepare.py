@@ -15,13 +15,14 @@ from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.ensemble.rate import learners
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
-from ensemw2s.forms.base import Prepared, TaskForm
+from ensemw2s.forms.base import TaskForm
 from ensemw2s.forms.classification.form import ClassModels, class_form
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.form import AnswerModels, answer_form
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.kinds import check_kinds
 from ensemw2s.forms.prepare import rated_by_chance
+from ensemw2s.forms.prepared import Prepared
 from ensemw2s.storage.store import Store
 
 

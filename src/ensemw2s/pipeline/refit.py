@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ensemw2s.config import TrainConfig
-from ensemw2s.forms.base import Labels
+from ensemw2s.forms.prepared import Labels
 from ensemw2s.pipeline.seed_work import Outcome, SeedWork
 from ensemw2s.pipeline.students import student_stream, trained, weak_start
 from ensemw2s.results import Results

@@ -4,7 +4,7 @@ from typing import Any
 
 from ensemw2s.core.routing import RoutingSignals, Trusted
 from ensemw2s.evaluation.routing_signals import RoutingRecord
-from ensemw2s.forms.base import SeedContext
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.storage.store import Artifact, artifact_key
 
 KIND = "routing_signals"

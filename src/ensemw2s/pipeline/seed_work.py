@@ -11,8 +11,9 @@ from ensemw2s.ensemble.methods import max_members, methods_of_several
 from ensemw2s.ensemble.pool import follows_folds, next_expert
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import Labels, Prepared, SeedContext, TaskForm
+from ensemw2s.forms.base import TaskForm
 from ensemw2s.forms.merging import Merged
+from ensemw2s.forms.prepared import Labels, Prepared, SeedContext
 from ensemw2s.names import SINGLE
 from ensemw2s.pipeline.members import StoredMember
 from ensemw2s.pipeline.prepare import form_of

@@ -13,8 +13,9 @@ from ensemw2s.core.seeds import stream_seed
 from ensemw2s.ensemble.methods import learning, methods_of_several
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.base import Ballot, Labels, StudentForm
 from ensemw2s.forms.lessons import LessonForm
+from ensemw2s.forms.prepared import Labels
+from ensemw2s.forms.students import Ballot, StudentForm
 from ensemw2s.pipeline import auto
 from ensemw2s.pipeline.augment import augmented
 from ensemw2s.pipeline.seed_work import Outcome, SecondLesson, SeedWork

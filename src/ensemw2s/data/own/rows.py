@@ -19,7 +19,7 @@ from ensemw2s.data.own.labels import (
 )
 from ensemw2s.data.own.leaks import leaking, read_by
 from ensemw2s.data.own.options import chosen, letters_of, options_of, places_of
-from ensemw2s.data.own.pairs import pair_of
+from ensemw2s.data.own.pairs import Pair, pair_of
 from ensemw2s.data.readers.load import Row, read_rows
 from ensemw2s.data.tasks.files import Files
 from ensemw2s.data.templates.template import template
@@ -161,10 +161,10 @@ def _examples(
             raise DataError(f"{place}: the id {name!r} was used before, at {seen[name]}; ids must be unique")
         seen[name] = place
         options, answer = option_named(place, row, label, config)
-        if config.right:
-            pair = pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name)
+        pair = own_pair(config, place, row, name)
+        if pair is not None:
             answer = (config.choices or PAIR_CHOICES)[pair.is_right]
-        shown = beside(config, place, row, name, options)
+        shown = beside(pair, options)
         group = name_of(place, row, config.group, "task.group") if config.group else prefix + name
         difficulty = number_of(place, row, config.difficulty) if config.difficulty else None
         try:
@@ -183,12 +183,14 @@ def own_name(config: Files, number: int, place: str, row: dict[str, Any]) -> str
     return name_of(place, row, config.id, "task.id") if config.id else f"row-{number}"
 
 
-def beside(
-    config: Files, place: str, row: dict[str, Any], name: str, options: tuple[str, ...] | None
-) -> dict[str, Any]:
+def own_pair(config: Files, place: str, row: dict[str, Any], name: str) -> Pair | None:
+    """A row's right answer with a wrong one, where the settings name columns of these. Raises as `pair_of`."""
+    return pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name) if config.right else None
+
+
+def beside(pair: Pair | None, options: tuple[str, ...] | None) -> dict[str, Any]:
     """What the template reads beside a row's columns."""
-    if config.right:
-        pair = pair_of(place, row, config.right, config.wrong, seed=config.seed, name=name)
+    if pair is not None:
         return {"candidate": pair.candidate, "other": pair.other}
     return {} if options is None else {"options": list(options)}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from ensemw2s.data.own.rows import beside, own_name
+from ensemw2s.data.own.rows import beside, own_name, own_pair
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.data.tasks.files import Files
 from ensemw2s.data.templates.template import Template, no_column, template
@@ -27,7 +27,7 @@ def wordings(config: Files, examples: Sequence[Example], columns: Sequence[str],
     found: list[Wording] = []
     for example in examples:
         name, place, row = rows[example.id]
-        row = row | beside(config, place, row, name, example.choices if config.options else None)
+        row = row | beside(own_pair(config, place, row, name), example.choices if config.options else None)
         own = [column for column in changed if isinstance(row[column], str)]
         texts = tuple(row[column] for column in own)
         found.append(Wording(texts, partial(_rendered, prompt, place, row, own)))

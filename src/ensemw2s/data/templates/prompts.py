@@ -52,6 +52,7 @@ def prompts_of(
         rows = [(place, columns, "") for place, columns in iterate_rows(path, split=split)]
     if not rows:
         raise DataError(f"{path}: the file has no rows; give at least one")
+    folder = folder_of(path)
     found: list[Prompted] = []
     for number, (place, row, problem) in enumerate(rows, start=1):
         name = None
@@ -59,7 +60,7 @@ def prompts_of(
             if problem:
                 raise DataError(problem)
             name = f"row-{number}" if id_column is None else name_of(place, row, id_column, "--id")
-            text = placed(parsed.render(place, row), folder_of(path), place)
+            text = placed(parsed.render(place, row), folder, place)
             found.append(Prompted(place, name, row, text, ""))
         except DataError as error:
             found.append(Prompted(place, name, row, None, reason_of(error, place)))

@@ -16,10 +16,10 @@ from ensemw2s.ensemble.reading import Reading, log_prob_limit, read_anew, read_a
 from ensemw2s.models.adapting.stacked import StackedUpper
 from ensemw2s.models.language import AnswerModel, member_logits
 from ensemw2s.models.loading.anatomy import cut_model, final_norm, layer_list, memory_of
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.passes import run_model
 from ensemw2s.models.probes import place_of, problem, sample_texts
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
-from ensemw2s.models.trunk import run_model
 
 
 @runtime_checkable

@@ -10,8 +10,8 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from ensemw2s.ensemble.reading import Reading, log_prob_limit, read_anew, read_at_once, read_by_steps, step_texts
 from ensemw2s.errors import ModelError
 from ensemw2s.models.loading.anatomy import share
+from ensemw2s.models.passes import run_model
 from ensemw2s.models.probes import difference, texts_for
-from ensemw2s.models.trunk import run_model
 from ensemw2s.models.vocabulary import VocabularyHead, trunk_of
 
 

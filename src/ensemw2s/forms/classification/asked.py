@@ -15,10 +15,10 @@ from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.ensemble.learners.prompted import OFFSET, calibrated
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.classification.tfidf import TfidfRole
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.adapting.adapters import load_owned
 from ensemw2s.records import Expert, Inputs
 from ensemw2s.storage.store import Artifact, artifact_key

@@ -1,44 +1,41 @@
 """Experts that classify: what they learn from, how their votes are combined, and the labels they give."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ensemw2s.config import ModelConfig, TrainConfig, canonical_hash
-from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.core.metrics import accuracy
-from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
+from ensemw2s.ensemble.fit import Weak
 from ensemw2s.ensemble.label import Chosen, Ensemble, best_size
 from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.ensemble.learners.tfidf import TfidfLearner
 from ensemw2s.ensemble.learners.trunk import TrunkLearner
-from ensemw2s.ensemble.methods import Draw, Samples, make_method
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
-from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.classification.asked import Ask, ensemble_says, expert_says
-from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.gate import gated
 from ensemw2s.forms.classification.merging import merged_classifier
 from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.classification.tfidf import TfidfRole
+from ensemw2s.forms.classification.trainer import ClassTrainer
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.merging import SCALES, Merged
+from ensemw2s.forms.prepared import SeedContext, rows_of
 from ensemw2s.records import Considered, Expert, WeakLabels
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 from ensemw2s.tables import METHODS
-from ensemw2s.train.samples import Validation, chosen_by
-from ensemw2s.training_end import TrainingEnd
+from ensemw2s.train.samples import Validation
 
 LABEL_VERSION = 2
 
@@ -58,86 +55,8 @@ class ClassVoters:
 
 
 @dataclass(frozen=True)
-class ClassTrainer:
-    """The labelled examples of one seed, for one weak model."""
-
-    prepared: ClassPrepared
-    role: ClassRole | TfidfRole
-    weak: Weak
-    training: TrainConfig
-    validation: Validation | None
-
-    beside: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What else decides an expert."""
-    contexts: SeedContexts | None = None
-    """What members read before each question; None where none does."""
-
-    judges_apart = False
-
-    @property
-    def n_samples(self) -> int:
-        return len(self.weak.rows)
-
-    def draw(self, state: EnsembleState) -> Draw:
-        samples = Samples(state.sample_weights, self.n_samples)
-        return state.next_draw(self.prepared.config.ensemble, samples, state.next_stream)
-
-    def deciding(self, state: EnsembleState, draw: Draw) -> dict[str, Any]:
-        view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
-        return {
-            "data": self.prepared.fingerprint,
-            "rows": self.weak.rows.tolist(),
-            "weak": self.role.fingerprint,
-            "validation": chosen_by(self.validation, self.training),
-            **self.beside,
-            "view": view.deciding,
-            **({} if view.context is None else self._in_context(state.method, view.context)),
-        }
-
-    def _in_context(self, method: str, context: int) -> dict[str, Any]:
-        """What of its context decides an expert, and of the asking where nothing is trained."""
-        assert self.contexts is not None, "refused with the settings where there are no contexts"
-        settings = self.prepared.config.ensemble
-        asked = {} if make_method(method, settings).learns else {"asked": settings.context.calibrate}
-        return {"context": self.contexts.deciding(context), **asked}
-
-    def fit(self, state: EnsembleState) -> Artifact:
-        fitted = fit_expert(self.weak, state, self.prepared.config.ensemble)
-        tensors = {f"state/{name}": t for name, t in fitted.state.items()}
-        tensors |= {"log_probs": fitted.log_probs, "is_wrong": fitted.is_wrong}
-        return Artifact(tensors, fitted.record)
-
-    def fitted(self, artifact: Artifact, state: EnsembleState) -> FittedExpert:
-        tensors = artifact.tensors
-        view = state.next_view(self.prepared.config.ensemble, self.weak.n_layers)
-        spent, end = Spent.of(artifact.record), TrainingEnd.of(artifact.record)
-        return FittedExpert(artifact.state, tensors["log_probs"], tensors["is_wrong"], spent, view, end)
-
-    def errors(self, fitted: FittedExpert) -> Bool[Tensor, " samples"]:
-        return fitted.is_wrong
-
-    def held_out_errors(self, state: EnsembleState) -> tuple[Bool[Tensor, " samples"], Spent]:
-        return held_out_errors(self.weak, state, self.prepared.config.ensemble)
-
-    def judging(self) -> dict[str, Any]:
-        return {"groups": list(self.weak.group_ids)}
-
-    def prior_error(self) -> float:
-        prior = self.prepared.config.ensemble.prior
-        if prior == "chance":
-            return chance_error(self.weak.n_classes)
-        if prior == "unigram":
-            return 1.0 - float(torch.bincount(self.weak.labels).max()) / self.n_samples
-        if prior == "pretrained":
-            assert isinstance(self.role, ClassRole), "checked with the settings"
-            log_probs = self.role.zero_shot(self.prepared.task.choices, self.weak.rows)
-            return min(max(1.0 - accuracy(log_probs, self.weak.labels), 1e-6), 1.0 - 1e-6)
-        return prior
-
-
-@dataclass(frozen=True)
 class ClassExperts:
-    """Implements `forms.base.ExpertForm`."""
+    """Implements `forms.experts.ExpertForm`."""
 
     prepared: ClassPrepared
 

@@ -12,9 +12,9 @@ from ensemw2s.core.gating import Gate, fit_gate, gated_stages, shows_gain
 from ensemw2s.core.seeds import stream
 from ensemw2s.core.voting import combine
 from ensemw2s.ensemble.label import Chosen, EvaluatedGate, expert_weights
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.records import Expert
 from ensemw2s.storage.store import Artifact, artifact_key
 

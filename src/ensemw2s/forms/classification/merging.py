@@ -8,10 +8,10 @@ from torch import Generator, Tensor, nn
 from ensemw2s.core import metrics
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.merging import SCALES, Merging, best_scale
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.adapting.adapters import load_owned
 from ensemw2s.models.adapting.merging import start_of
 from ensemw2s.storage.store import Artifact

@@ -9,8 +9,8 @@ from torch import Tensor
 from ensemw2s.core.labels import Votes
 from ensemw2s.core.labels.base import agreement
 from ensemw2s.core.labels.outside import OutsideVotes, Trust, learn_trust, with_outside
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.records import WeakLabels
 
 

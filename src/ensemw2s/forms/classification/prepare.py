@@ -15,17 +15,18 @@ from ensemw2s.ensemble.methods import depths_of, n_contexts
 from ensemw2s.ensemble.rate import Rating, rate
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
-from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.role import ClassRole, encoded
-from ensemw2s.forms.classification.shared import Reading, SharedModels, TextModels, load_shared
+from ensemw2s.forms.classification.shared import Reading, SharedModels, load_shared
 from ensemw2s.forms.classification.tfidf import TfidfRole
 from ensemw2s.forms.classification.writing import Writer
 from ensemw2s.forms.kinds import reads_text
 from ensemw2s.forms.prepare import with_rating
+from ensemw2s.forms.prepared import Prepared, SeedContext
 from ensemw2s.models.language import vocabulary_head
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone, n_layers_of
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import n_layers_of
 from ensemw2s.models.pooled import of_text
 from ensemw2s.prompting import answer_text, pooled_by_prompts, prompt_ids
 from ensemw2s.records import class_index
@@ -171,12 +172,12 @@ class ClassModels:
             DataError: a prompt is too long, by itself or behind a text.
         """
         for shared in self.shared:
-            if not isinstance(shared, TextModels):
+            if not shared.reads_text:
                 raise ConfigError(
                     f"{section}.perturb: {shared.models[0].model} reads no text that could be worded otherwise; leave "
                     "it out"
                 )
-            encoded(shared.trunk, split.examples, shared.models[0])
+            encoded(self._backbone(shared.models[0]), split.examples, shared.models[0])
         self._contexts(prepared.pool[0], prepared.strong, split)
 
     def _check_shown(self, role: ClassRole, split: Split) -> None:

@@ -17,7 +17,7 @@ from ensemw2s.models.adapting.adapters import Adapter, build_adapter, n_trainabl
 from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.likelihood import choice_likelihood
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.pooled import of_text
 from ensemw2s.records import Inputs, TensorStore
 
@@ -138,7 +138,7 @@ def make_role(
     else:
         last = open_activations(replace(cut, pooling=("last",)), ids, config=head, cache=off, store=store)
     flops = 2.0 * multiplying_weights(cut)
-    share = own_layers(model, cut) / cut.n_layers
+    share = own_layers(model, cut.n_layers) / cut.n_layers
     return ClassRole(
         config=model,
         trunk=cut,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import transformers
@@ -15,7 +15,8 @@ from ensemw2s.forms.prepare import check_packing_of
 from ensemw2s.meter import working
 from ensemw2s.models.activations import KIND, pooled_for_depths
 from ensemw2s.models.inputs import PooledInputs
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.pooled import PooledTrunk, Trunk, open_pooled
 from ensemw2s.models.probes.classifier import check_classifier
 from ensemw2s.pictures import by_content
@@ -37,6 +38,9 @@ class Reading:
 @runtime_checkable
 class SharedModels(Protocol):
     """Models of one checkpoint, whatever it reads."""
+
+    reads_text: ClassVar[bool]
+    """Whether it reads words, which could be others."""
 
     @property
     def models(self) -> Sequence[ModelConfig]: ...
@@ -79,6 +83,7 @@ class SharedModels(Protocol):
 class TextModels:
     """Models that read token ids."""
 
+    reads_text: ClassVar[bool] = True
     models: Sequence[ModelConfig]
     trunk: Backbone
 
@@ -130,6 +135,7 @@ class TextModels:
 class PooledModels:
     """Models that give a vector per example and depth, on which heads are trained."""
 
+    reads_text: ClassVar[bool] = False
     models: Sequence[ModelConfig]
     trunk: PooledTrunk
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,17 +11,16 @@ from torch import Tensor
 
 from ensemw2s.config import Recipe, canonical_hash
 from ensemw2s.core.calibration import apply_temperature, fit_temperature
-from ensemw2s.core.labels import Labelled, Votes
+from ensemw2s.core.labels import Votes
 from ensemw2s.core.losses import CrossEntropy, WeakToStrongLoss
 from ensemw2s.core.seeds import stream
-from ensemw2s.core.selection import Evidence
 from ensemw2s.data.people import people_among
 from ensemw2s.errors import ModelError
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD, VAL
-from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.classification.asked import student_says
+from ensemw2s.forms.classification.ballot import ClassBallot
 from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.in_context import InContext
 from ensemw2s.forms.classification.outside import SeedVoters
@@ -29,6 +28,7 @@ from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
 from ensemw2s.forms.classification.training_set import ClassTrainingSet
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.prepared import Labels, SeedContext, Truth, rows_of
 from ensemw2s.models.adapting.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state
 from ensemw2s.models.adapting.merging import State, start_as_merge
 from ensemw2s.results import Condition, Cost
@@ -38,68 +38,13 @@ from ensemw2s.train.checkpoint import Checkpointer
 from ensemw2s.train.loop import predict, train
 from ensemw2s.train.optimum import has_optimum
 from ensemw2s.train.samples import Supervision, Validation, chosen_by
-from ensemw2s.train.supervision import StudentData, true_labels
+from ensemw2s.train.supervision import true_labels
 from ensemw2s.training_end import TrainingEnd
 
 
 @dataclass(frozen=True)
-class ClassBallot:
-    """Votes over the classes, people's answers in the place of labels."""
-
-    students: "ClassStudents"
-    seed: SeedContext
-    votes: Votes
-    checker: ClassVoters
-    """The strong model that learned the easy labels."""
-
-    def add(self, seed: SeedContext, voters: ClassVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
-        return voters.log_probs[HARD].exp(), NOTHING
-
-    def answers(self, labelled: Labelled) -> tuple[str, ...]:
-        choices = self.students.prepared.task.choices
-        return tuple(choices[k] for k in labelled.soft.argmax(-1).tolist())
-
-    def answered(self, labelled: Labelled) -> Labelled:
-        return labelled  # every class is an answer
-
-    def evidence(self, *, reads_own: bool) -> Evidence:
-        prepared, draw = self.students.prepared, self.seed.draw
-        own, trusted = self.students.checker_says(self.seed, self.checker)
-        labels = prepared.split.easy_labels[draw.easy_val]
-        return Evidence(self.votes.member, own, trusted, labels, lambda: self._features, self.votes.voted)
-
-    @cached_property
-    def _features(self) -> tuple[Float[Tensor, "hard dim"], Float[Tensor, "val dim"]]:
-        """The strong model's, of what is labelled and of what selections may trust."""
-        role, draw = self.students.prepared.strong, self.seed.draw
-        return role.features(draw.hard_unlabelled), role.features(draw.easy_val)
-
-    def judging_cost(self) -> Cost:
-        return NOTHING  # no judge reads classes
-
-    def training_set(
-        self, labelled: Labelled, recipe: Recipe, *, on_the_way: bool = False, known: Labels | None = None
-    ) -> ClassTrainingSet:
-        prepared, draw = self.students.prepared, self.seed.draw
-        rows, labels = self.students.labels(self.seed, known)
-        data = StudentData(
-            rows,
-            labels,
-            draw.hard_unlabelled,
-            prepared.split.difficulty,
-            self.students.people(self.seed),
-        )
-        loss = recipe.make_loss()
-        supervision = data.by_recipe(recipe, loss, labelled, self.votes.member, self.votes.voted)
-        if known is not None:
-            return self.students.training_set(supervision, loss, {}, None)
-        parts = {HARD: draw.hard_unlabelled} | ({} if on_the_way else rows_of(prepared, self.seed))
-        return self.students.training_set(supervision, loss, parts, self.students.validation(self.seed))
-
-
-@dataclass(frozen=True)
 class ClassStudents:
-    """Implements `forms.base.StudentForm`."""
+    """Implements `forms.students.StudentForm`."""
 
     prepared: ClassPrepared
 

@@ -6,10 +6,10 @@ from torch import Generator, Tensor
 
 from ensemw2s.config import canonical_hash
 from ensemw2s.ensemble.label import Ensemble
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.merging import SCALES, Merging, best_scale
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.adapting.merging import start_of
 from ensemw2s.records import AnswerTokens
 from ensemw2s.storage.store import Artifact

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ensemw2s.config import Preference, canonical_hash
 from ensemw2s.core.labels.judged import standardised
@@ -15,12 +14,12 @@ from ensemw2s.core.preferences import Pair, Question
 from ensemw2s.core.preferences.denoising import Guard, denoise, guard, mean_margin
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.labelling.labels import right_texts
 from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 
@@ -134,9 +133,7 @@ class PairMaker:
         each_said = ((weak, *texts) for weak, texts in zip(asked.weak, samples, strict=True))
         answers = [list(dict.fromkeys(text for text in said if text)) for said in each_said]
         prompts = self._prompts(asked.rows)
-        scores = [each.T for each in self._judges(prompts, answers)]
-        by_judge = pad_sequence(scores, batch_first=True, padding_value=-torch.inf).permute(2, 0, 1)
-        means = standardised(by_judge).mean(0).tolist()
+        means = standardised(self._judges.of_columns(prompts, answers)).mean(0).tolist()
         worth = [dict(zip(each, of[: len(each)], strict=True)) for each, of in zip(answers, means, strict=True)]
         return worth, self._judges.asking(prompts, answers)
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from ensemw2s.config import canonical_hash
 from ensemw2s.ensemble.words.answer_votes import staged_answers, voted_labels
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, right_texts, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Right
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 

@@ -19,11 +19,11 @@ from ensemw2s.ensemble.words.answer_votes import token_vote
 from ensemw2s.ensemble.words.separate import tokenizer_difference
 from ensemw2s.errors import ConfigError
 from ensemw2s.examples import Task
-from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.generation.contexts import AnswerContexts, check_untrained, contexts_of
 from ensemw2s.forms.generation.decoding import fit_decoding
 from ensemw2s.forms.generation.role import AnswerRole, load_role
 from ensemw2s.forms.prepare import check_packing_of, with_rating
+from ensemw2s.forms.prepared import Prepared
 from ensemw2s.models.inputs import IdInputs, JoinedInputs
 from ensemw2s.records import AnswerTokens, Inputs
 from ensemw2s.storage.store import Store

@@ -6,8 +6,8 @@ from typing import Any
 
 from ensemw2s.ensemble.learners.base import take
 from ensemw2s.ensemble.learners.tfidf import tfidf_vectorizer
-from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.prepared import SeedContext, rows_of
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import NEAREST
 

@@ -134,7 +134,7 @@ def load_role(
         ModelError, ConfigError: it cannot be used as configured.
     """
     backbone = load_backbone(model)
-    n_own = own_layers(model, backbone)
+    n_own = own_layers(model, backbone.n_layers)
     if n_own > backbone.n_layers or (model.adapter == "top" and n_own == backbone.n_layers):
         raise ConfigError(
             f"{model.model}: {n_own} own upper layers of {backbone.n_layers} leave no trunk; lower top_layers or "

@@ -13,7 +13,6 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import Growth, PseudoLabels, Restarted, SamplesRight, Scored, ScoredVoters
-from ensemw2s.forms.base import SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, trunk_cost
 from ensemw2s.forms.generation.experts import AnswerExperts, evaluated_by, tokens_of
 from ensemw2s.forms.generation.judging.best_of_n import samples_right
@@ -23,6 +22,7 @@ from ensemw2s.forms.generation.pool import pool_right
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Scorer
+from ensemw2s.forms.prepared import SeedContext, Truth, rows_of
 from ensemw2s.names import BOOSTING
 from ensemw2s.results import AnswerSample, Cost, TokenShare, TokenWeights
 from ensemw2s.results.conditions import SELF
@@ -33,7 +33,7 @@ N_TOKENS = 8
 
 @dataclass(frozen=True)
 class AnswerScoring:
-    """Implements `forms.base.ScoringForm`."""
+    """Implements `forms.scoring.ScoringForm`."""
 
     prepared: AnswerPrepared
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from ensemw2s.config import Recipe, TrainConfig, canonical_hash
 from ensemw2s.core.seeds import stream
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import Labels, SeedContext, Truth, rows_of
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.generation.judging.best_of_n import best_of_n
 from ensemw2s.forms.generation.judging.judges import SeedJudges, seed_judges
@@ -30,6 +29,7 @@ from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers, answer_rivals
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet, LabelledAnswers
+from ensemw2s.forms.prepared import Labels, SeedContext, Truth, rows_of
 from ensemw2s.models.adapting.adapters import n_trainable, owned_state
 from ensemw2s.models.adapting.merging import State, start_as_merge
 from ensemw2s.records import AnswerTokens, Inputs
@@ -43,7 +43,7 @@ from ensemw2s.training_end import TrainingEnd
 
 @dataclass(frozen=True)
 class AnswerStudents:
-    """Implements `forms.base.StudentForm`."""
+    """Implements `forms.students.StudentForm`."""
 
     prepared: AnswerPrepared
 

@@ -14,8 +14,9 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.adapting.upper import add_lora, computing_in, own_layers, own_model, own_weights, upper_layers
 from ensemw2s.models.loading.anatomy import share
+from ensemw2s.models.passes import run_model
 from ensemw2s.models.pooled import Trunk, of_text
-from ensemw2s.models.trunk import pool, run_model
+from ensemw2s.models.trunk import pool
 from ensemw2s.records import Inputs
 
 SCALE_ROWS = 256
@@ -111,7 +112,7 @@ def build_adapter(
     if config.adapter == "head":
         return head
     backbone = of_text(trunk, f"adapter: {config.adapter}", "choose adapter: head")
-    n = own_layers(config, backbone)
+    n = own_layers(config, backbone.n_layers)
     if config.adapter == "top":
         if not 1 <= n < backbone.n_layers:
             raise ModelError(

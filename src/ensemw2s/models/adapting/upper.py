@@ -19,18 +19,18 @@ from ensemw2s.distributed import launch
 from ensemw2s.errors import ModelError
 from ensemw2s.models.adapting.mixture import add_mixtures, mixed_targets, mixtures_of, single_rank
 from ensemw2s.models.loading.anatomy import cut_model, embeddings_of, final_norm, layer_list, layers_of, trainable_copy
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.passes import pad, run_model
 from ensemw2s.models.probes import PROBE_ERRORS
-from ensemw2s.models.trunk import pad, run_model
 
 POSITIONS = ("wpe", "embed_positions")
 """Names of learned position embeddings, which are added before the first layer: GPT-2, OPT."""
 
 
-def own_layers(config: ModelConfig, backbone: Backbone) -> int:
-    """Number of upper layers that an adapter runs itself; the frozen trunk has the rest."""
+def own_layers(config: ModelConfig, n_layers: int) -> int:
+    """Number of upper layers, of a model of `n_layers`, that an adapter runs itself; the frozen trunk has the rest."""
     some = {"head": 0, "top": config.top_layers, "lora": config.lora_layers}.get(config.adapter)
-    return backbone.n_layers if some is None else some
+    return n_layers if some is None else some
 
 
 def upper_layers(backbone: Backbone, n: int) -> PreTrainedModel:

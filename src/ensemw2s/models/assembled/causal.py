@@ -12,7 +12,7 @@ from ensemw2s.errors import ModelError
 from ensemw2s.models.adapting.mixture import MixtureLinear, mixtures_of
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.models.loading.anatomy import place_in_whole, share
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 
 
 @torch.no_grad()

@@ -22,10 +22,11 @@ from ensemw2s.models.adapting.adapters import Adapter, Whole
 from ensemw2s.models.adapting.head import Head
 from ensemw2s.models.adapting.mixture import mixtures_of
 from ensemw2s.models.loading.anatomy import embeddings_of, final_norm, layers_of, share
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.quiet import quiet
 from ensemw2s.models.loading.refusal import LOADING_ERRORS
-from ensemw2s.models.trunk import pad, pool, run_model
+from ensemw2s.models.passes import pad, run_model
+from ensemw2s.models.trunk import pool
 
 PADDING = "<|ensemw2s:padding|>"
 """Padding token of exported students. The library's classifiers read the last token that is not padding, so padding

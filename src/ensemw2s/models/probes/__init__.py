@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.refusal import LOADING_ERRORS
 
 PROBE_ERRORS = (*LOADING_ERRORS, IndexError, AssertionError, NotImplementedError, StopIteration)

@@ -18,12 +18,13 @@ from ensemw2s.models.adapting.adapters import Adapter, build_adapter, head_of
 from ensemw2s.models.adapting.mixture import mixture_tensors, put_back, taken_out
 from ensemw2s.models.assembled.classifier import classified, classifier, merged, plain_again
 from ensemw2s.models.loading.anatomy import share
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.pooling import is_librarys
 from ensemw2s.models.loading.quiet import quiet
+from ensemw2s.models.passes import run_model
 from ensemw2s.models.probes import PROBE_ERRORS, refuse, require, sample_texts
 from ensemw2s.models.probes.memory import is_noted, note_of, write_note
-from ensemw2s.models.trunk import pool, pooled_features, run_model
+from ensemw2s.models.trunk import pool, pooled_features
 from ensemw2s.records import TensorStore
 
 CHOICES = ("a", "b", "c")

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from ensemw2s.hashing import canonical_hash, sha256_of
-from ensemw2s.models.loading.load import Backbone
+from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.storage.files import cache_home
 
 VERSION = 1

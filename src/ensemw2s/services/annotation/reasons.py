@@ -14,7 +14,8 @@ from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.forms.classification.writing import Writer
 from ensemw2s.forms.role import Role
 from ensemw2s.models.language import vocabulary_head
-from ensemw2s.models.loading.load import Backbone, load_backbone
+from ensemw2s.models.loading.backbone import Backbone
+from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.prompting import answer_text, prompt_ids
 from ensemw2s.services.annotation.tools import CHECKER_REASON, REASON, Row
 from ensemw2s.storage.store import Store

@@ -10,9 +10,9 @@ import torch
 
 from ensemw2s.core import intervals
 from ensemw2s.core.seeds import stream
-from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.prepared import Prepared, SeedContext
 from ensemw2s.services.planning.class_trials import ClassTrials
 from ensemw2s.services.planning.trials import RoleTrials, Trial
 from ensemw2s.services.planning.units import Kind

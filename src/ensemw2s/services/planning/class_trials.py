@@ -11,8 +11,8 @@ from ensemw2s.config import TrainConfig
 from ensemw2s.core.losses import CrossEntropy, WeakBatch
 from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.contexts import REASONS
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.adapting.adapters import SCALE_ROWS, Adapter, fit_scale
 from ensemw2s.models.inputs import EmbeddedInputs, IdInputs, PooledInputs, TokenInputs
 from ensemw2s.records import Inputs

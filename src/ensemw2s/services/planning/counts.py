@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from ensemw2s.config import TrainConfig
-from ensemw2s.forms.base import Prepared
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
+from ensemw2s.forms.prepared import Prepared
 from ensemw2s.forms.role import Role
 from ensemw2s.services.planning.units import (
     RoleName,

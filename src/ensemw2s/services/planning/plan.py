@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from ensemw2s.config import ExperimentConfig, TrainConfig, canonical_hash
 from ensemw2s.ensemble.contexts import WRITTEN
 from ensemw2s.ensemble.methods import n_contexts
-from ensemw2s.forms.base import Prepared, SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
+from ensemw2s.forms.prepared import Prepared, SeedContext
 from ensemw2s.forms.role import Role
 from ensemw2s.models.adapting.upper import own_layers
 from ensemw2s.pipeline.prepare import prepare
@@ -115,7 +115,7 @@ def _training_bytes(role: Role, training: TrainConfig, amounts: Amounts) -> int:
     if role.config.adapter == "head":
         return OPTIMISER_BYTES * amounts.owned
     backbone = role.backbone
-    layers = own_layers(role.config, backbone)
+    layers = own_layers(role.config, backbone.n_layers)
     micro = training.micro_batch_size if isinstance(training.micro_batch_size, int) else training.batch_size
     hidden = backbone.hidden_size
     mlp = getattr(backbone.model.config, "intermediate_size", 4 * hidden)

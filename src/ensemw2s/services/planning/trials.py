@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ensemw2s.config import TrainConfig
-from ensemw2s.forms.base import Prepared, SeedContext
+from ensemw2s.forms.prepared import Prepared, SeedContext
 from ensemw2s.services.planning.units import ModelVerb, RoleName, training_verb, trainings_of
 
 N_ROWS = 64

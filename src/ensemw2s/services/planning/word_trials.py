@@ -13,11 +13,11 @@ from ensemw2s.ensemble.words.decode import decode
 from ensemw2s.ensemble.words.judges import AnswerPairs, Judge, judges_in_training
 from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.judges import by_likelihood, by_principles, by_reward
 from ensemw2s.forms.generation.judging.training import TRAINING
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.inputs import PooledInputs
 from ensemw2s.models.language import AnswerModel
 from ensemw2s.records import AnswerTokens, Inputs

@@ -11,14 +11,14 @@ from ensemw2s.core.labels.judged import Judged
 from ensemw2s.data.answers import is_right
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.scored import SamplesRight
-from ensemw2s.forms.base import SeedContext, rows_of
 from ensemw2s.forms.generation.judging.judges import SeedJudges
-from ensemw2s.forms.generation.labelling.candidates import Candidates
+from ensemw2s.forms.generation.labelling.candidates import Candidates, Columns
 from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, Samples
 from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.rivals import GivenAnswers
 from ensemw2s.forms.generation.scores import AnswerVoters
+from ensemw2s.forms.prepared import SeedContext, rows_of
 from ensemw2s.results import Cost
 from ensemw2s.results.conditions import BEST_OF_N, MAJORITY_OF_N, ConditionKind
 
@@ -35,19 +35,15 @@ def best_of_n(
     for part, rows in rows_of(prepared, seed).items():
         samples, cost = draw_samples(prepared, seed, voters, rows, settings.samples, settings.sample_temperature)
         prompts = [prepared.split.examples[row].prompt for row in rows.tolist()]
-        said = [list(dict.fromkeys(text for text in each if prepared.final(text))) for each in samples.texts]
-        column = [{text: k for k, text in enumerate(each)} for each in said]
-        places = torch.tensor(
-            [[there.get(text, -1) for text in each] for there, each in zip(column, samples.texts, strict=True)]
-        )
-        worth = worth_of(judges, prompts, said, places)
-        answer = _numbered(prepared, samples)
+        finals = [[prepared.final(text) for text in each] for each in samples.texts]
+        worth, asking = _worth_of(judges, prompts, samples, finals)
+        answer = _numbered(finals)
         n = settings.samples
         picks = best_of.best(worth, n), best_of.commonest(answer, samples.probability, n)
         for kind, pick in zip(kinds, picks, strict=True):
             chosen[kind][part] = tuple(each[k] for each, k in zip(samples.texts, pick.tolist(), strict=True))
         drawing.append(cost)
-        judging.append(judges.asking(prompts, said))
+        judging.append(asking)
     spent: dict[ConditionKind, Cost] = {
         BEST_OF_N: costs.total([*drawing, *judging]),
         MAJORITY_OF_N: costs.total(drawing),
@@ -69,15 +65,10 @@ def samples_right(
     samples = labels.samples
     assert samples is not None
     candidates = Candidates.of(labels, 0, prepared.final)
-    columns = [{prepared.final(text): k for k, text in enumerate(there)} for there in candidates.texts]
-    answer = torch.tensor(
-        [
-            [there[prepared.final(text)] if prepared.final(text) else -1 for text in each]
-            for there, each in zip(columns, samples.texts, strict=True)
-        ]
-    )
-    worth = Judged().worth(judges.of_candidates(prompts, candidates)).gather(1, answer.clamp_min(0))
-    worth = worth.masked_fill(answer < 0, -torch.inf)
+    finals = [[prepared.final(text) for text in each] for each in samples.texts]
+    answer = _numbered(finals)
+    places = _places([[prepared.final(text) for text in there] for there in candidates.texts], finals)
+    worth = Judged().worth(judges.of_columns(prompts, candidates.columns)).gather(1, places)
     right = torch.tensor(
         [
             [is_right(text, truth, verifier=prepared.task.verifier) for text in each]
@@ -99,22 +90,28 @@ def samples_right(
     ]
 
 
-def worth_of(
-    judges: SeedJudges, prompts: Sequence[str], said: Sequence[Sequence[str]], places: Int[Tensor, "items samples"]
-) -> Float[Tensor, "items samples"]:
-    """What the judges find of each sample, by its place among the distinct answers; -inf where it says nothing."""
-    each = judges(prompts, said)
-    scores = torch.full((len(each[0]), len(said), max(1, *map(len, said), 1)), -torch.inf)
-    for i, found in enumerate(each):
-        scores[: len(found), i, : found.shape[1]] = found
-    return Judged().worth(scores).gather(1, places.clamp_min(0)).masked_fill(places < 0, -torch.inf)
+def _worth_of(
+    judges: SeedJudges, prompts: Sequence[str], samples: Samples, finals: Sequence[Sequence[str]]
+) -> tuple[Float[Tensor, "items samples"], Cost]:
+    """What the judges find of each sample, -inf where it says nothing; and what asking them costs."""
+    said = [
+        [text if final else None for text, final in zip(*each, strict=True)]
+        for each in zip(samples.texts, finals, strict=True)
+    ]
+    columns = [list(dict.fromkeys(each)) for each in said]
+    worth = Judged().worth(judges.of_columns(prompts, columns)).gather(1, _places(columns, said))
+    return worth, judges.columns_cost(prompts, columns)
 
 
-def _numbered(prepared: AnswerPrepared, samples: Samples) -> Int[Tensor, "items samples"]:
+def _numbered(finals: Sequence[Sequence[str]]) -> Int[Tensor, "items samples"]:
     """A number for each distinct answer to a question; -1 where it says nothing."""
-    found: list[list[int]] = []
-    for each in samples.texts:
-        finals = [prepared.final(text) for text in each]
-        order = {final: k for k, final in enumerate(dict.fromkeys(finals))}
-        found.append([order[final] if final else -1 for final in finals])
-    return torch.tensor(found)
+    distinct = [list(dict.fromkeys(each)) for each in finals]
+    says_nothing = torch.tensor([[not final for final in each] for each in finals])
+    return _places(distinct, finals).masked_fill(says_nothing, -1)
+
+
+def _places(known: Columns, given: Columns) -> Int[Tensor, "items samples"]:
+    """The place of each given answer among those known of its question."""
+    return torch.tensor(
+        [[there.index(text) for text in each] for there, each in zip(known, given, strict=True)], dtype=torch.long
+    )

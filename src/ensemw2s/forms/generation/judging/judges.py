@@ -13,13 +13,13 @@ from ensemw2s.data.encode import encode
 from ensemw2s.ensemble.words.judges import ByAnswer, ByPrinciples, Judge, Shown
 from ensemw2s.ensemble.words.scores import score_answers
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.reading import judging, read_by
 from ensemw2s.forms.generation.judging.training import trained_judges
-from ensemw2s.forms.generation.labelling.candidates import Candidates
+from ensemw2s.forms.generation.labelling.candidates import Columns
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
@@ -55,18 +55,17 @@ class SeedJudges:
         )
         return list(kept.tensors["scores"].split(sizes, dim=1))
 
-    def of_candidates(self, prompts: Sequence[str], candidates: Candidates) -> Float[Tensor, "judges items classes"]:
-        """Scores over the columns of each question; -inf where there is no answer, or one that says nothing."""
-        columns, answers = _said(candidates)
-        each = self(prompts, answers)
-        scores = torch.full((max(map(len, each)), *candidates.votes.soft.shape), -torch.inf)
-        for i, (places, said) in enumerate(zip(columns, each, strict=True)):
-            scores[:, i, places] = said
+    def of_columns(self, prompts: Sequence[str], columns: Columns) -> Float[Tensor, "judges items columns"]:
+        """Scores over the columns of each question; -inf where there is no answer."""
+        each = self(prompts, _answers(columns))
+        scores = torch.full((max(map(len, each)), len(columns), max(map(len, columns))), -torch.inf)
+        for i, (there, said) in enumerate(zip(columns, each, strict=True)):
+            scores[:, i, [k for k, text in enumerate(there) if text is not None]] = said
         return scores
 
-    def candidates_cost(self, prompts: Sequence[str], candidates: Candidates) -> Cost:
+    def columns_cost(self, prompts: Sequence[str], columns: Columns) -> Cost:
         """Of asking them about every answer."""
-        return self.asking(prompts, _said(candidates)[1])
+        return self.asking(prompts, _answers(columns))
 
 
 def seed_judges(
@@ -119,7 +118,9 @@ def by_likelihood(prepared: AnswerPrepared, seed: SeedContext, voters: AnswerVot
         return torch.stack([part.mean() for part in gold.split(given.offsets.diff().tolist())]).unsqueeze(0)
 
     def asking(prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> Cost:
-        n_prompt_tokens, _ = _read(role, prompts, answers)
+        n_prompt_tokens, n_texts = _read(role, prompts, answers)
+        if not n_texts:  # nobody says anything, and a tokenizer reads no empty list
+            return costs.NOTHING
         given = sum(len(one) for one in role.backbone.tokenizer([a for each in answers for a in each])["input_ids"])
         return _reading(role, n_prompt_tokens, 2.0 * role.head_weights * given)
 
@@ -147,10 +148,8 @@ def by_principles(prepared: AnswerPrepared, seed: SeedContext) -> SeedJudges:
     return SeedJudges(seed, ByPrinciples(principles, lead), deciding, costs.NOTHING, asking)
 
 
-def _said(candidates: Candidates) -> tuple[list[list[int]], list[list[str]]]:
-    """The columns of each question that say something, and their answers."""
-    columns = [[k for k, text in enumerate(there) if candidates.final(text)] for there in candidates.texts]
-    return columns, [[there[k] for k in places] for there, places in zip(candidates.texts, columns, strict=True)]
+def _answers(columns: Columns) -> list[list[str]]:
+    return [[text for text in there if text is not None] for there in columns]
 
 
 def _last_states(

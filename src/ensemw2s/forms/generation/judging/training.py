@@ -19,11 +19,11 @@ from ensemw2s.ensemble.pool import follows_folds
 from ensemw2s.ensemble.words.judges import AnswerPairs, direction, judges_in_training
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.judging.reading import judging, read_by
 from ensemw2s.forms.generation.labelling.samples import draw_samples
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.models.activations import open_activations
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
@@ -117,19 +117,19 @@ def judges_of_pairs(
     features = open_activations(backbone, ids, config=HEAD, cache=prepared.config.cache, store=seed.store)
 
     def placed(pairs: Sequence[JudgedPair]) -> AnswerPairs:
-        better, worse = ([place[p.prompt, answer(p)] for p in pairs] for answer in (_better, _worse))
-        return AnswerPairs(
-            torch.tensor(better, dtype=torch.long), torch.tensor(worse, dtype=torch.long), [p.group_id for p in pairs]
-        )
+        better = torch.tensor([place[p.prompt, p.better] for p in pairs], dtype=torch.long)
+        worse = torch.tensor([place[p.prompt, p.worse] for p in pairs], dtype=torch.long)
+        return AnswerPairs(better, worse, [p.group_id for p in pairs])
 
-    weak = judges_in_training(features, backbone.feature_size, placed(learned), placed(held), TRAINING)
+    learned_pairs, held_pairs = placed(learned), placed(held)
+    weak = judges_in_training(features, backbone.feature_size, learned_pairs, held_pairs, TRAINING)
     ensemble = prepared.config.ensemble.model_copy(
         update={"methods": (settings.method,), "n_rounds": settings.n_judges}
     )
     deciding = {
         "read": canonical_hash(ids),
-        "learned": [weak.group_ids, *(canonical_hash(each.tolist()) for each in placed(learned)[:2])],
-        "held": [canonical_hash(each.tolist()) for each in placed(held)[:2]],
+        "learned": [weak.group_ids, *(canonical_hash(each.tolist()) for each in learned_pairs[:2])],
+        "held": [canonical_hash(each.tolist()) for each in held_pairs[:2]],
         "training": TRAINING.deciding,
         **judging(role),
     }
@@ -198,11 +198,3 @@ def _by_length(texts: list[str], like: str, generator: torch.Generator) -> list[
     """In an order drawn at random, those of the nearest length first."""
     order = torch.randperm(len(texts), generator=generator).tolist()
     return sorted([texts[k] for k in order], key=lambda text: abs(len(text) - len(like)))
-
-
-def _better(pair: JudgedPair) -> str:
-    return pair.better
-
-
-def _worse(pair: JudgedPair) -> str:
-    return pair.worse

@@ -15,13 +15,13 @@ from ensemw2s.data.people import people_among
 from ensemw2s.ensemble.words.mixtures import Mixtures
 from ensemw2s.errors import DataError
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import Labels, SeedContext
 from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.labelling.candidates import Candidates
 from ensemw2s.forms.generation.labelling.labels import PseudoAnswers, write_pseudo_answers, writing_cost
 from ensemw2s.forms.generation.prepare import join, joined_inputs
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
 from ensemw2s.forms.generation.training_set import AnswerTrainingSet
+from ensemw2s.forms.prepared import Labels, SeedContext
 from ensemw2s.records import AnswerTokens
 from ensemw2s.results import Cost
 from ensemw2s.train.answers import AnswerSupervision
@@ -52,7 +52,7 @@ class AnswerBallot:
         judges, votes = self.judges, self.candidates.votes
         if judges is None:
             return votes
-        return votes._replace(judged=lambda: judges.of_candidates(self.prompts, self.candidates))
+        return votes._replace(judged=lambda: judges.of_columns(self.prompts, self.candidates.columns))
 
     @property
     def prompts(self) -> list[str]:
@@ -63,7 +63,7 @@ class AnswerBallot:
     def judging_cost(self) -> Cost:
         if self.judges is None:
             return costs.NOTHING
-        return costs.total([self.judges.cost, self.judges.candidates_cost(self.prompts, self.candidates)])
+        return costs.total([self.judges.cost, self.judges.columns_cost(self.prompts, self.candidates.columns)])
 
     def add(self, seed: SeedContext, voters: AnswerVoters) -> tuple[Float[Tensor, "items classes"], Cost]:
         prepared = self.students.prepared

@@ -20,6 +20,8 @@ _LEAST = 1e-30
 
 Final = Callable[[str], str]
 """What of an answer is compared; empty where it says nothing."""
+Columns = Sequence[Sequence[str | None]]
+"""Distinct answers to each question; None is none, or one that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ class Candidates:
                 said_by[t, i, place[final(text)]] = 1.0
         weights = torch.tensor([*pseudo.record["expert_weights"], *[1.0] * n_samples])
         return cls(texts, Votes(said_by, weights, soft), final)
+
+    @property
+    def columns(self) -> list[list[str | None]]:
+        """The answers that say something, over all columns of the votes."""
+        width = self.votes.soft.shape[1]
+        said = [[text if self.final(text) else None for text in there] for there in self.texts]
+        return [[*each, *[None] * (width - len(each))] for each in said]
 
     def places(self, given: Sequence[str]) -> Int[Tensor, " items"]:
         """The column of an answer to each question, which gets one where nobody gave it yet."""

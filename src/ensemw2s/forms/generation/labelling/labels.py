@@ -14,9 +14,9 @@ from ensemw2s.ensemble.words.choices import choice_labels
 from ensemw2s.ensemble.words.decode import decode
 from ensemw2s.ensemble.words.mixtures import TOP, Mixtures
 from ensemw2s.ensemble.words.write import described
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters, Scorer
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
 

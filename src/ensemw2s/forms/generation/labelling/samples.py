@@ -13,7 +13,6 @@ from ensemw2s.core.labels.votes import vote_share
 from ensemw2s.data.answers import is_right
 from ensemw2s.ensemble.words.samples import beginnings, draw_answers, whose_turn
 from ensemw2s.evaluation import costs
-from ensemw2s.forms.base import SeedContext
 from ensemw2s.forms.generation.labelling.candidates import Candidates
 from ensemw2s.forms.generation.labelling.labels import (
     PseudoAnswers,
@@ -25,6 +24,7 @@ from ensemw2s.forms.generation.labelling.labels import (
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.role import AnswerRole
 from ensemw2s.forms.generation.scores import AnswerVoters, PoolVoters
+from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.prompting import answer_text
 from ensemw2s.results import Cost
 from ensemw2s.storage.store import Artifact, artifact_key
