@@ -21,7 +21,9 @@ TAKES_INDICES_OF_THE_CPU = ("aten::index", "aten::_index", "aten::copy_")
 _values: dict[int, Tensor] = {}
 """What each storage of the device holds, as a tensor of the CPU. Nothing is ever removed: for short runs."""
 _copied_views: set[int] = set()
-"""Storages that hold copies where PyTorch would have a view: nothing may be written there, for it would be lost."""
+"""Storages that hold copies where PyTorch would have a view."""
+FILLS = ("aten::fill_", "aten::zero_", "aten::index_put_", "aten::masked_fill_")
+"""Operations by which a part of a tensor is set through a view. On a copy that would be lost, and is an error."""
 
 
 class _Module:
@@ -114,8 +116,8 @@ def _compute(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     written = [value for a, value in by_name if a.alias_info is not None and a.alias_info.is_write]
     if written:
         targets = tree_leaves(written)
-        for target in targets:
-            _check_written(target, name)
+        if name.startswith(FILLS):
+            _check_written(targets[0], name)
         return targets[0] if isinstance(out, Tensor) else type(out)(targets) if out is not None else None
     return tree_map(lambda v: _put(v) if isinstance(v, Tensor) and is_made_here else v, out)
 
