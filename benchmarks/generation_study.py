@@ -22,7 +22,7 @@ from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import Scorer
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.storage.files import cache_home, write_atomic
 from ensemw2s.storage.locks import locked
 from ensemw2s.storage.store import Store

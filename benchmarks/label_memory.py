@@ -23,7 +23,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 import torch
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.services.labelling.label_file import label_file
 torch.set_num_threads(1)
 counts = label_file(open_labeller(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]), prompt="{q}", id_column="id",

@@ -23,8 +23,8 @@ import openai
 
 from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
-from ensemw2s.export.ensemble_folder import write_ensemble
-from ensemw2s.export.ensemble_record import AnswerEnsemble
+from ensemw2s.export.ensembles.ensemble_folder import write_ensemble
+from ensemw2s.export.ensembles.ensemble_record import AnswerEnsemble
 from ensemw2s.export.opened import ENSEMBLE, open_generator
 from ensemw2s.models.adapting.adapters import owned_state
 from ensemw2s.models.language import AnswerModel, vocabulary_head

@@ -14,7 +14,7 @@ from ensemw2s.config import load_config
 from ensemw2s.forms.generation.labelling.samples import samples_worth
 from ensemw2s.forms.generation.scoring import AnswerScoring
 from ensemw2s.pipeline.prepare import prepare
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.storage.store import Store
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tasks" / "worked.yaml"

@@ -17,7 +17,7 @@ import torch
 
 from ensemw2s.config import load_config
 from ensemw2s.distributed.cluster import connected
-from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.labelling.engine import Engine, LocalEngine
 from ensemw2s.services.labelling.label_file import label_file

@@ -11,8 +11,8 @@ from ensemw2s.config import parse_config
 from ensemw2s.data.encode import encode_answers
 from ensemw2s.errors import ModelError
 from ensemw2s.export.classifier import load_student
-from ensemw2s.export.ensemble_folder import read_ensemble_record
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.models.loading.tiny import make_tiny
 from ensemw2s.pipeline.run import run

@@ -8,8 +8,8 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.core.seeds import stream
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.classifier import export_student
-from ensemw2s.export.ensemble_folder import write_ensemble
-from ensemw2s.export.ensemble_record import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord
+from ensemw2s.export.ensembles.ensemble_folder import write_ensemble
+from ensemw2s.export.ensembles.ensemble_record import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord
 from ensemw2s.models.adapting.adapters import build_adapter, owned_state
 from ensemw2s.models.language import AnswerModel, vocabulary_head
 from ensemw2s.models.loading.load import load_backbone

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ensemw2s.errors import ConfigError, DataError, ModelError
-from ensemw2s.export.ensemble_folder import write_ensemble
-from ensemw2s.export.labeller import open_labeller, open_reader
-from ensemw2s.forms.classification import writing
-from ensemw2s.forms.classification.in_context import InContext
+from ensemw2s.export.ensembles.ensemble_folder import write_ensemble
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
+from ensemw2s.forms.classification.strong.in_context import InContext
+from ensemw2s.forms.classification.weak import writing
 from ensemw2s.forms.prepare import spare_rows
 from ensemw2s.forms.prepared import SeedContext
 from ensemw2s.pipeline import export
@@ -18,7 +18,7 @@ from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.pipeline.tiny import tiny
 from ensemw2s.prompting import ids_behind_each
 from ensemw2s.services.planning.plan import make_plan

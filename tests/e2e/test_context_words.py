@@ -7,13 +7,13 @@ import torch
 
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.export.ensemble_folder import write_ensemble
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.ensemble_folder import write_ensemble
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.pipeline import export
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_words_tree

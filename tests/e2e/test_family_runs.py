@@ -3,7 +3,7 @@
 import pytest
 
 from ensemw2s.config import parse_config
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.pipeline.run import run
 from tiny_families import make_family

@@ -11,8 +11,8 @@ from ensemw2s.config import parse_config
 from ensemw2s.data.seal import SealedLabels
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.errors import ConfigError, ModelError
-from ensemw2s.export.labeller import open_labeller
-from ensemw2s.forms.classification import gate as gates
+from ensemw2s.export.ensembles.labeller import open_labeller
+from ensemw2s.forms.classification.weak import gate as gates
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.planning.plan import make_plan

@@ -11,9 +11,9 @@ from ensemw2s.cli.commands import run_command
 from ensemw2s.config import parse_config
 from ensemw2s.data.templates.prompts import prompts_of
 from ensemw2s.errors import ModelError
-from ensemw2s.export.class_labeller import ClassLabeller
-from ensemw2s.export.ensemble_folder import read_ensemble_record
-from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.ensembles.class_labeller import ClassLabeller
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.pipeline.run import run
 from ensemw2s.storage.store import Store

@@ -8,8 +8,8 @@ import torch
 
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ModelError
-from ensemw2s.export.ensemble_folder import read_ensemble_record
-from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
 from ensemw2s.models import activations
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run

@@ -6,8 +6,8 @@ import pytest
 
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ConfigError, ModelError
-from ensemw2s.export.ensemble_folder import read_ensemble_record
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run

@@ -11,9 +11,9 @@ from ensemw2s import Student
 from ensemw2s.cli.commands import run_command
 from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.errors import ConfigError, DataError, ModelError
-from ensemw2s.export.class_labeller import ClassLabeller
 from ensemw2s.export.classifier import load_student
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.class_labeller import ClassLabeller
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole

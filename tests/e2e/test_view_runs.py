@@ -7,7 +7,7 @@ import torch
 
 from ensemw2s.config import EnsembleConfig
 from ensemw2s.data.seal import SealedLabels
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.models import activations
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.run import run

@@ -16,7 +16,7 @@ from ensemw2s.config import ModelConfig, parse_config
 from ensemw2s.data.load import load_task
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import ConfigError, ModelError, RunError
-from ensemw2s.export.labeller import open_labeller
+from ensemw2s.export.ensembles.labeller import open_labeller
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.forms.generation.labelling.labels import right_texts, written_texts
 from ensemw2s.forms.generation.prepare import AnswerModels
@@ -25,8 +25,8 @@ from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
-from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.pipeline.students import train_students
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.students import train_students
 from ensemw2s.services.labelling.label_file import label_file
 from ensemw2s.storage import checksums
 from ensemw2s.storage.store import Store
@@ -287,7 +287,7 @@ def test_a_loaded_ensemble_keeps_nothing_but_embeddings_trunk_and_the_experts_ow
         living.update({name: weakref.ref(p) for name, p in backbone.model.named_parameters()})
         return backbone
 
-    monkeypatch.setattr("ensemw2s.export.labeller.load_backbone", load)
+    monkeypatch.setattr("ensemw2s.export.ensembles.labeller.load_backbone", load)
     loaded = open_labeller(finished)
     gc.collect()
     gone = {name for name, parameter in living.items() if parameter() is None}

@@ -11,7 +11,7 @@ from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.ensemble.methods import check_methods
 from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.weak_ensemble import WeakEnsemble
-from ensemw2s.forms.classification.in_context import most_confident
+from ensemw2s.forms.classification.strong.in_context import most_confident
 from ensemw2s.records import View
 from ensemw2s.tables import METHODS
 

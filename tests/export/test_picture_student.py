@@ -9,10 +9,10 @@ from transformers import AutoModelForImageClassification
 from ensemw2s.config import ModelConfig
 from ensemw2s.core.losses import SOFTMAX
 from ensemw2s.errors import ModelError
-from ensemw2s.export.ensemble_record import ChoiceEnsemble
+from ensemw2s.export.ensembles.ensemble_record import ChoiceEnsemble
+from ensemw2s.export.ensembles.prompt_reader import TEXT_ALONE, PromptReader, Tokens
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.export.pictures import export_picture_student, load_picture_student
-from ensemw2s.export.prompt_reader import TEXT_ALONE, PromptReader, Tokens
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.models.adapting.adapters import build_adapter, owned_state
 from ensemw2s.models.loading.tiny import byte_tokenizer

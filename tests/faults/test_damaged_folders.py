@@ -10,9 +10,9 @@ import yaml
 from damage import DAMAGES, files_of, fresh_copy
 from ensemw2s.config import load_config
 from ensemw2s.errors import EnsemW2SError, RunError
-from ensemw2s.export.ensemble_folder import read_ensemble_record
-from ensemw2s.export.labeller import open_labeller
-from ensemw2s.export.prompt_reader import unreadable
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+from ensemw2s.export.ensembles.labeller import open_labeller
+from ensemw2s.export.ensembles.prompt_reader import unreadable
 from ensemw2s.export.student import answer_prompts, saved_prompting
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.labelling.folder import MANIFEST

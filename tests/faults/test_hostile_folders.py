@@ -23,8 +23,8 @@ import ensemw2s
 from damage import fresh_copy
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ConfigError, EnsemW2SError, ModelError
-from ensemw2s.export.ensemble_folder import read_ensemble_record
-from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
 from ensemw2s.export.student import answer_prompts, saved_prompting
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.loading.tiny import make_tiny

@@ -13,7 +13,7 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.errors import ModelError
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.classifier import export_student, load_student
-from ensemw2s.export.generator import student_generator
+from ensemw2s.export.ensembles.generator import student_generator
 from ensemw2s.models.activations import open_activations
 from ensemw2s.models.adapting.adapters import build_adapter, load_owned, n_trainable, owned_state
 from ensemw2s.models.adapting.merging import merged_change, merged_model, start_as_merge

@@ -14,10 +14,10 @@ from ensemw2s.data.load import load_task
 from ensemw2s.data.splits import make_split
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.forms.prepared import Labels
-from ensemw2s.pipeline.augment import augmented
 from ensemw2s.pipeline.prepare import form_of, prepare
-from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.pipeline.students import train_students
+from ensemw2s.pipeline.seeds.augment import augmented
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.students import train_students
 from ensemw2s.results.conditions import AUGMENTED, STRONG_ON_EASY
 from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_words_tree
@@ -95,7 +95,7 @@ def test_a_run_learns_the_hardest_copies_resumes_and_trains_nothing_else(
     with pytest.raises(KeyboardInterrupt):
         trained_in(tree, store)
     with monkeypatch.context() as patch:
-        patch.setattr("ensemw2s.forms.classification.students.train", None)  # nothing is left to be trained
+        patch.setattr("ensemw2s.forms.classification.strong.students.train", None)  # nothing is left to be trained
         patch.setattr("ensemw2s.forms.generation.students.train_answers", None)
         work = trained_in(tree, Store(tmp_path / "store"))
     assert set(made) == {work.outcomes[AUGMENTED].key}

@@ -5,9 +5,9 @@ import torch
 
 from ensemw2s.config import parse_config
 from ensemw2s.export.classifier import load_student
-from ensemw2s.pipeline.auto import best, harder_weights
 from ensemw2s.pipeline.prepare import check
 from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.seeds.auto import best, harder_weights
 from tiny_run import comparison_rows, merged, tiny_words_tree, write_jsonl
 
 

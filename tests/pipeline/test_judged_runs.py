@@ -11,8 +11,8 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.generation.judging.training import JudgedPair, easy_pairs, judges_of_pairs
 from ensemw2s.pipeline.prepare import check, prepare
 from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.pipeline.students import train_students
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.students import train_students
 from ensemw2s.services.leaderboard.methods import with_methods
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.storage.store import Store

@@ -5,13 +5,13 @@ import torch
 
 from ensemw2s.config import parse_config
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.forms.classification import gate
+from ensemw2s.forms.classification.weak import gate
 from ensemw2s.forms.prepared import rows_of
 from ensemw2s.pipeline import run as runner
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.pipeline.students import train_students
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.students import train_students
 from ensemw2s.results.conditions import AUGMENTED, STRONG_ON_EASY
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.storage.store import Store

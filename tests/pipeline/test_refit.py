@@ -10,10 +10,10 @@ from ensemw2s.data.seal import SealedLabels
 from ensemw2s.errors import SealError
 from ensemw2s.export.classifier import load_student
 from ensemw2s.export.student import answer_prompts
-from ensemw2s.forms.classification import students as class_students
+from ensemw2s.forms.classification.strong import students as class_students
 from ensemw2s.models.trunk import pooled_features
-from ensemw2s.pipeline import refit
 from ensemw2s.pipeline.run import run
+from ensemw2s.pipeline.seeds import refit
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.train.checkpoint import Checkpointer
 from tiny_run import comparison_rows, merged, tiny_tree, tiny_words_tree

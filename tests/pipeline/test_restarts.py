@@ -13,7 +13,7 @@ from ensemw2s.forms.generation.labelling.samples import with_samples
 from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.forms.generation.scoring import AnswerScoring
 from ensemw2s.pipeline.prepare import prepare
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.services.planning.words import AnswerCounts
 from ensemw2s.storage.store import Store
 from tiny_run import merged, tiny_words_tree

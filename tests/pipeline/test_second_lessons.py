@@ -12,11 +12,11 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.generation.judging.judges import SeedJudges
 from ensemw2s.forms.generation.lessons import PairLessons
 from ensemw2s.forms.generation.pairs import Asked, PairMaker
-from ensemw2s.pipeline import refit
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
-from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.pipeline.students import train_students
+from ensemw2s.pipeline.seeds import refit
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.students import train_students
 from ensemw2s.services.leaderboard.methods import METHODS, with_methods
 from ensemw2s.services.planning.plan import make_plan
 from ensemw2s.services.preferences.pairs import write_pairs

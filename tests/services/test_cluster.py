@@ -14,7 +14,7 @@ import pytest
 from ensemw2s.config import parse_config
 from ensemw2s.distributed.cluster import connected
 from ensemw2s.errors import RunError
-from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
 from ensemw2s.pipeline.run import run
 from ensemw2s.services.labelling.label_file import label_file
 from ensemw2s.services.labelling.ray_engine import RayEngine

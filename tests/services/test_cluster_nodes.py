@@ -5,7 +5,7 @@ import os
 import pytest
 from test_cluster import After, alone, ensemble, files, labelled, place, questions  # noqa: F401 (fixtures)
 
-from ensemw2s.export.labeller import open_reader
+from ensemw2s.export.ensembles.labeller import open_reader
 from ensemw2s.services.labelling.ray_engine import RayEngine
 
 

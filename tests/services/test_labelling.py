@@ -24,8 +24,8 @@ from ensemw2s.config import DecodingConfig, ModelConfig
 from ensemw2s.data.readers import source
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import DataError, RunError
-from ensemw2s.export.ensemble_record import AnswerEnsemble
-from ensemw2s.export.prompt_reader import unreadable
+from ensemw2s.export.ensembles.ensemble_record import AnswerEnsemble
+from ensemw2s.export.ensembles.prompt_reader import unreadable
 from ensemw2s.services.labelling import folder as label_folder
 from ensemw2s.services.labelling import label_file as labelling
 from ensemw2s.services.labelling.folder import MANIFEST
@@ -632,10 +632,10 @@ def test_a_full_disk_is_one_error_and_the_same_call_goes_on(tmp_path, monkeypatc
 def command(monkeypatch, capsys):
     """Calls `ensemw2s label` with a fake ensemble: exit code, standard output, standard error."""
     fake = Fake()
-    module = types.ModuleType("ensemw2s.export.labeller")
+    module = types.ModuleType("ensemw2s.export.ensembles.labeller")
     module.open_labeller = lambda path, trusted, features: fake
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("ensemw2s.export.ensemble_folder.read_ensemble_record", lambda path: RECORD)
+    monkeypatch.setattr("ensemw2s.export.ensembles.ensemble_folder.read_ensemble_record", lambda path: RECORD)
     monkeypatch.setattr("ensemw2s.export.place.exported_folder", lambda place: (place, None))
 
     def call(*arguments):

@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from ensemw2s import cli
 from ensemw2s.config import parse_config
 from ensemw2s.errors import DataError
-from ensemw2s.export.labeller import open_labeller, open_reader
+from ensemw2s.export.ensembles.labeller import open_labeller, open_reader
 from ensemw2s.export.student import answer_prompts
 from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.tiny import byte_tokenizer

@@ -16,7 +16,7 @@ from ensemw2s.data.own.votes import read_votes
 from ensemw2s.data.people import Questions, read_people
 from ensemw2s.data.readers.load import read_rows
 from ensemw2s.errors import ConfigError, DataError, ModelError, RunError
-from ensemw2s.forms.classification.writing import Writer
+from ensemw2s.forms.classification.weak.writing import Writer
 from ensemw2s.pipeline.prepare import prepare
 from ensemw2s.pipeline.run import run
 from ensemw2s.pipeline.run_folder import read_results
@@ -283,10 +283,10 @@ def test_selections_never_drop_a_persons_answer(place, task_file):
     config = config_of("classes", task_file, students={"people": str(people)})
     from ensemw2s.config.recipe import Recipe
     from ensemw2s.core.labels import Labelled, Votes
-    from ensemw2s.forms.classification.ballot import ClassBallot
-    from ensemw2s.forms.classification.experts import ClassVoters
-    from ensemw2s.forms.classification.students import ClassStudents
-    from ensemw2s.pipeline.seed_work import SeedWork
+    from ensemw2s.forms.classification.strong.ballot import ClassBallot
+    from ensemw2s.forms.classification.strong.students import ClassStudents
+    from ensemw2s.forms.classification.weak.experts import ClassVoters
+    from ensemw2s.pipeline.seeds.seed_work import SeedWork
 
     store = Store(place / "store")
     work = SeedWork(prepare(config, store, lambda m, n: None), store, 0)

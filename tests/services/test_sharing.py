@@ -14,7 +14,7 @@ from ensemw2s.cli import main
 from ensemw2s.config import parse_config
 from ensemw2s.export.card import card, hub_ids, metadata
 from ensemw2s.export.classifier import load_student
-from ensemw2s.export.ensemble_folder import read_ensemble_record, write_ensemble
+from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record, write_ensemble
 from ensemw2s.export.opened import open_answerers
 from ensemw2s.export.place import exported_folder
 from ensemw2s.export.student import answer_prompts

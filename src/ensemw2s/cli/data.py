@@ -194,8 +194,8 @@ def label(
     if layout is Layout.trl:
         check_trl(output, wanted)
         wanted = list(COLUMNS)
-    from ensemw2s.export.ensemble_folder import read_ensemble_record
-    from ensemw2s.export.labeller import open_labeller
+    from ensemw2s.export.ensembles.ensemble_folder import read_ensemble_record
+    from ensemw2s.export.ensembles.labeller import open_labeller
     from ensemw2s.export.place import exported_folder
 
     check_engine(engine, workers, address)
@@ -218,7 +218,7 @@ def label(
             )
         else:
             from ensemw2s.distributed.cluster import connected
-            from ensemw2s.export.labeller import open_reader
+            from ensemw2s.export.ensembles.labeller import open_reader
             from ensemw2s.services.labelling.ray_engine import RayEngine
 
             reader = open_reader(ensemble, trusted=trusted)

@@ -12,7 +12,7 @@ from ensemw2s.errors import ConfigError
 from ensemw2s.estimators.text_model import TextFitted
 from ensemw2s.export.card import card, metadata
 from ensemw2s.export.classifier import Predictor, export_student, load_student
-from ensemw2s.export.ensemble_record import untrusting
+from ensemw2s.export.ensembles.ensemble_record import untrusting
 from ensemw2s.export.place import exported_folder
 from ensemw2s.export.vector_student import VectorHead, is_on_vectors, load_vector_head
 from ensemw2s.storage.records import Saved, read_record

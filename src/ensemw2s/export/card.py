@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ensemw2s.export.card_use import ensemble_use, student_use
-from ensemw2s.export.ensemble_record import AnswerEnsemble, EnsembleRecord
+from ensemw2s.export.ensembles.ensemble_record import AnswerEnsemble, EnsembleRecord
 from ensemw2s.models.loading.checkpoint import HUB_ID
 from ensemw2s.models.loading.fetch import KNOWN
 from ensemw2s.names import FEATURES

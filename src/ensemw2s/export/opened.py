@@ -8,15 +8,15 @@ from typing import Any, Protocol, runtime_checkable
 from ensemw2s.config import ModelConfig
 from ensemw2s.errors import ModelError, RunError
 from ensemw2s.export.answerer import ABOUT
-from ensemw2s.export.class_labeller import ClassLabeller
 from ensemw2s.export.classifier import Predictor, load_student
-from ensemw2s.export.ensemble_folder import RECORD, ensemble_folder, read_ensemble_record
-from ensemw2s.export.ensemble_record import AnswerEnsemble
-from ensemw2s.export.generator import Generator, student_generator
-from ensemw2s.export.labeller import GenerationLabeller, open_labeller
+from ensemw2s.export.ensembles.class_labeller import ClassLabeller
+from ensemw2s.export.ensembles.ensemble_folder import RECORD, ensemble_folder, read_ensemble_record
+from ensemw2s.export.ensembles.ensemble_record import AnswerEnsemble
+from ensemw2s.export.ensembles.generator import Generator, student_generator
+from ensemw2s.export.ensembles.labeller import GenerationLabeller, open_labeller
+from ensemw2s.export.ensembles.prompt_reader import unreadable
 from ensemw2s.export.pictures import is_on_pictures
 from ensemw2s.export.place import exported_folder
-from ensemw2s.export.prompt_reader import unreadable
 from ensemw2s.export.student import saved_prompting
 from ensemw2s.export.vector_student import is_on_vectors
 from ensemw2s.models.pictures.kind import kind_of

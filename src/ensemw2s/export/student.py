@@ -11,7 +11,7 @@ from ensemw2s.data.templates.template import template
 from ensemw2s.errors import DataError, ModelError
 from ensemw2s.export.answerer import ABOUT
 from ensemw2s.export.classifier import Predictor, load_student
-from ensemw2s.export.generator import Generator, student_generator
+from ensemw2s.export.ensembles.generator import Generator, student_generator
 from ensemw2s.export.pictures import PicturePredictor, is_on_pictures, load_picture_student
 from ensemw2s.export.vector_student import VectorPredictor, is_on_vectors, load_vector_student
 from ensemw2s.prompting import FILE, Prompting

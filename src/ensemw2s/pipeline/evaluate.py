@@ -16,11 +16,11 @@ from ensemw2s.evaluation.sections.budget import curve_method
 from ensemw2s.forms.prepared import Truth
 from ensemw2s.forms.role import WeakRole
 from ensemw2s.meter import Advance
-from ensemw2s.pipeline import routing_signals
 from ensemw2s.pipeline.notes import run_notes, samples_notes
-from ensemw2s.pipeline.perturbed import with_perturbed
 from ensemw2s.pipeline.run_folder import PACKAGES
-from ensemw2s.pipeline.seed_work import Outcome, SeedWork
+from ensemw2s.pipeline.seeds import routing_signals
+from ensemw2s.pipeline.seeds.perturbed import with_perturbed
+from ensemw2s.pipeline.seeds.seed_work import Outcome, SeedWork
 from ensemw2s.pipeline.thumbnails import with_thumbnails
 from ensemw2s.results import Condition, LabelledText, PerturbedTest, Results, TaskInfo
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, ensemble

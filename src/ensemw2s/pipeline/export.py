@@ -12,19 +12,25 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.export.answerer import export_language
 from ensemw2s.export.card import ensemble_card, student_card
 from ensemw2s.export.classifier import export_student
-from ensemw2s.export.ensemble_folder import write_ensemble
-from ensemw2s.export.ensemble_record import AnswerEnsemble, ChoiceEnsemble, EnsembleRecord, SavedModel, untrusting
+from ensemw2s.export.ensembles.ensemble_folder import write_ensemble
+from ensemw2s.export.ensembles.ensemble_record import (
+    AnswerEnsemble,
+    ChoiceEnsemble,
+    EnsembleRecord,
+    SavedModel,
+    untrusting,
+)
 from ensemw2s.export.pictures import export_picture_student
 from ensemw2s.export.vector_student import export_vector_student
-from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.weak.experts import ClassVoters
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.generation.scores import AnswerVoters
 from ensemw2s.forms.prepared import Prepared
 from ensemw2s.forms.role import Role, WeakRole
 from ensemw2s.models.pictures.multimodal import MultimodalTrunk
 from ensemw2s.models.pictures.vision import VisionTrunk
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.results import Results
 from ensemw2s.results.conditions import ensemble
 from ensemw2s.tables import METHODS

@@ -11,12 +11,12 @@ from ensemw2s.ensemble.contexts import exportable
 from ensemw2s.ensemble.methods import methods_of_several
 from ensemw2s.evaluation.conditions import all_conditions
 from ensemw2s.forms.classification.prepare import ClassPrepared
-from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.forms.classification.strong.students import ClassStudents
 from ensemw2s.forms.generation.labelling.samples import samples_worth
 from ensemw2s.forms.generation.prepare import AnswerPrepared
 from ensemw2s.forms.prepared import Prepared, Truth
 from ensemw2s.forms.role import Role
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.results import Condition
 from ensemw2s.results.conditions import AUTO, SELF
 from ensemw2s.tables import METHODS

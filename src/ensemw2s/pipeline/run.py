@@ -17,7 +17,6 @@ from ensemw2s.pipeline.evaluate import evaluate_run
 from ensemw2s.pipeline.export import export_run
 from ensemw2s.pipeline.listener import Listener
 from ensemw2s.pipeline.prepare import prepare
-from ensemw2s.pipeline.refit import exported
 from ensemw2s.pipeline.run_folder import (
     ITEMS,
     REPORT,
@@ -31,8 +30,9 @@ from ensemw2s.pipeline.run_folder import (
     write_manifest,
 )
 from ensemw2s.pipeline.run_log import Journal
-from ensemw2s.pipeline.seed_work import SeedWork
-from ensemw2s.pipeline.students import train_students
+from ensemw2s.pipeline.seeds.refit import exported
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.students import train_students
 from ensemw2s.records import Expert
 from ensemw2s.report.page import write_report
 from ensemw2s.results import Condition, Results, Timing

@@ -1,10 +1,10 @@
 """Questions answered by a class, as the pipeline sees them."""
 
 from ensemw2s.forms.base import TaskForm
-from ensemw2s.forms.classification.experts import ClassExperts
 from ensemw2s.forms.classification.prepare import ClassModels, ClassPrepared
 from ensemw2s.forms.classification.scoring import ClassScoring
-from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.forms.classification.strong.students import ClassStudents
+from ensemw2s.forms.classification.weak.experts import ClassExperts
 
 __all__ = ["ClassModels", "class_form"]
 

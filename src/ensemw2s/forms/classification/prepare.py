@@ -15,11 +15,11 @@ from ensemw2s.ensemble.methods import depths_of, n_contexts
 from ensemw2s.ensemble.rate import Rating, rate
 from ensemw2s.errors import ConfigError, DataError
 from ensemw2s.examples import Task
-from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.role import ClassRole, encoded
 from ensemw2s.forms.classification.shared import Reading, SharedModels, load_shared
 from ensemw2s.forms.classification.tfidf import TfidfRole
-from ensemw2s.forms.classification.writing import Writer
+from ensemw2s.forms.classification.weak.contexts import SeedContexts
+from ensemw2s.forms.classification.weak.writing import Writer
 from ensemw2s.forms.kinds import reads_text
 from ensemw2s.forms.prepare import with_rating
 from ensemw2s.forms.prepared import Prepared, SeedContext

@@ -8,9 +8,9 @@ from torch.nn.functional import one_hot
 
 from ensemw2s.ensemble.learners.tfidf import TfidfFitted, TfidfLearner, TfidfModel
 from ensemw2s.evaluation.scored import HARD
-from ensemw2s.forms.classification.asked import prompts_of
-from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.weak.asked import prompts_of
+from ensemw2s.forms.classification.weak.experts import ClassVoters
 from ensemw2s.forms.prepared import SeedContext, rows_of
 from ensemw2s.pictures import has_picture
 from ensemw2s.results import Condition, Cost

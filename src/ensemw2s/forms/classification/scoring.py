@@ -16,10 +16,10 @@ from ensemw2s.ensemble.label import Ensemble
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.scored import HARD, VAL, Growth, PseudoLabels, Restarted, Scored, ScoredVoters
-from ensemw2s.forms.classification.experts import ClassVoters
-from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
-from ensemw2s.forms.classification.students import ClassStudents
+from ensemw2s.forms.classification.strong.outside import SeedVoters, joined_labels
+from ensemw2s.forms.classification.strong.students import ClassStudents
+from ensemw2s.forms.classification.weak.experts import ClassVoters
 from ensemw2s.forms.prepared import SeedContext, Truth, rows_of
 from ensemw2s.records import WeakLabels
 from ensemw2s.results import AnswerSample, Cost, TokenWeights

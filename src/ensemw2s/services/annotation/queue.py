@@ -15,8 +15,8 @@ from ensemw2s.data.people import KINDS, Questions
 from ensemw2s.errors import ConfigError, EnsemW2SError, RunError
 from ensemw2s.evaluation.routing_signals import RoutingRecord
 from ensemw2s.evaluation.sections.budget import PLAIN, curve_method
-from ensemw2s.pipeline.routing_signals import KIND, from_artifact
 from ensemw2s.pipeline.run_folder import read_results
+from ensemw2s.pipeline.seeds.routing_signals import KIND, from_artifact
 from ensemw2s.reading import load_yaml, read_text
 from ensemw2s.services.annotation.merge import read_merged
 from ensemw2s.services.annotation.reasons import Explanation, with_reasons

@@ -11,7 +11,7 @@ from typing import Any
 from ensemw2s.config import DecodingConfig, ExperimentConfig, ModelConfig
 from ensemw2s.data.templates.template import Template
 from ensemw2s.errors import ConfigError, DataError
-from ensemw2s.forms.classification.writing import Writer
+from ensemw2s.forms.classification.weak.writing import Writer
 from ensemw2s.forms.role import Role
 from ensemw2s.models.language import vocabulary_head
 from ensemw2s.models.loading.backbone import Backbone

@@ -6,7 +6,7 @@ from typing import Any
 
 from ensemw2s.data.answer_table import table_format, write_table
 from ensemw2s.errors import ConfigError, DataError, RunError
-from ensemw2s.export.ensemble_record import ChoiceEnsemble, EnsembleRecord
+from ensemw2s.export.ensembles.ensemble_record import ChoiceEnsemble, EnsembleRecord
 from ensemw2s.export.exported import CARD
 from ensemw2s.storage import checksums
 from ensemw2s.storage.files import new_folder

@@ -87,7 +87,7 @@ class _Worker:
         return os.getpid()
 
     def label(self, shard: Shard, batch_tokens: int) -> tuple[Shard, list[bytes]]:
-        from ensemw2s.export.labeller import open_labeller
+        from ensemw2s.export.ensembles.labeller import open_labeller
 
         if self._labeller is None:
             self._labeller = open_labeller(self._ensemble, trusted=self._trusted)

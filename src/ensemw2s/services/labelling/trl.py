@@ -6,7 +6,7 @@ from typing import Any
 
 from ensemw2s.data.answer_table import table_format
 from ensemw2s.errors import ConfigError
-from ensemw2s.export.ensemble_record import EnsembleRecord
+from ensemw2s.export.ensembles.ensemble_record import EnsembleRecord
 from ensemw2s.prompting import Prompting, answer_text
 
 COLUMNS = ("id", "filled_prompt", "answer", "confidence", "agreement")

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from ensemw2s.export.generator import Generator
+from ensemw2s.export.ensembles.generator import Generator
 from ensemw2s.export.opened import Classifier
 from ensemw2s.services.serving.openai import ChatForm, Form, TextForm, error_body, finish_reason, usage
 from ensemw2s.services.serving.pieces import Piece, Pieces

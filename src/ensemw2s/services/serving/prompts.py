@@ -7,7 +7,7 @@ from ensemw2s.config import DecodingConfig
 from ensemw2s.data.templates.template import template
 from ensemw2s.ensemble.words.decode import Row
 from ensemw2s.errors import DataError
-from ensemw2s.export.generator import Generator
+from ensemw2s.export.ensembles.generator import Generator
 from ensemw2s.export.opened import Classifier
 from ensemw2s.services.serving.schema import ChatCompletion, Classification, Completion, Message, Sampled
 from ensemw2s.services.serving.worker import Refused

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ensemw2s.core.batches import length_batches
 from ensemw2s.ensemble.words.decode import Row
-from ensemw2s.export.generator import Generator
+from ensemw2s.export.ensembles.generator import Generator
 from ensemw2s.export.opened import Classifier
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ensemw2s.errors import RunError
-from ensemw2s.export.ensemble_folder import RECORD, TENSORS, read_ensemble_record
+from ensemw2s.export.ensembles.ensemble_folder import RECORD, TENSORS, read_ensemble_record
 from ensemw2s.export.exported import CARD, check_exported
 from ensemw2s.export.vector_student import check_vector_student, is_on_vectors
 from ensemw2s.pipeline.run_folder import read_results

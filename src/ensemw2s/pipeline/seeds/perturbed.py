@@ -10,7 +10,7 @@ from ensemw2s.evaluation.scored import PerturbedAnswers, ScoredSeed
 from ensemw2s.forms.prepared import Truth
 from ensemw2s.meter import Advance
 from ensemw2s.pipeline.prepare import form_of
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.results.conditions import AUTO
 
 

@@ -15,12 +15,12 @@ from ensemw2s.ensemble.words.members import SharedTrunk
 from ensemw2s.ensemble.words.prefixes import PrefixMembers
 from ensemw2s.ensemble.words.write import write_answers
 from ensemw2s.errors import ModelError
-from ensemw2s.export.class_labeller import ClassLabeller
-from ensemw2s.export.class_opening import open_class_labeller
-from ensemw2s.export.ensemble_folder import SavedEnsemble, read_ensemble
-from ensemw2s.export.ensemble_record import AnswerEnsemble, ChoiceEnsemble
-from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
-from ensemw2s.export.saved_models import context_tokens, fitting, open_backbone
+from ensemw2s.export.ensembles.class_labeller import ClassLabeller
+from ensemw2s.export.ensembles.class_opening import open_class_labeller
+from ensemw2s.export.ensembles.ensemble_folder import SavedEnsemble, read_ensemble
+from ensemw2s.export.ensembles.ensemble_record import AnswerEnsemble, ChoiceEnsemble
+from ensemw2s.export.ensembles.prompt_reader import PromptReader, Tokens, origin_of
+from ensemw2s.export.ensembles.saved_models import context_tokens, fitting, open_backbone
 from ensemw2s.export.vector_student import given_vectors
 from ensemw2s.models.language import AnswerModel, load_answer_model, untrained_answer_model, vocabulary_head
 from ensemw2s.models.loading.backbone import Backbone

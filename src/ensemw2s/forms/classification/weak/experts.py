@@ -20,14 +20,14 @@ from ensemw2s.ensemble.learners.trunk import TrunkLearner
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
-from ensemw2s.forms.classification.asked import Ask, ensemble_says, expert_says
-from ensemw2s.forms.classification.gate import gated
-from ensemw2s.forms.classification.merging import merged_classifier
-from ensemw2s.forms.classification.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
+from ensemw2s.forms.classification.strong.outside import SeedVoters, joined_labels
 from ensemw2s.forms.classification.tfidf import TfidfRole
-from ensemw2s.forms.classification.trainer import ClassTrainer
+from ensemw2s.forms.classification.weak.asked import Ask, ensemble_says, expert_says
+from ensemw2s.forms.classification.weak.gate import gated
+from ensemw2s.forms.classification.weak.merging import merged_classifier
+from ensemw2s.forms.classification.weak.trainer import ClassTrainer
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.merging import SCALES, Merged
 from ensemw2s.forms.prepared import SeedContext, rows_of

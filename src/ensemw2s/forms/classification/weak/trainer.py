@@ -13,10 +13,10 @@ from ensemw2s.core.boosting import chance_error
 from ensemw2s.core.metrics import accuracy
 from ensemw2s.ensemble.fit import EnsembleState, FittedExpert, Spent, Weak, fit_expert, held_out_errors
 from ensemw2s.ensemble.methods import Draw, Samples, make_method
-from ensemw2s.forms.classification.contexts import SeedContexts
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.role import ClassRole
 from ensemw2s.forms.classification.tfidf import TfidfRole
+from ensemw2s.forms.classification.weak.contexts import SeedContexts
 from ensemw2s.storage.store import Artifact
 from ensemw2s.train.samples import Validation, chosen_by
 from ensemw2s.training_end import TrainingEnd

@@ -15,8 +15,8 @@ from ensemw2s.forms.base import TaskForm
 from ensemw2s.forms.merging import Merged
 from ensemw2s.forms.prepared import Labels, Prepared, SeedContext
 from ensemw2s.names import SINGLE
-from ensemw2s.pipeline.members import StoredMember
 from ensemw2s.pipeline.prepare import form_of
+from ensemw2s.pipeline.seeds.members import StoredMember
 from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import BEST_SINGLE, SINGLE_LONG, ensemble, merged

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from transformers import PreTrainedTokenizerBase
 
 from ensemw2s.errors import ModelError
-from ensemw2s.export.ensemble_folder import AGAIN, SavedEnsemble
-from ensemw2s.export.ensemble_record import SavedModel
-from ensemw2s.export.prompt_reader import Tokens
+from ensemw2s.export.ensembles.ensemble_folder import AGAIN, SavedEnsemble
+from ensemw2s.export.ensembles.ensemble_record import SavedModel
+from ensemw2s.export.ensembles.prompt_reader import Tokens
 from ensemw2s.models.loading.backbone import Backbone
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.pooled import Trunk

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ensemw2s.config import ExperimentConfig
 from ensemw2s.evaluation import costs
-from ensemw2s.pipeline.seed_work import SeedWork
+from ensemw2s.pipeline.seeds.seed_work import SeedWork
 from ensemw2s.results import Condition
 from ensemw2s.results.conditions import AUTO, SELF, STRONG_ON_EASY, ensemble, student
 

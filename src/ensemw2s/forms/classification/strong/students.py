@@ -19,14 +19,14 @@ from ensemw2s.errors import ModelError
 from ensemw2s.evaluation import costs
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD, VAL
-from ensemw2s.forms.classification.asked import student_says
-from ensemw2s.forms.classification.ballot import ClassBallot
-from ensemw2s.forms.classification.experts import ClassVoters
-from ensemw2s.forms.classification.in_context import InContext
-from ensemw2s.forms.classification.outside import SeedVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
 from ensemw2s.forms.classification.rivals import class_rivals
-from ensemw2s.forms.classification.training_set import ClassTrainingSet
+from ensemw2s.forms.classification.strong.ballot import ClassBallot
+from ensemw2s.forms.classification.strong.in_context import InContext
+from ensemw2s.forms.classification.strong.outside import SeedVoters
+from ensemw2s.forms.classification.strong.training_set import ClassTrainingSet
+from ensemw2s.forms.classification.weak.asked import student_says
+from ensemw2s.forms.classification.weak.experts import ClassVoters
 from ensemw2s.forms.costs import evaluation_cost, training_cost, trunk_cost, validation_cost
 from ensemw2s.forms.prepared import Labels, SeedContext, Truth, rows_of
 from ensemw2s.models.adapting.adapters import SCALE_ROWS, fit_scale, head_of, n_trainable, owned_state

@@ -11,7 +11,7 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.prepared import Labels
 from ensemw2s.forms.students import StudentForm
 from ensemw2s.pipeline.prepare import form_of
-from ensemw2s.pipeline.seed_work import Outcome, SeedWork
+from ensemw2s.pipeline.seeds.seed_work import Outcome, SeedWork
 from ensemw2s.results import Cost
 
 

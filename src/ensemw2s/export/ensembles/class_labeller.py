@@ -14,8 +14,8 @@ from ensemw2s.core.calibration import apply_temperature
 from ensemw2s.core.gating import Gate, gated_stages
 from ensemw2s.ensemble.learners.prompted import calibrated
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
-from ensemw2s.export.ensemble_record import ChoiceEnsemble
-from ensemw2s.export.prompt_reader import PromptReader, Tokens, origin_of
+from ensemw2s.export.ensembles.ensemble_record import ChoiceEnsemble
+from ensemw2s.export.ensembles.prompt_reader import PromptReader, Tokens, origin_of
 from ensemw2s.models.activations import open_activations, pooled_for_depths
 from ensemw2s.models.adapting.adapters import Adapter, build_adapter, load_owned
 from ensemw2s.models.inputs import PooledInputs

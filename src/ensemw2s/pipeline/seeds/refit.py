@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ensemw2s.config import TrainConfig
 from ensemw2s.forms.prepared import Labels
-from ensemw2s.pipeline.seed_work import Outcome, SeedWork
-from ensemw2s.pipeline.students import student_stream, trained, weak_start
+from ensemw2s.pipeline.seeds.seed_work import Outcome, SeedWork
+from ensemw2s.pipeline.seeds.students import student_stream, trained, weak_start
 from ensemw2s.results import Results
 from ensemw2s.training_end import TrainingEnd
 

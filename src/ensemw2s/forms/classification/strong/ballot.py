@@ -12,14 +12,14 @@ from ensemw2s.core.labels import Labelled, Votes
 from ensemw2s.core.selection import Evidence
 from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.evaluation.scored import HARD
-from ensemw2s.forms.classification.experts import ClassVoters
-from ensemw2s.forms.classification.training_set import ClassTrainingSet
+from ensemw2s.forms.classification.strong.training_set import ClassTrainingSet
+from ensemw2s.forms.classification.weak.experts import ClassVoters
 from ensemw2s.forms.prepared import Labels, SeedContext, rows_of
 from ensemw2s.results import Cost
 from ensemw2s.train.supervision import StudentData
 
 if TYPE_CHECKING:
-    from ensemw2s.forms.classification.students import ClassStudents
+    from ensemw2s.forms.classification.strong.students import ClassStudents
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ensemw2s.config import ModelConfig
 from ensemw2s.ensemble.learners.prompted import OFFSET
 from ensemw2s.ensemble.learners.tfidf import TfidfModel
 from ensemw2s.errors import ModelError
-from ensemw2s.export.class_labeller import (
+from ensemw2s.export.ensembles.class_labeller import (
     Asked,
     ClassLabeller,
     ClassModel,
@@ -18,9 +18,9 @@ from ensemw2s.export.class_labeller import (
     WordModel,
     load_adapter,
 )
-from ensemw2s.export.ensemble_folder import SavedEnsemble
-from ensemw2s.export.ensemble_record import ChoiceEnsemble, SavedModel
-from ensemw2s.export.saved_models import check_weights, fitting, open_backbone
+from ensemw2s.export.ensembles.ensemble_folder import SavedEnsemble
+from ensemw2s.export.ensembles.ensemble_record import ChoiceEnsemble, SavedModel
+from ensemw2s.export.ensembles.saved_models import check_weights, fitting, open_backbone
 from ensemw2s.hashing import canonical_hash
 from ensemw2s.models.adapting.adapters import Adapter
 from ensemw2s.models.likelihood import choice_likelihood

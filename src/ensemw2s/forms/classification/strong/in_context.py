@@ -13,8 +13,8 @@ from ensemw2s.core.seeds import stream
 from ensemw2s.ensemble.contexts import shown
 from ensemw2s.ensemble.learners.prompted import PromptedLearner
 from ensemw2s.evaluation.costs import NOTHING
-from ensemw2s.forms.classification.experts import ClassVoters
 from ensemw2s.forms.classification.prepare import ClassPrepared
+from ensemw2s.forms.classification.weak.experts import ClassVoters
 from ensemw2s.forms.prepared import SeedContext, rows_of
 from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.models.likelihood import Likelihood, choice_likelihood

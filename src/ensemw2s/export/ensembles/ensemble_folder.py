@@ -13,9 +13,9 @@ from torch import Tensor
 from ensemw2s.config import ModelConfig, canonical_hash
 from ensemw2s.core.gating import Gate
 from ensemw2s.errors import ConfigError, ModelError, RunError
-from ensemw2s.export.ensemble_record import KINDS, TAGS, AnswerEnsemble, EnsembleRecord, SavedModel
+from ensemw2s.export.ensembles.ensemble_record import KINDS, TAGS, AnswerEnsemble, EnsembleRecord, SavedModel
+from ensemw2s.export.ensembles.saved_gate import AGAIN, gate_tensors, taken_gate
 from ensemw2s.export.exported import CARD
-from ensemw2s.export.saved_gate import AGAIN, gate_tensors, taken_gate
 from ensemw2s.export.student import check_template
 from ensemw2s.storage import checksums
 from ensemw2s.storage.files import write_atomic

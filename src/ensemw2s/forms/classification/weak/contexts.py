@@ -15,7 +15,7 @@ from ensemw2s.ensemble.contexts import CONTEXTS, Context, ContextSource, most_be
 from ensemw2s.ensemble.methods import n_contexts
 from ensemw2s.errors import DataError
 from ensemw2s.forms.classification.role import ClassRole, vectors
-from ensemw2s.forms.classification.writing import Writer
+from ensemw2s.forms.classification.weak.writing import Writer
 from ensemw2s.forms.prepare import spare_rows
 from ensemw2s.models.activations import pooled_for_depths
 from ensemw2s.models.likelihood import Likelihood, choice_likelihood

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ensemw2s.export.ensemble_record import EnsembleRecord
+from ensemw2s.export.ensembles.ensemble_record import EnsembleRecord
 from ensemw2s.models.pictures.reading import PictureReader
 from ensemw2s.pictures import has_picture
 from ensemw2s.prompting import prompt_ids

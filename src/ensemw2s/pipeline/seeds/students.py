@@ -16,9 +16,9 @@ from ensemw2s.evaluation.costs import NOTHING
 from ensemw2s.forms.lessons import LessonForm
 from ensemw2s.forms.prepared import Labels
 from ensemw2s.forms.students import Ballot, StudentForm
-from ensemw2s.pipeline import auto
-from ensemw2s.pipeline.augment import augmented
-from ensemw2s.pipeline.seed_work import Outcome, SecondLesson, SeedWork
+from ensemw2s.pipeline.seeds import auto
+from ensemw2s.pipeline.seeds.augment import augmented
+from ensemw2s.pipeline.seeds.seed_work import Outcome, SecondLesson, SeedWork
 from ensemw2s.records import Expert
 from ensemw2s.results import Condition, Cost
 from ensemw2s.results.conditions import (

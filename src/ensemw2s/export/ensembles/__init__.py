@@ -1,0 +1,1 @@
+"""Ensembles in folders: written, opened with their models, and labelling."""

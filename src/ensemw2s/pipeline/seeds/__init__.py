@@ -1,0 +1,1 @@
+"""The work of one seed: experts, labels, students, and the choice among them."""
