@@ -55,12 +55,12 @@ def _is_on(value: object) -> bool:
     return isinstance(value, Tensor) and value.device.type == NAME
 
 
-def _put(values: Tensor) -> Tensor:
+def _put(values: Tensor, *, is_view: bool) -> Tensor:
     whole = values.contiguous()
     tensor = torch._C._acc.create_empty_tensor(whole.shape, whole.dtype)
     storage = tensor.untyped_storage()._cdata
     _values[storage] = whole
-    (_copied_views.discard if whole is values else _copied_views.add)(storage)
+    (_copied_views.add if is_view and whole is not values else _copied_views.discard)(storage)
     return tensor
 
 
@@ -119,7 +119,8 @@ def _compute(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name.startswith(FILLS):
             _check_written(targets[0], name)
         return targets[0] if isinstance(out, Tensor) else type(out)(targets) if out is not None else None
-    return tree_map(lambda v: _put(v) if isinstance(v, Tensor) and is_made_here else v, out)
+    is_view = any(each.alias_info is not None for each in op._schema.returns)
+    return tree_map(lambda v: _put(v, is_view=is_view) if isinstance(v, Tensor) and is_made_here else v, out)
 
 
 _deepcopies = {cls: cls.__deepcopy__ for cls in (Tensor, torch.nn.Parameter)}
