@@ -52,6 +52,17 @@ def line_of(results: Results, seed: int) -> dict[str, Any]:
     return line
 
 
+def kept(results: Path, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Write a line per seed, in the place of an earlier one of that seed and beside those of others; all of them."""
+    earlier = (
+        [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
+    )
+    by_seed = {line["seed"]: line for line in (*earlier, *lines)}
+    every = [dict(by_seed[seed]) for seed in sorted(by_seed)]
+    results.write_text("".join(json.dumps(line) + "\n" for line in every), encoding="utf-8")
+    return every
+
+
 def show(lines: Sequence[Mapping[str, Any]]) -> None:
     """Mean and 95% interval over seeds of every row that all lines have."""
     for part in ("id_test", "ood_test"):

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from own_files import line_of, ran, show
+from own_files import kept, line_of, ran, show
 
 RESULTS = Path(__file__).parent / "results" / "support.jsonl"
 N_UNLABELLED, N_TEST = 150, 200
@@ -94,8 +94,7 @@ def main() -> None:
             line = line_of(ran(files, "reply", Path(folder), seed, {}), seed)
         lines.append(line | {"n_labelled": options.labelled, "seconds": round(time.perf_counter() - began)})
         print(json.dumps(lines[-1]), flush=True)
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    show(lines)
+    show(kept(RESULTS, lines))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from ensemw2s.config import ModelConfig
 from ensemw2s.models.loading.load import load_backbone
 from ensemw2s.models.trunk import pooled_features
-from own_files import line_of, ran, show
+from own_files import kept, line_of, ran, show
 
 RESULTS = Path(__file__).parent / "results" / "tickets.jsonl"
 N_LABELLED, N_UNLABELLED, N_TEST = 400, 3000, 1000
@@ -144,8 +144,7 @@ def main() -> None:
         line["features"] = on_features(files, results.task.sizes["easy_train"], options.strong_layers)
         lines.append(line)
         print(json.dumps(line), flush=True)
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    show(lines)
+    show(kept(RESULTS, lines))
 
 
 if __name__ == "__main__":
