@@ -287,7 +287,7 @@ def test_a_loaded_ensemble_keeps_nothing_but_embeddings_trunk_and_the_experts_ow
         living.update({name: weakref.ref(p) for name, p in backbone.model.named_parameters()})
         return backbone
 
-    monkeypatch.setattr("ensemw2s.export.ensembles.labeller.load_backbone", load)
+    monkeypatch.setattr("ensemw2s.export.ensembles.saved_models.load_backbone", load)
     loaded = open_labeller(finished)
     gc.collect()
     gone = {name for name, parameter in living.items() if parameter() is None}
