@@ -142,6 +142,7 @@ def install() -> None:
         ops.arange.start,
         ops.arange.start_step,
         ops.remainder.Scalar,
+        ops.repeat.default,
         ops.select_backward.default,
         ops.slice_backward.default,
     ):

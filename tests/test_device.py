@@ -65,7 +65,9 @@ def test_so_does_every_kind_of_run(config, tmp_path):
 @pytest.mark.families
 @pytest.mark.parametrize("settings", ADAPTERS, ids=["top", "lora", "full", "losses"])
 def test_so_does_every_kind_of_training(settings, tmp_path):
-    is_as_on_the_cpu(tmp_path, "tasks/sentiment.yaml", settings)
+    # In bfloat16 another order of sums is seen at once, and training goes on from it.
+    precise = ["--set", "weak.dtype=float32", "--set", "strong.dtype=float32"]
+    is_as_on_the_cpu(tmp_path, "tasks/sentiment.yaml", [*settings, *precise])
 
 
 def test_what_is_left_on_the_cpu_is_found(tmp_path):
