@@ -66,7 +66,7 @@ def _put(values: Tensor, *, is_view: bool) -> Tensor:
 
 def _get(tensor: Tensor) -> Tensor:
     whole = _values[tensor.untyped_storage()._cdata]
-    if tensor.shape == whole.shape or tensor.numel() > whole.numel() or tensor.dtype != whole.dtype:
+    if tensor.numel() > whole.numel() or tensor.dtype != whole.dtype:
         return whole
     # PyTorch itself makes views that share a storage.
     return whole.as_strided(tensor.shape, tensor.stride(), whole.storage_offset() + tensor.storage_offset())
