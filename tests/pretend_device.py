@@ -125,6 +125,7 @@ def _compute(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 _deepcopies = {cls: cls.__deepcopy__ for cls in (Tensor, torch.nn.Parameter)}
 _address = torch.UntypedStorage.data_ptr
+_apply = torch.nn.Module._apply
 _libraries: list[torch.library.Library] = []
 
 
@@ -156,7 +157,7 @@ def install() -> None:
 
     aten.impl("convolution_overrideable", convolved, "PrivateUse1")
     _libraries.extend((every, aten))
-    torch.__future__.set_swap_module_params_on_conversion(True)  # tied weights stay tied when a model moves
+    torch.nn.Module._apply = _applied
     torch.UntypedStorage.data_ptr = lambda storage: storage._cdata if storage.device.type == NAME else _address(storage)
     for cls, original in _deepcopies.items():  # which would read the memory of a storage
         cls.__deepcopy__ = lambda tensor, memo, original=original: _copied(tensor, memo, original)
@@ -164,6 +165,18 @@ def install() -> None:
     from ensemw2s.models.loading import load
 
     load.device = lambda: torch.device(NAME)
+
+
+def _applied(module: torch.nn.Module, fn: Any, recurse: bool = True) -> torch.nn.Module:
+    """A model moves in place, so that tied weights stay tied. Loading must not: it would change weights that others
+    share."""
+    future = torch.__future__
+    before = future.get_swap_module_params_on_conversion()
+    future.set_swap_module_params_on_conversion(True)
+    try:
+        return _apply(module, fn, recurse)
+    finally:
+        future.set_swap_module_params_on_conversion(before)
 
 
 def _copied(tensor: Tensor, memo: dict[int, Any], original: Any) -> Tensor:

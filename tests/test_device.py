@@ -22,13 +22,8 @@ OTHERS = (
     "tasks/prompted.yaml",
     "tasks/soft-words.yaml",
 )
-NOT_UNDERSTOOD = "own upper layers begin at another scale of features there; by themselves they do not"
 ADAPTERS = [
-    pytest.param(
-        ["--set", "weak.adapter=top", "--set", "strong.adapter=top"],
-        id="top",
-        marks=pytest.mark.xfail(strict=False, reason=NOT_UNDERSTOOD),
-    ),
+    pytest.param(["--set", "weak.adapter=top", "--set", "strong.adapter=top"], id="top"),
     pytest.param(
         ["--set", "weak.adapter=lora", "--set", "strong.adapter=lora", "--set", "strong.lora_experts=2"], id="lora"
     ),
